@@ -1,0 +1,1 @@
+//! The decisions: hit, follow, miss, revalidated, stale, offline or bypass

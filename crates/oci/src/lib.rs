@@ -1,0 +1,1 @@
+//! The words of the OCI specifications: no I/O, no async

@@ -1,0 +1,1 @@
+//! HTTP in: listen, TLS, router, resolution, API

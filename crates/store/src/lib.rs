@@ -1,0 +1,1 @@
+//! The disk: a content-addressed store in a standard OCI image layout

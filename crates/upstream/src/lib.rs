@@ -1,0 +1,1 @@
+//! The network: registries that hubcap may pull from
