@@ -1,1 +1,51 @@
-//! The words of the OCI specifications: no I/O, no async
+//! The words of the OCI image and distribution specifications: no I/O, no async.
+//!
+//! Everything that comes from outside is parsed here once, at the edge; past this crate there are
+//! typed values, no strings.
+//!
+//! In the order of a request:
+//!
+//! - [`endpoint`]: method and path to [`Endpoint`], and back.
+//! - [`name`]: [`Registry`], [`Repository`], [`Tag`].
+//! - [`reference`]: [`Reference`] (tag or digest) and [`ImageRef`], what a user types.
+//! - [`digest`]: [`Digest`], [`Algorithm`], [`Verifier`].
+//! - [`descriptor`]: [`Descriptor`], [`Platform`], media types.
+//! - [`manifest`]: [`Manifest`], the bytes as received and the links in them.
+//! - [`range`]: `Range` and `Content-Range`.
+//! - [`error`]: the specification's error codes and JSON body.
+
+pub mod descriptor;
+pub mod digest;
+pub mod endpoint;
+pub mod error;
+pub mod manifest;
+pub mod name;
+pub mod range;
+pub mod reference;
+
+pub use descriptor::{Descriptor, Platform, media_type};
+pub use digest::{Algorithm, Digest, Verifier};
+pub use endpoint::{Endpoint, Page};
+pub use error::ErrorCode;
+pub use manifest::{Links, Manifest};
+pub use name::{Registry, Repository, Tag};
+pub use range::{ByteRange, RangeRequest};
+pub use reference::{ImageRef, Reference, Target};
+
+/// Why a string from outside is not one of the words of this crate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid {what} {text:?}: {why}")]
+pub struct ParseError {
+    /// The word that was expected, as a reader knows it: "digest", "repository", ...
+    pub what: &'static str,
+    /// What was given, cut to 128 characters so that no log line is at a stranger's mercy.
+    pub text: String,
+    /// The rule that it breaks.
+    pub why: &'static str,
+}
+
+impl ParseError {
+    pub(crate) fn new(what: &'static str, text: &str, why: &'static str) -> Self {
+        Self { what, text: text.chars().take(128).collect(), why }
+    }
+}

@@ -1,0 +1,240 @@
+//! One grammar of the pull side's paths, for the router and the upstream client alike.
+
+use std::fmt::Write as _;
+
+use crate::{Digest, ParseError, Reference, Repository};
+
+/// What a request of the distribution specification asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// end-1: `/v2/`
+    Version,
+    /// end-2: `/v2/<name>/blobs/<digest>`
+    Blob {
+        /// The repository that it is asked of.
+        repository: Repository,
+        /// The blob.
+        digest: Digest,
+    },
+    /// end-3: `/v2/<name>/manifests/<reference>`
+    Manifest {
+        /// The repository that it is asked of.
+        repository: Repository,
+        /// The tag or digest.
+        reference: Reference,
+    },
+    /// end-8a and end-8b: `/v2/<name>/tags/list`
+    Tags {
+        /// The repository whose tags are asked for.
+        repository: Repository,
+        /// `n` and `last`.
+        page: Page,
+    },
+    /// end-12a and end-12b: `/v2/<name>/referrers/<digest>`
+    Referrers {
+        /// The repository that it is asked of.
+        repository: Repository,
+        /// The subject.
+        digest: Digest,
+        /// `artifactType`, the filter.
+        artifact_type: Option<String>,
+    },
+}
+
+/// A page of tags.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// At most so many; without it, all.
+    pub n: Option<usize>,
+    /// Only those after this one, itself not included. It need not be a tag that exists.
+    pub last: Option<String>,
+}
+
+/// Why a path is no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotAnEndpoint {
+    /// No path of the specification's pull side.
+    UnknownPath,
+    /// The repository's name is against the grammar.
+    Name(ParseError),
+    /// The digest or the tag is against the grammar.
+    Reference(ParseError),
+}
+
+impl Endpoint {
+    /// Reads a path and its decoded query pairs. `path` is taken as it came: names have no character that needs
+    /// an escape, so a `%` is against the grammar and no decoding can smuggle a `/` in.
+    pub fn parse(path: &str, query: &[(String, String)]) -> Result<Self, NotAnEndpoint> {
+        let rest = match path {
+            "/v2" | "/v2/" => return Ok(Self::Version),
+            path => path.strip_prefix("/v2/").ok_or(NotAnEndpoint::UnknownPath)?,
+        };
+        let find = |key: &str| query.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
+        let name = |text: &str| text.parse().map_err(NotAnEndpoint::Name);
+        // From the end, since a repository may itself have a part called "manifests" or "blobs".
+        let mut parts = rest.rsplitn(3, '/');
+        let (Some(last), Some(kind), Some(repository)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(NotAnEndpoint::UnknownPath);
+        };
+        match kind {
+            "manifests" => Ok(Self::Manifest {
+                repository: name(repository)?,
+                reference: last.parse().map_err(NotAnEndpoint::Reference)?,
+            }),
+            "blobs" => Ok(Self::Blob {
+                repository: name(repository)?,
+                digest: last.parse().map_err(NotAnEndpoint::Reference)?,
+            }),
+            "referrers" => Ok(Self::Referrers {
+                repository: name(repository)?,
+                digest: last.parse().map_err(NotAnEndpoint::Reference)?,
+                artifact_type: find("artifactType").filter(|text| !text.is_empty()).map(Into::into),
+            }),
+            "tags" if last == "list" => Ok(Self::Tags {
+                repository: name(repository)?,
+                page: Page {
+                    // What is no number is as if it were not there: a list is never worth an error.
+                    n: find("n").and_then(|n| n.parse().ok()),
+                    last: find("last").map(Into::into),
+                },
+            }),
+            _ => Err(NotAnEndpoint::UnknownPath),
+        }
+    }
+
+    /// The path and query that [`parse`](Self::parse) reads back.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Version => "/v2/".into(),
+            Self::Blob { repository, digest } => format!("/v2/{repository}/blobs/{digest}"),
+            Self::Manifest { repository, reference } => format!("/v2/{repository}/manifests/{reference}"),
+            Self::Tags { repository, page } => {
+                let n = page.n.map(|n| ("n", n.to_string()));
+                let last = page.last.as_ref().map(|last| ("last", last.clone()));
+                with_query(format!("/v2/{repository}/tags/list"), n.into_iter().chain(last))
+            }
+            Self::Referrers { repository, digest, artifact_type } => {
+                let filter = artifact_type.as_ref().map(|text| ("artifactType", text.clone()));
+                with_query(format!("/v2/{repository}/referrers/{digest}"), filter)
+            }
+        }
+    }
+
+    /// The repository that is asked, if any.
+    pub const fn repository(&self) -> Option<&Repository> {
+        match self {
+            Self::Version => None,
+            Self::Blob { repository, .. }
+            | Self::Manifest { repository, .. }
+            | Self::Tags { repository, .. }
+            | Self::Referrers { repository, .. } => Some(repository),
+        }
+    }
+}
+
+/// Adds query pairs, percent-encoded.
+pub fn with_query<'a>(mut path: String, pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    for (key, value) in pairs {
+        path.push(if path.contains('?') { '&' } else { '?' });
+        path.push_str(key);
+        path.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+                path.push(char::from(byte));
+            } else {
+                let _ = write!(path, "%{byte:02X}");
+            }
+        }
+    }
+    path
+}
+
+/// Decodes a query string into pairs: percent escapes and '+' for a space. Bytes that are no UTF-8 are replaced.
+pub fn parse_query(query: Option<&str>) -> Vec<(String, String)> {
+    let decode = |text: &str| {
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text.as_bytes();
+        while let Some((&first, tail)) = rest.split_first() {
+            let escaped = (first == b'%')
+                .then(|| std::str::from_utf8(tail.get(..2)?).ok())
+                .flatten()
+                .filter(|hex| hex.bytes().all(|c| c.is_ascii_hexdigit()))
+                .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+            bytes.push(match (escaped, first) {
+                (Some(byte), _) => byte,
+                (None, b'+') => b' ',
+                (None, other) => other,
+            });
+            rest = if escaped.is_some() { &tail[2..] } else { tail };
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    query
+        .unwrap_or_default()
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (decode(key), decode(value)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Algorithm;
+    use proptest::prelude::*;
+
+    fn parse(target: &str) -> Result<Endpoint, NotAnEndpoint> {
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        Endpoint::parse(path, &parse_query(query))
+    }
+
+    #[test]
+    fn a_repository_may_have_parts_named_like_endpoints() {
+        let Ok(Endpoint::Manifest { repository, .. }) = parse("/v2/a/manifests/b/blobs/manifests/latest") else {
+            panic!("not a manifest")
+        };
+        assert_eq!(repository.as_str(), "a/manifests/b/blobs");
+    }
+
+    #[test]
+    fn what_is_against_the_grammar_is_told_apart() {
+        assert_eq!(parse("/v1/"), Err(NotAnEndpoint::UnknownPath));
+        assert_eq!(parse("/v2/_catalog"), Err(NotAnEndpoint::UnknownPath));
+        assert_eq!(parse("/v2/a/tags/other"), Err(NotAnEndpoint::UnknownPath));
+        assert!(matches!(parse("/v2/A/manifests/x"), Err(NotAnEndpoint::Name(_))));
+        assert!(matches!(parse("/v2/../manifests/x"), Err(NotAnEndpoint::Name(_))));
+        assert!(matches!(parse("/v2/a%2fb/manifests/x"), Err(NotAnEndpoint::Name(_))));
+        assert!(matches!(parse("/v2/a/blobs/sha256:bad"), Err(NotAnEndpoint::Reference(_))));
+        assert!(matches!(parse("/v2/a/manifests/a%2fb"), Err(NotAnEndpoint::Reference(_))));
+    }
+
+    fn endpoints() -> impl Strategy<Value = Endpoint> {
+        let repository = "[a-z0-9]{1,5}([._-][a-z0-9]{1,3})?(/(blobs|tags|[a-z]{1,4})){0,3}"
+            .prop_map(|text| text.parse::<Repository>().expect("a repository"));
+        let digest = any::<Vec<u8>>().prop_map(|bytes| Digest::of(Algorithm::Sha512, &bytes));
+        let tag = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,10}";
+        (repository, digest, tag, any::<Option<u16>>(), any::<Option<String>>(), 0..5).prop_map(
+            |(repository, digest, tag, n, text, kind)| match kind {
+                0 => Endpoint::Version,
+                1 => Endpoint::Blob { repository, digest },
+                2 => Endpoint::Manifest { repository, reference: tag.parse().expect("a tag") },
+                3 => Endpoint::Tags { repository, page: Page { n: n.map(Into::into), last: text } },
+                _ => Endpoint::Referrers { repository, digest, artifact_type: text.filter(|text| !text.is_empty()) },
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn an_endpoint_reads_back_from_its_own_path(endpoint in endpoints()) {
+            prop_assert_eq!(parse(&endpoint.path()), Ok(endpoint));
+        }
+
+        #[test]
+        fn no_path_makes_the_parser_panic(path: String, query: String) {
+            let _ = Endpoint::parse(&path, &parse_query(Some(&query)));
+            let _ = Endpoint::parse(&format!("/v2/{path}"), &[]);
+        }
+    }
+}

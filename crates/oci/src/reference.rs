@@ -1,0 +1,150 @@
+//! References: the `<reference>` of a manifest, and image names as users type them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Digest, ParseError, Registry, Repository, Tag};
+
+/// The specification's `<tag>` or `<digest>` of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Reference {
+    /// A name that may move.
+    Tag(Tag),
+    /// A content that cannot change.
+    Digest(Digest),
+}
+
+impl FromStr for Reference {
+    type Err = ParseError;
+
+    /// A ':' makes it a digest, since no tag has one.
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        if text.contains(':') { text.parse().map(Self::Digest) } else { text.parse().map(Self::Tag) }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => tag.fmt(f),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
+}
+
+/// A repository at a registry: what a request means once it is resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Target {
+    /// Where it lives.
+    pub registry: Registry,
+    /// Its repository there.
+    pub repository: Repository,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.repository)
+    }
+}
+
+/// An image as a user types it, filled up as Docker does:
+/// `alpine` is `docker.io/library/alpine:latest`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ImageRef {
+    /// Where it lives.
+    pub registry: Registry,
+    /// Its repository there.
+    pub repository: Repository,
+    /// Its tag or digest; with both given (`alpine:3@sha256:...`) the digest counts.
+    pub reference: Reference,
+}
+
+impl FromStr for ImageRef {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse()?)),
+            None => (text, None),
+        };
+        // A ':' after the last '/' begins the tag; one before it is a registry's port.
+        let tag_at = name.rfind(':').filter(|&colon| !name[colon..].contains('/'));
+        let (name, tag) = match tag_at {
+            Some(colon) => (&name[..colon], Some(name[colon + 1..].parse::<Tag>()?)),
+            None => (name, None),
+        };
+        // The first part is a registry when it looks like a host, as in Docker's own grammar.
+        let (registry, path) = match name.split_once('/') {
+            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
+            _ => (Registry::DOCKER_HUB, name),
+        };
+        let registry: Registry = match registry {
+            "index.docker.io" | "registry-1.docker.io" => Registry::docker_hub(),
+            other => other.parse()?,
+        };
+        let repository = if registry.is_docker_hub() && !path.contains('/') {
+            format!("library/{path}").parse()
+        } else {
+            path.parse()
+        }
+        .map_err(|error: ParseError| ParseError::new("image", text, error.why))?;
+        let reference = match (digest, tag) {
+            (Some(digest), _) => Reference::Digest(digest),
+            (None, Some(tag)) => Reference::Tag(tag),
+            (None, None) => Reference::Tag("latest".parse()?),
+        };
+        Ok(Self { registry, repository, reference })
+    }
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = match self.reference {
+            Reference::Tag(_) => ':',
+            Reference::Digest(_) => '@',
+        };
+        write!(f, "{}/{}{separator}{}", self.registry, self.repository, self.reference)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn short_names_are_filled_up_as_docker_does() {
+        let pinned = format!("alpine:3@{DIGEST}");
+        let full = format!("docker.io/library/alpine@{DIGEST}");
+        for (text, expected) in [
+            ("alpine", "docker.io/library/alpine:latest"),
+            ("alpine:3.20", "docker.io/library/alpine:3.20"),
+            ("coderus/sdk:4", "docker.io/coderus/sdk:4"),
+            ("index.docker.io/a/b", "docker.io/a/b:latest"),
+            ("docker.io/alpine", "docker.io/library/alpine:latest"),
+            ("ghcr.io/a/b/c:x", "ghcr.io/a/b/c:x"),
+            ("localhost:5000/a", "localhost:5000/a:latest"),
+            (pinned.as_str(), full.as_str()),
+        ] {
+            let image: ImageRef = text.parse().expect(text);
+            assert_eq!(image.to_string(), expected);
+            assert_eq!(image.to_string().parse::<ImageRef>().as_ref(), Ok(&image));
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused() {
+        for text in ["", ":", "a:", "Alpine", "a@b", "a b", "https://docker.io/a", "ghcr.io/"] {
+            assert!(text.parse::<ImageRef>().is_err(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parsers_panic(text: String) {
+            let _ = text.parse::<ImageRef>();
+            let _ = text.parse::<Reference>();
+        }
+    }
+}
