@@ -30,7 +30,7 @@ impl Algorithm {
     }
 
     /// Length of the hash in bytes.
-    pub const fn len(self) -> usize {
+    pub const fn hash_len(self) -> usize {
         match self {
             Self::Sha256 => 32,
             Self::Sha512 => 64,
@@ -42,7 +42,7 @@ impl Algorithm {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest {
     algorithm: Algorithm,
-    /// The hash; bytes past `algorithm.len()` are zero.
+    /// The hash; bytes past `algorithm.hash_len()` are zero.
     hash: [u8; 64],
 }
 
@@ -56,7 +56,7 @@ impl Digest {
 
     /// A digest from a raw hash; `None` when its length is not the algorithm's.
     pub fn from_hash(algorithm: Algorithm, hash: &[u8]) -> Option<Self> {
-        (hash.len() == algorithm.len()).then(|| {
+        (hash.len() == algorithm.hash_len()).then(|| {
             let mut padded = [0; 64];
             padded[..hash.len()].copy_from_slice(hash);
             Self { algorithm, hash: padded }
@@ -66,7 +66,7 @@ impl Digest {
     /// From the two parts that a layout's path has: `blobs/<algorithm>/<hex>`.
     pub fn from_parts(algorithm: Algorithm, hex: &str) -> Result<Self, ParseError> {
         let bad = |why| ParseError::new("digest", hex, why);
-        if hex.len() != algorithm.len() * 2 {
+        if hex.len() != algorithm.hash_len() * 2 {
             return Err(bad("the hash has the wrong length"));
         }
         let mut hash = [0; 64];
@@ -86,12 +86,12 @@ impl Digest {
 
     /// The raw hash: 32 or 64 bytes.
     pub fn hash(&self) -> &[u8] {
-        &self.hash[..self.algorithm.len()]
+        &self.hash[..self.algorithm.hash_len()]
     }
 
     /// The hash as lowercase hexadecimal: the file's name in a layout.
     pub fn hex(&self) -> String {
-        let mut hex = String::with_capacity(self.algorithm.len() * 2);
+        let mut hex = String::with_capacity(self.algorithm.hash_len() * 2);
         for byte in self.hash() {
             hex.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
             hex.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));

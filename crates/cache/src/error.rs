@@ -1,0 +1,90 @@
+//! What can go wrong, as a client has to know it. The status is chosen above, in the API.
+
+use hubcap_oci::Registry;
+
+use crate::Outcome;
+
+/// An error, and what the log and `Cache-Status` say of the request.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: Error,
+    /// How far the request came.
+    pub outcome: Outcome,
+}
+
+impl Failure {
+    /// The upstream was asked in vain.
+    pub(crate) const fn asked(error: Error) -> Self {
+        Self { error, outcome: Outcome::Failed }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::asked(error)
+    }
+}
+
+/// Why there is no answer. Cloned to every follower of a flight.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No upstream is configured under this name.
+    #[error("hubcap has no upstream for {0}; start it with --upstream {0}=https://{0} to allow it")]
+    UnknownRegistry(Registry),
+    /// The upstream does not have it.
+    #[error("the upstream does not have it")]
+    NotFound,
+    /// The upstream wants other credentials than hubcap has.
+    #[error("the upstream refuses access to this repository")]
+    Denied,
+    /// The upstream is down, slow, limits us or fails.
+    #[error("the upstream cannot be used now: {why}")]
+    Unavailable {
+        /// What happened.
+        why: String,
+    },
+    /// `--offline`, and not in the store.
+    #[error("hubcap runs with --offline, and this is not in its store")]
+    Offline,
+    /// What came is not what was asked for.
+    #[error("the upstream sent wrong content: {why}")]
+    WrongContent {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// hubcap's own disk or a bug.
+    #[error("hubcap failed: {why}")]
+    Internal {
+        /// What happened.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Whether a stale answer is better than this error: the upstream's trouble is, its "no" is not.
+    pub(crate) const fn is_trouble(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::WrongContent { .. } | Self::Internal { .. })
+    }
+}
+
+impl From<hubcap_upstream::Error> for Error {
+    fn from(error: hubcap_upstream::Error) -> Self {
+        use hubcap_upstream::Error as Upstream;
+        match error {
+            Upstream::NotFound => Self::NotFound,
+            Upstream::Denied { .. } => Self::Denied,
+            Upstream::Invalid { .. } => Self::WrongContent { why: error.to_string() },
+            other => Self::Unavailable { why: other.to_string() },
+        }
+    }
+}
+
+impl From<hubcap_store::Error> for Error {
+    fn from(error: hubcap_store::Error) -> Self {
+        match error {
+            hubcap_store::Error::DigestMismatch { .. } => Self::WrongContent { why: error.to_string() },
+            other => Self::Internal { why: other.to_string() },
+        }
+    }
+}

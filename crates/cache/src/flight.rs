@@ -1,0 +1,129 @@
+//! One fetch per content, however many ask: the first is the Leader, the others are Followers.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+/// The fetches that run now, by what they fetch.
+pub(crate) struct Flights<K, V>(Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>);
+
+impl<K, V> Default for Flights<K, V> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+/// Who a request is in its flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The fetch was started for this request.
+    Leader,
+    /// The fetch ran already.
+    Follower,
+}
+
+/// A place in a flight.
+pub(crate) struct Seat<V> {
+    pub(crate) role: Role,
+    news: watch::Receiver<Option<V>>,
+}
+
+/// Where the fetch tells its followers what it has.
+pub(crate) struct Publisher<V>(watch::Sender<Option<V>>);
+
+impl<V> Publisher<V> {
+    /// Tells it; followers that come later get it at once.
+    pub(crate) fn publish(&self, value: V) {
+        self.0.send_replace(Some(value));
+    }
+}
+
+impl<K, V> Flights<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Joins the flight for `key`, or starts it. `fetch` runs as a task of its own: a client that goes away does
+    /// not cancel it. The flight lasts until that task ends, not only until it has published.
+    pub(crate) fn join<F>(&self, key: K, fetch: impl FnOnce(Publisher<V>) -> F) -> Seat<V>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut flights = lock(&self.0);
+        if let Some(news) = flights.get(&key) {
+            return Seat { role: Role::Follower, news: news.clone() };
+        }
+        let (sender, news) = watch::channel(None);
+        flights.insert(key.clone(), news.clone());
+        drop(flights);
+        let landing = Landing { flights: Arc::clone(&self.0), key };
+        let fetch = fetch(Publisher(sender));
+        tokio::spawn(async move {
+            let _landing = landing;
+            fetch.await;
+        });
+        Seat { role: Role::Leader, news }
+    }
+
+    /// The flight for `key`, if one runs.
+    pub(crate) fn running(&self, key: &K) -> Option<Seat<V>> {
+        lock(&self.0).get(key).map(|news| Seat { role: Role::Follower, news: news.clone() })
+    }
+}
+
+impl<V: Clone> Seat<V> {
+    /// Waits for what the fetch publishes. `None` when it ended without a word, which is a failure.
+    pub(crate) async fn value(&mut self) -> Option<V> {
+        self.news.wait_for(Option::is_some).await.ok().and_then(|value| value.clone())
+    }
+}
+
+/// Takes the flight off the board when its task ends, by whatever way.
+struct Landing<K: Eq + Hash, V> {
+    flights: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
+    key: K,
+}
+
+impl<K: Eq + Hash, V> Drop for Landing<K, V> {
+    fn drop(&mut self) {
+        lock(&self.flights).remove(&self.key);
+    }
+}
+
+/// A map of receivers is never left half-written, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn followers_share_the_leaders_fetch_and_the_next_request_starts_a_new_one() {
+        let flights: Flights<u8, u32> = Flights::default();
+        let (go, gate) = tokio::sync::oneshot::channel::<()>();
+        let mut leader = flights.join(1, |publisher| async move {
+            let _ = gate.await;
+            publisher.publish(7);
+        });
+        let mut follower = flights.join(1, |_| async { panic!("a second fetch") });
+        assert_eq!((leader.role, follower.role), (Role::Leader, Role::Follower));
+        go.send(()).expect("the fetch waits");
+        assert_eq!((leader.value().await, follower.value().await), (Some(7), Some(7)));
+        while flights.running(&1).is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(flights.join(1, |publisher| async move { publisher.publish(8) }).role, Role::Leader);
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_dies_is_a_failure_for_all() {
+        let flights: Flights<u8, u32> = Flights::default();
+        let mut seat = flights.join(1, |_publisher| async { panic!("the fetch dies") });
+        assert_eq!(seat.value().await, None);
+    }
+}

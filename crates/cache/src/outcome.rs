@@ -1,0 +1,136 @@
+//! The one enum behind `Cache-Status` (RFC 9211) and the access log.
+
+/// A value, and how the cache came to it.
+#[derive(Debug, Clone)]
+pub struct Answer<T> {
+    /// What the client gets.
+    pub value: T,
+    /// How it was found.
+    pub outcome: Outcome,
+}
+
+impl<T> Answer<T> {
+    pub(crate) const fn new(value: T, outcome: Outcome) -> Self {
+        Self { value, outcome }
+    }
+}
+
+/// How a request was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// hubcap answered by itself; there was nothing to look up.
+    Local,
+    /// From the store, nobody was asked.
+    Hit {
+        /// For tags: seconds until the upstream is asked again.
+        ttl: Option<u64>,
+    },
+    /// From the store although the tag is older than its TTL.
+    Stale {
+        /// Seconds since the tag ran out.
+        over: u64,
+        /// Why nothing newer was had.
+        because: StaleBecause,
+    },
+    /// From the store, after the upstream said that this repository has it.
+    Granted,
+    /// From the store, after the upstream said that the tag has not moved.
+    Revalidated,
+    /// The tag had moved: fetched and stored.
+    Refreshed,
+    /// Fetched for this request and stored.
+    Miss,
+    /// Another request's fetch, joined while it runs.
+    Collapsed,
+    /// Fetched for this request, and not kept (lists, and the HEAD of a blob).
+    Passed,
+    /// `--offline`, and not in the store.
+    Offline,
+    /// The upstream was asked and gave no answer that helps.
+    Failed,
+}
+
+/// Why a stale tag is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StaleBecause {
+    /// The upstream is down, slow, limits us or fails.
+    UpstreamFailed,
+    /// `--offline`.
+    Offline,
+}
+
+impl Outcome {
+    /// One word for the log.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Hit { .. } => "hit",
+            Self::Stale { .. } => "stale",
+            Self::Granted => "granted",
+            Self::Revalidated => "revalidated",
+            Self::Refreshed => "refreshed",
+            Self::Miss => "miss",
+            Self::Collapsed => "collapsed",
+            Self::Passed => "passed",
+            Self::Offline => "offline",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The value of `Cache-Status`. Section 2: `hit` and `fwd` exclude each other, and `ttl` below zero is how
+    /// long an answer has been stale.
+    pub fn cache_status(self) -> String {
+        match self {
+            Self::Local => "hubcap; detail=local".into(),
+            Self::Hit { ttl: None } => "hubcap; hit".into(),
+            Self::Hit { ttl: Some(seconds) } => format!("hubcap; hit; ttl={seconds}"),
+            Self::Stale { over, because } => {
+                let detail = match because {
+                    StaleBecause::UpstreamFailed => "stale-if-error",
+                    StaleBecause::Offline => "offline",
+                };
+                format!("hubcap; hit; ttl=-{over}; detail={detail}")
+            }
+            Self::Granted => "hubcap; fwd=miss; fwd-status=200; detail=granted".into(),
+            Self::Revalidated => "hubcap; fwd=stale; fwd-status=200; detail=revalidated".into(),
+            Self::Refreshed => "hubcap; fwd=stale; fwd-status=200; stored".into(),
+            Self::Miss => "hubcap; fwd=miss; stored".into(),
+            Self::Collapsed => "hubcap; fwd=miss; collapsed".into(),
+            Self::Passed => "hubcap; fwd=miss".into(),
+            Self::Offline => "hubcap; detail=offline".into(),
+            Self::Failed => "hubcap; fwd=miss; detail=upstream-failed".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_status_says_both_hit_and_fwd() {
+        let because = StaleBecause::UpstreamFailed;
+        for outcome in [
+            Outcome::Local,
+            Outcome::Hit { ttl: None },
+            Outcome::Hit { ttl: Some(3) },
+            Outcome::Stale { over: 3, because },
+            Outcome::Granted,
+            Outcome::Revalidated,
+            Outcome::Refreshed,
+            Outcome::Miss,
+            Outcome::Collapsed,
+            Outcome::Passed,
+            Outcome::Offline,
+            Outcome::Failed,
+        ] {
+            let status = outcome.cache_status();
+            assert!(status.starts_with("hubcap; "), "{status}");
+            assert!(!(status.contains("; hit") && status.contains("fwd=")), "{status}");
+        }
+        assert_eq!(
+            Outcome::Stale { over: 7, because }.cache_status(),
+            "hubcap; hit; ttl=-7; detail=stale-if-error"
+        );
+    }
+}

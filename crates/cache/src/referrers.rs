@@ -1,0 +1,37 @@
+//! Referrers (end-12): the upstream's while it can be asked, else what the store knows.
+
+use hubcap_oci::{Descriptor, Digest, Target};
+
+use crate::{Answer, Cache, Error, Failure, Outcome, StaleBecause};
+
+impl Cache {
+    /// The manifests that refer to `subject`, filtered by `artifact_type`. A subject nobody refers to, or that
+    /// does not exist, has an empty list.
+    ///
+    /// # Errors
+    /// A [`Failure`]: denied, or an unknown registry. Trouble is answered with what the store has, as no client
+    /// can do anything better than go on without.
+    pub async fn referrers(
+        &self,
+        target: &Target,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Answer<Vec<Descriptor>>, Failure> {
+        let asked = match self.upstream(target) {
+            Ok(upstream) => upstream
+                .referrers(&target.repository, subject, artifact_type)
+                .await
+                .map_err(|error| Failure::asked(error.into())),
+            Err(failure) => Err(failure),
+        };
+        let because = match asked {
+            Ok(list) => return Ok(Answer::new(list, Outcome::Passed)),
+            Err(Failure { error: Error::Offline, .. }) => StaleBecause::Offline,
+            Err(Failure { error, .. }) if error.is_trouble() => StaleBecause::UpstreamFailed,
+            Err(failure) => return Err(failure),
+        };
+        let mut stored = self.store().referrers(target, subject).map_err(Error::from)?;
+        stored.retain(|found| artifact_type.is_none_or(|wanted| found.artifact_type.as_deref() == Some(wanted)));
+        Ok(Answer::new(stored, Outcome::Stale { over: 0, because }))
+    }
+}

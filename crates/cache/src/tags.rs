@@ -1,0 +1,80 @@
+//! Tag lists (end-8): the upstream's while it can be asked, else what the store knows.
+
+use hubcap_oci::{Page, Tag, Target};
+
+use crate::{Answer, Cache, Error, Failure, Outcome, StaleBecause};
+
+/// A page of tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagPage {
+    /// In the order of the upstream.
+    pub tags: Vec<String>,
+    /// What to ask for next, if there is more.
+    pub next: Option<Page>,
+}
+
+impl Cache {
+    /// A page of a repository's tags. Lists are never stored; when the upstream cannot be asked, the tags that
+    /// were pulled through are better than none.
+    ///
+    /// # Errors
+    /// A [`Failure`]: not found, denied, or the upstream cannot be used and no tag is stored.
+    pub async fn tags(&self, target: &Target, page: &Page) -> Result<Answer<TagPage>, Failure> {
+        let asked = match self.upstream(target) {
+            Ok(upstream) => {
+                upstream.tags(&target.repository, page).await.map_err(|error| Failure::asked(error.into()))
+            }
+            Err(failure) => Err(failure),
+        };
+        let failure = match asked {
+            Ok(list) => {
+                let page = TagPage { tags: list.tags, next: list.next };
+                return Ok(Answer::new(page, Outcome::Passed));
+            }
+            Err(failure) => failure,
+        };
+        let because = match &failure.error {
+            Error::Offline => StaleBecause::Offline,
+            error if error.is_trouble() => StaleBecause::UpstreamFailed,
+            _ => return Err(failure),
+        };
+        let stored = self.store().tags(target);
+        if stored.is_empty() {
+            return Err(failure);
+        }
+        Ok(Answer::new(paged(&stored, page), Outcome::Stale { over: 0, because }))
+    }
+}
+
+/// The page of a sorted list: after `last`, at most `n`. "n=0" is an empty list without a next one.
+fn paged(all: &[Tag], page: &Page) -> TagPage {
+    let after = |tag: &&Tag| page.last.as_ref().is_none_or(|last| tag.as_str() > last.as_str());
+    let mut rest = all.iter().filter(after).map(|tag| tag.as_str().to_owned());
+    let tags: Vec<String> = rest.by_ref().take(page.n.unwrap_or(usize::MAX)).collect();
+    let next = match (tags.last(), rest.next()) {
+        (Some(last), Some(_)) => Some(Page { n: page.n, last: Some(last.clone()) }),
+        _ => None,
+    };
+    TagPage { tags, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(n: Option<usize>, last: Option<&str>) -> (Vec<String>, Option<String>) {
+        let all: Vec<Tag> = ["a", "b", "c"].iter().map(|tag| tag.parse().expect("a tag")).collect();
+        let page = paged(&all, &Page { n, last: last.map(Into::into) });
+        (page.tags, page.next.and_then(|next| next.last))
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_gap_or_overlap() {
+        assert_eq!(page(None, None), (vec!["a".into(), "b".into(), "c".into()], None));
+        assert_eq!(page(Some(2), None), (vec!["a".into(), "b".into()], Some("b".into())));
+        assert_eq!(page(Some(2), Some("b")), (vec!["c".into()], None));
+        assert_eq!(page(Some(3), None).1, None);
+        assert_eq!(page(Some(0), None), (vec![], None));
+        assert_eq!(page(None, Some("bb")), (vec!["c".into()], None));
+    }
+}
