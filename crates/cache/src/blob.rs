@@ -47,10 +47,7 @@ impl Cache {
             return Ok(Answer::new(BlobContent::Size(size), Outcome::Passed));
         }
         let wanted = (target.clone(), *digest);
-        let seat = self
-            .0
-            .blobs
-            .join(*digest, |publisher| fill(self.clone(), upstream, wanted, publisher));
+        let seat = self.0.blobs.join(*digest, |publisher| fill(self.clone(), upstream, wanted, publisher));
         self.board(seat, target, digest).await
     }
 

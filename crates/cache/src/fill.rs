@@ -46,7 +46,9 @@ pub(crate) async fn fill(
     let (target, digest) = wanted;
     let failure = Arc::new(OnceLock::new());
     // Between a request's look into the store and its join another flight may have landed.
-    if let (Ok(Some(content)), true) = (cache.store().blob(&digest), cache.store().is_linked(&target, &digest)) {
+    if let (Ok(Some(content)), true) =
+        (cache.store().blob(&digest), cache.store().is_linked(&target, &digest))
+    {
         return publisher.publish(Ok(Filling { content, target, failure }));
     }
     let begun = async {
@@ -67,9 +69,10 @@ pub(crate) async fn fill(
     let set_reason = Arc::clone(&failure);
     let store = cache.store().clone();
     let linked = target.clone();
-    let disk = on_disk(move || write(ingest, writer, &set_reason).and_then(|stored| {
-        if stored { store.link(&linked, &digest) } else { Ok(()) }
-    }));
+    let disk = on_disk(move || {
+        write(ingest, writer, &set_reason)
+            .and_then(|stored| if stored { store.link(&linked, &digest) } else { Ok(()) })
+    });
     let network = async {
         if let Err(error) = fetch(&upstream, (&target, &digest), body, &pieces).await {
             let _ = failure.set(error);
@@ -77,12 +80,12 @@ pub(crate) async fn fill(
         drop(pieces);
     };
     let (written, ()) = tokio::join!(disk, network);
-    match (failure.get(), written) {
-        (Some(error), _) | (None, Err(ref error)) => {
-            tracing::warn!(target: "hubcap::fill", upstream = %target, blob.digest = %digest, "fill failed: {error}");
+    match (failure.get(), &written) {
+        (Some(error), _) | (None, Err(error)) => {
+            tracing::warn!(target: "hubcap::fill", upstream = %target, digest = %digest, "fill failed: {error}");
         }
         (None, Ok(())) => {
-            tracing::debug!(target: "hubcap::fill", upstream = %target, blob.digest = %digest, "stored");
+            tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest, "stored");
         }
     }
 }
@@ -137,7 +140,7 @@ async fn fetch(
         body = loop {
             let Some(wait) = waits.next() else { return Err(error) };
             tokio::time::sleep(*wait).await;
-            tracing::debug!(target: "hubcap::fill", upstream = %target, blob.digest = %digest,
+            tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest,
                 "taking the fetch up again at byte {received}: {error}");
             match upstream.blob(&target.repository, digest, received).await.map_err(Error::from) {
                 Ok(body) => break body,

@@ -91,8 +91,9 @@ impl Cache {
     /// The upstream to ask for `target`: the one place where `--offline` is honoured.
     fn upstream(&self, target: &Target) -> Result<Upstream, Failure> {
         let known = self.0.upstreams.get(&target.registry);
-        let upstream = known.ok_or_else(|| {
-            Failure { error: Error::UnknownRegistry(target.registry.clone()), outcome: Outcome::Local }
+        let upstream = known.ok_or_else(|| Failure {
+            error: Error::UnknownRegistry(target.registry.clone()),
+            outcome: Outcome::Local,
         })?;
         if self.config().offline {
             return Err(Failure { error: Error::Offline, outcome: Outcome::Offline });

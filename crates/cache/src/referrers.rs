@@ -31,7 +31,9 @@ impl Cache {
             Err(failure) => return Err(failure),
         };
         let mut stored = self.store().referrers(target, subject).map_err(Error::from)?;
-        stored.retain(|found| artifact_type.is_none_or(|wanted| found.artifact_type.as_deref() == Some(wanted)));
+        stored.retain(|found| {
+            artifact_type.is_none_or(|wanted| found.artifact_type.as_deref() == Some(wanted))
+        });
         Ok(Answer::new(stored, Outcome::Stale { over: 0, because }))
     }
 }

@@ -113,7 +113,9 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let parts: Vec<&str> = text.split('/').collect();
         let valid = |part: &&str| {
-            !part.is_empty() && part.len() <= 64 && part.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
+            !part.is_empty()
+                && part.len() <= 64
+                && part.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
         };
         match parts.as_slice() {
             [os, architecture, variant @ ..] if variant.len() <= 1 && parts.iter().all(valid) => Ok(Self {
@@ -121,7 +123,11 @@ impl FromStr for Platform {
                 architecture: (*architecture).into(),
                 variant: variant.first().map(|&variant| variant.into()),
             }),
-            _ => Err(ParseError::new("platform", text, "it is written os/architecture[/variant], as linux/arm64")),
+            _ => Err(ParseError::new(
+                "platform",
+                text,
+                "it is written os/architecture[/variant], as linux/arm64",
+            )),
         }
     }
 }

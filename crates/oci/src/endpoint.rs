@@ -185,13 +185,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(target: &str) -> Result<Endpoint, NotAnEndpoint> {
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let (path, query) =
+            target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         Endpoint::parse(path, &parse_query(query))
     }
 
     #[test]
     fn a_repository_may_have_parts_named_like_endpoints() {
-        let Ok(Endpoint::Manifest { repository, .. }) = parse("/v2/a/manifests/b/blobs/manifests/latest") else {
+        let Ok(Endpoint::Manifest { repository, .. }) = parse("/v2/a/manifests/b/blobs/manifests/latest")
+        else {
             panic!("not a manifest")
         };
         assert_eq!(repository.as_str(), "a/manifests/b/blobs");
@@ -220,7 +222,11 @@ mod tests {
                 1 => Endpoint::Blob { repository, digest },
                 2 => Endpoint::Manifest { repository, reference: tag.parse().expect("a tag") },
                 3 => Endpoint::Tags { repository, page: Page { n: n.map(Into::into), last: text } },
-                _ => Endpoint::Referrers { repository, digest, artifact_type: text.filter(|text| !text.is_empty()) },
+                _ => Endpoint::Referrers {
+                    repository,
+                    digest,
+                    artifact_type: text.filter(|text| !text.is_empty()),
+                },
             },
         )
     }

@@ -89,7 +89,11 @@ fn check_registry(text: &str) -> Result<(), &'static str> {
         return Err("the host must be labels of letters, digits and '-', parted by '.'");
     }
     match port {
-        Some(port) if port.is_empty() || !port.bytes().all(|c| c.is_ascii_digit()) || port.parse::<u16>().is_err() => {
+        Some(port)
+            if port.is_empty()
+                || !port.bytes().all(|c| c.is_ascii_digit())
+                || port.parse::<u16>().is_err() =>
+        {
             Err("the port must be a number up to 65535")
         }
         _ => Ok(()),
@@ -146,9 +150,10 @@ mod tests {
     #[test]
     fn what_is_no_repository_is_refused() {
         let long = "a/".repeat(200);
-        for text in
-            ["", "/", "a//b", "/a", "a/", "A", "a..b", "a___b", ".a", "a.", "..", "a/../b", "a b", "a%2fb", &long]
-        {
+        for text in [
+            "", "/", "a//b", "/a", "a/", "A", "a..b", "a___b", ".a", "a.", "..", "a/../b", "a b", "a%2fb",
+            &long,
+        ] {
             assert!(text.parse::<Repository>().is_err(), "{text}");
         }
     }
@@ -158,7 +163,8 @@ mod tests {
         for text in ["docker.io", "localhost", "localhost:5000", "127.0.0.1:5000", "my-reg.example"] {
             assert!(text.parse::<Registry>().is_ok(), "{text}");
         }
-        for text in ["", ":1", "a:", "a:b", "a:99999", "-a", "a/b", "user@host", "a..b", "http://a", "a:1:2"] {
+        for text in ["", ":1", "a:", "a:b", "a:99999", "-a", "a/b", "user@host", "a..b", "http://a", "a:1:2"]
+        {
             assert!(text.parse::<Registry>().is_err(), "{text}");
         }
     }

@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_gets_the_whole_content() {
-        for header in ["", "bytes", "bytes=", "bytes=-", "bytes=a-b", "lines=1-2", "bytes=0-1,4-5", "bytes=+1-2"] {
+        for header in
+            ["", "bytes", "bytes=", "bytes=-", "bytes=a-b", "lines=1-2", "bytes=0-1,4-5", "bytes=+1-2"]
+        {
             assert_eq!(answer(header, 10), Ok(None), "{header}");
         }
         assert_eq!(answer("bytes=0-99999999999999999999999", 10), Ok(None));
@@ -128,7 +130,14 @@ mod tests {
     fn a_content_range_must_lie_in_its_content() {
         let range = ByteRange { start: 5, end: 10, size: 10 };
         assert_eq!(ByteRange::parse_content_range(&range.to_string()), Some(range));
-        for value in ["bytes */10", "bytes 5-10/10", "bytes 6-5/10", "bytes 0-1/*", "0-1/2", "bytes 0-18446744073709551615/1"] {
+        for value in [
+            "bytes */10",
+            "bytes 5-10/10",
+            "bytes 6-5/10",
+            "bytes 0-1/*",
+            "0-1/2",
+            "bytes 0-18446744073709551615/1",
+        ] {
             assert_eq!(ByteRange::parse_content_range(value), None, "{value}");
         }
     }

@@ -1,0 +1,194 @@
+//! Reading a content, committed or still growing, with one type: positional reads of one open file.
+//!
+//! Not mapped into memory: a file that is cut short under a map is a SIGBUS, here it is an error.
+
+use std::fs::File;
+use std::io::IoSliceMut;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::io::{Errno, ReadWriteFlags};
+use tokio::sync::watch;
+
+/// How many bytes a reader of a growing content stays behind its writer, until the digest is verified: no client
+/// ever has all of a wrong content. 16 KiB, one TLS record.
+pub const HOLD_BACK: u64 = 16 << 10;
+
+/// The largest piece that is read at once.
+const CHUNK: u64 = 128 << 10;
+
+/// How far a content has grown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// So many bytes are written, and not verified.
+    Partial(u64),
+    /// Complete and verified; so many bytes.
+    Done(u64),
+}
+
+/// Why a read failed. The client's connection is cut then: it must never look like the end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// What was being written turned out wrong, or its source broke off.
+    #[error("the content could not be completed")]
+    Failed,
+    /// A committed file is shorter than it was.
+    #[error("the stored content ends at byte {at} instead of {size}")]
+    Truncated {
+        /// Where it ends.
+        at: u64,
+        /// Where it should.
+        size: u64,
+    },
+    /// The disk.
+    #[error("the store cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A content: an open file and, while it grows, the news of it. A clone reads the same file.
+#[derive(Debug, Clone)]
+pub struct Content {
+    file: Arc<File>,
+    size: Option<u64>,
+    growth: Option<watch::Receiver<Progress>>,
+}
+
+impl Content {
+    pub(crate) fn committed(file: File, size: u64) -> Self {
+        Self::committed_shared(Arc::new(file), size)
+    }
+
+    pub(crate) const fn committed_shared(file: Arc<File>, size: u64) -> Self {
+        Self { file, size: Some(size), growth: None }
+    }
+
+    pub(crate) const fn growing(
+        file: Arc<File>,
+        size: Option<u64>,
+        growth: watch::Receiver<Progress>,
+    ) -> Self {
+        Self { file, size, growth: Some(growth) }
+    }
+
+    /// The whole length in bytes; `None` while it grows and nobody told.
+    pub const fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Waits until the content is complete and verified, and returns its length.
+    ///
+    /// # Errors
+    /// [`ReadError::Failed`] when it never will be.
+    pub async fn settled(&mut self) -> Result<u64, ReadError> {
+        if let Some(growth) = &mut self.growth {
+            let done = growth.wait_for(|progress| matches!(progress, Progress::Done(_))).await;
+            // A writer that went away without Done has failed; the channel's end is never the content's.
+            let Ok(Progress::Done(size)) = done.as_deref().copied() else { return Err(ReadError::Failed) };
+            drop(done);
+            self.size = Some(size);
+            self.growth = None;
+        }
+        self.size.ok_or(ReadError::Failed)
+    }
+
+    /// How many bytes are there so far.
+    pub fn available(&self) -> u64 {
+        match self.growth.as_ref().map(|growth| *growth.borrow()) {
+            Some(Progress::Partial(size) | Progress::Done(size)) => size,
+            None => self.size.unwrap_or(0),
+        }
+    }
+
+    /// Waits for more than `seen` bytes, or the end of the growth.
+    ///
+    /// # Errors
+    /// [`ReadError::Failed`] when the writer has failed.
+    pub async fn grown(&mut self, seen: u64) -> Result<u64, ReadError> {
+        if let Some(growth) = &mut self.growth {
+            let more = |progress: &Progress| match *progress {
+                Progress::Partial(size) => size > seen,
+                Progress::Done(_) => true,
+            };
+            growth.wait_for(more).await.map_err(|_| ReadError::Failed)?;
+        }
+        Ok(self.available())
+    }
+
+    /// Reads the bytes of `range`; `u64::MAX` as its end is the content's own.
+    pub fn reader(&self, range: Range<u64>) -> Reader {
+        let end = range.end.min(self.size.unwrap_or(u64::MAX));
+        Reader { file: Arc::clone(&self.file), growth: self.growth.clone(), position: range.start, end }
+    }
+}
+
+/// Reads one range of a content, in order.
+#[derive(Debug)]
+pub struct Reader {
+    file: Arc<File>,
+    growth: Option<watch::Receiver<Progress>>,
+    position: u64,
+    end: u64,
+}
+
+impl Reader {
+    /// The next bytes, at most 128 KiB; `None` at the end of the range.
+    ///
+    /// # Errors
+    /// A [`ReadError`], after which the reader is of no use.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
+        let readable = self.readable().await?;
+        let wanted = readable.saturating_sub(self.position).min(CHUNK);
+        if wanted == 0 {
+            return Ok(None);
+        }
+        // 128 KiB at most, so the cast cannot cut.
+        let chunk = read(&self.file, self.position, wanted as usize).await?;
+        if chunk.is_empty() {
+            return Err(ReadError::Truncated { at: self.position, size: self.end });
+        }
+        self.position += chunk.len() as u64;
+        Ok(Some(chunk))
+    }
+
+    /// Up to where bytes may be given out now. Waits until that is past the position, or the end.
+    async fn readable(&mut self) -> Result<u64, ReadError> {
+        let Some(growth) = &mut self.growth else { return Ok(self.end) };
+        let (position, end) = (self.position, self.end);
+        let beyond = |progress: &Progress| match *progress {
+            Progress::Partial(written) => written.saturating_sub(HOLD_BACK).min(end) > position,
+            Progress::Done(_) => true,
+        };
+        let progress = *growth.wait_for(beyond).await.map_err(|_| ReadError::Failed)?;
+        match progress {
+            Progress::Partial(written) => Ok(written.saturating_sub(HOLD_BACK).min(end)),
+            Progress::Done(size) => {
+                self.growth = None;
+                self.end = end.min(size);
+                Ok(self.end)
+            }
+        }
+    }
+}
+
+/// Reads what is in the page cache on this very thread; only what has to come from the disk costs a switch.
+async fn read(file: &Arc<File>, at: u64, length: usize) -> Result<Bytes, ReadError> {
+    let mut buffer = vec![0; length];
+    let cached =
+        rustix::io::preadv2(file.as_ref(), &mut [IoSliceMut::new(&mut buffer)], at, ReadWriteFlags::NOWAIT);
+    let length = match cached {
+        Ok(length) => length,
+        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR | Errno::NOSYS) => {
+            let file = Arc::clone(file);
+            let read =
+                tokio::task::spawn_blocking(move || file.read_at(&mut buffer, at).map(|n| (buffer, n)));
+            let length;
+            (buffer, length) = read.await.map_err(std::io::Error::other)??;
+            length
+        }
+        Err(error) => return Err(ReadError::Io(error.into())),
+    };
+    buffer.truncate(length);
+    Ok(buffer.into())
+}

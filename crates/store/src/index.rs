@@ -1,0 +1,274 @@
+//! sled: quick answers that the layout could give slowly. Whatever goes wrong with it, it is set aside and rebuilt;
+//! no request fails for it.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Mutex, RwLock};
+use std::time::{Duration, SystemTime};
+
+use fs_err as fs;
+use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target};
+use serde::{Deserialize, Serialize};
+
+use crate::layout::{ImageIndex, Layout};
+use crate::{Error, lock, rebuild};
+
+/// What a tag means, and since when that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagEntry {
+    /// The manifest.
+    pub descriptor: Descriptor,
+    /// When the upstream last said so; the epoch when that was lost.
+    pub validated_at: SystemTime,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTag {
+    descriptor: Descriptor,
+    /// Seconds since the epoch.
+    validated_at: u64,
+}
+
+/// sled, or nothing when even an empty one cannot be opened.
+#[derive(Debug)]
+pub(crate) struct Index {
+    layout: Layout,
+    trees: RwLock<Option<Trees>>,
+    /// Last uses that sled has not heard of: written together, a hit must not cost a log entry.
+    used: Mutex<HashMap<Digest, SystemTime>>,
+}
+
+#[derive(Debug, Clone)]
+struct Trees {
+    db: sled::Db,
+    /// target NUL tag -> [`StoredTag`]
+    tags: sled::Tree,
+    /// target NUL digest -> nothing
+    links: sled::Tree,
+    /// digest -> media type, for manifests; and last use, for all.
+    contents: sled::Tree,
+}
+
+/// Marks the index as whole: written last by a rebuild, so one that was killed is done again.
+const COMPLETE: &[u8] = b"complete";
+
+impl Index {
+    /// Opens it; rebuilds it from the layout when it is missing or torn.
+    pub(crate) fn open(layout: &Layout, images: &ImageIndex) -> Result<Self, Error> {
+        let index = Self { layout: layout.clone(), trees: RwLock::new(None), used: Mutex::default() };
+        match contained(|| Trees::open(&layout.sled())) {
+            Ok((trees, true)) => *index.write() = Some(trees),
+            Ok((trees, false)) => {
+                *index.write() = Some(trees);
+                index.refill(images);
+            }
+            Err(why) => index.start_over(&why, Some(images)),
+        }
+        Ok(index)
+    }
+
+    pub(crate) fn tag(&self, target: &Target, tag: &Tag) -> Option<TagEntry> {
+        let key = key(target, tag.as_str().as_bytes());
+        read_tag(&self.with(|trees| trees.tags.get(&key))??)
+    }
+
+    pub(crate) fn put_tag(&self, target: &Target, tag: &Tag, entry: &TagEntry) {
+        let since = entry.validated_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let stored = StoredTag { descriptor: entry.descriptor.clone(), validated_at: since.as_secs() };
+        let value = serde_json::to_vec(&stored).unwrap_or_default();
+        let key = key(target, tag.as_str().as_bytes());
+        self.with(|trees| trees.tags.insert(&key, value.as_slice()));
+    }
+
+    /// The tags of a repository, sorted.
+    pub(crate) fn tags(&self, target: &Target) -> Vec<Tag> {
+        let prefix = key(target, b"");
+        let keys =
+            self.with(|trees| trees.tags.scan_prefix(&prefix).keys().collect::<sled::Result<Vec<_>>>());
+        let tag = |key: &sled::IVec| std::str::from_utf8(&key[prefix.len()..]).ok()?.parse().ok();
+        keys.unwrap_or_default().iter().filter_map(tag).collect()
+    }
+
+    /// All tags of all repositories.
+    pub(crate) fn all_tags(&self) -> Vec<(Target, Tag, TagEntry)> {
+        let all = self.with(|trees| trees.tags.iter().collect::<sled::Result<Vec<_>>>()).unwrap_or_default();
+        let read = |(key, value): &(sled::IVec, sled::IVec)| {
+            let (target, tag) = std::str::from_utf8(key).ok()?.split_once('\0')?;
+            let (registry, repository) = target.split_once('/')?;
+            let target = Target { registry: registry.parse().ok()?, repository: repository.parse().ok()? };
+            Some((target, tag.parse().ok()?, read_tag(value)?))
+        };
+        all.iter().filter_map(read).collect()
+    }
+
+    pub(crate) fn link(&self, target: &Target, digests: &[Digest]) {
+        let mut batch = sled::Batch::default();
+        for digest in digests {
+            batch.insert(key(target, &digest_key(digest)), &[]);
+        }
+        self.with(|trees| trees.links.apply_batch(batch.clone()));
+    }
+
+    pub(crate) fn is_linked(&self, target: &Target, digest: &Digest) -> bool {
+        let key = key(target, &digest_key(digest));
+        self.with(|trees| trees.links.contains_key(&key)).unwrap_or(false)
+    }
+
+    /// What a repository is known to have.
+    pub(crate) fn linked(&self, target: &Target) -> Vec<Digest> {
+        let prefix = key(target, b"");
+        let keys =
+            self.with(|trees| trees.links.scan_prefix(&prefix).keys().collect::<sled::Result<Vec<_>>>());
+        keys.unwrap_or_default().iter().filter_map(|key| read_digest(&key[prefix.len()..])).collect()
+    }
+
+    /// Remembers the media type under which a registry gave a manifest.
+    pub(crate) fn put_media_type(&self, digest: &Digest, media_type: &str) {
+        let key = digest_key(digest);
+        self.with(|trees| trees.contents.insert(key_of_type(&key), media_type.as_bytes()));
+    }
+
+    pub(crate) fn media_type(&self, digest: &Digest) -> Option<String> {
+        let key = digest_key(digest);
+        let value = self.with(|trees| trees.contents.get(key_of_type(&key)))??;
+        String::from_utf8(value.to_vec()).ok()
+    }
+
+    /// Remembers a use, in memory until [`flush`](Self::flush).
+    pub(crate) fn used(&self, digest: &Digest) {
+        lock(&self.used).insert(*digest, SystemTime::now());
+    }
+
+    pub(crate) fn flush(&self) {
+        let used = std::mem::take(&mut *lock(&self.used));
+        let mut batch = sled::Batch::default();
+        for (digest, at) in used {
+            let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            batch.insert(digest_key(&digest), &since.as_secs().to_be_bytes());
+        }
+        self.with(|trees| {
+            trees.contents.apply_batch(batch.clone())?;
+            trees.db.flush()
+        });
+    }
+
+    /// Marks a rebuild as finished.
+    fn complete(&self) {
+        self.with(|trees| trees.contents.insert(COMPLETE, &[]));
+    }
+
+    /// Fills an empty index from the layout.
+    fn refill(&self, images: &ImageIndex) {
+        rebuild::index(self, &self.layout, images);
+        self.complete();
+    }
+
+    /// Runs `work`; when sled fails or panics, starts over from the layout and runs it once more.
+    fn with<T>(&self, work: impl Fn(&Trees) -> sled::Result<T>) -> Option<T> {
+        for again in [true, false] {
+            let trees = self.trees.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()?;
+            match contained(|| work(&trees)) {
+                Ok(value) => return Some(value),
+                Err(why) if again => {
+                    drop(trees);
+                    self.start_over(&why, None);
+                }
+                Err(why) => tracing::warn!(target: "hubcap::store", "the index fails: {why}"),
+            }
+        }
+        None
+    }
+
+    /// Sets a broken index aside and fills a new one.
+    fn start_over(&self, why: &str, images: Option<&ImageIndex>) {
+        tracing::warn!(target: "hubcap::store", "the index is torn ({why}); it is rebuilt from the layout");
+        let path = self.layout.sled();
+        *self.write() = None;
+        let aside = path.with_extension("bad");
+        let _ = fs::remove_dir_all(&aside);
+        let opened = fs::rename(&path, &aside)
+            .map_err(|error| error.to_string())
+            .and_then(|()| contained(|| Trees::open(&path)));
+        match opened {
+            Ok((trees, _)) => *self.write() = Some(trees),
+            Err(why) => {
+                tracing::warn!(target: "hubcap::store", "no index can be opened, so nothing stored is served: {why}");
+                return;
+            }
+        }
+        match images.map_or_else(|| self.layout.read_index(), |images| Ok(images.clone())) {
+            Ok(images) => self.refill(&images),
+            Err(error) => tracing::warn!(target: "hubcap::store", "{error}"),
+        }
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Option<Trees>> {
+        self.trees.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Trees {
+    /// Opens sled, and tells whether its content is whole.
+    fn open(path: &Path) -> sled::Result<(Self, bool)> {
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(16 << 20)
+            .flush_every_ms(Some(1000))
+            .mode(sled::Mode::LowSpace)
+            .open()?;
+        let trees = Self {
+            tags: db.open_tree("tags")?,
+            links: db.open_tree("links")?,
+            contents: db.open_tree("contents")?,
+            db,
+        };
+        let complete = trees.contents.contains_key(COMPLETE)?;
+        Ok((trees, complete))
+    }
+}
+
+/// sled panics on some torn files where an error would do.
+fn contained<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err("sled panicked".into()),
+    }
+}
+
+fn read_tag(value: &[u8]) -> Option<TagEntry> {
+    let stored: StoredTag = serde_json::from_slice(value).ok()?;
+    let validated_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(stored.validated_at))?;
+    Some(TagEntry { descriptor: stored.descriptor, validated_at })
+}
+
+/// NUL is in no name, so no target is another's prefix.
+fn key(target: &Target, rest: &[u8]) -> Vec<u8> {
+    let mut key = target.to_string().into_bytes();
+    key.push(0);
+    key.extend_from_slice(rest);
+    key
+}
+
+fn digest_key(digest: &Digest) -> Vec<u8> {
+    let mut key = vec![match digest.algorithm() {
+        Algorithm::Sha256 => 1,
+        Algorithm::Sha512 => 2,
+    }];
+    key.extend_from_slice(digest.hash());
+    key
+}
+
+fn key_of_type(digest: &[u8]) -> Vec<u8> {
+    [b"type".as_slice(), digest].concat()
+}
+
+fn read_digest(key: &[u8]) -> Option<Digest> {
+    let (algorithm, hash) = key.split_first()?;
+    let algorithm = match algorithm {
+        1 => Algorithm::Sha256,
+        2 => Algorithm::Sha512,
+        _ => return None,
+    };
+    Digest::from_hash(algorithm, hash)
+}

@@ -1,0 +1,211 @@
+//! Which file is where: an OCI image layout (image-spec, image-layout.md), and beside it what is ours alone.
+//!
+//! ```text
+//! STORE/oci-layout           {"imageLayoutVersion":"1.0.0"}
+//!       index.json           every tag and every manifest that was pulled by digest
+//!       blobs/<alg>/<hex>    verified contents, nothing else
+//!       ingest/              contents that are being written
+//!       quarantine/          contents that turned out to be damaged
+//!       index-sled034-v1/    the index; may be deleted at any time
+//!       lock                 who has the store open
+//!       CACHEDIR.TAG, .gitignore
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target, media_type};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The image's whole name, as `skopeo inspect oci:STORE:NAME` takes it.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The repository that an entry belongs to: `docker.io/library/alpine`.
+const REPOSITORY: &str = "io.hubcap.repository";
+/// The media type as the registry gave it, where the entry has to say another one.
+const MEDIA_TYPE: &str = "io.hubcap.media-type";
+
+/// The paths of a store.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout at `root`, as it is.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Makes what is missing.
+    pub(crate) fn create(root: &Path) -> Result<Self, Error> {
+        let layout = Self::at(root);
+        for algorithm in Algorithm::ALL {
+            fs::create_dir_all(root.join("blobs").join(algorithm.name()))?;
+        }
+        fs::create_dir_all(layout.ingests())?;
+        fs::create_dir_all(root.join("quarantine"))?;
+        let files: [(&str, &str); 3] = [
+            ("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}"),
+            // Backup tools leave such directories out, and git must not see them.
+            (
+                "CACHEDIR.TAG",
+                "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of container images, made by hubcap.\n",
+            ),
+            (".gitignore", "*\n"),
+        ];
+        for (name, text) in files {
+            // Compared, not only looked for: an emptied oci-layout would make the whole store unreadable to others.
+            if fs::read(root.join(name)).ok().as_deref() != Some(text.as_bytes()) {
+                layout.replace(name, text.as_bytes())?;
+            }
+        }
+        if !root.join("index.json").exists() {
+            layout.write_index(&ImageIndex::default())?;
+        }
+        Ok(layout)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the content of that name is, or would be.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
+    }
+
+    pub(crate) fn quarantined(&self, digest: &Digest) -> PathBuf {
+        self.root.join("quarantine").join(format!("{}-{}", digest.algorithm().name(), digest.hex()))
+    }
+
+    pub(crate) fn ingests(&self) -> PathBuf {
+        self.root.join("ingest")
+    }
+
+    /// The name carries sled's format: another version of sled opens it silently as empty.
+    pub(crate) fn sled(&self) -> PathBuf {
+        self.root.join("index-sled034-v1")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// Throws away what an earlier process had begun.
+    pub(crate) fn discard_ingests(&self) {
+        for entry in fs::read_dir(self.ingests()).into_iter().flatten().flatten() {
+            if let Err(error) = fs::remove_file(entry.path()) {
+                tracing::warn!(target: "hubcap::store", "a left-over could not be removed: {error}");
+            }
+        }
+    }
+
+    /// Reads `index.json`; a missing one is empty.
+    pub(crate) fn read_index(&self) -> Result<ImageIndex, Error> {
+        let path = self.root.join("index.json");
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| Error::Damaged { path, why: error.to_string() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ImageIndex::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Replaces `index.json`.
+    pub(crate) fn write_index(&self, index: &ImageIndex) -> Result<(), Error> {
+        let bytes = serde_json::to_vec_pretty(index).map_err(std::io::Error::from)?;
+        self.replace("index.json", &bytes)
+    }
+
+    /// Replaces a small file in one step: a reader, or tar, sees the old one or the new one.
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let temporary = self.ingests().join(format!("{name}.new"));
+        fs::write(&temporary, bytes)?;
+        fs::rename(&temporary, self.root.join(name))?;
+        Ok(())
+    }
+}
+
+/// `index.json`: an OCI image index whose entries carry the images' names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ImageIndex {
+    schema_version: u32,
+    #[serde(default)]
+    media_type: String,
+    pub(crate) manifests: Vec<Descriptor>,
+}
+
+impl Default for ImageIndex {
+    fn default() -> Self {
+        Self { schema_version: 2, media_type: media_type::OCI_INDEX.into(), manifests: Vec::new() }
+    }
+}
+
+/// One entry of `index.json`, read.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) target: Target,
+    pub(crate) tag: Option<Tag>,
+    /// As the registry gave it: true media type, no annotations.
+    pub(crate) descriptor: Descriptor,
+}
+
+impl ImageIndex {
+    /// The entries that hubcap wrote; foreign ones are left alone.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.manifests.iter().filter_map(read_entry)
+    }
+
+    /// Adds a manifest, or moves its tag to it. An entry that loses its tag stays: its content may be in use.
+    pub(crate) fn put(&mut self, target: &Target, tag: Option<&Tag>, descriptor: &Descriptor) {
+        let repository = target.to_string();
+        let name = tag.map(|tag| format!("{repository}:{tag}"));
+        let ours = |entry: &Descriptor| entry.annotations.get(REPOSITORY) == Some(&repository);
+        // One that says nothing new is dropped: the same manifest without a tag, or under the same one.
+        self.manifests.retain(|entry| {
+            let named = entry.annotations.get(REF_NAME);
+            !(ours(entry) && entry.digest == descriptor.digest && (named.is_none() || named == name.as_ref()))
+        });
+        if name.is_some() {
+            for entry in
+                self.manifests.iter_mut().filter(|entry| entry.annotations.get(REF_NAME) == name.as_ref())
+            {
+                entry.annotations.remove(REF_NAME);
+            }
+        }
+        self.manifests.push(write_entry(repository, name, descriptor));
+    }
+}
+
+fn write_entry(repository: String, name: Option<String>, descriptor: &Descriptor) -> Descriptor {
+    // containers/image (skopeo, podman) passes over entries whose type is not OCI's own. The types are twins
+    // field by field, so the entry says the OCI one; the content and its digest stay the registry's.
+    let twin = match descriptor.media_type.as_str() {
+        media_type::DOCKER_MANIFEST => media_type::OCI_MANIFEST,
+        media_type::DOCKER_LIST => media_type::OCI_INDEX,
+        other => other,
+    };
+    let mut entry = Descriptor::new(twin, descriptor.digest, descriptor.size);
+    if twin != descriptor.media_type {
+        entry.annotations.insert(MEDIA_TYPE.into(), descriptor.media_type.clone());
+    }
+    entry.annotations.insert(REPOSITORY.into(), repository);
+    entry.annotations.extend(name.map(|name| (REF_NAME.into(), name)));
+    entry
+}
+
+fn read_entry(entry: &Descriptor) -> Option<Entry> {
+    let repository = entry.annotations.get(REPOSITORY)?;
+    let (registry, path) = repository.split_once('/')?;
+    let target = Target { registry: registry.parse().ok()?, repository: path.parse().ok()? };
+    let tag = match entry.annotations.get(REF_NAME) {
+        Some(name) => Some(name.strip_prefix(repository.as_str())?.strip_prefix(':')?.parse().ok()?),
+        None => None,
+    };
+    let true_type = entry.annotations.get(MEDIA_TYPE).unwrap_or(&entry.media_type);
+    let descriptor = Descriptor::new(true_type.clone(), entry.digest, entry.size);
+    Some(Entry { target, tag, descriptor })
+}

@@ -1,0 +1,160 @@
+//! Manifests and tags: contents that hubcap reads itself, so each read is verified.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use fs_err as fs;
+use hubcap_oci::{Descriptor, Digest, Manifest, Tag, Target};
+
+use crate::index::TagEntry;
+use crate::{Error, Store, lock};
+
+/// Bytes of manifests that are kept in memory: a hot manifest costs no disk access and no hash.
+const RECENT_BYTES: usize = 8 << 20;
+
+impl Store {
+    /// Stores a manifest for a repository, with everything that it points at linked to that repository, and moves
+    /// the tag to it.
+    ///
+    /// # Errors
+    /// [`Error::DigestMismatch`] when the bytes are not the manifest's, [`Error::Io`].
+    pub fn put_manifest(
+        &self,
+        target: &Target,
+        manifest: &Manifest,
+        bytes: &[u8],
+        tag: Option<&Tag>,
+    ) -> Result<(), Error> {
+        let Manifest { descriptor, links } = manifest;
+        if !self.0.layout.blob(&descriptor.digest).exists() {
+            let mut ingest = self.ingest(descriptor.digest)?;
+            ingest.write(bytes)?;
+            ingest.commit()?;
+        }
+        let index = &self.0.index;
+        // An entry that is reachable from another one of this repository needs none of its own.
+        if tag.is_some() || !index.is_linked(target, &descriptor.digest) {
+            let mut images = lock(&self.0.images);
+            images.put(target, tag, descriptor);
+            self.0.layout.write_index(&images)?;
+        }
+        index.put_media_type(&descriptor.digest, &descriptor.media_type);
+        let mut linked = vec![descriptor.digest];
+        linked.extend(links.manifests.iter().chain(&links.blobs).map(|link| link.digest));
+        index.link(target, &linked);
+        if let Some(tag) = tag {
+            let entry = TagEntry { descriptor: descriptor.clone(), validated_at: SystemTime::now() };
+            index.put_tag(target, tag, &entry);
+        }
+        Ok(())
+    }
+
+    /// A stored manifest, verified. One that is damaged is put aside and counts as missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it is there and cannot be read.
+    pub fn manifest(&self, digest: &Digest) -> Result<Option<(Descriptor, Bytes)>, Error> {
+        if let Some(found) = lock(&self.0.recent).find(digest) {
+            return Ok(Some(found));
+        }
+        let path = self.0.layout.blob(digest);
+        match fs::metadata(&path) {
+            // A layer may be asked for as a manifest; it is not read into memory for that.
+            Ok(metadata) if metadata.len() > Manifest::MAX_SIZE as u64 => return Ok(None),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let bytes = Bytes::from(fs::read(&path)?);
+        if Digest::of(digest.algorithm(), &bytes) != *digest {
+            self.quarantine(digest);
+            return Ok(None);
+        }
+        let media_type = self.0.index.media_type(digest);
+        let Ok(manifest) = Manifest::parse(*digest, &bytes, media_type.as_deref()) else { return Ok(None) };
+        let found = (manifest.descriptor, bytes);
+        lock(&self.0.recent).keep(*digest, found.clone());
+        Ok(Some(found))
+    }
+
+    /// What a tag means here, and since when; whether its manifest is still stored is another question.
+    pub fn tag(&self, target: &Target, tag: &Tag) -> Option<TagEntry> {
+        self.0.index.tag(target, tag)
+    }
+
+    /// The upstream has said again that the tag means what it meant.
+    ///
+    /// # Errors
+    /// None for a torn index, which is rebuilt.
+    pub fn touch_tag(&self, target: &Target, tag: &Tag) -> Result<(), Error> {
+        if let Some(mut entry) = self.0.index.tag(target, tag) {
+            entry.validated_at = SystemTime::now();
+            self.0.index.put_tag(target, tag, &entry);
+        }
+        Ok(())
+    }
+
+    /// The tags of a repository that are stored, sorted.
+    pub fn tags(&self, target: &Target) -> Vec<Tag> {
+        self.0.index.tags(target)
+    }
+
+    /// The stored manifests of a repository whose subject is `subject`, as a referrers list describes them
+    /// (distribution-spec, "Listing Referrers").
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a manifest cannot be read.
+    pub fn referrers(&self, target: &Target, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+        #[derive(serde::Deserialize)]
+        struct Annotated {
+            #[serde(default)]
+            annotations: std::collections::BTreeMap<String, String>,
+        }
+        let mut found = Vec::new();
+        for digest in self.0.index.linked(target) {
+            // Only manifests have a media type in the index; layers are not even opened.
+            let Some(media_type) = self.0.index.media_type(&digest) else { continue };
+            let Some((mut descriptor, bytes)) = self.manifest(&digest)? else { continue };
+            let Ok(manifest) = Manifest::parse(digest, &bytes, Some(&media_type)) else { continue };
+            if manifest.links.subject == Some(*subject) {
+                descriptor.artifact_type = manifest.links.artifact_type;
+                let annotated = serde_json::from_slice::<Annotated>(&bytes);
+                descriptor.annotations = annotated.map(|annotated| annotated.annotations).unwrap_or_default();
+                found.push(descriptor);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The manifests that were asked for last, verified already.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    found: HashMap<Digest, (Descriptor, Bytes, u64)>,
+    bytes: usize,
+    clock: u64,
+}
+
+impl Recent {
+    fn find(&mut self, digest: &Digest) -> Option<(Descriptor, Bytes)> {
+        self.clock += 1;
+        let (descriptor, bytes, used) = self.found.get_mut(digest)?;
+        *used = self.clock;
+        Some((descriptor.clone(), bytes.clone()))
+    }
+
+    fn keep(&mut self, digest: Digest, (descriptor, bytes): (Descriptor, Bytes)) {
+        self.clock += 1;
+        self.bytes += bytes.len();
+        if let Some((_, old, _)) = self.found.insert(digest, (descriptor, bytes, self.clock)) {
+            self.bytes -= old.len();
+        }
+        // A scan over some hundred entries, and only when one goes.
+        while self.bytes > RECENT_BYTES && self.found.len() > 1 {
+            let oldest = self.found.iter().min_by_key(|(_, (_, _, used))| *used).map(|(digest, _)| *digest);
+            let Some((_, gone, _)) = oldest.and_then(|oldest| self.found.remove(&oldest)) else { break };
+            self.bytes -= gone.len();
+        }
+    }
+}

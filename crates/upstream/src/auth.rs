@@ -1,0 +1,300 @@
+//! From a 401's challenge to an Authorization (distribution's token specification).
+
+mod challenge;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::HeaderValue;
+use http::{HeaderMap, Method, header};
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::Error;
+use crate::body;
+use crate::credentials::{self, Credentials, Login, Secret};
+use crate::transport::{Request, Transport, is_loopback};
+use challenge::Challenge;
+
+/// Without `expires_in` a token is good for so long, says the specification.
+const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+/// A token is not used in its last seconds: the request that carries it takes its time.
+const MARGIN: Duration = Duration::from_secs(5);
+/// A token is some KiB; a larger answer is none.
+const MAX_ANSWER: usize = 1 << 20;
+/// What fits into one header of any server.
+const MAX_TOKEN: usize = 16 << 10;
+
+/// One upstream's way to an Authorization.
+#[derive(Debug)]
+pub(crate) struct Auth {
+    url: Url,
+    given: Option<Credentials>,
+    login: OnceCell<Login>,
+    state: Mutex<State>,
+    /// One token request at a time: all who wait for it find its token.
+    fetching: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the upstream last wanted.
+    challenge: Option<Challenge>,
+    /// By scope.
+    tokens: HashMap<String, Token>,
+}
+
+#[derive(Debug, Clone)]
+struct Token {
+    value: Secret,
+    until: Instant,
+}
+
+impl Auth {
+    pub(crate) fn new(url: Url, given: Option<Credentials>) -> Self {
+        let (login, state, fetching) = (OnceCell::new(), Mutex::default(), tokio::sync::Mutex::default());
+        Self { url, given, login, state, fetching }
+    }
+
+    /// The Authorization for a scope, as far as earlier challenges tell; `None` before the first.
+    pub(crate) async fn authorization(
+        &self,
+        transport: &Transport,
+        scope: &str,
+    ) -> Result<Option<HeaderValue>, Error> {
+        let challenge = self.state().challenge.clone();
+        match challenge {
+            None => Ok(None),
+            Some(Challenge::Basic) => Ok(self.basic().await),
+            Some(Challenge::Bearer { realm, service }) => {
+                self.token(transport, (&realm, service.as_deref()), scope).await.map(Some)
+            }
+        }
+    }
+
+    /// Takes a 401. True when another try with [`authorization`](Self::authorization) makes sense.
+    pub(crate) fn challenged(&self, headers: &HeaderMap, scope: &str, sent: Option<&HeaderValue>) -> bool {
+        let values = headers.get_all(header::WWW_AUTHENTICATE);
+        let Some(challenge) =
+            values.iter().filter_map(|value| value.to_str().ok()).find_map(Challenge::parse)
+        else {
+            return false;
+        };
+        let mut state = self.state();
+        // A token that was refused may have been revoked; a login that was refused stays so.
+        let refused = sent.is_some();
+        let worth_it = !refused || matches!(challenge, Challenge::Bearer { .. });
+        if refused {
+            state.tokens.remove(scope);
+        }
+        state.challenge = Some(challenge);
+        worth_it
+    }
+
+    async fn login(&self) -> &Login {
+        let find = async || match &self.given {
+            Some(credentials) => Login::Password(credentials.clone()),
+            None => credentials::from_docker(&self.url).await,
+        };
+        self.login.get_or_init(find).await
+    }
+
+    async fn basic(&self) -> Option<HeaderValue> {
+        match self.login().await {
+            Login::Password(credentials) => Some(basic(credentials)),
+            Login::Anonymous | Login::Identity(_) => None,
+        }
+    }
+
+    async fn token(
+        &self,
+        transport: &Transport,
+        (realm, service): (&Url, Option<&str>),
+        scope: &str,
+    ) -> Result<HeaderValue, Error> {
+        if let Some(token) = self.cached(scope) {
+            return Ok(token);
+        }
+        let _one_at_a_time = self.fetching.lock().await;
+        if let Some(token) = self.cached(scope) {
+            return Ok(token);
+        }
+        let token = self.fetch(transport, (realm, service), scope).await?;
+        let value = bearer(&token.value)?;
+        self.state().tokens.insert(scope.to_owned(), token);
+        Ok(value)
+    }
+
+    fn cached(&self, scope: &str) -> Option<HeaderValue> {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.tokens.retain(|_, token| token.until > now);
+        state.tokens.get(scope).and_then(|token| bearer(&token.value).ok())
+    }
+
+    async fn fetch(
+        &self,
+        transport: &Transport,
+        (realm, service): (&Url, Option<&str>),
+        scope: &str,
+    ) -> Result<Token, Error> {
+        let login = if realm_belongs(&self.url, realm) {
+            self.login().await
+        } else {
+            tracing::debug!(target: "hubcap::upstream", realm = realm.host_str(), "a foreign realm gets no login");
+            &Login::Anonymous
+        };
+        let service = service.unwrap_or_default();
+        let response = if let Login::Identity(token) = login {
+            let form = url::form_urlencoded::Serializer::new(String::new())
+                .extend_pairs([
+                    ("grant_type", "refresh_token"),
+                    ("client_id", "hubcap"),
+                    ("service", service),
+                ])
+                .extend_pairs([("scope", scope), ("refresh_token", token.expose())])
+                .finish();
+            let request = transport
+                .client(realm)?
+                .post(realm.clone())
+                .timeout(transport.timeout())
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form);
+            request.send().await.map_err(Error::connection)?
+        } else {
+            let mut url = realm.clone();
+            url.query_pairs_mut().append_pair("service", service).append_pair("scope", scope);
+            let mut headers = HeaderMap::new();
+            if let Login::Password(credentials) = login {
+                headers.insert(header::AUTHORIZATION, basic(credentials));
+            }
+            transport.send(Request { method: Method::GET, url, headers }).await?
+        };
+        let asked = Instant::now();
+        match response.status().as_u16() {
+            200 => {}
+            status @ (401 | 403) => return Err(Error::Denied { status }),
+            429 => {
+                let retry_after = crate::ratelimit::retry_after(response.headers());
+                return Err(Error::RateLimited { retry_after });
+            }
+            status => return Err(Error::unavailable(format!("the token service answered {status}"))),
+        }
+        let bytes = body::whole(response, MAX_ANSWER).await?;
+        // The parser's own message would show the token.
+        let answer: TokenAnswer = serde_json::from_slice(&bytes)
+            .map_err(|_| Error::invalid("the token service's answer is not the JSON of a token"))?;
+        let value = answer.token.or(answer.access_token).unwrap_or_default();
+        if value.is_empty() || value.len() > MAX_TOKEN {
+            return Err(Error::invalid("the token service gave no usable token"));
+        }
+        let life =
+            answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs).min(Duration::from_secs(86_400));
+        Ok(Token { value: Secret::new(value), until: asked + life.saturating_sub(MARGIN) })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+    expires_in: Option<u64>,
+}
+
+fn basic(Credentials { username, password }: &Credentials) -> HeaderValue {
+    let encoded = STANDARD.encode(format!("{username}:{}", password.expose()));
+    // Base64 is always a valid header value.
+    let mut value =
+        HeaderValue::from_str(&format!("Basic {encoded}")).unwrap_or(HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
+}
+
+fn bearer(token: &Secret) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        .map_err(|_| Error::invalid("the token has characters that no header can carry"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Whether a login for `registry` may be sent to `realm`: the same host, or another one under the same owner's
+/// domain, never out of TLS. Otherwise any registry could have the login of a user sent anywhere.
+fn realm_belongs(registry: &Url, realm: &Url) -> bool {
+    if is_loopback(registry) && is_loopback(realm) {
+        return true;
+    }
+    if realm.scheme() != "https" && registry.scheme() == "https" {
+        return false;
+    }
+    let (Some(registry), Some(realm)) = (registry.domain(), realm.domain()) else {
+        return registry.host() == realm.host();
+    };
+    registry == realm || owner(registry).is_some_and(|domain| owner(realm) == Some(domain))
+}
+
+/// The part of a name that someone owns: the last two labels, or three below the likes of `co.uk`. Stricter than
+/// the public suffix list where it is wrong for an owner, so a login is at worst not sent.
+fn owner(name: &str) -> Option<&str> {
+    let labels: Vec<&str> = name.rsplit('.').collect();
+    let (top, second) = (labels.first()?, labels.get(1)?);
+    let shared = top.len() == 2 && second.len() <= 3;
+    // Hosts for everybody: each customer has a name of their own below these.
+    let tenants =
+        ["amazonaws.com", "azurecr.io", "github.io", "cloudfront.net", "windows.net", "appspot.com"];
+    let two = format!("{second}.{top}");
+    let count = if tenants.contains(&two.as_str()) {
+        return None;
+    } else if shared {
+        3
+    } else {
+        2
+    };
+    (labels.len() >= count).then(|| {
+        let length: usize = labels[..count].iter().map(|label| label.len() + 1).sum::<usize>() - 1;
+        &name[name.len() - length..]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_goes_only_where_the_registry_belongs() {
+        let belongs = |registry: &str, realm: &str| {
+            realm_belongs(&registry.parse().expect("a URL"), &realm.parse().expect("a URL"))
+        };
+        assert!(belongs("https://registry-1.docker.io", "https://auth.docker.io/token"));
+        assert!(belongs("https://registry.gitlab.com", "https://gitlab.com/jwt/auth"));
+        assert!(belongs("https://ghcr.io", "https://ghcr.io/token"));
+        assert!(belongs("http://127.0.0.1:5000", "http://localhost:5001/token"));
+        assert!(belongs("https://r.example.co.uk", "https://auth.example.co.uk"));
+        for (registry, realm) in [
+            ("https://registry-1.docker.io", "https://auth.docker.io.evil.example/token"),
+            ("https://registry-1.docker.io", "http://auth.docker.io/token"),
+            ("https://a.co.uk", "https://b.co.uk"),
+            ("https://a.azurecr.io", "https://b.azurecr.io"),
+            ("https://ghcr.io", "https://evil.io"),
+            ("https://10.0.0.1", "https://10.0.0.2"),
+        ] {
+            assert!(!belongs(registry, realm), "{registry} {realm}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown_in_debug() {
+        let credentials = Credentials { username: "me".into(), password: Secret::new("hunter2") };
+        let auth = Auth::new("https://r.example".parse().expect("a URL"), Some(credentials.clone()));
+        auth.state().tokens.insert("s".into(), Token { value: Secret::new("tok3n"), until: Instant::now() });
+        let shown = format!("{auth:?} {:?} {:?}", basic(&credentials), bearer(&Secret::new("tok3n")));
+        assert!(!shown.contains("hunter2") && !shown.contains("tok3n") && !shown.contains("bWU6"), "{shown}");
+    }
+}

@@ -1,0 +1,91 @@
+//! Bodies: a blob in pieces, or a small document as a whole.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{StatusCode, header};
+use hubcap_oci::ByteRange;
+use reqwest::Response;
+
+use crate::Error;
+
+/// A body may pause so long; a connection that is silent for longer is dead.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A blob as it arrives.
+#[derive(Debug)]
+pub struct BlobBody {
+    /// The whole length, where the upstream told it.
+    pub size: Option<u64>,
+    /// Where the body begins: as asked, or 0 when the upstream ignored the range.
+    pub offset: u64,
+    response: Response,
+    /// Bytes that have to come still, where that is known.
+    left: Option<u64>,
+}
+
+impl BlobBody {
+    /// Takes an answer to a request for the bytes from `asked` on.
+    pub(crate) fn new(response: Response, asked: u64) -> Result<Self, Error> {
+        let length = content_length(&response);
+        if response.status() != StatusCode::PARTIAL_CONTENT {
+            return Ok(Self { size: length, offset: 0, response, left: length });
+        }
+        let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        match range.and_then(ByteRange::parse_content_range) {
+            Some(range) if range.start == asked && range.end == range.size => {
+                let left = Some(range.size - asked);
+                Ok(Self { size: Some(range.size), offset: asked, response, left })
+            }
+            _ => Err(Error::invalid(format!(
+                "a 206 with Content-Range {range:?} for the bytes from {asked} on"
+            ))),
+        }
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the connection breaks, is silent for 30 s or ends early.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let chunk = next(&mut self.response).await?;
+        if let (Some(left), Some(chunk)) = (&mut self.left, &chunk) {
+            *left = left.saturating_sub(chunk.len() as u64);
+        }
+        match (chunk, self.left) {
+            (None, Some(left)) if left > 0 => {
+                Err(Error::unavailable(format!("the body ended {left} bytes early")))
+            }
+            (chunk, _) => Ok(chunk),
+        }
+    }
+}
+
+async fn next(response: &mut Response) -> Result<Option<Bytes>, Error> {
+    match tokio::time::timeout(IDLE, response.chunk()).await {
+        Ok(Ok(chunk)) => Ok(chunk),
+        Ok(Err(error)) => Err(Error::connection(error)),
+        Err(_) => Err(Error::unavailable(format!("nothing came for {} s", IDLE.as_secs()))),
+    }
+}
+
+/// Reads a document of at most `limit` bytes.
+pub(crate) async fn whole(mut response: Response, limit: usize) -> Result<Bytes, Error> {
+    let too_long = || Error::invalid(format!("a document of more than {limit} bytes"));
+    if content_length(&response).is_some_and(|length| length > limit as u64) {
+        return Err(too_long());
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = next(&mut response).await? {
+        if bytes.len() + chunk.len() > limit {
+            return Err(too_long());
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
+}
+
+/// The header itself: for a HEAD, the client library knows only that there is no body.
+pub(crate) fn content_length(response: &Response) -> Option<u64> {
+    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

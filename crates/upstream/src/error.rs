@@ -1,0 +1,67 @@
+//! What an upstream's answer means for whoever asked.
+
+use std::time::Duration;
+
+/// Why an upstream did not give what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It says that it has no such thing.
+    #[error("not found upstream")]
+    NotFound,
+    /// It refuses: other credentials are needed, or none help.
+    #[error("the upstream refuses access ({status})")]
+    Denied {
+        /// 401 or 403.
+        status: u16,
+    },
+    /// 429: too many requests.
+    #[error("the upstream's rate limit is reached{}", retry_text(.retry_after.as_ref()))]
+    RateLimited {
+        /// How long it wants to be left alone, where it said so.
+        retry_after: Option<Duration>,
+    },
+    /// It is down, slow, or fails. Another time it may work.
+    #[error("{why}")]
+    Unavailable {
+        /// What happened, without anything secret.
+        why: String,
+    },
+    /// It answered, with something that cannot be right.
+    #[error("{why}")]
+    Invalid {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The configuration cannot be meant so.
+    #[error("{why}")]
+    Config {
+        /// What is wrong, and with what.
+        why: String,
+    },
+}
+
+fn retry_text(after: Option<&Duration>) -> String {
+    after.map(|after| format!("; it asks to wait {} s", after.as_secs())).unwrap_or_default()
+}
+
+impl Error {
+    pub(crate) fn unavailable(why: impl Into<String>) -> Self {
+        Self::Unavailable { why: why.into() }
+    }
+
+    pub(crate) fn invalid(why: impl Into<String>) -> Self {
+        Self::Invalid { why: why.into() }
+    }
+
+    /// A failure of the connection, told without its URL: a signed URL is a secret.
+    pub(crate) fn connection(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut why = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(inner) = source {
+            why = format!("{why}: {inner}");
+            source = inner.source();
+        }
+        Self::Unavailable { why }
+    }
+}
