@@ -1,0 +1,208 @@
+//! One configuration out of flags, variables, a file and defaults, in that order.
+
+mod file;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use hubcap_oci::Registry;
+use hubcap_upstream::{Credentials, Secret, UpstreamConfig};
+use url::Url;
+
+use crate::args::Common;
+use file::File;
+
+/// Everything decided, in the types of those who use it.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) http_listen: Option<SocketAddr>,
+    pub(crate) store: PathBuf,
+    pub(crate) state: PathBuf,
+    pub(crate) offline: bool,
+    pub(crate) tag_ttl: Duration,
+    pub(crate) upstream_timeout: Duration,
+    pub(crate) upstreams: Vec<UpstreamConfig>,
+}
+
+/// The variables that hubcap reads; any other HUBCAP_ one is a slip of somebody's pen.
+const VARIABLES: [&str; 12] = [
+    "HUBCAP_LISTEN",
+    "HUBCAP_HTTP_LISTEN",
+    "HUBCAP_STORE",
+    "HUBCAP_STATE",
+    "HUBCAP_UPSTREAM",
+    "HUBCAP_CONFIG",
+    "HUBCAP_OFFLINE",
+    "HUBCAP_TAG_TTL",
+    "HUBCAP_UPSTREAM_TIMEOUT",
+    "HUBCAP_USERNAME",
+    "HUBCAP_PASSWORD",
+    "HUBCAP_LOG",
+];
+
+/// Loads the configuration of this process.
+pub(crate) fn load(flags: &Common) -> anyhow::Result<Config> {
+    let environment: BTreeMap<String, String> =
+        std::env::vars().filter(|(_, value)| !value.is_empty()).collect();
+    let unknown = |name: &&String| name.starts_with("HUBCAP_") && !VARIABLES.contains(&name.as_str());
+    for name in environment.keys().filter(unknown) {
+        tracing::warn!(target: "hubcap::config", "the variable {name} is none of hubcap's; it is ignored");
+    }
+    let path = flags.config.clone().or_else(|| environment.get("HUBCAP_CONFIG").map(PathBuf::from));
+    let file = path.map(|path| File::read(&path)).transpose()?.unwrap_or_default();
+    merge(flags, &environment, file)
+}
+
+/// The store alone, for commands that need nothing else.
+pub(crate) fn store(flag: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    load(&Common { store: flag, ..Common::default() }).map(|config| config.store)
+}
+
+fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> anyhow::Result<Config> {
+    let var = |name: &str| environment.get(name).map(String::as_str);
+    let address = |name: &str, text: &str| {
+        text.parse::<SocketAddr>()
+            .with_context(|| format!("{name}: {text:?} is no address and port, as 127.0.0.1:5443"))
+    };
+    let listen = match (flags.listen, var("HUBCAP_LISTEN"), &file.listen) {
+        (Some(flag), _, _) => flag,
+        (None, Some(text), _) => address("HUBCAP_LISTEN", text)?,
+        (None, None, Some(text)) => address("listen", text)?,
+        (None, None, None) => SocketAddr::from(([127, 0, 0, 1], 5443)),
+    };
+    let http_listen = match (flags.http_listen, var("HUBCAP_HTTP_LISTEN"), &file.http_listen) {
+        (Some(flag), _, _) => Some(flag),
+        (None, Some(text), _) => Some(address("HUBCAP_HTTP_LISTEN", text)?),
+        (None, None, text) => text.as_ref().map(|text| address("http-listen", text)).transpose()?,
+    };
+    let duration = |flag: &Option<String>, (name, key): (&str, &str), file: &Option<String>, default| {
+        let named = flag.as_deref().map(|text| (key, text)).or_else(|| var(name).map(|text| (name, text)));
+        match named.or_else(|| file.as_deref().map(|text| (key, text))) {
+            Some((name, text)) => units::duration(text).with_context(|| format!("{name}: {text:?}")),
+            None => Ok(default),
+        }
+    };
+    let ttl = ("HUBCAP_TAG_TTL", "tag-ttl");
+    let tag_ttl = duration(&flags.tag_ttl, ttl, &file.tag_ttl, Duration::from_secs(300))?;
+    let timeout = ("HUBCAP_UPSTREAM_TIMEOUT", "upstream-timeout");
+    let upstream_timeout =
+        duration(&flags.upstream_timeout, timeout, &file.upstream_timeout, Duration::from_secs(5))?;
+    let offline = match (flags.offline, var("HUBCAP_OFFLINE")) {
+        (true, _) => true,
+        (false, Some("1" | "true")) => true,
+        (false, Some("0" | "false")) => false,
+        (false, Some(other)) => bail!("HUBCAP_OFFLINE: {other:?} is neither true nor false"),
+        (false, None) => file.offline.unwrap_or(false),
+    };
+    let directory =
+        |flag: &Option<PathBuf>, name: &str, file: &Option<PathBuf>, default: anyhow::Result<PathBuf>| {
+            flag.clone().or_else(|| var(name).map(PathBuf::from)).or_else(|| file.clone()).map_or(default, Ok)
+        };
+    let store = directory(&flags.store, "HUBCAP_STORE", &file.store, default_store(environment))?;
+    let state =
+        directory(&flags.state, "HUBCAP_STATE", &file.state, xdg(environment, "STATE", ".local/state"))?;
+    let (store, state) = (std::path::absolute(store)?, std::path::absolute(state)?);
+    if state.starts_with(&store) {
+        bail!(
+            "the state directory {} is inside the store {}: the CA's private key would be archived with it; \
+             choose another --state",
+            state.display(),
+            store.display()
+        );
+    }
+    let upstreams = upstreams(flags, environment, file)?;
+    Ok(Config { listen, http_listen, store, state, offline, tag_ttl, upstream_timeout, upstreams })
+}
+
+/// The registries: the default, then the file's, the variable's and the flags', each replacing those of its name.
+fn upstreams(
+    flags: &Common,
+    environment: &BTreeMap<String, String>,
+    file: File,
+) -> anyhow::Result<Vec<UpstreamConfig>> {
+    let mut found: BTreeMap<Registry, UpstreamConfig> = BTreeMap::new();
+    let mut put = |name: &str, url: &str, credentials| {
+        let registry: Registry = name.parse()?;
+        let url = Url::parse(url).with_context(|| format!("upstream {name}: {url:?} is no URL"))?;
+        found.insert(registry.clone(), UpstreamConfig { registry, url, credentials });
+        anyhow::Ok(())
+    };
+    put(Registry::DOCKER_HUB, "https://registry-1.docker.io", None)?;
+    for (name, upstream) in file.upstream {
+        let credentials = match (upstream.username, upstream.password) {
+            (Some(username), Some(password)) => {
+                Some(Credentials { username, password: Secret::new(password) })
+            }
+            (None, None) => None,
+            _ => bail!("upstream {name}: username and password go together"),
+        };
+        put(&name, &upstream.url, credentials)?;
+    }
+    let listed =
+        environment.get("HUBCAP_UPSTREAM").into_iter().flat_map(|list| list.split(',')).map(str::trim);
+    for text in listed.chain(flags.upstream.iter().map(String::as_str)) {
+        let (name, url) = text.split_once('=').with_context(|| {
+            format!("upstream {text:?}: it is written NAME=URL, as ghcr.io=https://ghcr.io")
+        })?;
+        put(name, url, None)?;
+    }
+    let hub = found.values_mut().find(|upstream| upstream.registry.is_docker_hub());
+    match (environment.get("HUBCAP_USERNAME"), environment.get("HUBCAP_PASSWORD"), hub) {
+        (Some(username), Some(password), Some(hub)) => {
+            let password = Secret::new(password);
+            hub.credentials = Some(Credentials { username: username.clone(), password });
+        }
+        (None, None, _) | (_, _, None) => {}
+        _ => bail!("HUBCAP_USERNAME and HUBCAP_PASSWORD go together"),
+    }
+    Ok(found.into_values().collect())
+}
+
+/// actions/cache carries what is in the workspace; elsewhere a cache belongs to the user's caches.
+fn default_store(environment: &BTreeMap<String, String>) -> anyhow::Result<PathBuf> {
+    match environment.get("GITHUB_WORKSPACE") {
+        Some(workspace) => Ok(PathBuf::from(workspace).join(".hubcap")),
+        None => xdg(environment, "CACHE", ".cache"),
+    }
+}
+
+/// A directory of the XDG base directory specification, with hubcap's name in it.
+fn xdg(environment: &BTreeMap<String, String>, kind: &str, below_home: &str) -> anyhow::Result<PathBuf> {
+    let given =
+        environment.get(&format!("XDG_{kind}_HOME")).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || environment.get("HOME").map(|home| PathBuf::from(home).join(below_home));
+    let base = given
+        .or_else(home)
+        .context("neither HOME nor the XDG directories are set; use --store and --state")?;
+    Ok(base.join("hubcap"))
+}
+
+impl std::fmt::Display for Config {
+    /// What `--check` prints: a file that says the same, without logins.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "listen = \"{}\"", self.listen)?;
+        if let Some(http) = self.http_listen {
+            writeln!(f, "http-listen = \"{http}\"")?;
+        }
+        writeln!(f, "store = {:?}", self.store)?;
+        writeln!(f, "state = {:?}", self.state)?;
+        writeln!(f, "offline = {}", self.offline)?;
+        writeln!(f, "tag-ttl = \"{}s\"", self.tag_ttl.as_secs_f64())?;
+        writeln!(f, "upstream-timeout = \"{}s\"", self.upstream_timeout.as_secs_f64())?;
+        for upstream in &self.upstreams {
+            writeln!(f, "\n[upstream.\"{}\"]\nurl = \"{}\"", upstream.registry, upstream.url)?;
+            if upstream.credentials.is_some() {
+                writeln!(f, "# with a login")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use super::*;
+
+fn merged(flags: &[&str], environment: &[(&str, &str)], file: &str) -> anyhow::Result<Config> {
+    use clap::Parser as _;
+    #[derive(clap::Parser)]
+    struct Flags {
+        #[command(flatten)]
+        common: Common,
+    }
+    let flags = Flags::try_parse_from(["hubcap"].iter().chain(flags))?.common;
+    let home = [("HOME", "/home/me")];
+    let environment = home.iter().chain(environment).map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    merge(&flags, &environment, File::parse(file)?)
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
+    let file = "listen = \"127.0.0.1:3\"\ntag-ttl = \"3s\"\noffline = true";
+    let variables = [("HUBCAP_LISTEN", "127.0.0.1:2"), ("HUBCAP_TAG_TTL", "2s")];
+    let port =
+        |flags, variables, file| merged(flags, variables, file).map(|config| config.listen.port()).ok();
+    assert_eq!(port(&["--listen", "127.0.0.1:1"], &variables, file), Some(1));
+    assert_eq!(port(&[], &variables, file), Some(2));
+    assert_eq!(port(&[], &[], file), Some(3));
+    assert_eq!(port(&[], &[], ""), Some(5443));
+    let ttl =
+        |flags, variables, file| merged(flags, variables, file).map(|config| config.tag_ttl.as_secs()).ok();
+    assert_eq!(ttl(&["--tag-ttl", "1s"], &variables, file), Some(1));
+    assert_eq!(ttl(&[], &variables, file), Some(2));
+    assert_eq!(ttl(&[], &[], file), Some(3));
+    assert_eq!(ttl(&[], &[], ""), Some(300));
+    let offline = |variables| merged(&[], variables, file).map(|config| config.offline).ok();
+    assert_eq!(offline([].as_slice()), Some(true));
+    assert_eq!(offline(&[("HUBCAP_OFFLINE", "false")]), Some(false));
+}
+
+#[test]
+fn the_store_is_in_the_workspace_of_a_github_job_and_else_in_the_users_cache() {
+    let store = |variables| merged(&[], variables, "").map(|config| config.store.display().to_string()).ok();
+    assert_eq!(store([].as_slice()).as_deref(), Some("/home/me/.cache/hubcap"));
+    assert_eq!(store(&[("XDG_CACHE_HOME", "/x")]).as_deref(), Some("/x/hubcap"));
+    assert_eq!(store(&[("GITHUB_WORKSPACE", "/w")]).as_deref(), Some("/w/.hubcap"));
+}
+
+#[test]
+fn the_private_key_is_kept_out_of_the_store() {
+    let error = merged(&["--store", "/a", "--state", "/a/state"], &[], "").expect_err("refused");
+    assert!(error.to_string().contains("--state"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    for (file, line) in [
+        ("offline = true\n\nlisten-on = \"x\"", "line 3"),
+        ("typo = 1", "line 1"),
+        ("[upstream.\"docker.io\"]\nurl = \"http://x\"\npasword = \"hunter2\"", "line 3"),
+    ] {
+        let error = format!("{:#}", merged(&[], &[], file).expect_err(file));
+        assert!(error.contains(line) && error.contains("unknown field"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn upstreams_are_added_and_replaced_by_name() {
+    let file = "[upstream.\"ghcr.io\"]\nurl = \"https://ghcr.io\"\nusername = \"me\"\npassword = \"secret\"";
+    let variables = [("HUBCAP_UPSTREAM", "quay.io=https://quay.io, docker.io=http://127.0.0.1:1")];
+    let config =
+        merged(&["--upstream", "docker.io=http://127.0.0.1:2"], &variables, file).expect("a configuration");
+    let shown = config.to_string();
+    let urls: Vec<_> = config.upstreams.iter().map(|one| (one.registry.as_str(), one.url.as_str())).collect();
+    let expected = [
+        ("docker.io", "http://127.0.0.1:2/"),
+        ("ghcr.io", "https://ghcr.io/"),
+        ("quay.io", "https://quay.io/"),
+    ];
+    assert_eq!(urls, expected);
+    assert!(shown.contains("# with a login") && !shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_by_name() {
+    for (flags, variables, file, named) in [
+        (["--upstream", "ghcr.io"].as_slice(), [].as_slice(), "", "NAME=URL"),
+        (&[], &[("HUBCAP_LISTEN", "5443")], "", "HUBCAP_LISTEN"),
+        (&[], &[("HUBCAP_OFFLINE", "perhaps")], "", "HUBCAP_OFFLINE"),
+        (&[], &[("HUBCAP_USERNAME", "me")], "", "HUBCAP_PASSWORD"),
+        (&["--tag-ttl", "5"], &[], "", "tag-ttl"),
+        (&[], &[], "upstream-timeout = \"-1s\"", "upstream-timeout"),
+        (&[], &[], "listen = \"here\"", "listen"),
+    ] {
+        let error = format!("{:#}", merged(flags, variables, file).expect_err(named));
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn the_files_under_config_are_understood_and_the_default_one_changes_nothing() {
+    let default = include_str!("../../../config/default.toml");
+    for file in
+        [default, include_str!("../../../config/ci.toml"), include_str!("../../../config/offline.toml")]
+    {
+        merged(&[], &[], file).expect("a configuration");
+    }
+    let (with, without) = (merged(&[], &[], default).expect("with"), merged(&[], &[], "").expect("without"));
+    assert_eq!(with.to_string(), without.to_string());
+}

@@ -1,0 +1,98 @@
+//! One log line a request, written when its body has been sent or was cut.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response};
+use http_body::{Frame, SizeHint};
+
+use crate::api::Reply;
+
+/// What the line will say.
+pub(crate) struct Entry {
+    method: Method,
+    /// Without the query, which may hold anything.
+    path: String,
+    outcome: &'static str,
+    status: u16,
+    started: Instant,
+    bytes: u64,
+    expected: Option<u64>,
+    broken: Option<String>,
+}
+
+impl Entry {
+    pub(crate) fn new(parts: &Parts, reply: &Reply, started: Instant) -> Self {
+        let head = parts.method == Method::HEAD;
+        Self {
+            method: parts.method.clone(),
+            path: parts.uri.path().chars().take(512).collect(),
+            outcome: reply.outcome.label(),
+            status: reply.status.as_u16(),
+            started,
+            bytes: 0,
+            expected: if head { Some(0) } else { reply.length },
+            broken: None,
+        }
+    }
+}
+
+/// Puts the log line at the end of the response's body.
+pub(crate) fn logged(response: Response<Body>, entry: Entry) -> Response<Body> {
+    response.map(|inner| Body::new(Logged { inner, entry }))
+}
+
+struct Logged {
+    inner: Body,
+    entry: Entry,
+}
+
+impl http_body::Body for Logged {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(context);
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            Poll::Ready(Some(Err(error))) => self.entry.broken = Some(error.to_string()),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        let Entry { method, path, outcome, status, started, bytes, expected, broken } = &self.entry;
+        let (bytes, status) = (*bytes, *status);
+        let duration_ms = started.elapsed().as_secs_f64() * 1000.0;
+        let duration_ms = (duration_ms * 1000.0).round() / 1000.0;
+        if let Some(why) = broken {
+            tracing::warn!(target: "hubcap::access", %method, path, outcome, http.status = status, bytes, duration_ms,
+                "cut: {why}");
+        } else if expected.is_some_and(|expected| bytes < expected) {
+            tracing::info!(target: "hubcap::access", %method, path, outcome, http.status = status, bytes, duration_ms,
+                "the client left");
+        } else {
+            tracing::info!(target: "hubcap::access", %method, path, outcome, http.status = status, bytes, duration_ms);
+        }
+    }
+}

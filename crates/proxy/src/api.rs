@@ -1,0 +1,87 @@
+//! The answers: one file for each noun of the distribution specification.
+
+pub(crate) mod blob;
+pub(crate) mod error;
+pub(crate) mod manifest;
+pub(crate) mod referrers;
+pub(crate) mod tags;
+
+use axum::body::Body;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use hubcap_cache::Outcome;
+use hubcap_oci::Target;
+
+/// A resolved request.
+pub(crate) struct Asked<'a> {
+    pub(crate) parts: &'a Parts,
+    pub(crate) target: Target,
+    /// `?ns=`, to be told back.
+    pub(crate) namespace: Option<String>,
+}
+
+/// An answer before it is a response: what the log and `Cache-Status` need is still in it.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) outcome: Outcome,
+    /// `Content-Length`: always told, to a HEAD too.
+    pub(crate) length: Option<u64>,
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl Reply {
+    pub(crate) fn new(status: StatusCode, outcome: Outcome) -> Self {
+        let mut headers = HeaderMap::new();
+        let version = HeaderName::from_static("docker-distribution-api-version");
+        headers.insert(version, HeaderValue::from_static("registry/2.0"));
+        Self { status, outcome, length: Some(0), headers, body: Body::empty() }
+    }
+
+    /// Adds a header; one whose value cannot be sent is left out.
+    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// The body, its type and its length.
+    pub(crate) fn body(mut self, media_type: &str, length: u64, body: impl Into<Body>) -> Self {
+        self.length = Some(length);
+        self.body = body.into();
+        self.with(header::CONTENT_TYPE, media_type)
+    }
+
+    /// A small JSON document.
+    pub(crate) fn json(self, media_type: &str, text: String) -> Self {
+        self.body(media_type, text.len() as u64, text)
+    }
+
+    /// Tells `?ns=` back, as the specification asks of a registry that is asked for another.
+    pub(crate) fn for_request(self, asked: &Asked<'_>) -> Self {
+        match &asked.namespace {
+            Some(namespace) => self.with(HeaderName::from_static("oci-namespace"), namespace),
+            None => self,
+        }
+    }
+
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let status = self.outcome.cache_status();
+        let reply = self.with(HeaderName::from_static("cache-status"), &status);
+        let length = reply.length.unwrap_or(0).to_string();
+        let reply = reply.with(header::CONTENT_LENGTH, &length);
+        let mut response = Response::new(reply.body);
+        *response.status_mut() = reply.status;
+        *response.headers_mut() = reply.headers;
+        response
+    }
+}
+
+/// end-1. Always 200: a challenge here would make dockerd send the user's login to us.
+pub(crate) fn version() -> Reply {
+    Reply::new(StatusCode::OK, Outcome::Local).json("application/json", "{}".into())
+}
+
+pub(crate) const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");

@@ -1,0 +1,58 @@
+//! end-2: `GET` and `HEAD /v2/<name>/blobs/<digest>`, with single ranges (RFC 9110, section 14).
+
+use axum::body::Body;
+use futures_util::stream;
+use http::{Method, StatusCode, header};
+use hubcap_cache::{Answer, BlobContent, Cache, Content, Outcome};
+use hubcap_oci::{ByteRange, Digest, ErrorCode, RangeRequest};
+
+use crate::api::error::{Noun, failed};
+use crate::api::{Asked, DIGEST, Reply};
+
+const MEDIA_TYPE: &str = "application/octet-stream";
+
+pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) -> Reply {
+    let head = asked.parts.method == Method::HEAD;
+    let body = if head { hubcap_cache::Body::Head } else { hubcap_cache::Body::Get };
+    let Answer { value, outcome } = match cache.blob(&asked.target, digest, body).await {
+        Ok(answer) => answer,
+        Err(failure) => return failed(&failure, Noun::Blob, asked),
+    };
+    let (size, content) = match value {
+        BlobContent::Size(size) => (size, None),
+        // The cache has waited until the size is known.
+        BlobContent::Stored(content) => (content.size().unwrap_or(0), Some(content)),
+    };
+    let header = asked.parts.headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let request = if head { RangeRequest::Whole } else { RangeRequest::parse(header) };
+    let reply = match request.resolve(size) {
+        Err(_) => unsatisfiable(size, outcome),
+        Ok(range) => found((size, content), range, outcome),
+    };
+    reply.with(DIGEST, &digest.to_string()).with(header::ACCEPT_RANGES, "bytes").for_request(asked)
+}
+
+fn found((size, content): (u64, Option<Content>), range: Option<ByteRange>, outcome: Outcome) -> Reply {
+    let (start, end) = range.map_or((0, size), |range| (range.start, range.end));
+    let body = content.map_or_else(Body::empty, |content| stream(&content, start..end));
+    match range {
+        Some(range) => Reply::new(StatusCode::PARTIAL_CONTENT, outcome)
+            .body(MEDIA_TYPE, end - start, body)
+            .with(header::CONTENT_RANGE, &range.to_string()),
+        None => Reply::new(StatusCode::OK, outcome).body(MEDIA_TYPE, size, body),
+    }
+}
+
+fn unsatisfiable(size: u64, outcome: Outcome) -> Reply {
+    let message = format!("the range has no byte of the {size} there are");
+    Reply::new(StatusCode::RANGE_NOT_SATISFIABLE, outcome)
+        .json("application/json", ErrorCode::Unsupported.body(&message, ""))
+        .with(header::CONTENT_RANGE, &format!("bytes */{size}"))
+}
+
+/// The bytes as they can be read. An error in the middle ends the connection: it must never look like the end.
+fn stream(content: &Content, range: std::ops::Range<u64>) -> Body {
+    Body::from_stream(stream::try_unfold(content.reader(range), async |mut reader| {
+        Ok::<_, hubcap_cache::ReadError>(reader.chunk().await?.map(|chunk| (chunk, reader)))
+    }))
+}

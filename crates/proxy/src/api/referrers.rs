@@ -1,0 +1,35 @@
+//! end-12: `GET /v2/<name>/referrers/<digest>`.
+
+use http::StatusCode;
+use http::header::HeaderName;
+use hubcap_cache::{Answer, Cache};
+use hubcap_oci::{Descriptor, Digest, media_type};
+
+use crate::api::error::{Noun, failed};
+use crate::api::{Asked, Reply};
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    schema_version: u32,
+    media_type: &'static str,
+    manifests: Vec<Descriptor>,
+}
+
+pub(crate) async fn answer(
+    cache: &Cache,
+    asked: &Asked<'_>,
+    (subject, artifact_type): (&Digest, Option<&str>),
+) -> Reply {
+    let Answer { value, outcome } = match cache.referrers(&asked.target, subject, artifact_type).await {
+        Ok(answer) => answer,
+        Err(failure) => return failed(&failure, Noun::Name, asked),
+    };
+    let index = Index { schema_version: 2, media_type: media_type::OCI_INDEX, manifests: value };
+    let text = serde_json::to_string(&index).unwrap_or_default();
+    let reply = Reply::new(StatusCode::OK, outcome).json(media_type::OCI_INDEX, text).for_request(asked);
+    match artifact_type {
+        Some(_) => reply.with(HeaderName::from_static("oci-filters-applied"), "artifactType"),
+        None => reply,
+    }
+}

@@ -1,0 +1,156 @@
+//! A local CA: made once, kept under the state directory, good for this machine's names only.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use rcgen::{
+    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use time::{Duration, OffsetDateTime};
+
+use crate::Error;
+
+/// How long a CA is good; clients that trust it must be told when it changes, so rather long.
+const LIFE: Duration = Duration::days(730);
+/// It is made anew so long before its end, since a daemon may run for weeks.
+const RENEW_BEFORE: Duration = Duration::days(60);
+
+/// The CA of this machine.
+pub(crate) struct Authority {
+    certificate: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+    names: Vec<String>,
+    expires: OffsetDateTime,
+}
+
+/// Where the certificate is, for clients to trust.
+pub(crate) fn certificate_path(state: &Path) -> PathBuf {
+    state.join("ca.pem")
+}
+
+/// What a daemon that listens on `address` is called: its machine's names, and that address.
+pub(crate) fn names(address: IpAddr) -> Vec<String> {
+    let mut names: Vec<String> = vec!["localhost".into(), "127.0.0.1".into(), "::1".into()];
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy().to_ascii_lowercase();
+    if !host.is_empty() && host.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'.') {
+        names.push(host);
+    }
+    if !address.is_unspecified() {
+        names.push(address.to_string());
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+impl Authority {
+    /// The CA under `state`; made anew when there is none, when it cannot be read, ends soon, or is for other names.
+    pub(crate) fn load_or_make(state: &Path, names: &[String]) -> Result<Self, Error> {
+        make_private(state)?;
+        let now = OffsetDateTime::now_utc();
+        match Self::load(state, names, now) {
+            Ok(authority) => Ok(authority),
+            Err(why) => {
+                let authority = Self::make(state, names, now)?;
+                let path = certificate_path(state);
+                tracing::info!(target: "hubcap::ca", "made a new local CA ({why}): {}", path.display());
+                Ok(authority)
+            }
+        }
+    }
+
+    fn load(state: &Path, names: &[String], now: OffsetDateTime) -> Result<Self, String> {
+        let read = |name: &str| fs::read_to_string(state.join(name)).map_err(|_| "there was none".to_owned());
+        let (pem, key, about) = (read("ca.pem")?, read("ca.key")?, read("ca.names")?);
+        let (expires, known) = about.split_once('\n').ok_or("its names could not be read")?;
+        let expires = expires.parse().ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+        let expires = expires.ok_or("its end could not be read")?;
+        if expires - RENEW_BEFORE < now {
+            return Err("the old one ends soon".into());
+        }
+        if known.lines().ne(names.iter().map(String::as_str)) {
+            return Err("the old one was for other names".into());
+        }
+        let key = KeyPair::from_pem(&key).map_err(|_| "the old key could not be read")?;
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
+            .map_err(|_| "the old certificate could not be read")?;
+        // What signs is the name and the key; the certificate itself is the one that clients have.
+        let params = params(names, expires).map_err(|error| error.to_string())?;
+        Ok(Self { certificate, issuer: Issuer::new(params, key), names: names.to_vec(), expires })
+    }
+
+    fn make(state: &Path, names: &[String], now: OffsetDateTime) -> Result<Self, Error> {
+        let expires = now + LIFE;
+        let key = KeyPair::generate().map_err(certificate_error)?;
+        let params = params(names, expires).map_err(certificate_error)?;
+        let certificate = params.self_signed(&key).map_err(certificate_error)?;
+        let about = format!("{}\n{}\n", expires.unix_timestamp(), names.join("\n"));
+        // The key first: a certificate without its key would be taken for a CA.
+        write_private(state, "ca.key", &key.serialize_pem())?;
+        write_private(state, "ca.pem", &certificate.pem())?;
+        write_private(state, "ca.names", &about)?;
+        let certificate = certificate.der().clone();
+        Ok(Self { certificate, issuer: Issuer::new(params, key), names: names.to_vec(), expires })
+    }
+
+    /// A certificate for this machine's names, with its chain and key.
+    pub(crate) fn leaf(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+        let mut params = CertificateParams::new(self.names.clone()).map_err(certificate_error)?;
+        params.distinguished_name.push(DnType::CommonName, "hubcap");
+        params.not_before = OffsetDateTime::now_utc() - Duration::days(1);
+        params.not_after = self.expires;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().map_err(certificate_error)?;
+        let leaf = params.signed_by(&key, &self.issuer).map_err(certificate_error)?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Ok((vec![leaf.der().clone(), self.certificate.clone()], key))
+    }
+}
+
+/// The CA's own certificate: it can sign leaves, no further CAs, and only for these names.
+fn params(names: &[String], expires: OffsetDateTime) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name.push(DnType::CommonName, "hubcap local CA");
+    params.not_before = expires - LIFE - Duration::days(1);
+    params.not_after = expires;
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let subtree = |name: &String| match name.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => GeneralSubtree::IpAddress(CidrSubnet::V4(ip.octets(), [255; 4])),
+        Ok(IpAddr::V6(ip)) => GeneralSubtree::IpAddress(CidrSubnet::V6(ip.octets(), [255; 16])),
+        Err(_) => GeneralSubtree::DnsName(name.clone()),
+    };
+    let permitted_subtrees = names.iter().map(subtree).collect();
+    params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    Ok(params)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err gives it by value")]
+fn certificate_error(error: rcgen::Error) -> Error {
+    Error::Certificate(error.to_string())
+}
+
+/// Makes the state directory, closed to others.
+fn make_private(state: &Path) -> std::io::Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
+    made.map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", state.display())))
+}
+
+/// Writes a file for its owner's eyes from its first byte on, and replaces an old one in one step.
+fn write_private(state: &Path, name: &str, text: &str) -> std::io::Result<()> {
+    let temporary = state.join(format!("{name}.new"));
+    let _ = fs::remove_file(&temporary);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    fs::rename(&temporary, state.join(name))
+}

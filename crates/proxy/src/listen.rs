@@ -1,0 +1,90 @@
+//! Connections: one task each, so that no handshake and no slow client is in another's way.
+
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::DRAIN;
+use crate::router::App;
+
+/// Connections at a time, per listener; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 1024;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For the headers of a request, and how long an idle connection is kept.
+const HEADERS: Duration = Duration::from_secs(60);
+/// The longest request line and headers, in bytes; hyper answers 431 beyond.
+const MAX_HEADERS: usize = 64 << 10;
+
+/// Accepts connections until `stopped`, then drains them.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    app: App,
+    mut stopped: watch::Receiver<()>,
+) {
+    let graceful = GracefulShutdown::new();
+    let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let place = tokio::select! {
+            place = std::sync::Arc::clone(&places).acquire_owned() => place,
+            _ = stopped.changed() => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, mostly: some will be closed soon, and a busy loop would not help.
+                tracing::warn!(target: "hubcap::listen", "a connection could not be accepted: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Small answers must not wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        let (tls, app, watcher) = (tls.clone(), app.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            let _place = place;
+            let Some(tls) = tls else { return answer(stream, app, watcher).await };
+            match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => answer(stream, app, watcher).await,
+                Ok(Err(error)) => {
+                    tracing::debug!(target: "hubcap::listen", %peer, "TLS handshake failed: {error}")
+                }
+                Err(_) => tracing::debug!(target: "hubcap::listen", %peer, "TLS handshake took too long"),
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!(target: "hubcap::listen", "requests still run after {} s; they are cut", DRAIN.as_secs());
+    }
+}
+
+/// Answers a connection's requests. HTTP/1.1 only: it is what registries' clients speak.
+async fn answer<S>(stream: S, app: App, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let app = app.clone();
+        async move { Ok::<_, std::convert::Infallible>(app.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_buf_size(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(target: "hubcap::listen", "a connection ended: {error}");
+    }
+}
