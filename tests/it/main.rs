@@ -1,1 +1,15 @@
-//! One test binary; modules by behaviour.
+//! Everything a user relies on, tried on the built binary with real files, real sockets and real programs.
+//!
+//! One test binary; modules by behaviour. `support` has the scripted origin that plays Docker Hub and its faults,
+//! and starts the real programs.
+
+mod cli;
+mod e2e;
+mod flight;
+mod freshness;
+mod real;
+mod spec;
+mod store;
+mod support;
+mod tls;
+mod upstream;

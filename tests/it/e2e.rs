@@ -1,0 +1,59 @@
+//! The main job, with nothing played: dockerd pulls from docker-registry through hubcap.
+
+use std::time::Instant;
+
+use crate::real::{layout, push};
+use crate::support::hubcap::Place;
+use crate::support::programs::{Dockerd, Registry, program, succeed};
+
+const IMAGE: &str = "library/it:1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dockerd_pulls_a_miss_then_a_hit_then_from_the_store_alone_and_from_a_copy_of_it() {
+    let place = Place::new();
+    let dir = place.dir.path();
+    let registry = Registry::start(dir);
+    push(&registry, &layout(dir), (IMAGE, "v2s2"));
+    let origin = format!("http://127.0.0.1:{}", registry.port);
+    let hubcap = place.start(&origin, &[]);
+    let docker = dir.join("docker");
+    std::fs::create_dir(&docker).expect("a directory");
+    let dockerd = Dockerd::start(&docker, &hubcap.https);
+    // The layers really go: a pull of an image that is still unpacked would prove nothing.
+    let pull = |dockerd: &Dockerd, what: &str| {
+        let start = Instant::now();
+        dockerd.docker(&["pull", IMAGE]);
+        println!("{what}: {:.2} s", start.elapsed().as_secs_f64());
+        let id = dockerd.docker(&["image", "inspect", "--format", "{{.Id}}", IMAGE]);
+        let greeting = dockerd.docker(&["run", "--rm", "--network=none", IMAGE]);
+        assert_eq!(greeting, "hello from the store");
+        dockerd.docker(&["image", "rm", "--force", IMAGE]);
+        assert_eq!(dockerd.docker(&["image", "ls", "--quiet"]), "");
+        id
+    };
+
+    let before = registry.blobs_served();
+    let id = pull(&dockerd, "miss");
+    let served = registry.blobs_served();
+    assert_eq!(served - before, 4, "three layers and the configuration, once each");
+
+    assert_eq!(pull(&dockerd, "hit"), id);
+    assert_eq!(registry.blobs_served(), served, "no blob comes from the origin again");
+
+    drop(registry);
+    assert_eq!(pull(&dockerd, "origin stopped"), id);
+
+    // Copied while the daemon runs.
+    let copy = Place::new();
+    let archive = dir.join("store.tar");
+    succeed(program("tar").arg("-cf").arg(&archive).arg("-C").arg(place.store()).arg("."));
+    std::fs::create_dir(copy.store()).expect("a directory");
+    succeed(program("tar").arg("-xf").arg(&archive).arg("-C").arg(copy.store()));
+    drop(dockerd);
+    assert_eq!(hubcap.stop(), Some(0));
+    let second = copy.start(&origin, &[]);
+    let docker = dir.join("docker2");
+    std::fs::create_dir(&docker).expect("a directory");
+    let dockerd = Dockerd::start(&docker, &second.https);
+    assert_eq!(pull(&dockerd, "from the copy"), id);
+}

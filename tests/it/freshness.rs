@@ -1,0 +1,116 @@
+//! Tags within and past their time, and an upstream that cannot be asked.
+
+use reqwest::Method;
+
+use crate::support::hubcap::{Place, blob, manifest, status};
+use crate::support::image;
+use crate::support::noise;
+use crate::support::origin::{Fault, Origin};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_within_its_ttl_is_served_without_asking() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = image::put(&origin, "library/x:1", &[b"layer"]);
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_eq!(status(&hubcap.head(&manifest("library/x", "1")).await), "hubcap; fwd=miss; stored");
+    origin.forget();
+    // As dockerd names it, and as people do.
+    for name in ["library/x", "x"] {
+        let answer = hubcap.get(&manifest(name, "1")).await;
+        assert!(status(&answer).starts_with("hubcap; hit; ttl="), "{}", status(&answer));
+        assert_eq!(answer.bytes().await.expect("a body"), image.manifest);
+    }
+    assert_eq!(status(&hubcap.get(&manifest("x", &image.digest)).await), "hubcap; hit");
+    assert_eq!(origin.log().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_past_its_ttl_is_checked_with_a_head_and_fetched_only_when_it_moved() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let old = image::put(&origin, "library/x:1", &[b"old"]);
+    let hubcap = place.start(&origin.url(), &["--tag-ttl", "0s"]);
+    hubcap.get(&manifest("x", "1")).await;
+    origin.forget();
+    let answer = hubcap.get(&manifest("x", "1")).await;
+    assert_eq!(status(&answer), "hubcap; fwd=stale; fwd-status=200; detail=revalidated");
+    assert_eq!(answer.bytes().await.expect("a body"), old.manifest);
+    assert_eq!((origin.count(&Method::HEAD, ""), origin.count(&Method::GET, "")), (1, 0));
+    let new = image::put(&origin, "library/x:1", &[b"new"]);
+    let answer = hubcap.get(&manifest("x", "1")).await;
+    assert_eq!(status(&answer), "hubcap; fwd=stale; fwd-status=200; stored");
+    assert_eq!(answer.bytes().await.expect("a body"), new.manifest);
+    assert_eq!(origin.count(&Method::GET, ""), 1);
+    // The old one is still there for who has its digest.
+    assert_eq!(status(&hubcap.get(&manifest("x", &old.digest)).await), "hubcap; hit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_tag_is_better_than_trouble_but_not_than_a_no() {
+    for (fault, stale) in [
+        (Fault::Status(500), true),
+        (Fault::Status(503), true),
+        (Fault::RetryAfter(429, 60), true),
+        (Fault::Hang, true),
+        (Fault::Status(404), false),
+        (Fault::Status(403), false),
+    ] {
+        let (origin, place) = (Origin::start().await, Place::new());
+        let image = image::put(&origin, "library/x:1", &[b"layer"]);
+        let hubcap = place.start(&origin.url(), &["--tag-ttl", "0s", "--upstream-timeout", "300ms"]);
+        hubcap.get(&manifest("x", "1")).await;
+        origin.fault("manifests", fault.clone());
+        let answer = hubcap.get(&manifest("x", "1")).await;
+        if stale {
+            let told = status(&answer);
+            assert!(
+                told.starts_with("hubcap; hit; ttl=-") && told.ends_with("; detail=stale-if-error"),
+                "{told}"
+            );
+            assert_eq!(answer.bytes().await.expect("a body"), image.manifest);
+            assert!(hubcap.log().contains("past its TTL"));
+        } else {
+            assert!(matches!(answer.status().as_u16(), 403 | 404));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_upstream_is_left_alone_after_a_few_failures() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    image::put(&origin, "library/x:1", &[b"layer"]);
+    let hubcap = place.start(&origin.url(), &["--tag-ttl", "0s"]);
+    hubcap.get(&manifest("x", "1")).await;
+    origin.fault("manifests", Fault::Status(503));
+    origin.forget();
+    for _ in 0..20 {
+        assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
+    }
+    let asked = origin.log().len();
+    assert!((1..=6).contains(&asked), "asked {asked} times");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offline_opens_no_connection_and_serves_what_is_there() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let layer = noise(100_000, 1);
+    let image = image::put(&origin, "library/x:1", &[&layer]);
+    let hubcap = place.start(&origin.url(), &[]);
+    hubcap.get(&manifest("x", "1")).await;
+    for digest in &image.blobs {
+        hubcap.get(&blob("x", digest)).await.bytes().await.expect("a body");
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    origin.forget();
+    let hubcap = place.start(&origin.url(), &["--offline", "--tag-ttl", "0s"]);
+    let answer = hubcap.get(&manifest("x", "1")).await;
+    assert!(status(&answer).ends_with("; detail=offline"), "{}", status(&answer));
+    assert_eq!(answer.bytes().await.expect("a body"), image.manifest);
+    assert!(hubcap.get(&blob("x", &image.blobs[1])).await.bytes().await.expect("a body") == layer);
+    let missing = hubcap.get(&manifest("x", "2")).await;
+    assert_eq!((missing.status().as_u16(), status(&missing).as_str()), (404, "hubcap; detail=offline"));
+    assert_eq!(
+        hubcap.get("/v2/library/x/tags/list").await.text().await.expect("a body"),
+        r#"{"name":"library/x","tags":["1"]}"#
+    );
+    assert_eq!(origin.log().len(), 0);
+}

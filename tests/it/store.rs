@@ -1,0 +1,129 @@
+//! The store: a layout that other tools open, and an index that may be lost at any time.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::hubcap::{Place, blob, manifest, run, status};
+use crate::support::image::{self, Image};
+use crate::support::noise;
+use crate::support::origin::Origin;
+
+/// A store with one image, pulled through and stopped.
+async fn filled() -> (Origin, Place, Image) {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = image::put(&origin, "library/x:1", &[&noise(50_000, 1), &noise(70_000, 2)]);
+    let hubcap = place.start(&origin.url(), &[]);
+    hubcap.get(&manifest("x", "1")).await;
+    for digest in &image.blobs {
+        hubcap.get(&blob("x", digest)).await.bytes().await.expect("a body");
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    (origin, place, image)
+}
+
+/// Everything of the image comes from the store, without a word to anybody.
+async fn serves_all(place: &Place, origin: &Origin, image: &Image) {
+    origin.forget();
+    let hubcap = place.start(&origin.url(), &["--offline"]);
+    let answer = hubcap.get(&manifest("x", "1")).await;
+    assert_eq!(answer.status(), 200, "{}", hubcap.log());
+    assert_eq!(answer.bytes().await.expect("a body"), image.manifest);
+    for digest in &image.blobs {
+        let answer = hubcap.get(&blob("x", digest)).await;
+        assert_eq!(status(&answer), "hubcap; hit", "{}", hubcap.log());
+        assert_eq!(image::sha256(&answer.bytes().await.expect("a body")), *digest);
+    }
+    assert_eq!(origin.log().len(), 0);
+}
+
+fn sled(place: &Place) -> std::path::PathBuf {
+    place.store().join("index-sled034-v1")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_index_can_be_deleted() {
+    let (origin, place, image) = filled().await;
+    serves_all(&place, &origin, &image).await;
+    fs::remove_dir_all(sled(&place)).expect("deleted");
+    serves_all(&place, &origin, &image).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_index_can_be_torn_in_every_way() {
+    type Tear = fn(&Path, &[u8]);
+    let tears: [(&str, Tear); 4] = [
+        ("emptied", |path, _| fs::write(path, b"").expect("written")),
+        ("cut in half", |path, bytes| fs::write(path, &bytes[..bytes.len() / 2]).expect("written")),
+        ("overwritten", |path, bytes| fs::write(path, vec![0x5a; bytes.len()]).expect("written")),
+        ("flipped", |path, bytes| {
+            let mut bytes = bytes.to_vec();
+            let step = (bytes.len() / 64).max(1);
+            bytes.iter_mut().step_by(step).for_each(|byte| *byte ^= 0xff);
+            fs::write(path, bytes).expect("written");
+        }),
+    ];
+    for (_what, tear) in tears {
+        for file in ["db", "conf", "snap"] {
+            let (origin, place, image) = filled().await;
+            for entry in fs::read_dir(sled(&place)).expect("a directory").flatten() {
+                if entry.file_name().to_string_lossy().starts_with(file) && entry.path().is_file() {
+                    tear(&entry.path(), &fs::read(entry.path()).expect("read"));
+                }
+            }
+            serves_all(&place, &origin, &image).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_index_json_is_written_anew_from_the_index() {
+    let (origin, place, image) = filled().await;
+    fs::write(place.store().join("index.json"), b"{\"schemaVersion\":2,\"manif").expect("written");
+    serves_all(&place, &origin, &image).await;
+    let listed = run(place.dir.path(), &["ls", "--store", place.store().to_str().expect("text")]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains("docker.io/library/x:1"));
+    fs::remove_dir_all(sled(&place)).expect("deleted");
+    serves_all(&place, &origin, &image).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_manifest_is_put_aside_and_fetched_again() {
+    let (origin, place, image) = filled().await;
+    let path = place.store().join("blobs/sha256").join(image.digest.trim_start_matches("sha256:"));
+    fs::write(&path, b"{}").expect("written");
+    let hubcap = place.start(&origin.url(), &[]);
+    let answer = hubcap.get(&manifest("x", "1")).await;
+    assert_eq!(answer.bytes().await.expect("a body"), image.manifest);
+    assert!(hubcap.log().contains("quarantine"));
+    assert_eq!(fs::read(path).expect("read"), image.manifest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_half_written_is_thrown_away_at_the_start() {
+    let (origin, place, image) = filled().await;
+    fs::write(place.store().join("ingest/abc.0"), b"half").expect("written");
+    serves_all(&place, &origin, &image).await;
+    assert_eq!(place.ingests(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_says_who_holds_the_store() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let hubcap = place.start(&origin.url(), &[]);
+    let store = place.store();
+    let second = run(
+        place.dir.path(),
+        &["serve", "--listen", "127.0.0.1:0", "--store", store.to_str().expect("text")],
+    );
+    assert_eq!(second.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&second.stderr);
+    assert!(told.contains(&hubcap.pid().to_string()) && told.contains("--store"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn git_and_backup_tools_leave_the_store_alone() {
+    let (_origin, place, _image) = filled().await;
+    assert_eq!(fs::read_to_string(place.store().join(".gitignore")).expect("read"), "*\n");
+    let tag = fs::read_to_string(place.store().join("CACHEDIR.TAG")).expect("read");
+    assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55"));
+}

@@ -1,0 +1,34 @@
+//! What the tests stand on.
+
+pub(crate) mod hubcap;
+pub(crate) mod image;
+pub(crate) mod origin;
+pub(crate) mod programs;
+
+use std::time::{Duration, Instant};
+
+/// Nothing here takes longer, on any machine that is of use.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a condition, looking often; a test never waits for time to pass.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Bytes that do not compress, and are the same each time.
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

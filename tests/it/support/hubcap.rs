@@ -1,0 +1,168 @@
+//! The built binary, started on free ports with directories of its own.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use reqwest::{Client, Method, Response};
+use tempfile::TempDir;
+
+/// A command with nothing of the tester's environment in it.
+pub(crate) fn command(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hubcap"));
+    command.env_clear().env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+}
+
+/// Runs to its end.
+pub(crate) fn run(home: &Path, arguments: &[&str]) -> Output {
+    command(home).args(arguments).stdin(Stdio::null()).output().expect("hubcap starts")
+}
+
+/// Where a daemon lives; it outlives the daemon, so that another can be started on it.
+pub(crate) struct Place {
+    pub(crate) dir: TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory") }
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Starts a daemon here; `more` are further arguments.
+    pub(crate) fn start(&self, origin: &str, more: &[&str]) -> Hubcap {
+        let mut command = command(self.dir.path());
+        command.arg("serve").args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+        command.arg("--store").arg(self.store()).arg("--state").arg(self.state());
+        command.args(["--upstream", &format!("docker.io={origin}")]).args(more);
+        Hubcap::spawn(command)
+    }
+
+    /// The committed contents, by path below `blobs/`.
+    pub(crate) fn blobs(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for algorithm in ["sha256", "sha512"] {
+            for entry in
+                std::fs::read_dir(self.store().join("blobs").join(algorithm)).into_iter().flatten().flatten()
+            {
+                found.push(format!("{algorithm}:{}", entry.file_name().to_string_lossy()));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Contents that are being written.
+    pub(crate) fn ingests(&self) -> usize {
+        std::fs::read_dir(self.store().join("ingest")).map_or(0, Iterator::count)
+    }
+}
+
+/// A running daemon; dropped, it is killed.
+pub(crate) struct Hubcap {
+    child: Child,
+    pub(crate) https: String,
+    pub(crate) http: String,
+    log: Arc<Mutex<String>>,
+    client: Client,
+}
+
+impl Hubcap {
+    /// Starts it, and reads from its own words where it listens.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("hubcap starts");
+        let log: Arc<Mutex<String>> = Arc::default();
+        let mut errors = BufReader::new(child.stderr.take().expect("its errors"));
+        let into = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while errors.read_line(&mut line).is_ok_and(|n| n > 0) {
+                into.lock().expect("no panic before").push_str(&std::mem::take(&mut line));
+            }
+        });
+        let mut lines = BufReader::new(child.stdout.take().expect("its words"));
+        let (mut https, mut http) = (None, None);
+        while https.is_none() || http.is_none() {
+            let mut line = String::new();
+            let read = lines.read_line(&mut line).expect("a line");
+            assert!(read > 0, "hubcap ended: {}", log.lock().expect("no panic before"));
+            let told = line.trim().strip_prefix("listening on ");
+            https = https.or_else(|| told.filter(|url| url.starts_with("https:")).map(Into::into));
+            http = http.or_else(|| told.filter(|url| url.starts_with("http:")).map(Into::into));
+        }
+        std::thread::spawn(move || lines.read_to_string(&mut String::new()));
+        let client = Client::builder().no_proxy().build().expect("a client");
+        Self { child, https: https.expect("https"), http: http.expect("http"), log, client }
+    }
+
+    pub(crate) async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut request = self.client.request(method, format!("{}{path}", self.http));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("an answer")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.ask(Method::GET, path, &[]).await
+    }
+
+    pub(crate) async fn head(&self, path: &str) -> Response {
+        self.ask(Method::HEAD, path, &[]).await
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("no panic before").clone()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("a running process");
+    }
+
+    /// SIGTERM, and its exit code.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        self.signal(rustix::process::Signal::TERM);
+        self.child.wait().expect("an end").code()
+    }
+}
+
+impl Drop for Hubcap {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The `Cache-Status` of an answer.
+pub(crate) fn status(response: &Response) -> String {
+    header(response, "cache-status")
+}
+
+pub(crate) fn header(response: &Response, name: &str) -> String {
+    response.headers().get(name).map(|value| value.to_str().expect("text").to_owned()).unwrap_or_default()
+}
+
+/// A blob's path.
+pub(crate) fn blob(repository: &str, digest: &str) -> String {
+    format!("/v2/{repository}/blobs/{digest}")
+}
+
+/// A manifest's path.
+pub(crate) fn manifest(repository: &str, reference: &str) -> String {
+    format!("/v2/{repository}/manifests/{reference}")
+}

@@ -1,0 +1,51 @@
+//! Images out of bytes.
+
+use hubcap_oci::{Algorithm, Digest, media_type};
+use serde_json::{Value, json};
+
+use super::origin::Origin;
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Digest::of(Algorithm::Sha256, bytes).to_string()
+}
+
+/// An image that was put into an origin.
+pub(crate) struct Image {
+    pub(crate) manifest: Vec<u8>,
+    pub(crate) digest: String,
+    pub(crate) blobs: Vec<String>,
+}
+
+/// Puts an OCI image with these layers under `repository:tag`, and under its digest.
+pub(crate) fn put(origin: &Origin, name: &str, layers: &[&[u8]]) -> Image {
+    put_for(origin, name, layers, "amd64")
+}
+
+pub(crate) fn put_for(origin: &Origin, name: &str, layers: &[&[u8]], architecture: &str) -> Image {
+    let config =
+        json!({"os": "linux", "architecture": architecture, "rootfs": {"type": "layers", "diff_ids": []}});
+    let config = config.to_string().into_bytes();
+    let blob = |media_type: &str, bytes: &[u8]| json!({"mediaType": media_type, "digest": sha256(bytes), "size": bytes.len()});
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::OCI_MANIFEST,
+        "config": blob("application/vnd.oci.image.config.v1+json", &config),
+        "layers": layers.iter().map(|layer| blob("application/vnd.oci.image.layer.v1.tar", layer)).collect::<Vec<_>>(),
+    });
+    let mut blobs = vec![origin.put_blob(&config)];
+    blobs.extend(layers.iter().map(|layer| origin.put_blob(layer)));
+    let manifest = manifest.to_string().into_bytes();
+    let digest = origin.put_manifest(name, media_type::OCI_MANIFEST, &manifest);
+    Image { manifest, digest, blobs }
+}
+
+/// Puts an index over manifests that are already there.
+pub(crate) fn put_index(origin: &Origin, name: &str, children: &[(&Image, &str)]) -> String {
+    let entry = |(image, architecture): &(&Image, &str)| -> Value {
+        json!({"mediaType": media_type::OCI_MANIFEST, "digest": image.digest, "size": image.manifest.len(),
+            "platform": {"os": "linux", "architecture": architecture}})
+    };
+    let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX,
+        "manifests": children.iter().map(entry).collect::<Vec<_>>()});
+    origin.put_manifest(name, media_type::OCI_INDEX, index.to_string().as_bytes())
+}

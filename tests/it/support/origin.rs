@@ -1,0 +1,382 @@
+//! A registry that behaves as Docker Hub does: tokens from another host, blobs from a third, and any fault that a
+//! test asks for. It keeps a log of what it was asked.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use hubcap_oci::{ByteRange, RangeRequest};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::image::sha256;
+
+/// What goes wrong with requests whose path has a certain text in it.
+#[derive(Clone)]
+pub(crate) enum Fault {
+    /// Always this status.
+    Status(u16),
+    /// This status, with a `Retry-After` of so many seconds.
+    RetryAfter(u16, u64),
+    /// The connection ends after so many bytes of the body, for the first request.
+    CutOnce(usize),
+    /// The last byte is another one.
+    Flip,
+    /// So many bytes come, the rest when the gate opens.
+    Gate(usize, watch::Receiver<bool>),
+    /// No answer at all.
+    Hang,
+    /// Ranges are ignored.
+    NoRanges,
+}
+
+/// One request that came.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) host: Role,
+    pub(crate) method: Method,
+    /// With its query.
+    pub(crate) target: String,
+    pub(crate) authorization: Option<String>,
+    pub(crate) range: Option<String>,
+}
+
+/// Which of its hosts a request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Registry,
+    Token,
+    Cdn,
+}
+
+#[derive(Default)]
+struct State {
+    blobs: HashMap<String, Bytes>,
+    /// By repository and reference: media type and bytes.
+    manifests: HashMap<(String, String), (String, Bytes)>,
+    referrers: HashMap<String, serde_json::Value>,
+    faults: Vec<(String, Fault)>,
+    log: Vec<Asked>,
+    /// The login that the token service wants; `Some(None)` gives tokens to everybody.
+    tokens: Option<Option<String>>,
+    tokens_given: u32,
+    token_life: u64,
+    cdn: bool,
+}
+
+/// A running origin; dropped, it is gone.
+pub(crate) struct Origin {
+    state: Arc<Mutex<State>>,
+    registry: SocketAddr,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+#[derive(Clone)]
+struct Host {
+    role: Role,
+    state: Arc<Mutex<State>>,
+    token: SocketAddr,
+    cdn: SocketAddr,
+}
+
+impl Origin {
+    /// An origin that asks nobody for anything.
+    pub(crate) async fn start() -> Self {
+        let state: Arc<Mutex<State>> = Arc::default();
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let (registry, token, cdn) = (listen().await, listen().await, listen().await);
+        let address = |listener: &TcpListener| listener.local_addr().expect("an address");
+        let (registry_address, token_address, cdn_address) =
+            (address(&registry), address(&token), address(&cdn));
+        let mut tasks = Vec::new();
+        for (listener, role) in [(registry, Role::Registry), (token, Role::Token), (cdn, Role::Cdn)] {
+            let host = Host { role, state: Arc::clone(&state), token: token_address, cdn: cdn_address };
+            let app = Router::new().fallback(async move |request| answer(&host, request).await);
+            tasks.push(tokio::spawn(async move { axum::serve(listener, app).await.expect("a server") }));
+        }
+        Self { state, registry: registry_address, tasks }
+    }
+
+    /// Its address, as `--upstream` takes it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.registry)
+    }
+
+    /// As Docker Hub: a token from another host, blobs from a third. `login` is `user:password`, where one is needed.
+    pub(crate) fn like_docker_hub(&self, login: Option<&str>) {
+        let mut state = self.lock();
+        state.tokens = Some(login.map(Into::into));
+        state.token_life = 300;
+        state.cdn = true;
+    }
+
+    pub(crate) fn token_life(&self, seconds: u64) {
+        self.lock().token_life = seconds;
+    }
+
+    pub(crate) fn put_blob(&self, bytes: &[u8]) -> String {
+        let digest = sha256(bytes);
+        self.lock().blobs.insert(digest.clone(), Bytes::copy_from_slice(bytes));
+        digest
+    }
+
+    pub(crate) fn put_blob_as(&self, digest: &str, bytes: &[u8]) {
+        self.lock().blobs.insert(digest.into(), Bytes::copy_from_slice(bytes));
+    }
+
+    /// Under `repository:tag` and under its digest.
+    pub(crate) fn put_manifest(&self, name: &str, media_type: &str, bytes: &[u8]) -> String {
+        let (repository, tag) = name.split_once(':').expect("repository:tag");
+        let digest = sha256(bytes);
+        let mut state = self.lock();
+        for reference in [tag, &digest] {
+            let value = (media_type.to_owned(), Bytes::copy_from_slice(bytes));
+            state.manifests.insert((repository.into(), reference.into()), value);
+        }
+        digest
+    }
+
+    pub(crate) fn put_referrers(&self, subject: &str, index: serde_json::Value) {
+        self.lock().referrers.insert(subject.into(), index);
+    }
+
+    /// Requests whose path has `part` in it go wrong from now on.
+    pub(crate) fn fault(&self, part: &str, fault: Fault) {
+        self.lock().faults.push((part.into(), fault));
+    }
+
+    pub(crate) fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
+    /// Forgets what was asked so far.
+    pub(crate) fn forget(&self) {
+        self.lock().log.clear();
+    }
+
+    pub(crate) fn log(&self) -> Vec<Asked> {
+        self.lock().log.clone()
+    }
+
+    /// How many requests of a method came whose path has `part` in it.
+    pub(crate) fn count(&self, method: &Method, part: &str) -> usize {
+        let log = self.log();
+        log.iter().filter(|asked| asked.method == method && asked.target.contains(part)).count()
+    }
+
+    /// Stops listening and answering.
+    pub(crate) async fn die(&mut self) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no panic before")
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+fn plain(status: u16) -> Response<Body> {
+    let mut response =
+        Response::new(Body::from(r#"{"errors":[{"code":"UNKNOWN","message":"the origin says no"}]}"#));
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    response
+}
+
+async fn answer(host: &Host, request: Request<Body>) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let text = |name: header::HeaderName| {
+        parts.headers.get(name).map(|value| value.to_str().expect("text").to_owned())
+    };
+    let (authorization, range) = (text(header::AUTHORIZATION), text(header::RANGE));
+    let fault = {
+        let mut state = host.state.lock().expect("no panic before");
+        state.log.push(Asked {
+            host: host.role,
+            method: parts.method.clone(),
+            target: target.clone(),
+            authorization: authorization.clone(),
+            range,
+        });
+        let found = state.faults.iter().position(|(part, _)| target.contains(part.as_str()));
+        match found.map(|at| (at, state.faults[at].1.clone())) {
+            Some((at, once @ Fault::CutOnce(_))) if parts.method == Method::GET => {
+                // A redirect has no body to cut.
+                if host.role == Role::Cdn || !state.cdn {
+                    state.faults.remove(at);
+                }
+                Some(once)
+            }
+            found => found.map(|(_, fault)| fault),
+        }
+    };
+    match fault {
+        Some(Fault::Status(status)) => return plain(status),
+        Some(Fault::RetryAfter(status, seconds)) => {
+            let mut response = plain(status);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            return response;
+        }
+        Some(Fault::Hang) => return std::future::pending().await,
+        _ => {}
+    }
+    match host.role {
+        Role::Token => token(host, authorization.as_deref()),
+        Role::Cdn if authorization.is_some() => plain(400),
+        Role::Registry if !allowed(host, authorization.as_deref()) => {
+            let mut response = plain(401);
+            let realm =
+                format!("Bearer realm=\"http://{}/token\",service=\"origin\",scope=\"x\"", host.token);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, realm.parse().expect("a value"));
+            response
+        }
+        Role::Registry | Role::Cdn => content(host, &parts.uri, (&parts.headers, fault)),
+    }
+}
+
+fn token(host: &Host, authorization: Option<&str>) -> Response<Body> {
+    use base64::Engine as _;
+    let mut state = host.state.lock().expect("no panic before");
+    if let Some(Some(login)) = &state.tokens {
+        let expected = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(login));
+        if authorization != Some(expected.as_str()) {
+            return plain(401);
+        }
+    }
+    state.tokens_given += 1;
+    let answer = json!({"token": format!("token-{}", state.tokens_given), "expires_in": state.token_life});
+    Response::new(Body::from(answer.to_string()))
+}
+
+fn allowed(host: &Host, authorization: Option<&str>) -> bool {
+    let state = host.state.lock().expect("no panic before");
+    state.tokens.is_none() || authorization.is_some_and(|value| value.starts_with("Bearer token-"))
+}
+
+fn content(host: &Host, uri: &http::Uri, (headers, fault): (&HeaderMap, Option<Fault>)) -> Response<Body> {
+    let state = host.state.lock().expect("no panic before");
+    let path = uri.path();
+    if path == "/v2/" {
+        return Response::new(Body::from("{}"));
+    }
+    let parts: Vec<&str> = path.trim_start_matches("/v2/").rsplitn(3, '/').collect();
+    let &[last, kind, repository] = parts.as_slice() else { return plain(404) };
+    match kind {
+        "manifests" => {
+            let Some((media_type, bytes)) = state.manifests.get(&(repository.into(), last.into())) else {
+                return plain(404);
+            };
+            let mut response = body(bytes, &HeaderMap::new(), fault);
+            let add = response.headers_mut();
+            add.insert(header::CONTENT_TYPE, media_type.parse().expect("a value"));
+            add.insert("docker-content-digest", sha256(bytes).parse().expect("a value"));
+            add.insert("ratelimit-limit", "100;w=21600".parse().expect("a value"));
+            add.insert("ratelimit-remaining", "76;w=21600".parse().expect("a value"));
+            response
+        }
+        "blobs" => match state.blobs.get(last) {
+            None => plain(404),
+            Some(_) if state.cdn && host.role == Role::Registry => {
+                let mut response = plain(307);
+                let location = format!("http://{}{path}?X-Amz-Signature=s3cret-signature", host.cdn);
+                response.headers_mut().insert(header::LOCATION, location.parse().expect("a value"));
+                response
+            }
+            Some(bytes) => body(bytes, headers, fault),
+        },
+        "tags" => tags(&state, repository, uri.query().unwrap_or_default()),
+        "referrers" => match state.referrers.get(last) {
+            None => plain(404),
+            Some(index) => {
+                let mut response = Response::new(Body::from(index.to_string()));
+                let media_type = "application/vnd.oci.image.index.v1+json".parse().expect("a value");
+                response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+                response
+            }
+        },
+        _ => plain(404),
+    }
+}
+
+fn tags(state: &State, repository: &str, query: &str) -> Response<Body> {
+    let find = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+    let mut tags: Vec<&str> = state
+        .manifests
+        .keys()
+        .filter(|(name, tag)| name == repository && !tag.contains(':'))
+        .map(|(_, tag)| tag.as_str())
+        .collect();
+    if tags.is_empty() {
+        return plain(404);
+    }
+    tags.sort_unstable();
+    tags.retain(|tag| find("last").is_none_or(|last| *tag > last));
+    let n: usize = find("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+    let more = tags.len() > n;
+    tags.truncate(n);
+    let mut response = Response::new(Body::from(json!({"name": repository, "tags": tags}).to_string()));
+    if let (true, Some(last)) = (more, tags.last()) {
+        let link = format!("</v2/{repository}/tags/list?n={n}&last={last}>; rel=\"next\"");
+        response.headers_mut().insert(header::LINK, link.parse().expect("a value"));
+    }
+    response
+}
+
+/// A body, with its range and its fault.
+fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Body> {
+    let mut bytes = bytes.clone();
+    if let (Some(Fault::Flip), false) = (&fault, bytes.is_empty()) {
+        let mut wrong = bytes.to_vec();
+        *wrong.last_mut().expect("not empty") ^= 1;
+        bytes = wrong.into();
+    }
+    let wanted = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let wanted = if matches!(fault, Some(Fault::NoRanges)) { None } else { wanted };
+    let range: Option<ByteRange> = RangeRequest::parse(wanted).resolve(bytes.len() as u64).expect("a range");
+    if let Some(range) = range {
+        bytes = bytes.slice(range.start as usize..range.end as usize);
+    }
+    let length = bytes.len();
+    let inner = match fault {
+        Some(Fault::CutOnce(n)) => {
+            let head = bytes.slice(..n.min(length));
+            let cut = stream::iter([Ok(head), Err(std::io::Error::other("cut"))]);
+            Body::from_stream(cut)
+        }
+        Some(Fault::Gate(n, gate)) => {
+            let (head, tail) = (bytes.slice(..n.min(length)), bytes.slice(n.min(length)..));
+            let rest = stream::once(async move {
+                let mut gate = gate;
+                gate.wait_for(|open| *open).await.map_err(std::io::Error::other)?;
+                Ok::<_, std::io::Error>(tail)
+            });
+            use futures_util::StreamExt as _;
+            Body::from_stream(stream::iter([Ok(head)]).chain(rest))
+        }
+        _ => Body::from(bytes),
+    };
+    let mut response = Response::new(inner);
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    if let Some(range) = range {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        response.headers_mut().insert(header::CONTENT_RANGE, range.to_string().parse().expect("a value"));
+    }
+    response
+}

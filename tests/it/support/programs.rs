@@ -1,0 +1,134 @@
+//! The real programs, from Debian's packages, on free ports and in directories of their own.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+
+/// A program that the tests cannot do without: its absence fails them, with its name.
+pub(crate) fn program(name: &str) -> Command {
+    let found = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path)
+            .chain(["/usr/sbin".into(), "/sbin".into()])
+            .any(|dir: PathBuf| dir.join(name).exists())
+    });
+    assert!(found, "{name} is missing: tests/run installs what the tests need");
+    Command::new(name)
+}
+
+/// Runs to its end, which must be a success.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().expect("it starts");
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{command:?}: {status}\n{stdout}{stderr}");
+    stdout.into_owned()
+}
+
+/// A port that was free a moment ago, for programs that cannot choose one themselves.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port").port()
+}
+
+/// A process that is ended, by its id, with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let end = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < end {
+            if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Debian's docker-registry: distribution, as an origin.
+pub(crate) struct Registry {
+    pub(crate) port: u16,
+    log: PathBuf,
+    _process: Running,
+}
+
+impl Registry {
+    pub(crate) fn start(dir: &Path) -> Self {
+        let port = free_port();
+        let (config, log, root) = (dir.join("registry.yml"), dir.join("registry.log"), dir.join("registry"));
+        let text = format!(
+            "version: 0.1\nlog:\n  accesslog:\n    disabled: false\n  level: info\nstorage:\n  filesystem:\n    \
+             rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            root.display()
+        );
+        std::fs::write(&config, text).expect("a file");
+        let out = std::fs::File::create(&log).expect("a log");
+        let both = (out.try_clone().expect("a log"), out);
+        let child =
+            program("docker-registry").arg("serve").arg(&config).stdout(both.0).stderr(both.1).spawn();
+        let process = Running(child.expect("docker-registry starts"));
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < end, "docker-registry does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self { port, log, _process: process }
+    }
+
+    /// GETs of blobs that it answered, by its own access log.
+    pub(crate) fn blobs_served(&self) -> usize {
+        let log = std::fs::read_to_string(&self.log).expect("its log");
+        log.lines().filter(|line| line.contains("\"GET /v2/") && line.contains("/blobs/sha256:")).count()
+    }
+}
+
+/// A dockerd with everything of its own.
+pub(crate) struct Dockerd {
+    socket: String,
+    _process: Running,
+}
+
+impl Dockerd {
+    pub(crate) fn start(dir: &Path, mirror: &str) -> Self {
+        let (config, socket) = (dir.join("daemon.json"), dir.join("docker.sock"));
+        std::fs::write(&config, format!("{{\"registry-mirrors\": [\"{mirror}\"]}}")).expect("a file");
+        let log = std::fs::File::create(dir.join("dockerd.log")).expect("a log");
+        let socket = format!("unix://{}", socket.display());
+        let child = program("dockerd")
+            .args(["--bridge=none", "--iptables=false", "--host", &socket])
+            .arg("--config-file")
+            .arg(&config)
+            .arg("--data-root")
+            .arg(dir.join("data"))
+            .arg("--exec-root")
+            .arg(dir.join("exec"))
+            .arg("--pidfile")
+            .arg(dir.join("docker.pid"))
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn();
+        let dockerd = Self { socket, _process: Running(child.expect("dockerd starts")) };
+        let end = Instant::now() + PATIENCE;
+        while !dockerd.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
+            let log = || std::fs::read_to_string(dir.join("dockerd.log")).unwrap_or_default();
+            assert!(Instant::now() < end, "dockerd does not answer: {}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        dockerd
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = program("docker");
+        command.env("DOCKER_HOST", &self.socket).args(arguments);
+        command
+    }
+
+    pub(crate) fn docker(&self, arguments: &[&str]) -> String {
+        succeed(&mut self.command(arguments)).trim().to_owned()
+    }
+}

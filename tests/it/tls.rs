@@ -1,0 +1,71 @@
+//! HTTPS with the local CA.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::hubcap::Place;
+use crate::support::origin::Origin;
+use crate::support::programs::{program, succeed};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_trusts_the_ca_is_served_and_one_that_does_not_is_not() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let hubcap = place.start(&origin.url(), &[]);
+    let pem = std::fs::read(place.state().join("ca.pem")).expect("the certificate");
+    let trusted = reqwest::Certificate::from_pem(&pem).expect("a certificate");
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([trusted]).build().expect("a client");
+    for url in [hubcap.https.clone(), hubcap.https.replace("127.0.0.1", "localhost")] {
+        assert_eq!(client.get(format!("{url}/v2/")).send().await.expect("an answer").status(), 200);
+    }
+    let stranger = reqwest::Client::builder().no_proxy().build().expect("a client");
+    assert!(stranger.get(format!("{}/v2/", hubcap.https)).send().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openssl_accepts_the_chain_with_its_name_constraints() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let hubcap = place.start(&origin.url(), &[]);
+    let address = hubcap.https.trim_start_matches("https://");
+    let ca = place.state().join("ca.pem");
+    let told = succeed(
+        program("openssl")
+            .args([
+                "s_client",
+                "-connect",
+                address,
+                "-verify_return_error",
+                "-verify_ip",
+                "127.0.0.1",
+                "-CAfile",
+            ])
+            .arg(&ca),
+    );
+    assert!(told.contains("Verify return code: 0 (ok)"), "{told}");
+    let text = succeed(program("openssl").args(["x509", "-noout", "-text", "-in"]).arg(&ca));
+    assert!(
+        text.contains("CA:TRUE, pathlen:0") && text.contains("X509v3 Name Constraints: critical"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ca_is_private_kept_out_of_the_store_and_used_again() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    drop(place.start(&origin.url(), &[]));
+    let read = |name: &str| std::fs::read_to_string(place.state().join(name)).expect("a file");
+    let (certificate, key) = (read("ca.pem"), read("ca.key"));
+    for name in ["ca.pem", "ca.key"] {
+        let mode = std::fs::metadata(place.state().join(name)).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let found = std::process::Command::new("grep")
+        .args(["-rl", "PRIVATE KEY"])
+        .arg(place.store())
+        .output()
+        .expect("grep");
+    assert_eq!(found.status.code(), Some(1), "a private key in the store");
+    drop(place.start(&origin.url(), &[]));
+    assert_eq!((read("ca.pem"), read("ca.key")), (certificate.clone(), key));
+    std::fs::write(place.state().join("ca.key"), "rubbish").expect("written");
+    drop(place.start(&origin.url(), &[]));
+    assert_ne!(read("ca.pem"), certificate, "a CA without its key is made anew");
+}
