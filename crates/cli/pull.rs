@@ -66,7 +66,7 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
             progress: Progress::new(),
         };
         let code = job.all(&flags.images).await;
-        store.flush()?;
+        store.close();
         Ok(code)
     })
 }

@@ -60,7 +60,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             tracing::info!(target: "hubcap::serve", "stopping");
         })
         .await;
-    store.flush()?;
+    store.close();
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, RwLock};
 use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
-use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target};
+use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target, Verifier};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{ImageIndex, Layout};
@@ -50,20 +50,22 @@ struct Trees {
     contents: sled::Tree,
 }
 
-/// Marks the index as whole: written last by a rebuild, so one that was killed is done again.
-const COMPLETE: &[u8] = b"complete";
-
 impl Index {
-    /// Opens it; rebuilds it from the layout when it is missing or torn.
+    /// Opens it; fills it up from the layout when it is missing, torn, or was not closed in order.
     pub(crate) fn open(layout: &Layout, images: &ImageIndex) -> Result<Self, Error> {
         let index = Self { layout: layout.clone(), trees: RwLock::new(None), used: Mutex::default() };
+        // What sled finds torn it may also silently drop, so only what an orderly end has sealed is trusted.
+        let sealed = seal(&layout.sled()).is_some_and(|now| fs::read(layout.seal()).ok() == Some(now));
+        let _ = fs::remove_file(layout.seal());
         match contained(|| Trees::open(&layout.sled())) {
-            Ok((trees, true)) => *index.write() = Some(trees),
-            Ok((trees, false)) => {
-                *index.write() = Some(trees);
-                index.refill(images);
+            Ok(trees) => *index.write() = Some(trees),
+            Err(why) => {
+                index.start_over(&why, Some(images));
+                return Ok(index);
             }
-            Err(why) => index.start_over(&why, Some(images)),
+        }
+        if !sealed {
+            rebuild::index(&index, layout, images);
         }
         Ok(index)
     }
@@ -153,15 +155,16 @@ impl Index {
         });
     }
 
-    /// Marks a rebuild as finished.
-    fn complete(&self) {
-        self.with(|trees| trees.contents.insert(COMPLETE, &[]));
-    }
-
-    /// Fills an empty index from the layout.
-    fn refill(&self, images: &ImageIndex) {
-        rebuild::index(self, &self.layout, images);
-        self.complete();
+    /// Closes sled and seals its files, so that the next start can trust them as they are.
+    pub(crate) fn close(&self) {
+        self.flush();
+        let Some(trees) = self.write().take() else { return };
+        drop(trees);
+        let sealed =
+            seal(&self.layout.sled()).ok_or_else(|| std::io::Error::other("the index cannot be read"));
+        if let Err(error) = sealed.and_then(|seal| fs::write(self.layout.seal(), seal)) {
+            tracing::warn!(target: "hubcap::store", "the index is not sealed, so it is rebuilt next time: {error}");
+        }
     }
 
     /// Runs `work`; when sled fails or panics, starts over from the layout and runs it once more.
@@ -191,14 +194,14 @@ impl Index {
             .map_err(|error| error.to_string())
             .and_then(|()| contained(|| Trees::open(&path)));
         match opened {
-            Ok((trees, _)) => *self.write() = Some(trees),
+            Ok(trees) => *self.write() = Some(trees),
             Err(why) => {
                 tracing::warn!(target: "hubcap::store", "no index can be opened, so nothing stored is served: {why}");
                 return;
             }
         }
         match images.map_or_else(|| self.layout.read_index(), |images| Ok(images.clone())) {
-            Ok(images) => self.refill(&images),
+            Ok(images) => rebuild::index(self, &self.layout, &images),
             Err(error) => tracing::warn!(target: "hubcap::store", "{error}"),
         }
     }
@@ -209,23 +212,39 @@ impl Index {
 }
 
 impl Trees {
-    /// Opens sled, and tells whether its content is whole.
-    fn open(path: &Path) -> sled::Result<(Self, bool)> {
+    fn open(path: &Path) -> sled::Result<Self> {
         let db = sled::Config::new()
             .path(path)
             .cache_capacity(16 << 20)
             .flush_every_ms(Some(1000))
             .mode(sled::Mode::LowSpace)
             .open()?;
-        let trees = Self {
+        Ok(Self {
             tags: db.open_tree("tags")?,
             links: db.open_tree("links")?,
             contents: db.open_tree("contents")?,
             db,
-        };
-        let complete = trees.contents.contains_key(COMPLETE)?;
-        Ok((trees, complete))
+        })
     }
+}
+
+/// A digest over all of sled's files; `None` when one cannot be read.
+fn seal(path: &Path) -> Option<Vec<u8>> {
+    let mut paths = vec![path.to_owned()];
+    let mut verifier = Verifier::new(Algorithm::Sha256);
+    while let Some(path) = paths.pop() {
+        // By name only: a copy of the store elsewhere is the same store.
+        verifier.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        if path.is_dir() {
+            let mut entries = fs::read_dir(&path).ok()?.map(|entry| entry.map(|entry| entry.path()));
+            let mut entries = entries.by_ref().collect::<Result<Vec<_>, _>>().ok()?;
+            entries.sort();
+            paths.extend(entries);
+        } else {
+            verifier.update(&fs::read(&path).ok()?);
+        }
+    }
+    Some(verifier.finish().to_string().into_bytes())
 }
 
 /// sled panics on some torn files where an error would do.

@@ -7,6 +7,7 @@
 //!       ingest/              contents that are being written
 //!       quarantine/          contents that turned out to be damaged
 //!       index-sled034-v1/    the index; may be deleted at any time
+//!       index.seal           a digest of it, written when it was closed in order
 //!       lock                 who has the store open
 //!       CACHEDIR.TAG, .gitignore
 //! ```
@@ -25,6 +26,9 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const REPOSITORY: &str = "io.hubcap.repository";
 /// The media type as the registry gave it, where the entry has to say another one.
 const MEDIA_TYPE: &str = "io.hubcap.media-type";
+/// The digest and length of the registry's manifest, where the entry names a [`shown`] index instead.
+const DIGEST: &str = "io.hubcap.digest";
+const SIZE: &str = "io.hubcap.size";
 
 /// The paths of a store.
 #[derive(Debug, Clone)]
@@ -87,6 +91,11 @@ impl Layout {
     /// The name carries sled's format: another version of sled opens it silently as empty.
     pub(crate) fn sled(&self) -> PathBuf {
         self.root.join("index-sled034-v1")
+    }
+
+    /// What the index was when it was last closed in order.
+    pub(crate) fn seal(&self) -> PathBuf {
+        self.root.join("index.seal")
     }
 
     pub(crate) fn lock(&self) -> PathBuf {
@@ -163,37 +172,54 @@ impl ImageIndex {
     pub(crate) fn put(&mut self, target: &Target, tag: Option<&Tag>, descriptor: &Descriptor) {
         let repository = target.to_string();
         let name = tag.map(|tag| format!("{repository}:{tag}"));
-        let ours = |entry: &Descriptor| entry.annotations.get(REPOSITORY) == Some(&repository);
+        let entry = write_entry(&repository, name.as_ref(), descriptor);
         // One that says nothing new is dropped: the same manifest without a tag, or under the same one.
-        self.manifests.retain(|entry| {
-            let named = entry.annotations.get(REF_NAME);
-            !(ours(entry) && entry.digest == descriptor.digest && (named.is_none() || named == name.as_ref()))
+        self.manifests.retain(|old| {
+            let named = old.annotations.get(REF_NAME);
+            let ours = old.annotations.get(REPOSITORY) == Some(&repository);
+            !(ours && old.digest == entry.digest && (named.is_none() || named == name.as_ref()))
         });
         if name.is_some() {
-            for entry in
-                self.manifests.iter_mut().filter(|entry| entry.annotations.get(REF_NAME) == name.as_ref())
+            for old in self.manifests.iter_mut().filter(|old| old.annotations.get(REF_NAME) == name.as_ref())
             {
-                entry.annotations.remove(REF_NAME);
+                old.annotations.remove(REF_NAME);
             }
         }
-        self.manifests.push(write_entry(repository, name, descriptor));
+        self.manifests.push(entry);
     }
 }
 
-fn write_entry(repository: String, name: Option<String>, descriptor: &Descriptor) -> Descriptor {
-    // containers/image (skopeo, podman) passes over entries whose type is not OCI's own. The types are twins
-    // field by field, so the entry says the OCI one; the content and its digest stay the registry's.
-    let twin = match descriptor.media_type.as_str() {
-        media_type::DOCKER_MANIFEST => media_type::OCI_MANIFEST,
-        media_type::DOCKER_LIST => media_type::OCI_INDEX,
-        other => other,
+/// What an entry has to show instead of a manifest of Docker's own type, if anything.
+///
+/// containers/image (skopeo, podman) passes over entries whose type is not OCI's own, and refuses a Docker manifest
+/// that is called an OCI one. It does open an OCI index with a Docker manifest in it. So the entry names such an
+/// index, of this one manifest, which stays byte for byte the registry's.
+pub(crate) fn shown(descriptor: &Descriptor) -> Option<(Digest, Vec<u8>)> {
+    (descriptor.media_type == media_type::DOCKER_MANIFEST).then(|| {
+        let index = ImageIndex { manifests: vec![descriptor.clone()], ..ImageIndex::default() };
+        let bytes = serde_json::to_vec(&index).unwrap_or_default();
+        (Digest::of(Algorithm::Sha256, &bytes), bytes)
+    })
+}
+
+fn write_entry(repository: &str, name: Option<&String>, descriptor: &Descriptor) -> Descriptor {
+    let Descriptor { media_type, digest, size, .. } = descriptor;
+    let mut entry = match (shown(descriptor), media_type.as_str()) {
+        (Some((shown, bytes)), _) => {
+            let mut entry = Descriptor::new(media_type::OCI_INDEX, shown, bytes.len() as u64);
+            entry.annotations.insert(DIGEST.into(), digest.to_string());
+            entry.annotations.insert(SIZE.into(), size.to_string());
+            entry
+        }
+        // The twins are alike field by field, and nobody minds.
+        (None, media_type::DOCKER_LIST) => Descriptor::new(media_type::OCI_INDEX, *digest, *size),
+        (None, other) => Descriptor::new(other, *digest, *size),
     };
-    let mut entry = Descriptor::new(twin, descriptor.digest, descriptor.size);
-    if twin != descriptor.media_type {
-        entry.annotations.insert(MEDIA_TYPE.into(), descriptor.media_type.clone());
+    if entry.media_type != *media_type {
+        entry.annotations.insert(MEDIA_TYPE.into(), media_type.clone());
     }
-    entry.annotations.insert(REPOSITORY.into(), repository);
-    entry.annotations.extend(name.map(|name| (REF_NAME.into(), name)));
+    entry.annotations.insert(REPOSITORY.into(), repository.into());
+    entry.annotations.extend(name.map(|name| (REF_NAME.into(), name.clone())));
     entry
 }
 
@@ -205,7 +231,12 @@ fn read_entry(entry: &Descriptor) -> Option<Entry> {
         Some(name) => Some(name.strip_prefix(repository.as_str())?.strip_prefix(':')?.parse().ok()?),
         None => None,
     };
-    let true_type = entry.annotations.get(MEDIA_TYPE).unwrap_or(&entry.media_type);
-    let descriptor = Descriptor::new(true_type.clone(), entry.digest, entry.size);
+    let mut descriptor = Descriptor::new(entry.media_type.clone(), entry.digest, entry.size);
+    if let Some(media_type) = entry.annotations.get(MEDIA_TYPE) {
+        descriptor.media_type.clone_from(media_type);
+    }
+    if let (Some(digest), Some(size)) = (entry.annotations.get(DIGEST), entry.annotations.get(SIZE)) {
+        (descriptor.digest, descriptor.size) = (digest.parse().ok()?, size.parse().ok()?);
+    }
     Some(Entry { target, tag, descriptor })
 }

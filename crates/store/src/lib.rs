@@ -162,13 +162,10 @@ impl Store {
         self.0.index.is_linked(target, digest)
     }
 
-    /// Writes what is only in memory: last uses, and what sled has not yet written.
-    ///
-    /// # Errors
-    /// None for a torn index, which is rebuilt at the next start.
-    pub fn flush(&self) -> Result<(), Error> {
-        self.0.index.flush();
-        Ok(())
+    /// Closes the store in order: writes what is only in memory, so that the next start need not look at everything.
+    /// What is asked of it after that finds nothing.
+    pub fn close(&self) {
+        self.0.index.close();
     }
 
     /// Puts a content that is not what its name says out of the way, for a look at it later.

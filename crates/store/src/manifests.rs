@@ -8,6 +8,7 @@ use fs_err as fs;
 use hubcap_oci::{Descriptor, Digest, Manifest, Tag, Target};
 
 use crate::index::TagEntry;
+use crate::layout::shown;
 use crate::{Error, Store, lock};
 
 /// Bytes of manifests that are kept in memory: a hot manifest costs no disk access and no hash.
@@ -27,14 +28,13 @@ impl Store {
         tag: Option<&Tag>,
     ) -> Result<(), Error> {
         let Manifest { descriptor, links } = manifest;
-        if !self.0.layout.blob(&descriptor.digest).exists() {
-            let mut ingest = self.ingest(descriptor.digest)?;
-            ingest.write(bytes)?;
-            ingest.commit()?;
-        }
+        self.put_small(descriptor.digest, bytes)?;
         let index = &self.0.index;
         // An entry that is reachable from another one of this repository needs none of its own.
         if tag.is_some() || !index.is_linked(target, &descriptor.digest) {
+            if let Some((digest, bytes)) = shown(descriptor) {
+                self.put_small(digest, &bytes)?;
+            }
             let mut images = lock(&self.0.images);
             images.put(target, tag, descriptor);
             self.0.layout.write_index(&images)?;
@@ -46,6 +46,16 @@ impl Store {
         if let Some(tag) = tag {
             let entry = TagEntry { descriptor: descriptor.clone(), validated_at: SystemTime::now() };
             index.put_tag(target, tag, &entry);
+        }
+        Ok(())
+    }
+
+    /// Stores a small content, unless it is there.
+    fn put_small(&self, digest: Digest, bytes: &[u8]) -> Result<(), Error> {
+        if !self.0.layout.blob(&digest).exists() {
+            let mut ingest = self.ingest(digest)?;
+            ingest.write(bytes)?;
+            ingest.commit()?;
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub(crate) fn index(index: &Index, layout: &Layout, images: &ImageIndex) {
         entries += 1;
     }
     if entries > 0 {
-        tracing::info!(target: "hubcap::store", "the index was rebuilt from {entries} entries of index.json");
+        tracing::debug!(target: "hubcap::store", "the index was filled up from {entries} entries of index.json");
     }
 }
 

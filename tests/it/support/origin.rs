@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hubcap_oci::{ByteRange, RangeRequest};
 use serde_json::json;
@@ -357,8 +357,12 @@ fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Bo
     let inner = match fault {
         Some(Fault::CutOnce(n)) => {
             let head = bytes.slice(..n.min(length));
-            let cut = stream::iter([Ok(head), Err(std::io::Error::other("cut"))]);
-            Body::from_stream(cut)
+            // A pause, so that what came before the cut is really sent.
+            let cut = stream::once(async {
+                tokio::task::yield_now().await;
+                Err(std::io::Error::other("cut"))
+            });
+            Body::from_stream(stream::iter([Ok(head)]).chain(cut))
         }
         Some(Fault::Gate(n, gate)) => {
             let (head, tail) = (bytes.slice(..n.min(length)), bytes.slice(n.min(length)..));
@@ -367,7 +371,6 @@ fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Bo
                 gate.wait_for(|open| *open).await.map_err(std::io::Error::other)?;
                 Ok::<_, std::io::Error>(tail)
             });
-            use futures_util::StreamExt as _;
             Body::from_stream(stream::iter([Ok(head)]).chain(rest))
         }
         _ => Body::from(bytes),
