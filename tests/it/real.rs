@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::support::hubcap::{Place, run};
 use crate::support::noise;
+use crate::support::origin::Origin;
 use crate::support::programs::{Registry, program, succeed};
 
 /// An image in an OCI layout, with a program that runs without any library, as layers of files.
@@ -110,4 +111,40 @@ async fn skopeo_inspects_and_copies_what_was_pulled_through_in_either_format() {
                 .arg(format!("docker-archive:{}:it:1", archive.display())),
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skopeo_opens_a_docker_manifest_list_that_was_pulled_through() {
+    use hubcap_oci::media_type;
+    let (origin, place) = (Origin::start().await, Place::new());
+    let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}});
+    let config = config.to_string().into_bytes();
+    let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::DOCKER_MANIFEST, "layers": [],
+        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "digest": origin.put_blob(&config), "size": config.len()}});
+    let manifest = manifest.to_string();
+    let digest = origin.put_manifest("library/list:child", media_type::DOCKER_MANIFEST, manifest.as_bytes());
+    let list = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::DOCKER_LIST, "manifests": [
+        {"mediaType": media_type::DOCKER_MANIFEST, "digest": digest, "size": manifest.len(),
+            "platform": {"os": "linux", "architecture": "amd64"}}]});
+    origin.put_manifest("library/list:1", media_type::DOCKER_LIST, list.to_string().as_bytes());
+    let (store, state) = (place.store(), place.state());
+    let (store, state) = (store.to_str().expect("text"), state.to_str().expect("text"));
+    let upstream = format!("docker.io={}", origin.url());
+    let common = [
+        "pull",
+        "--store",
+        store,
+        "--state",
+        state,
+        "--upstream",
+        &upstream,
+        "--platform",
+        "linux/amd64",
+        "list:1",
+    ];
+    assert!(run(place.dir.path(), &common).status.success());
+    let image = format!("oci:{store}:docker.io/library/list:1");
+    let told =
+        succeed(program("skopeo").args(["--insecure-policy", "--override-arch", "amd64", "inspect", &image]));
+    assert!(told.contains("\"Architecture\": \"amd64\""), "{told}");
 }

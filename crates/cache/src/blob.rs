@@ -1,11 +1,17 @@
 //! Blobs (end-2): from the store when this repository has them, else through one flight.
 
+use std::time::Duration;
+
 use hubcap_oci::{Digest, Target};
 use hubcap_store::{Content, HOLD_BACK};
 
 use crate::fill::{Filling, fill};
 use crate::flight::{Role, Seat};
 use crate::{Answer, Body, Cache, Error, Failure, Outcome};
+
+/// How long a client waits for a stored blob's verification, which each process does once for each blob. At the speed
+/// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.
+const VERIFY_FIRST: Duration = Duration::from_millis(100);
 
 /// A blob for a client.
 #[derive(Clone)]
@@ -31,8 +37,7 @@ impl Cache {
         digest: &Digest,
         body: Body,
     ) -> Result<Answer<BlobContent>, Failure> {
-        let stored = self.store().blob(digest).map_err(Error::from)?;
-        if let Some(content) = stored {
+        if let Some(content) = self.right(digest).await? {
             if self.store().is_linked(target, digest) {
                 return Ok(Answer::new(BlobContent::Stored(content), Outcome::Hit { ttl: None }));
             }
@@ -49,6 +54,16 @@ impl Cache {
         let wanted = (target.clone(), *digest);
         let seat = self.0.blobs.join(*digest, |publisher| fill(self.clone(), upstream, wanted, publisher));
         self.board(seat, target, digest).await
+    }
+
+    /// A stored blob, unless it is found damaged before its first byte has to go out: then it is put aside already,
+    /// and can be fetched again for this same request.
+    async fn right(&self, digest: &Digest) -> Result<Option<Content>, Error> {
+        let Some(mut content) = self.store().blob(digest)? else { return Ok(None) };
+        match tokio::time::timeout(VERIFY_FIRST, content.settled()).await {
+            Ok(Err(_)) => Ok(None),
+            Ok(Ok(_)) | Err(_) => Ok(Some(content)),
+        }
     }
 
     /// Waits until the flight has a content whose size is known.

@@ -7,7 +7,7 @@
 //!
 //! - [`endpoint`]: method and path to [`Endpoint`], and back.
 //! - [`name`]: [`Registry`], [`Repository`], [`Tag`].
-//! - [`reference`]: [`Reference`] (tag or digest) and [`ImageRef`], what a user types.
+//! - [`mod@reference`]: [`Reference`] (tag or digest) and [`ImageRef`], what a user types.
 //! - [`digest`]: [`Digest`], [`Algorithm`], [`Verifier`].
 //! - [`descriptor`]: [`Descriptor`], [`Platform`], media types.
 //! - [`manifest`]: [`Manifest`], the bytes as received and the links in them.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::Error;
 use crate::content::{Content, Progress};
 use crate::layout::Layout;
+use crate::verified::Verified;
 
 /// Names of files in `ingest/`: two fetches of one digest never share one.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -29,6 +30,7 @@ pub struct Ingest {
     verifier: Verifier,
     written: u64,
     progress: watch::Sender<Progress>,
+    verified: Verified,
 }
 
 /// The file in `ingest/`, removed unless it was renamed.
@@ -46,7 +48,7 @@ impl Drop for Partial {
 }
 
 impl Ingest {
-    pub(crate) fn begin(layout: &Layout, expected: Digest) -> Result<Self, Error> {
+    pub(crate) fn begin(layout: &Layout, expected: Digest, verified: Verified) -> Result<Self, Error> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = layout.ingests().join(format!("{}.{number}", expected.hex()));
         let file = fs::OpenOptions::new().create_new(true).read(true).write(true).open(&path)?;
@@ -59,6 +61,7 @@ impl Ingest {
             verifier: Verifier::new(expected.algorithm()),
             written: 0,
             progress: watch::Sender::new(Progress::Partial(0)),
+            verified,
         })
     }
 
@@ -100,6 +103,7 @@ impl Ingest {
             self.partial.0 = Some(path);
             return Err(error.into());
         }
+        self.verified.note(&self.expected);
         // Only now: a reader that sees Done may rely on the store having it.
         self.progress.send_replace(Progress::Done(self.written));
         Ok(Content::committed_shared(Arc::clone(&self.file), self.written))

@@ -6,6 +6,7 @@
 //! - [`lock`]: one process at a time.
 //! - [`ingest`]: a content that is being written; [`Ingest::commit`] is the only way into `blobs/`.
 //! - [`content`]: reading one, committed or still growing.
+//! - [`verified`]: what this process has not verified yet is, while it is first read.
 //! - [`index`]: sled; quick answers to "who may have this" and "what does this tag mean".
 //! - [`rebuild`]: that index from the layout, whenever it is missing or torn.
 //! - [`manifests`]: manifests and tags, on top of all that.
@@ -19,6 +20,7 @@ pub mod layout;
 mod lock;
 mod manifests;
 mod rebuild;
+mod verified;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +37,7 @@ use index::Index;
 use layout::{ImageIndex, Layout};
 use lock::Lock;
 use manifests::Recent;
+use verified::Verified;
 
 /// What can go wrong with the disk.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +84,7 @@ struct Inner {
     images: Mutex<ImageIndex>,
     index: Index,
     recent: Mutex<Recent>,
+    verified: Verified,
     _lock: Lock,
 }
 
@@ -111,8 +115,8 @@ impl Store {
             images = rebuild::image_index(&index);
             layout.write_index(&images)?;
         }
-        let (images, recent) = (Mutex::new(images), Mutex::default());
-        Ok(Self(Arc::new(Inner { layout, images, index, recent, _lock: lock })))
+        let (images, recent, verified) = (Mutex::new(images), Mutex::default(), Verified::default());
+        Ok(Self(Arc::new(Inner { layout, images, index, recent, verified, _lock: lock })))
     }
 
     /// The directory it is in.
@@ -121,6 +125,11 @@ impl Store {
     }
 
     /// A committed content, opened; `None` when there is none of that name.
+    ///
+    /// One that this process has not verified yet comes as a growing one, which is hashed while it is read. When it
+    /// turns out damaged it is put aside, and its readers fail before its last bytes.
+    ///
+    /// Must be called in a tokio runtime.
     ///
     /// # Errors
     /// [`Error::Io`] when it is there and cannot be opened.
@@ -131,7 +140,9 @@ impl Store {
             Ok(file) => {
                 let size = file.metadata()?.len();
                 self.0.index.used(digest);
-                Ok(Some(Content::committed(file, size)))
+                let (store, name) = (self.clone(), *digest);
+                let damaged = move || store.quarantine(&name);
+                Ok(Some(self.0.verified.content(digest, (file, size), damaged)))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
@@ -145,7 +156,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] when no file can be made.
     pub fn ingest(&self, digest: Digest) -> Result<Ingest, Error> {
-        Ingest::begin(&self.0.layout, digest)
+        Ingest::begin(&self.0.layout, digest, self.0.verified.clone())
     }
 
     /// Remembers that the repository has this content.
@@ -171,6 +182,7 @@ impl Store {
     /// Puts a content that is not what its name says out of the way, for a look at it later.
     fn quarantine(&self, digest: &Digest) {
         let (from, to) = (self.0.layout.blob(digest), self.0.layout.quarantined(digest));
+        self.0.verified.forget(digest);
         tracing::warn!(target: "hubcap::store", digest = %digest, "the content is damaged; it is moved to {}",
             to.display());
         if let Err(error) = fs::rename(&from, &to) {
@@ -183,3 +195,6 @@ impl Store {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

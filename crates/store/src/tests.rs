@@ -1,0 +1,71 @@
+use hubcap_oci::{Algorithm, Digest};
+
+use crate::{Error, HOLD_BACK, ReadError, Store};
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Store::open(dir.path()).expect("a store");
+    (dir, store)
+}
+
+fn sha512(bytes: &[u8]) -> Digest {
+    Digest::of(Algorithm::Sha512, bytes)
+}
+
+#[tokio::test]
+async fn a_reader_stays_behind_the_writer_until_the_digest_is_verified() {
+    let (_dir, store) = store();
+    let bytes = vec![7; 3 * HOLD_BACK as usize];
+    let mut ingest = store.ingest(sha512(&bytes)).expect("an ingest");
+    let mut reader = ingest.content(Some(bytes.len() as u64)).reader(0..u64::MAX);
+    ingest.write(&bytes).expect("written");
+    let mut received = reader.chunk().await.expect("bytes").expect("some").to_vec();
+    assert_eq!(received.len(), 2 * HOLD_BACK as usize);
+    assert!(store.blob(&sha512(&bytes)).expect("no error").is_none(), "visible before it is verified");
+    ingest.commit().expect("the right digest");
+    while let Some(chunk) = reader.chunk().await.expect("bytes") {
+        received.extend_from_slice(&chunk);
+    }
+    assert_eq!(received, bytes);
+    assert!(store.blob(&sha512(&bytes)).expect("no error").is_some());
+}
+
+#[tokio::test]
+async fn a_wrong_content_leaves_nothing_and_fails_its_readers() {
+    let (dir, store) = store();
+    let expected = sha512(b"right");
+    let mut ingest = store.ingest(expected).expect("an ingest");
+    let mut content = ingest.content(None);
+    ingest.write(b"wrong").expect("written");
+    assert!(matches!(ingest.commit(), Err(Error::DigestMismatch { .. })));
+    assert!(matches!(content.settled().await, Err(ReadError::Failed)));
+    assert!(matches!(content.reader(0..5).chunk().await, Err(ReadError::Failed)));
+    assert!(store.blob(&expected).expect("no error").is_none());
+    assert_eq!(std::fs::read_dir(dir.path().join("ingest")).expect("a directory").count(), 0);
+}
+
+#[tokio::test]
+async fn a_writer_that_goes_away_is_a_failure_and_never_an_end() {
+    let (dir, store) = store();
+    let mut ingest = store.ingest(sha512(b"x")).expect("an ingest");
+    let mut reader = ingest.content(Some(1 << 20)).reader(0..u64::MAX);
+    ingest.write(&[0; 1000]).expect("written");
+    drop(ingest);
+    assert!(matches!(reader.chunk().await, Err(ReadError::Failed)));
+    assert_eq!(std::fs::read_dir(dir.path().join("ingest")).expect("a directory").count(), 0);
+}
+
+#[tokio::test]
+async fn a_file_that_is_cut_under_a_reader_is_an_error() {
+    let (dir, store) = store();
+    let bytes = vec![1; 1 << 20];
+    let digest = sha512(&bytes);
+    let mut ingest = store.ingest(digest).expect("an ingest");
+    ingest.write(&bytes).expect("written");
+    let content = ingest.commit().expect("committed");
+    let path = dir.path().join("blobs/sha512").join(digest.hex());
+    std::fs::OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(1000)).expect("cut");
+    let mut reader = content.reader(0..u64::MAX);
+    assert_eq!(reader.chunk().await.expect("what is there").expect("some").len(), 1000);
+    assert!(matches!(reader.chunk().await, Err(ReadError::Truncated { at: 1000, .. })));
+}

@@ -1,0 +1,100 @@
+//! Contents that this process has not verified: they may have rotted on the disk, or come damaged out of a restored
+//! archive. The first time one is asked for it is hashed while it is read, and its last bytes are held back until
+//! then, as with a content that is being fetched.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex};
+
+use hubcap_oci::{Digest, Verifier};
+use tokio::sync::watch;
+
+use crate::content::{Content, Progress};
+use crate::lock;
+
+/// What is read at once, in bytes.
+const CHUNK: usize = 256 << 10;
+
+/// What this process knows to be right; a clone is another handle of the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Verified(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    right: HashSet<Digest>,
+    /// Being hashed now.
+    running: HashMap<Digest, Content>,
+}
+
+impl Verified {
+    /// Notes a content whose digest was verified.
+    pub(crate) fn note(&self, digest: &Digest) {
+        lock(&self.0).right.insert(*digest);
+    }
+
+    /// Forgets a content that is gone.
+    pub(crate) fn forget(&self, digest: &Digest) {
+        lock(&self.0).right.remove(digest);
+    }
+
+    /// The content of an open file: as it is when it is known to be right, else growing while it is hashed, once for
+    /// all who ask. `damaged` is called before any reader learns that it is not what its name says.
+    pub(crate) fn content(
+        &self,
+        digest: &Digest,
+        (file, size): (File, u64),
+        damaged: impl FnOnce() + Send + 'static,
+    ) -> Content {
+        let mut known = lock(&self.0);
+        if known.right.contains(digest) {
+            return Content::committed(file, size);
+        }
+        if let Some(content) = known.running.get(digest) {
+            return content.clone();
+        }
+        let file = Arc::new(file);
+        let progress = watch::Sender::new(Progress::Partial(0));
+        let content = Content::growing(Arc::clone(&file), Some(size), progress.subscribe());
+        known.running.insert(*digest, content.clone());
+        drop(known);
+        let (verified, digest) = (self.clone(), *digest);
+        tokio::task::spawn_blocking(move || {
+            let right = hash(&file, size, (&digest, &progress));
+            if right {
+                verified.note(&digest);
+            } else {
+                damaged();
+            }
+            lock(&verified.0).running.remove(&digest);
+            if right {
+                progress.send_replace(Progress::Done(size));
+            }
+            // Else the sender goes without Done, which its readers take for the failure it is.
+        });
+        content
+    }
+}
+
+/// Whether the file's bytes have the digest; tells how far it has come.
+fn hash(file: &File, size: u64, (digest, progress): (&Digest, &watch::Sender<Progress>)) -> bool {
+    let mut verifier = Verifier::new(digest.algorithm());
+    let mut buffer = vec![0; CHUNK];
+    let mut position = 0;
+    loop {
+        match file.read_at(&mut buffer, position) {
+            Ok(0) => break,
+            Ok(length) => {
+                verifier.update(&buffer[..length]);
+                position += length as u64;
+                progress.send_replace(Progress::Partial(position));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::warn!(target: "hubcap::store", digest = %digest, "the content cannot be read: {error}");
+                return false;
+            }
+        }
+    }
+    position == size && verifier.finish() == *digest
+}
