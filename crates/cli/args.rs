@@ -40,7 +40,7 @@ pub(crate) struct Serve {
 pub(crate) struct Pull {
     #[command(flatten)]
     pub(crate) common: Common,
-    /// What to pull for, as linux/arm64; several times for several [default: this machine's]
+    /// What to pull for, as linux/arm64; several times for several (default: this machine's)
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Vec<Platform>,
     /// Images, as `docker pull` takes them
@@ -50,7 +50,7 @@ pub(crate) struct Pull {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Ls {
-    /// The store [default: as for serve]
+    /// The store (default: as for serve)
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
     /// For programs: an array of objects
@@ -67,32 +67,32 @@ pub(crate) struct Health {
 /// What can be set by flag, by HUBCAP_ variable and in a file; each is described in config/default.toml.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct Common {
-    /// HTTPS address [HUBCAP_LISTEN] [default: 127.0.0.1:5443]
+    /// HTTPS address (HUBCAP_LISTEN) (default: 127.0.0.1:5443)
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Plain HTTP address [HUBCAP_HTTP_LISTEN] [default: off]
+    /// Plain HTTP address (HUBCAP_HTTP_LISTEN) (default: off)
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http_listen: Option<SocketAddr>,
-    /// Where contents are kept [HUBCAP_STORE] [default: $GITHUB_WORKSPACE/.hubcap, else ~/.cache/hubcap]
+    /// Where contents are kept (HUBCAP_STORE) (default: $GITHUB_WORKSPACE/.hubcap, else ~/.cache/hubcap)
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
-    /// Where the CA and its key are kept, never inside the store [HUBCAP_STATE] [default: ~/.local/state/hubcap]
+    /// Where the CA and its key are kept, never inside the store (HUBCAP_STATE) (default: ~/.local/state/hubcap)
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Add or replace a registry, several times for several [HUBCAP_UPSTREAM, parted by commas]
-    /// [default: docker.io=https://registry-1.docker.io]
+    /// Add or replace a registry, several times for several (HUBCAP_UPSTREAM, parted by commas)
+    /// (default: docker.io=https://registry-1.docker.io)
     #[arg(long, value_name = "NAME=URL")]
     pub(crate) upstream: Vec<String>,
-    /// Read settings from a TOML file [HUBCAP_CONFIG]
+    /// Read settings from a TOML file (HUBCAP_CONFIG)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Never open a connection to an upstream [HUBCAP_OFFLINE=true]
+    /// Never open a connection to an upstream (HUBCAP_OFFLINE=true)
     #[arg(long)]
     pub(crate) offline: bool,
-    /// Answer a tag for so long without asking again, as 30s, 5m, 1h [HUBCAP_TAG_TTL] [default: 5m]
+    /// Answer a tag for so long without asking again, as 30s, 5m, 1h (HUBCAP_TAG_TTL) (default: 5m)
     #[arg(long, value_name = "DURATION")]
     pub(crate) tag_ttl: Option<String>,
-    /// How long an upstream may take to the first byte of an answer [HUBCAP_UPSTREAM_TIMEOUT] [default: 5s]
+    /// How long an upstream may take to the first byte of an answer (HUBCAP_UPSTREAM_TIMEOUT) (default: 5s)
     #[arg(long, value_name = "DURATION")]
     pub(crate) upstream_timeout: Option<String>,
 }
