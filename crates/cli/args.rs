@@ -80,7 +80,7 @@ pub(crate) struct Common {
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// Add or replace a registry, several times for several (HUBCAP_UPSTREAM, parted by commas)
-    /// (default: docker.io=https://registry-1.docker.io)
+    /// (default: docker.io at registry-1.docker.io)
     #[arg(long, value_name = "NAME=URL")]
     pub(crate) upstream: Vec<String>,
     /// Read settings from a TOML file (HUBCAP_CONFIG)
