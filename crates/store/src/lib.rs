@@ -3,14 +3,14 @@
 //! In the order of a content's life:
 //!
 //! - [`layout`]: which file is where, and `index.json`, which names what is in the store.
-//! - [`lock`]: one process at a time.
+//! - [`mod@lock`]: one process at a time.
 //! - [`ingest`]: a content that is being written; [`Ingest::commit`] is the only way into `blobs/`.
 //! - [`content`]: reading one, committed or still growing.
 //! - [`verified`]: what this process has not verified yet is, while it is first read.
 //! - [`index`]: sled; quick answers to "who may have this" and "what does this tag mean".
 //! - [`rebuild`]: that index from the layout, whenever it is missing or torn.
 //! - [`manifests`]: manifests and tags, on top of all that.
-//! - [`images`]: what is in a store, read without opening it.
+//! - [`mod@images`]: what is in a store, read without opening it.
 
 pub mod content;
 pub mod images;
