@@ -157,7 +157,9 @@ impl Job {
         let named = || format!("blob {digest}");
         let answer = self.cache.blob(target, digest, Body::Get).await;
         let Answer { value, outcome } = answer.map_err(|failure| failure.error).with_context(named)?;
-        let BlobContent::Stored(mut content) = value else { bail!("{digest} was not stored") };
+        let BlobContent::Stored(mut content) = value else {
+            bail!("{digest} could not be stored: the disk is full")
+        };
         let name: String = digest.to_string().chars().take(19).collect();
         if outcome != (Outcome::Hit { ttl: None })
             && let Some(bar) = self.progress.bar(&name, blob.size)

@@ -7,6 +7,7 @@ use crate::support::hubcap::{Place, blob, manifest, run, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
 use crate::support::origin::Origin;
+use crate::support::programs::{program, succeed};
 
 /// A store with one image, pulled through and stopped.
 async fn filled() -> (Origin, Place, Image) {
@@ -186,4 +187,56 @@ async fn a_large_damaged_blob_is_never_delivered_whole() {
     assert_eq!(read(&hubcap).await, Some(400 << 20));
     assert!(hubcap.log().contains("the content is damaged"), "{}", hubcap.log());
     assert_eq!(origin.count(&reqwest::Method::GET, &digest), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pulls_go_on_when_the_disk_is_full_and_are_stored_again_when_there_is_room() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    fs::create_dir(place.store()).expect("a directory");
+    let disk = place.store();
+    let mounted = SmallDisk::mount(&disk, 8);
+    let (small, large) = (noise(500_000, 1), noise(9 << 20, 2));
+    let image = image::put(&origin, "library/x:1", &[&small, &large]);
+    let hubcap = place.start(&origin.url(), &[]);
+    let large_path = blob("x", &image.blobs[2]);
+    hubcap.get(&manifest("x", "1")).await;
+    assert!(hubcap.get(&blob("x", &image.blobs[1])).await.bytes().await.expect("a body") == small);
+    for _ in 0..3 {
+        let answer = hubcap.get(&large_path).await;
+        assert_eq!(status(&answer), "hubcap; fwd=miss; detail=no-room");
+        assert!(answer.bytes().await.expect("a body") == large);
+    }
+    // Past the store a wrong digest is not delivered whole either.
+    origin.fault(&image.blobs[2], crate::support::origin::Fault::Flip);
+    assert!(hubcap.get(&large_path).await.bytes().await.is_err());
+    origin.heal();
+    assert_eq!(status(&hubcap.get(&blob("x", &image.blobs[1])).await), "hubcap; hit");
+    assert_eq!(hubcap.log().matches("nothing more is stored").count(), 1, "{}", hubcap.log());
+    assert_eq!(place.ingests(), 0);
+    mounted.grow(32);
+    assert_eq!(status(&hubcap.get(&large_path).await), "hubcap; fwd=miss; stored");
+    assert!(hubcap.get(&large_path).await.bytes().await.expect("a body") == large);
+    drop(hubcap);
+}
+
+/// A file system of a few MiB in memory, unmounted with the test.
+struct SmallDisk<'a>(&'a Path);
+
+impl SmallDisk<'_> {
+    fn mount(at: &Path, mib: u32) -> SmallDisk<'_> {
+        let size = format!("size={mib}m");
+        succeed(program("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at));
+        SmallDisk(at)
+    }
+
+    fn grow(&self, mib: u32) {
+        let size = format!("remount,size={mib}m");
+        succeed(program("mount").args(["-o", &size]).arg(self.0));
+    }
+}
+
+impl Drop for SmallDisk<'_> {
+    fn drop(&mut self) {
+        let _ = program("umount").arg("--lazy").arg(self.0).status();
+    }
 }

@@ -7,17 +7,18 @@ use hubcap_store::{Content, HOLD_BACK};
 
 use crate::fill::{Filling, fill};
 use crate::flight::{Role, Seat};
-use crate::{Answer, Body, Cache, Error, Failure, Outcome};
+use crate::{Answer, Body, Cache, Error, Failure, Outcome, Through};
 
 /// How long a client waits for a stored blob's verification, which each process does once for each blob. At the speed
 /// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.
 const VERIFY_FIRST: Duration = Duration::from_millis(100);
 
 /// A blob for a client.
-#[derive(Clone)]
 pub enum BlobContent {
     /// The bytes, stored or growing; the size is known.
     Stored(Content),
+    /// From the upstream, past the store: the disk is full.
+    Through(Box<Through>),
     /// For a HEAD only: the length that the upstream told.
     Size(u64),
 }
@@ -80,7 +81,14 @@ impl Cache {
             Role::Follower => Outcome::Collapsed,
         };
         let Filling { mut content, target: leader, failure } = match published {
-            Ok(filling) => filling,
+            Ok(filling) => {
+                self.disk_is_full(None);
+                filling
+            }
+            Err(error @ Error::NoRoom { .. }) => {
+                self.disk_is_full(Some(&error));
+                return self.through(target, digest).await;
+            }
             // The leader's "no" is only about its own repository.
             Err(error) => return Err(error.into()),
         };
@@ -99,6 +107,13 @@ impl Cache {
             }
         }
         Ok(Answer::new(BlobContent::Stored(content), outcome))
+    }
+
+    /// A fetch for this client alone.
+    async fn through(&self, target: &Target, digest: &Digest) -> Result<Answer<BlobContent>, Failure> {
+        let body = self.upstream(target)?.blob(&target.repository, digest, 0).await.map_err(Error::from)?;
+        let through = Box::new(Through::new(body, *digest));
+        Ok(Answer::new(BlobContent::Through(through), Outcome::Bypass))
     }
 
     /// Asks the upstream whether this repository has the blob, and remembers a yes.

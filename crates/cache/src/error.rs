@@ -53,6 +53,12 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The disk does not take it.
+    #[error("the store has no room: {why}")]
+    NoRoom {
+        /// What the system says.
+        why: String,
+    },
     /// hubcap's own disk or a bug.
     #[error("hubcap failed: {why}")]
     Internal {
@@ -64,7 +70,13 @@ pub enum Error {
 impl Error {
     /// Whether a stale answer is better than this error: the upstream's trouble is, its "no" is not.
     pub(crate) const fn is_trouble(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::WrongContent { .. } | Self::Internal { .. })
+        matches!(
+            self,
+            Self::Unavailable { .. }
+                | Self::WrongContent { .. }
+                | Self::NoRoom { .. }
+                | Self::Internal { .. }
+        )
     }
 }
 

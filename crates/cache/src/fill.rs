@@ -54,7 +54,9 @@ pub(crate) async fn fill(
     let begun = async {
         let body = upstream.blob(&target.repository, &digest, 0).await?;
         let store = cache.store().clone();
-        let ingest = on_disk(move || store.ingest(digest)).await?;
+        let size = body.size;
+        let ingest = on_disk(move || store.ingest(digest, size)).await;
+        let ingest = ingest.map_err(|error| Error::NoRoom { why: error.to_string() })?;
         Ok::<_, Error>((body, ingest))
     };
     let (body, ingest) = match begun.await {

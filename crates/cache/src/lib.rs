@@ -6,11 +6,13 @@
 //! - [`manifest`], [`blob`], [`tags`], [`referrers`]: the nouns of the specification, one decision each.
 //! - [`freshness`]: whether a stored tag may be answered without asking; pure.
 //! - [`flight`]: one fetch per content, however many clients ask.
+//! - [`bypass`]: a blob that the disk has no room for.
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
 //! - [`outcome`]: the one enum behind `Cache-Status` and the log.
 //! - [`error`]: what can go wrong, as a client has to know it.
 
 pub mod blob;
+pub mod bypass;
 pub mod error;
 mod fill;
 mod flight;
@@ -21,6 +23,7 @@ pub mod referrers;
 pub mod tags;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hubcap_oci::{Digest, Reference, Registry, Target};
@@ -28,6 +31,7 @@ use hubcap_store::Store;
 use hubcap_upstream::{Upstream, Upstreams};
 
 pub use blob::BlobContent;
+pub use bypass::Through;
 pub use error::{Error, Failure};
 pub use hubcap_store::{Content, ReadError, Reader};
 pub use manifest::ManifestContent;
@@ -66,13 +70,16 @@ struct Inner {
     config: Config,
     blobs: Flights<Digest, Result<Filling, Error>>,
     manifests: Flights<(Target, Reference), Result<Fetched, Error>>,
+    /// Whether the log has been told that the disk is full; once is enough.
+    full: AtomicBool,
 }
 
 impl Cache {
     /// A cache over a store and its upstreams.
     pub fn new(store: Store, upstreams: Upstreams, config: Config) -> Self {
         let (blobs, manifests) = (Flights::default(), Flights::default());
-        Self(Arc::new(Inner { store, upstreams, config, blobs, manifests }))
+        let full = AtomicBool::new(false);
+        Self(Arc::new(Inner { store, upstreams, config, blobs, manifests, full }))
     }
 
     /// Whether requests for this registry can be answered: an upstream is configured for it.
@@ -86,6 +93,21 @@ impl Cache {
 
     fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// Notes whether the disk takes what comes; the log hears of a change only.
+    fn disk_is_full(&self, full: Option<&Error>) {
+        let before = self.0.full.swap(full.is_some(), Ordering::Relaxed);
+        match full {
+            Some(why) if !before => {
+                tracing::warn!(target: "hubcap::cache",
+                    "{why}: pulls go on, but nothing more is stored until there is room");
+            }
+            None if before => {
+                tracing::info!(target: "hubcap::cache", "there is room again: contents are stored")
+            }
+            _ => {}
+        }
     }
 
     /// The upstream to ask for `target`: the one place where `--offline` is honoured.

@@ -44,6 +44,8 @@ pub enum Outcome {
     Collapsed,
     /// Fetched for this request, and not kept (lists, and the HEAD of a blob).
     Passed,
+    /// Fetched for this request alone, since the disk has no room.
+    Bypass,
     /// `--offline`, and not in the store.
     Offline,
     /// The upstream was asked and gave no answer that helps.
@@ -72,6 +74,7 @@ impl Outcome {
             Self::Miss => "miss",
             Self::Collapsed => "collapsed",
             Self::Passed => "passed",
+            Self::Bypass => "bypass",
             Self::Offline => "offline",
             Self::Failed => "failed",
         }
@@ -97,6 +100,7 @@ impl Outcome {
             Self::Miss => "hubcap; fwd=miss; stored".into(),
             Self::Collapsed => "hubcap; fwd=miss; collapsed".into(),
             Self::Passed => "hubcap; fwd=miss".into(),
+            Self::Bypass => "hubcap; fwd=miss; detail=no-room".into(),
             Self::Offline => "hubcap; detail=offline".into(),
             Self::Failed => "hubcap; fwd=miss; detail=upstream-failed".into(),
         }
@@ -121,6 +125,7 @@ mod tests {
             Outcome::Miss,
             Outcome::Collapsed,
             Outcome::Passed,
+            Outcome::Bypass,
             Outcome::Offline,
             Outcome::Failed,
         ] {

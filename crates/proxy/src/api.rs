@@ -25,7 +25,7 @@ pub(crate) struct Asked<'a> {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) outcome: Outcome,
-    /// `Content-Length`: always told, to a HEAD too.
+    /// `Content-Length`, told to a HEAD too; `None` only for what is passed through and whose length nobody told.
     pub(crate) length: Option<u64>,
     headers: HeaderMap,
     body: Body,
@@ -48,8 +48,13 @@ impl Reply {
     }
 
     /// The body, its type and its length.
-    pub(crate) fn body(mut self, media_type: &str, length: u64, body: impl Into<Body>) -> Self {
-        self.length = Some(length);
+    pub(crate) fn body(
+        mut self,
+        media_type: &str,
+        length: impl Into<Option<u64>>,
+        body: impl Into<Body>,
+    ) -> Self {
+        self.length = length.into();
         self.body = body.into();
         self.with(header::CONTENT_TYPE, media_type)
     }
@@ -70,8 +75,10 @@ impl Reply {
     pub(crate) fn into_response(self) -> Response<Body> {
         let status = self.outcome.cache_status();
         let reply = self.with(HeaderName::from_static("cache-status"), &status);
-        let length = reply.length.unwrap_or(0).to_string();
-        let reply = reply.with(header::CONTENT_LENGTH, &length);
+        let reply = match reply.length {
+            Some(length) => reply.with(header::CONTENT_LENGTH, &length.to_string()),
+            None => reply,
+        };
         let mut response = Response::new(reply.body);
         *response.status_mut() = reply.status;
         *response.headers_mut() = reply.headers;

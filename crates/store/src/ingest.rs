@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fs_err as fs;
 use hubcap_oci::{Digest, Verifier};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use tokio::sync::watch;
 
 use crate::Error;
@@ -48,15 +50,23 @@ impl Drop for Partial {
 }
 
 impl Ingest {
-    pub(crate) fn begin(layout: &Layout, expected: Digest, verified: Verified) -> Result<Self, Error> {
+    pub(crate) fn begin(
+        layout: &Layout,
+        (expected, size): (Digest, Option<u64>),
+        verified: Verified,
+    ) -> Result<Self, Error> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = layout.ingests().join(format!("{}.{number}", expected.hex()));
         let file = fs::OpenOptions::new().create_new(true).read(true).write(true).open(&path)?;
         let (file, path) = file.into_parts();
+        let partial = Partial(Some(path));
+        if let Some(size) = size.filter(|size| *size > 0) {
+            reserve(&file, size)?;
+        }
         Ok(Self {
             expected,
             file: Arc::new(file),
-            partial: Partial(Some(path)),
+            partial,
             destination: layout.blob(&expected),
             verifier: Verifier::new(expected.algorithm()),
             written: 0,
@@ -107,5 +117,13 @@ impl Ingest {
         // Only now: a reader that sees Done may rely on the store having it.
         self.progress.send_replace(Progress::Done(self.written));
         Ok(Content::committed_shared(Arc::clone(&self.file), self.written))
+    }
+}
+
+/// Takes room on the disk. A file system that cannot do that will tell when it is full.
+fn reserve(file: &File, size: u64) -> std::io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -151,12 +151,13 @@ impl Store {
         }
     }
 
-    /// Begins to write a content that is to have this digest.
+    /// Begins to write a content that is to have this digest. Where its `size` is known, room for it is taken now, so
+    /// that a full disk is met before the first byte.
     ///
     /// # Errors
-    /// [`Error::Io`] when no file can be made.
-    pub fn ingest(&self, digest: Digest) -> Result<Ingest, Error> {
-        Ingest::begin(&self.0.layout, digest, self.0.verified.clone())
+    /// [`Error::Io`] when no file can be made, or the disk has no room.
+    pub fn ingest(&self, digest: Digest, size: Option<u64>) -> Result<Ingest, Error> {
+        Ingest::begin(&self.0.layout, (digest, size), self.0.verified.clone())
     }
 
     /// Remembers that the repository has this content.

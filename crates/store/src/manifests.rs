@@ -53,7 +53,7 @@ impl Store {
     /// Stores a small content, unless it is there.
     fn put_small(&self, digest: Digest, bytes: &[u8]) -> Result<(), Error> {
         if !self.0.layout.blob(&digest).exists() {
-            let mut ingest = self.ingest(digest)?;
+            let mut ingest = self.ingest(digest, Some(bytes.len() as u64))?;
             ingest.write(bytes)?;
             ingest.commit()?;
         }

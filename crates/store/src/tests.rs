@@ -16,7 +16,7 @@ fn sha512(bytes: &[u8]) -> Digest {
 async fn a_reader_stays_behind_the_writer_until_the_digest_is_verified() {
     let (_dir, store) = store();
     let bytes = vec![7; 3 * HOLD_BACK as usize];
-    let mut ingest = store.ingest(sha512(&bytes)).expect("an ingest");
+    let mut ingest = store.ingest(sha512(&bytes), None).expect("an ingest");
     let mut reader = ingest.content(Some(bytes.len() as u64)).reader(0..u64::MAX);
     ingest.write(&bytes).expect("written");
     let mut received = reader.chunk().await.expect("bytes").expect("some").to_vec();
@@ -34,7 +34,7 @@ async fn a_reader_stays_behind_the_writer_until_the_digest_is_verified() {
 async fn a_wrong_content_leaves_nothing_and_fails_its_readers() {
     let (dir, store) = store();
     let expected = sha512(b"right");
-    let mut ingest = store.ingest(expected).expect("an ingest");
+    let mut ingest = store.ingest(expected, None).expect("an ingest");
     let mut content = ingest.content(None);
     ingest.write(b"wrong").expect("written");
     assert!(matches!(ingest.commit(), Err(Error::DigestMismatch { .. })));
@@ -47,7 +47,7 @@ async fn a_wrong_content_leaves_nothing_and_fails_its_readers() {
 #[tokio::test]
 async fn a_writer_that_goes_away_is_a_failure_and_never_an_end() {
     let (dir, store) = store();
-    let mut ingest = store.ingest(sha512(b"x")).expect("an ingest");
+    let mut ingest = store.ingest(sha512(b"x"), None).expect("an ingest");
     let mut reader = ingest.content(Some(1 << 20)).reader(0..u64::MAX);
     ingest.write(&[0; 1000]).expect("written");
     drop(ingest);
@@ -60,7 +60,7 @@ async fn a_file_that_is_cut_under_a_reader_is_an_error() {
     let (dir, store) = store();
     let bytes = vec![1; 1 << 20];
     let digest = sha512(&bytes);
-    let mut ingest = store.ingest(digest).expect("an ingest");
+    let mut ingest = store.ingest(digest, None).expect("an ingest");
     ingest.write(&bytes).expect("written");
     let content = ingest.commit().expect("committed");
     let path = dir.path().join("blobs/sha512").join(digest.hex());

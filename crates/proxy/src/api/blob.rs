@@ -3,7 +3,7 @@
 use axum::body::Body;
 use futures_util::stream;
 use http::{Method, StatusCode, header};
-use hubcap_cache::{Answer, BlobContent, Cache, Content, Outcome};
+use hubcap_cache::{Answer, BlobContent, Cache, Content, Outcome, Through};
 use hubcap_oci::{ByteRange, Digest, ErrorCode, RangeRequest};
 
 use crate::api::error::{Noun, failed};
@@ -22,6 +22,7 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) ->
         BlobContent::Size(size) => (size, None),
         // The cache has waited until the size is known.
         BlobContent::Stored(content) => (content.size().unwrap_or(0), Some(content)),
+        BlobContent::Through(through) => return passed(*through, digest, outcome).for_request(asked),
     };
     let header = asked.parts.headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let request = if head { RangeRequest::Whole } else { RangeRequest::parse(header) };
@@ -41,6 +42,15 @@ fn found((size, content): (u64, Option<Content>), range: Option<ByteRange>, outc
             .with(header::CONTENT_RANGE, &range.to_string()),
         None => Reply::new(StatusCode::OK, outcome).body(MEDIA_TYPE, size, body),
     }
+}
+
+/// Past the store, and always whole: the range of a body that is not kept is not worth another request.
+fn passed(through: Through, digest: &Digest, outcome: Outcome) -> Reply {
+    let size = through.size();
+    let body = Body::from_stream(stream::try_unfold(through, async |mut through| {
+        Ok::<_, hubcap_cache::Error>(through.chunk().await?.map(|chunk| (chunk, through)))
+    }));
+    Reply::new(StatusCode::OK, outcome).body(MEDIA_TYPE, size, body).with(DIGEST, &digest.to_string())
 }
 
 fn unsatisfiable(size: u64, outcome: Outcome) -> Reply {

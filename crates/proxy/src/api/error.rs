@@ -37,6 +37,7 @@ pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply 
         | Error::Unavailable { .. }
         | Error::Offline
         | Error::WrongContent { .. }
+        | Error::NoRoom { .. }
         | Error::Internal { .. } => (StatusCode::NOT_FOUND, noun.unknown()),
     };
     if !matches!(failure.error, Error::NotFound | Error::Denied | Error::Offline) {
