@@ -71,10 +71,7 @@ pub(crate) async fn fill(
     let set_reason = Arc::clone(&failure);
     let store = cache.store().clone();
     let linked = target.clone();
-    let disk = on_disk(move || {
-        write(ingest, writer, &set_reason)
-            .and_then(|stored| if stored { store.link(&linked, &digest) } else { Ok(()) })
-    });
+    let disk = on_disk(move || write(ingest, writer, &set_reason, || store.link(&linked, &digest)));
     let network = async {
         if let Err(error) = fetch(&upstream, (&target, &digest), body, &pieces).await {
             let _ = failure.set(error);
@@ -92,12 +89,13 @@ pub(crate) async fn fill(
     }
 }
 
-/// The disk's side: `Ok(false)` when the network gave up.
+/// The disk's side. The link comes first: who sees the end of the content finds everything done.
 fn write(
     mut ingest: Ingest,
     mut pieces: mpsc::Receiver<Piece>,
     failure: &OnceLock<Error>,
-) -> Result<bool, hubcap_store::Error> {
+    link: impl FnOnce() -> Result<(), hubcap_store::Error>,
+) -> Result<(), hubcap_store::Error> {
     let told = |error: hubcap_store::Error| {
         let _ = failure.set(Error::Internal { why: error.to_string() });
         error
@@ -106,17 +104,14 @@ fn write(
         match piece {
             Piece::Chunk(bytes) => ingest.write(&bytes).map_err(told)?,
             Piece::End => {
-                return match ingest.commit() {
-                    Ok(_) => Ok(true),
-                    Err(error) => {
-                        let _ = failure.set(Error::WrongContent { why: error.to_string() });
-                        Err(error)
-                    }
-                };
+                link()?;
+                return ingest.commit().map(drop).inspect_err(|error| {
+                    let _ = failure.set(Error::WrongContent { why: error.to_string() });
+                });
             }
         }
     }
-    Ok(false)
+    Ok(())
 }
 
 /// The network's side: hands over all bytes in order. A connection that breaks is taken up again where it was,

@@ -39,7 +39,7 @@ pub(crate) struct Index {
     used: Mutex<HashMap<Digest, SystemTime>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Trees {
     db: sled::Db,
     /// target NUL tag -> [`StoredTag`]
@@ -57,7 +57,16 @@ impl Index {
         // What sled finds torn it may also silently drop, so only what an orderly end has sealed is trusted.
         let sealed = seal(&layout.sled()).is_some_and(|now| fs::read(layout.seal()).ok() == Some(now));
         let _ = fs::remove_file(layout.seal());
-        match contained(|| Trees::open(&layout.sled())) {
+        let opened = contained(|| Trees::open(&layout.sled())).or_else(|_| {
+            // Torn snapshots are what a kill leaves; without them sled reads its log, which has it all.
+            for entry in fs::read_dir(layout.sled()).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with("snap.") {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+            contained(|| Trees::open(&layout.sled()))
+        });
+        match opened {
             Ok(trees) => *index.write() = Some(trees),
             Err(why) => {
                 index.start_over(&why, Some(images));
@@ -170,13 +179,16 @@ impl Index {
     /// Runs `work`; when sled fails or panics, starts over from the layout and runs it once more.
     fn with<T>(&self, work: impl Fn(&Trees) -> sled::Result<T>) -> Option<T> {
         for again in [true, false] {
-            let trees = self.trees.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()?;
-            match contained(|| work(&trees)) {
+            // Under the lock, so that a close waits for it: sled writes a snapshot when its last handle goes, and a
+            // process that ends in the midst of that leaves it torn.
+            let done = {
+                let trees = self.trees.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let trees = trees.as_ref()?;
+                contained(|| work(trees))
+            };
+            match done {
                 Ok(value) => return Some(value),
-                Err(why) if again => {
-                    drop(trees);
-                    self.start_over(&why, None);
-                }
+                Err(why) if again => self.start_over(&why, None),
                 Err(why) => tracing::warn!(target: "hubcap::store", "the index fails: {why}"),
             }
         }
