@@ -31,6 +31,14 @@ pub(crate) enum Fault {
     Flip,
     /// So many bytes come, the rest when the gate opens.
     Gate(usize, watch::Receiver<bool>),
+    /// Every connection ends at this byte of the content, so that no resumption comes further.
+    CutAt(usize),
+    /// No bytes at all, and a length that says so.
+    Empty,
+    /// The length is not told.
+    NoLength,
+    /// No answer before the gate opens; then this status, or the answer as it should be.
+    Hold(watch::Receiver<bool>, Option<u16>),
     /// No answer at all.
     Hang,
     /// Ranges are ignored.
@@ -67,6 +75,8 @@ struct State {
     /// The login that the token service wants; `Some(None)` gives tokens to everybody.
     tokens: Option<Option<String>>,
     tokens_given: u32,
+    /// Tokens up to this number are refused.
+    tokens_revoked: u32,
     token_life: u64,
     cdn: bool,
 }
@@ -119,6 +129,12 @@ impl Origin {
 
     pub(crate) fn token_life(&self, seconds: u64) {
         self.lock().token_life = seconds;
+    }
+
+    /// Refuses all tokens that it gave until now, as if they had run out before their time.
+    pub(crate) fn revoke_tokens(&self) {
+        let mut state = self.lock();
+        state.tokens_revoked = state.tokens_given;
     }
 
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> String {
@@ -227,7 +243,7 @@ async fn answer(host: &Host, request: Request<Body>) -> Response<Body> {
             found => found.map(|(_, fault)| fault),
         }
     };
-    match fault {
+    match fault.clone() {
         Some(Fault::Status(status)) => return plain(status),
         Some(Fault::RetryAfter(status, seconds)) => {
             let mut response = plain(status);
@@ -235,6 +251,13 @@ async fn answer(host: &Host, request: Request<Body>) -> Response<Body> {
             return response;
         }
         Some(Fault::Hang) => return std::future::pending().await,
+        Some(Fault::Hold(mut gate, status)) => {
+            // A gate that is dropped opens.
+            let _ = gate.wait_for(|open| *open).await;
+            if let Some(status) = status {
+                return plain(status);
+            }
+        }
         _ => {}
     }
     match host.role {
@@ -267,7 +290,8 @@ fn token(host: &Host, authorization: Option<&str>) -> Response<Body> {
 
 fn allowed(host: &Host, authorization: Option<&str>) -> bool {
     let state = host.state.lock().expect("no panic before");
-    state.tokens.is_none() || authorization.is_some_and(|value| value.starts_with("Bearer token-"))
+    let number = authorization.and_then(|value| value.strip_prefix("Bearer token-")?.parse::<u32>().ok());
+    state.tokens.is_none() || number.is_some_and(|number| number > state.tokens_revoked)
 }
 
 fn content(host: &Host, uri: &http::Uri, (headers, fault): (&HeaderMap, Option<Fault>)) -> Response<Body> {
@@ -347,6 +371,9 @@ fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Bo
         *wrong.last_mut().expect("not empty") ^= 1;
         bytes = wrong.into();
     }
+    if let Some(Fault::Empty) = fault {
+        bytes = Bytes::new();
+    }
     let wanted = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let wanted = if matches!(fault, Some(Fault::NoRanges)) { None } else { wanted };
     let range: Option<ByteRange> = RangeRequest::parse(wanted).resolve(bytes.len() as u64).expect("a range");
@@ -354,8 +381,11 @@ fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Bo
         bytes = bytes.slice(range.start as usize..range.end as usize);
     }
     let length = bytes.len();
+    let told = !matches!(fault, Some(Fault::NoLength));
+    let start = range.map_or(0, |range| range.start as usize);
     let inner = match fault {
-        Some(Fault::CutOnce(n)) => {
+        Some(Fault::CutOnce(n) | Fault::CutAt(n)) => {
+            let n = if matches!(fault, Some(Fault::CutAt(_))) { n.saturating_sub(start) } else { n };
             let head = bytes.slice(..n.min(length));
             // A pause, so that what came before the cut is really sent.
             let cut = stream::once(async {
@@ -373,10 +403,13 @@ fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Bo
             });
             Body::from_stream(stream::iter([Ok(head)]).chain(rest))
         }
+        Some(Fault::NoLength) => Body::from_stream(stream::iter([Ok::<_, std::io::Error>(bytes)])),
         _ => Body::from(bytes),
     };
     let mut response = Response::new(inner);
-    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    if told {
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    }
     if let Some(range) = range {
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
         response.headers_mut().insert(header::CONTENT_RANGE, range.to_string().parse().expect("a value"));
