@@ -23,6 +23,10 @@ pub(crate) enum Verb {
     Pull(Pull),
     /// List the images in the store
     Ls(Ls),
+    /// Read every content in the store and compare it with its name
+    Verify(Verify),
+    /// Remove what is over the size limits, the least recently used first
+    Gc(Gc),
     /// Exit with 0 when the daemon answers
     Health(Health),
 }
@@ -56,6 +60,27 @@ pub(crate) struct Ls {
     /// For programs: an array of objects
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Put damaged contents aside and fetch them again
+    #[arg(long)]
+    pub(crate) repair: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Gc {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Only say what would go, and why
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Remove what registries give only to a login, instead of what is over the limits
+    #[arg(long)]
+    pub(crate) private: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -95,4 +120,14 @@ pub(crate) struct Common {
     /// How long an upstream may take to the first byte of an answer (HUBCAP_UPSTREAM_TIMEOUT) (default: 5s)
     #[arg(long, value_name = "DURATION")]
     pub(crate) upstream_timeout: Option<String>,
+    /// Keep at most so much, as 5GiB or 10% of the disk (HUBCAP_MAX_SIZE) (default: no limit)
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<String>,
+    /// Leave so much of the disk to others, as 1GiB or 5% (HUBCAP_MIN_FREE) (default: 1GiB)
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) min_free: Option<String>,
+    /// Never remove such images to make room, as docker.io/library/rust:*; several times for several (HUBCAP_PIN,
+    /// parted by commas)
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) pin: Vec<String>,
 }

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use hubcap_oci::Registry;
+use hubcap_cache::{TagRules, Ttl};
+use hubcap_oci::{Pattern, Registry};
+use hubcap_store::{Limit, Limits, Options};
 use hubcap_upstream::{Credentials, Secret, UpstreamConfig};
 use url::Url;
 
@@ -24,13 +26,16 @@ pub(crate) struct Config {
     pub(crate) store: PathBuf,
     pub(crate) state: PathBuf,
     pub(crate) offline: bool,
-    pub(crate) tag_ttl: Duration,
+    pub(crate) tags: TagRules,
     pub(crate) upstream_timeout: Duration,
+    pub(crate) max_size: Option<Limit>,
+    pub(crate) min_free: Limit,
+    pub(crate) pins: Vec<Pattern>,
     pub(crate) upstreams: Vec<UpstreamConfig>,
 }
 
 /// The variables that hubcap reads; any other HUBCAP_ one is a slip of somebody's pen.
-const VARIABLES: [&str; 12] = [
+const VARIABLES: [&str; 15] = [
     "HUBCAP_LISTEN",
     "HUBCAP_HTTP_LISTEN",
     "HUBCAP_STORE",
@@ -40,6 +45,9 @@ const VARIABLES: [&str; 12] = [
     "HUBCAP_OFFLINE",
     "HUBCAP_TAG_TTL",
     "HUBCAP_UPSTREAM_TIMEOUT",
+    "HUBCAP_MAX_SIZE",
+    "HUBCAP_MIN_FREE",
+    "HUBCAP_PIN",
     "HUBCAP_USERNAME",
     "HUBCAP_PASSWORD",
     "HUBCAP_LOG",
@@ -80,18 +88,28 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
         (None, Some(text), _) => Some(address("HUBCAP_HTTP_LISTEN", text)?),
         (None, None, text) => text.as_ref().map(|text| address("http-listen", text)).transpose()?,
     };
-    let duration = |flag: &Option<String>, (name, key): (&str, &str), file: &Option<String>, default| {
-        let named = flag.as_deref().map(|text| (key, text)).or_else(|| var(name).map(|text| (name, text)));
-        match named.or_else(|| file.as_deref().map(|text| (key, text))) {
-            Some((name, text)) => units::duration(text).with_context(|| format!("{name}: {text:?}")),
-            None => Ok(default),
-        }
+    let text = |flag: &Option<String>, (name, key): (&'static str, &'static str), file: &Option<String>| {
+        let flag = flag.as_ref().map(|text| (key, text.clone()));
+        let variable = || var(name).map(|text| (name, text.to_owned()));
+        flag.or_else(variable).or_else(|| file.as_ref().map(|text| (key, text.clone())))
     };
-    let ttl = ("HUBCAP_TAG_TTL", "tag-ttl");
-    let tag_ttl = duration(&flags.tag_ttl, ttl, &file.tag_ttl, Duration::from_secs(300))?;
+    let ttl = text(&flags.tag_ttl, ("HUBCAP_TAG_TTL", "tag-ttl"), &file.tag_ttl);
+    let ttl = read(ttl, units::ttl)?.unwrap_or(Ttl::For(Duration::from_secs(300)));
+    let tags = tag_rules(&file, ttl)?;
     let timeout = ("HUBCAP_UPSTREAM_TIMEOUT", "upstream-timeout");
-    let upstream_timeout =
-        duration(&flags.upstream_timeout, timeout, &file.upstream_timeout, Duration::from_secs(5))?;
+    let timeout = text(&flags.upstream_timeout, timeout, &file.upstream_timeout);
+    let upstream_timeout = read(timeout, units::duration)?.unwrap_or(Duration::from_secs(5));
+    let max_size =
+        read(text(&flags.max_size, ("HUBCAP_MAX_SIZE", "max-size"), &file.max_size), units::limit)?;
+    let min_free =
+        read(text(&flags.min_free, ("HUBCAP_MIN_FREE", "min-free"), &file.min_free), units::limit)?;
+    // So much that a job's own work still finds room.
+    let min_free = min_free.unwrap_or(Limit::Bytes(1 << 30));
+    let listed =
+        |name: &str| var(name).map(|list| list.split(',').map(|one| one.trim().to_owned()).collect());
+    let pins = (!flags.pin.is_empty()).then(|| flags.pin.clone()).or_else(|| listed("HUBCAP_PIN"));
+    let pins = pins.or_else(|| file.pin.clone()).unwrap_or_default();
+    let pins = pins.iter().map(|pin| pin.parse().context("pin")).collect::<Result<_, _>>()?;
     let offline = match (flags.offline, var("HUBCAP_OFFLINE")) {
         (true, _) => true,
         (false, Some("1" | "true")) => true,
@@ -116,7 +134,45 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
         );
     }
     let upstreams = upstreams(flags, environment, file)?;
-    Ok(Config { listen, http_listen, store, state, offline, tag_ttl, upstream_timeout, upstreams })
+    Ok(Config {
+        listen,
+        http_listen,
+        store,
+        state,
+        offline,
+        tags,
+        upstream_timeout,
+        max_size,
+        min_free,
+        pins,
+        upstreams,
+    })
+}
+
+/// Reads a setting where it is set; an error names where.
+fn read<T>(
+    set: Option<(&'static str, String)>,
+    parse: impl Fn(&str) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
+    set.map(|(name, text)| parse(&text).with_context(|| format!("{name}: {text:?}"))).transpose()
+}
+
+/// The file's `[[tags]]` in their order, then the upstreams' own.
+fn tag_rules(file: &File, default: Ttl) -> anyhow::Result<TagRules> {
+    let mut rules = Vec::new();
+    for table in &file.tags {
+        let ttl =
+            units::ttl(&table.ttl).with_context(|| format!("tags {:?}: {:?}", table.pattern, table.ttl))?;
+        rules.push((table.pattern.parse::<Pattern>().context("tags")?, ttl));
+    }
+    for (name, upstream) in &file.upstream {
+        if let Some(text) = &upstream.tag_ttl {
+            let ttl = units::ttl(text).with_context(|| format!("upstream {name}: tag-ttl {text:?}"))?;
+            let registry: Registry = name.parse()?;
+            rules.push((format!("{registry}/*").parse::<Pattern>()?, ttl));
+        }
+    }
+    Ok(TagRules { rules, default })
 }
 
 /// The registries: the default, then the file's, the variable's and the flags', each replacing those of its name.
@@ -182,6 +238,14 @@ fn xdg(environment: &BTreeMap<String, String>, kind: &str, below_home: &str) -> 
     Ok(base.join("hubcap"))
 }
 
+impl Config {
+    /// How the store is kept.
+    pub(crate) fn store_options(&self) -> Options {
+        let limits = Limits { max_size: self.max_size, min_free: Some(self.min_free) };
+        Options { limits, pins: self.pins.clone() }
+    }
+}
+
 impl std::fmt::Display for Config {
     /// What `--check` prints: a file that says the same, without logins.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -192,8 +256,19 @@ impl std::fmt::Display for Config {
         writeln!(f, "store = {:?}", self.store)?;
         writeln!(f, "state = {:?}", self.state)?;
         writeln!(f, "offline = {}", self.offline)?;
-        writeln!(f, "tag-ttl = \"{}s\"", self.tag_ttl.as_secs_f64())?;
+        writeln!(f, "tag-ttl = \"{}\"", shown(self.tags.default))?;
         writeln!(f, "upstream-timeout = \"{}s\"", self.upstream_timeout.as_secs_f64())?;
+        if let Some(limit) = self.max_size {
+            writeln!(f, "max-size = \"{limit}\"")?;
+        }
+        writeln!(f, "min-free = \"{}\"", self.min_free)?;
+        if !self.pins.is_empty() {
+            let pins: Vec<String> = self.pins.iter().map(ToString::to_string).collect();
+            writeln!(f, "pin = {pins:?}")?;
+        }
+        for (pattern, ttl) in &self.tags.rules {
+            writeln!(f, "\n[[tags]]\npattern = \"{pattern}\"\nttl = \"{}\"", shown(*ttl))?;
+        }
         for upstream in &self.upstreams {
             writeln!(f, "\n[upstream.\"{}\"]\nurl = \"{}\"", upstream.registry, upstream.url)?;
             if upstream.credentials.is_some() {
@@ -201,6 +276,13 @@ impl std::fmt::Display for Config {
             }
         }
         Ok(())
+    }
+}
+
+fn shown(ttl: Ttl) -> String {
+    match ttl {
+        Ttl::For(ttl) => format!("{}s", ttl.as_secs_f64()),
+        Ttl::Immutable => "immutable".into(),
     }
 }
 

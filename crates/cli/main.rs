@@ -2,11 +2,13 @@
 
 mod args;
 mod config;
+mod gc;
 mod health;
 mod ls;
 mod progress;
 mod pull;
 mod serve;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
         Verb::Serve(flags) => config::load(&flags.common).map(|config| serve::run(config, flags.check)),
         Verb::Pull(flags) => config::load(&flags.common).map(|config| pull::run(&config, &flags)),
         Verb::Ls(flags) => config::store(flags.store).map(|store| ls::run(&store, flags.json)),
+        Verb::Verify(flags) => config::load(&flags.common).map(|config| verify::run(&config, &flags)),
+        Verb::Gc(flags) => config::load(&flags.common).map(|config| gc::run(&config, &flags)),
         Verb::Health(flags) => config::load(&flags.common).map(|config| health::run(&config)),
     };
     match done {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use hubcap_cache::{Answer, BlobContent, Body, Cache, ManifestContent, Outcome};
+use hubcap_cache::{Access, Answer, BlobContent, Body, Cache, ManifestContent, Outcome};
 use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Target};
 use hubcap_store::Store;
 use tokio::sync::Semaphore;
@@ -46,7 +46,7 @@ impl Tally {
 pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let store = match Store::open(&config.store) {
+        let store = match Store::open(&config.store, config.store_options()) {
             Err(error @ hubcap_store::Error::Held { .. }) => {
                 return Err(anyhow::Error::new(error)
                     .context("a running hubcap fills its store by itself: pull through it, or stop it"));
@@ -114,11 +114,12 @@ impl Job {
 
     async fn image(&self, image: &ImageRef) -> anyhow::Result<(Digest, Tally)> {
         let target = Target { registry: image.registry.clone(), repository: image.repository.clone() };
+        let access = Access::anonymous(target);
         let mut tally = Tally::default();
-        let top = self.manifest(&target, &image.reference, &mut tally).await?;
+        let top = self.manifest(&access, &image.reference, &mut tally).await?;
         let mut blobs = top.links.blobs.clone();
         for child in plan::children(&top, &self.platforms)? {
-            let manifest = self.manifest(&target, &Reference::Digest(child), &mut tally).await?;
+            let manifest = self.manifest(&access, &Reference::Digest(child), &mut tally).await?;
             if manifest.links.blobs.is_empty() {
                 bail!("{child} is an index in an index, which no platform can run");
             }
@@ -128,8 +129,8 @@ impl Job {
             .into_iter()
             .filter(|blob| self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest))
             .map(|blob| {
-                let (job, target) = (self.clone(), target.clone());
-                tokio::spawn(async move { job.blob(&target, &blob).await })
+                let (job, access) = (self.clone(), access.clone());
+                tokio::spawn(async move { job.blob(&access, &blob).await })
             })
             .collect();
         for blob in running {
@@ -140,25 +141,25 @@ impl Job {
 
     async fn manifest(
         &self,
-        target: &Target,
+        access: &Access,
         reference: &Reference,
         tally: &mut Tally,
     ) -> anyhow::Result<Manifest> {
-        let answer = self.cache.manifest(target, reference).await;
+        let answer = self.cache.manifest(access, reference).await;
         let Answer { value: ManifestContent { descriptor, bytes }, outcome } =
             answer.map_err(|failure| failure.error).with_context(|| format!("manifest {reference}"))?;
         tally.count(outcome, descriptor.size);
         Ok(Manifest::parse(descriptor.digest, &bytes, Some(&descriptor.media_type))?)
     }
 
-    async fn blob(&self, target: &Target, blob: &Descriptor) -> anyhow::Result<Tally> {
+    async fn blob(&self, access: &Access, blob: &Descriptor) -> anyhow::Result<Tally> {
         let _place = self.places.acquire().await?;
         let digest = &blob.digest;
         let named = || format!("blob {digest}");
-        let answer = self.cache.blob(target, digest, Body::Get).await;
+        let answer = self.cache.blob(access, digest, Body::Get).await;
         let Answer { value, outcome } = answer.map_err(|failure| failure.error).with_context(named)?;
         let BlobContent::Stored(mut content) = value else {
-            bail!("{digest} could not be stored: the disk is full")
+            bail!("{digest} could not be stored: there is no room for it")
         };
         let name: String = digest.to_string().chars().take(19).collect();
         if outcome != (Outcome::Hit { ttl: None })

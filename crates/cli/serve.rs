@@ -3,16 +3,20 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hubcap_cache::Cache;
 use hubcap_oci::Registry;
-use hubcap_proxy::Bound;
+use hubcap_proxy::{Bound, DRAIN};
 use hubcap_store::Store;
 use hubcap_upstream::Upstreams;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+
+/// How often what is only in memory is written.
+const FLUSH: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT; with `check`, only says what it would do.
 pub(crate) fn run(config: Config, check: bool) -> anyhow::Result<ExitCode> {
@@ -29,14 +33,16 @@ pub(crate) fn run(config: Config, check: bool) -> anyhow::Result<ExitCode> {
         });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config))?;
-    Ok(ExitCode::SUCCESS)
+    let served = runtime.block_on(serve(config));
+    // What still runs has been abandoned: nothing waits for the hash of some gigabytes.
+    runtime.shutdown_background();
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     // Before anything is promised: a signal that comes early must not be lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let store = Store::open(&config.store)?;
+    let store = open(&config)?;
     let cache = cache(store.clone(), &config)?;
     let proxy = hubcap_proxy::Config {
         https: Some(config.listen),
@@ -44,24 +50,64 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         state: config.state.clone(),
         default_registry: Registry::docker_hub(),
     };
-    let bound = hubcap_proxy::bind(cache, proxy).await.map_err(|error| match error {
+    let bound = hubcap_proxy::bind(cache.clone(), proxy).await.map_err(|error| match error {
         hubcap_proxy::Error::Listen { .. } => {
             anyhow::Error::new(error).context("is another hubcap running? choose another --listen")
         }
         other => other.into(),
     })?;
     announce(&bound, &config)?;
-    bound
-        .run(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::info!(target: "hubcap::serve", "stopping");
-        })
-        .await;
-    store.close();
+    let mut signalled = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let flushing = tokio::spawn(flush_now_and_then(store.clone()));
+    let (stopping, mut stopped) = tokio::sync::watch::channel(None);
+    let serving = async {
+        bound.run(async { drop(stopped.wait_for(Option::is_some).await) }).await;
+        let since = stopped.borrow().unwrap_or_else(Instant::now);
+        if !cache.drain(DRAIN.saturating_sub(since.elapsed())).await {
+            tracing::warn!(target: "hubcap::serve", "fetches still run after {} s; they are given up", DRAIN.as_secs());
+        }
+    };
+    let signals = async {
+        signalled().await;
+        tracing::info!(target: "hubcap::serve", "stopping; a second signal stops at once");
+        let _ = stopping.send(Some(Instant::now()));
+        signalled().await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = signals => tracing::warn!(target: "hubcap::serve", "stopped at once"),
+    }
+    flushing.abort();
+    let closing = store.clone();
+    tokio::task::spawn_blocking(move || closing.close()).await?;
     Ok(())
+}
+
+/// A store that cannot be written serves what it has; only one that another process holds stops the start.
+fn open(config: &Config) -> anyhow::Result<Store> {
+    match Store::open(&config.store, config.store_options()) {
+        Err(error) if error.is_unwritable() => {
+            tracing::warn!(target: "hubcap::serve", "the store cannot be written ({error}): what is in it is served, \
+                pulls go on, and nothing more is stored");
+            Ok(Store::open_read_only(&config.store, config.store_options(), &error))
+        }
+        opened => Ok(opened?),
+    }
+}
+
+/// What is lost by a kill is at most so old.
+async fn flush_now_and_then(store: Store) {
+    let mut ticks = tokio::time::interval(FLUSH);
+    loop {
+        ticks.tick().await;
+        let store = store.clone();
+        let _ = tokio::task::spawn_blocking(move || store.flush()).await;
+    }
 }
 
 /// The cache over a store, for whoever runs one in this process.
@@ -70,7 +116,7 @@ pub(crate) fn cache(store: Store, config: &Config) -> anyhow::Result<Cache> {
         upstreams: config.upstreams.clone(),
         timeout: config.upstream_timeout,
     })?;
-    let rules = hubcap_cache::Config { offline: config.offline, tag_ttl: config.tag_ttl };
+    let rules = hubcap_cache::Config { offline: config.offline, tags: config.tags.clone() };
     Ok(Cache::new(store, upstreams, rules))
 }
 

@@ -169,24 +169,26 @@ async fn a_large_damaged_blob_is_never_delivered_whole() {
     let read = async |hubcap: &crate::support::hubcap::Hubcap| {
         use futures_util::StreamExt as _;
         let mut stream = hubcap.get(&blob("x", &digest)).await.bytes_stream();
-        let mut length = 0;
+        let mut verifier = hubcap_oci::Verifier::new(hubcap_oci::Algorithm::Sha256);
         while let Some(chunk) = stream.next().await {
-            length += chunk.ok()?.len();
+            verifier.update(&chunk.ok()?);
         }
-        Some(length)
+        Some(verifier.finish().to_string())
     };
-    assert_eq!(read(&hubcap).await, Some(400 << 20));
+    assert_eq!(read(&hubcap).await.as_ref(), Some(&digest));
     assert_eq!(hubcap.stop(), Some(0));
     let path = place.store().join("blobs/sha256").join(digest.trim_start_matches("sha256:"));
     let file = fs::OpenOptions::new().write(true).open(&path).expect("opened");
     std::os::unix::fs::FileExt::write_all_at(&file, b"rot", 399 << 20).expect("written");
     drop(file);
     let hubcap = place.start(&origin.url(), &[]);
-    // Cut, unless it was found before the first byte and fetched again; the next request gets the right bytes.
-    assert!(matches!(read(&hubcap).await, None | Some(0x1900_0000)));
-    assert_eq!(read(&hubcap).await, Some(400 << 20));
+    // Cut, unless the damage was found before it was sent; the next request gets the right bytes.
+    let first = read(&hubcap).await;
+    assert!(first.as_ref().is_none_or(|first| *first == digest), "{first:?}");
+    assert_eq!(read(&hubcap).await.as_ref(), Some(&digest));
     assert!(hubcap.log().contains("the content is damaged"), "{}", hubcap.log());
-    assert_eq!(origin.count(&reqwest::Method::GET, &digest), 2);
+    // The end of it for the answer that was running, all of it for the store.
+    assert!(origin.count(&reqwest::Method::GET, &digest) <= 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,7 +199,7 @@ async fn pulls_go_on_when_the_disk_is_full_and_are_stored_again_when_there_is_ro
     let mounted = SmallDisk::mount(&disk, 8);
     let (small, large) = (noise(500_000, 1), noise(9 << 20, 2));
     let image = image::put(&origin, "library/x:1", &[&small, &large]);
-    let hubcap = place.start(&origin.url(), &[]);
+    let hubcap = place.start(&origin.url(), &["--min-free", "0"]);
     let large_path = blob("x", &image.blobs[2]);
     hubcap.get(&manifest("x", "1")).await;
     assert!(hubcap.get(&blob("x", &image.blobs[1])).await.bytes().await.expect("a body") == small);
@@ -211,7 +213,7 @@ async fn pulls_go_on_when_the_disk_is_full_and_are_stored_again_when_there_is_ro
     assert!(hubcap.get(&large_path).await.bytes().await.is_err());
     origin.heal();
     assert_eq!(status(&hubcap.get(&blob("x", &image.blobs[1])).await), "hubcap; hit");
-    assert_eq!(hubcap.log().matches("nothing more is stored").count(), 1, "{}", hubcap.log());
+    assert_eq!(hubcap.log().matches("what does not fit is not stored").count(), 1, "{}", hubcap.log());
     assert_eq!(place.ingests(), 0);
     mounted.grow(32);
     assert_eq!(status(&hubcap.get(&large_path).await), "hubcap; fwd=miss; stored");

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use hubcap_oci::{Digest, Target};
+use hubcap_oci::{Digest, Reference, Verifier};
 use hubcap_store::{Content, HOLD_BACK};
 
-use crate::fill::{Filling, fill};
+use crate::access::{Admission, Noun};
+use crate::fetch::Fetch;
+use crate::fill::{Fallen, Filling, fill};
 use crate::flight::{Role, Seat};
-use crate::{Answer, Body, Cache, Error, Failure, Outcome, Through};
+use crate::refusals::Refused;
+use crate::{Access, Answer, Body, Cache, Error, Failure, Outcome, StaleBecause, Through};
 
 /// How long a client waits for a stored blob's verification, which each process does once for each blob. At the speed
 /// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.
@@ -17,7 +20,7 @@ const VERIFY_FIRST: Duration = Duration::from_millis(100);
 pub enum BlobContent {
     /// The bytes, stored or growing; the size is known.
     Stored(Content),
-    /// From the upstream, past the store: the disk is full.
+    /// From the upstream, past the store, which takes nothing.
     Through(Box<Through>),
     /// For a HEAD only: the length that the upstream told.
     Size(u64),
@@ -26,100 +29,139 @@ pub enum BlobContent {
 impl Cache {
     /// A blob of a repository.
     ///
-    /// Knowing a digest is not permission: a blob that another repository brought into the store is given out
-    /// only when the upstream says that this one has it too.
+    /// Knowing a digest is not permission: a blob that another repository brought into the store, or that is private,
+    /// is given out only when the upstream says that this caller may have it from this repository.
     ///
     /// # Errors
     /// A [`Failure`] for everything that is known before the first byte. What breaks later is an error of the
-    /// content's reader.
+    /// delivery.
     pub async fn blob(
         &self,
-        target: &Target,
+        access: &Access,
         digest: &Digest,
         body: Body,
     ) -> Result<Answer<BlobContent>, Failure> {
-        if let Some(content) = self.right(digest).await? {
-            if self.store().is_linked(target, digest) {
-                return Ok(Answer::new(BlobContent::Stored(content), Outcome::Hit { ttl: None }));
-            }
-            self.check_access(target, digest).await?;
-            return Ok(Answer::new(BlobContent::Stored(content), Outcome::Granted));
+        if let Some(content) = self.right(digest).await {
+            return self.stored_blob(access, digest, content).await;
         }
-        let upstream = self.upstream(target)?;
+        let upstream = self.upstream(access)?;
+        let refused = Refused::Blob(access.clone(), Reference::Digest(*digest));
+        self.0.refusals.check(&refused)?;
         if body == Body::Head && self.0.blobs.running(digest).is_none() {
             // A HEAD alone is not worth a fetch of gigabytes.
-            let size = upstream.head_blob(&target.repository, digest).await.map_err(Error::from)?;
+            let size = upstream.head_blob(&access.target.repository, digest).await.map_err(Error::from);
+            self.0.refusals.note(refused, &size);
+            let size = size?.or_else(|| self.store().linked_size(&access.target, digest));
             let size = size.ok_or_else(|| Error::WrongContent { why: "it has no Content-Length".into() })?;
             return Ok(Answer::new(BlobContent::Size(size), Outcome::Passed));
         }
-        let wanted = (target.clone(), *digest);
+        let wanted = (access.clone(), *digest);
         let seat = self.0.blobs.join(*digest, |publisher| fill(self.clone(), upstream, wanted, publisher));
-        self.board(seat, target, digest).await
+        let boarded = self.board(seat, access, digest).await;
+        self.0.refusals.note(refused, &boarded.as_ref().map_err(|failure| failure.error.clone()));
+        boarded
+    }
+
+    async fn stored_blob(
+        &self,
+        access: &Access,
+        digest: &Digest,
+        content: Content,
+    ) -> Result<Answer<BlobContent>, Failure> {
+        let stored = |outcome| Answer::new(BlobContent::Stored(content), outcome);
+        let linked = self.store().is_linked(&access.target, digest);
+        let admission = self.admission(access);
+        if linked && admission == Admission::Free {
+            return Ok(stored(Outcome::Hit { ttl: None }));
+        }
+        match self.check_access(access, digest).await {
+            Ok(()) => Ok(stored(Outcome::Granted)),
+            Err(Failure { error, .. }) if linked && admission == Admission::Lapsed && error.is_trouble() => {
+                Ok(stored(Outcome::Stale { over: 0, because: StaleBecause::UpstreamFailed }))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// A stored blob, unless it is found damaged before its first byte has to go out: then it is put aside already,
     /// and can be fetched again for this same request.
-    async fn right(&self, digest: &Digest) -> Result<Option<Content>, Error> {
-        let Some(mut content) = self.store().blob(digest)? else { return Ok(None) };
+    async fn right(&self, digest: &Digest) -> Option<Content> {
+        let stored = self.store().blob(digest).unwrap_or_else(|error| {
+            tracing::warn!(target: "hubcap::cache", "going on without what is stored: {error}");
+            None
+        });
+        let mut content = stored?;
         match tokio::time::timeout(VERIFY_FIRST, content.settled()).await {
-            Ok(Err(_)) => Ok(None),
-            Ok(Ok(_)) | Err(_) => Ok(Some(content)),
+            Ok(Err(_)) => None,
+            Ok(Ok(_)) | Err(_) => Some(content),
         }
     }
 
     /// Waits until the flight has a content whose size is known.
     async fn board(
         &self,
-        mut seat: Seat<Result<Filling, Error>>,
-        target: &Target,
+        mut seat: Seat<Result<Filling, Fallen>>,
+        access: &Access,
         digest: &Digest,
     ) -> Result<Answer<BlobContent>, Failure> {
         let silent = || Error::Internal { why: "the fetch ended without a result".into() };
-        let published = seat.value().await.unwrap_or_else(|| Err(silent()));
-        let outcome = match seat.role {
-            Role::Leader => Outcome::Miss,
-            Role::Follower => Outcome::Collapsed,
+        let fallen = || Fallen { access: access.clone(), error: silent() };
+        let Filling { mut content, access: leader, failure } = match seat.value().await {
+            Some(Ok(filling)) => filling,
+            other => match other.and_then(Result::err).unwrap_or_else(fallen) {
+                Fallen { error: error @ Error::NoRoom { .. }, .. } => {
+                    self.store_takes_nothing(&error);
+                    return self.through(access, digest).await;
+                }
+                // What the leader may not have this caller perhaps may.
+                Fallen { access: leader, error: Error::NotFound | Error::Denied } if leader != *access => {
+                    return self.through(access, digest).await;
+                }
+                Fallen { error, .. } => return Err(error.into()),
+            },
         };
-        let Filling { mut content, target: leader, failure } = match published {
-            Ok(filling) => {
-                self.disk_is_full(None);
-                filling
-            }
-            Err(error @ Error::NoRoom { .. }) => {
-                self.disk_is_full(Some(&error));
-                return self.through(target, digest).await;
-            }
-            // The leader's "no" is only about its own repository.
-            Err(error) => return Err(error.into()),
-        };
-        if leader != *target {
-            self.check_access(target, digest).await?;
+        if leader != *access {
+            self.check_access(access, digest).await?;
         }
         if content.size().is_none_or(|size| size <= HOLD_BACK) {
             // Nothing of it could be sent before the end anyway, and an error can still become a status.
             if content.settled().await.is_err() {
                 let why = || Error::Unavailable { why: "the fetch broke off".into() };
-                return Err(failure.get().cloned().unwrap_or_else(why).into());
+                return match failure.get().cloned().unwrap_or_else(why) {
+                    Error::NoRoom { .. } => self.through(access, digest).await,
+                    error => Err(error.into()),
+                };
             }
             if content.size().is_none() {
                 let stored = self.store().blob(digest).map_err(Error::from)?;
                 content = stored.ok_or_else(silent)?;
             }
         }
+        let outcome = match seat.role {
+            Role::Leader => Outcome::Miss,
+            Role::Follower => Outcome::Collapsed,
+        };
         Ok(Answer::new(BlobContent::Stored(content), outcome))
     }
 
     /// A fetch for this client alone.
-    async fn through(&self, target: &Target, digest: &Digest) -> Result<Answer<BlobContent>, Failure> {
-        let body = self.upstream(target)?.blob(&target.repository, digest, 0).await.map_err(Error::from)?;
-        let through = Box::new(Through::new(body, *digest));
+    async fn through(&self, access: &Access, digest: &Digest) -> Result<Answer<BlobContent>, Failure> {
+        let known = (0, self.store().linked_size(&access.target, digest));
+        let fetch = Fetch::begin(self.upstream(access)?, (&access.target, digest), known).await?;
+        let through = Box::new(Through::new(fetch, *digest, Verifier::new(digest.algorithm())));
         Ok(Answer::new(BlobContent::Through(through), Outcome::Bypass))
     }
 
-    /// Asks the upstream whether this repository has the blob, and remembers a yes.
-    async fn check_access(&self, target: &Target, digest: &Digest) -> Result<(), Failure> {
-        self.upstream(target)?.head_blob(&target.repository, digest).await.map_err(Error::from)?;
-        self.store().link(target, digest).map_err(Error::from)?;
+    /// Asks the upstream whether this caller may have the blob from this repository, and remembers a yes.
+    async fn check_access(&self, access: &Access, digest: &Digest) -> Result<(), Failure> {
+        let upstream = self.upstream(access)?;
+        let refused = Refused::Blob(access.clone(), Reference::Digest(*digest));
+        self.0.refusals.check(&refused)?;
+        let answer = upstream.head_blob(&access.target.repository, digest).await.map_err(Error::from);
+        self.0.refusals.note(refused, &answer);
+        answer?;
+        self.classify(&upstream, access, &Noun::Blob(digest)).await?;
+        self.store().link(&access.target, digest).map_err(Error::from)?;
         Ok(())
     }
 }

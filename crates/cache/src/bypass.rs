@@ -1,16 +1,16 @@
-//! A blob that the disk has no room for is streamed through, unstored: a full disk must not fail a pull.
+//! A blob that goes past the store to one client: a store that takes nothing must not fail a pull.
 
 use bytes::Bytes;
 use hubcap_oci::{Digest, Verifier};
-use hubcap_upstream::BlobBody;
 
 use crate::Error;
+use crate::fetch::Fetch;
 
 /// A blob on its way from the upstream to one client. It is verified as well: its last piece is given out only after
 /// the digest was found right.
 #[derive(Debug)]
 pub struct Through {
-    body: BlobBody,
+    fetch: Fetch,
     digest: Digest,
     /// Gone when the end was seen.
     verifier: Option<Verifier>,
@@ -18,23 +18,24 @@ pub struct Through {
 }
 
 impl Through {
-    pub(crate) fn new(body: BlobBody, digest: Digest) -> Self {
-        Self { body, digest, verifier: Some(Verifier::new(digest.algorithm())), held: None }
+    /// `verifier` has seen what the client has already.
+    pub(crate) const fn new(fetch: Fetch, digest: Digest, verifier: Verifier) -> Self {
+        Self { fetch, digest, verifier: Some(verifier), held: None }
     }
 
     /// The whole length in bytes, where the upstream tells it.
     pub const fn size(&self) -> Option<u64> {
-        self.body.size
+        self.fetch.size()
     }
 
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the upstream breaks off, [`Error::WrongContent`] in place of the last bytes.
+    /// [`Error::Unavailable`] when the upstream breaks off for good, [`Error::WrongContent`] in place of the last
+    /// bytes.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         while let Some(verifier) = &mut self.verifier {
-            match self.body.chunk().await? {
-                Some(chunk) if chunk.is_empty() => {}
+            match self.fetch.chunk().await? {
                 Some(chunk) => {
                     verifier.update(&chunk);
                     if let Some(ready) = self.held.replace(chunk) {

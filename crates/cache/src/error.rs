@@ -53,8 +53,8 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// The disk does not take it.
-    #[error("the store has no room: {why}")]
+    /// The store does not take it: no room, or the disk does not work.
+    #[error("{why}")]
     NoRoom {
         /// What the system says.
         why: String,
@@ -96,6 +96,10 @@ impl From<hubcap_store::Error> for Error {
     fn from(error: hubcap_store::Error) -> Self {
         match error {
             hubcap_store::Error::DigestMismatch { .. } => Self::WrongContent { why: error.to_string() },
+            // Whatever the disk says against a content, a pull can go on without the store.
+            hubcap_store::Error::NoRoom { .. }
+            | hubcap_store::Error::ReadOnly { .. }
+            | hubcap_store::Error::Io(_) => Self::NoRoom { why: error.to_string() },
             other => Self::Internal { why: other.to_string() },
         }
     }

@@ -5,29 +5,39 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hubcap_oci::{Digest, Target};
+use hubcap_oci::Digest;
 use hubcap_store::{Content, Ingest};
-use hubcap_upstream::{BlobBody, Upstream};
-use tokio::sync::mpsc;
+use hubcap_upstream::Upstream;
+use tokio::sync::{SemaphorePermit, mpsc};
 
+use crate::access::Noun;
+use crate::fetch::Fetch;
 use crate::flight::Publisher;
-use crate::{Cache, Error, on_disk};
+use crate::{Access, Cache, Error, on_disk};
 
 /// Chunks between the network and the disk. Few: each can be some hundred KiB, and memory stays flat.
 const CHUNKS_IN_HAND: usize = 4;
 
-/// Waits before a broken connection is taken up again; when all are used up the fill has failed.
-const RESUME_AFTER: [Duration; 4] =
-    [Duration::from_millis(100), Duration::from_millis(400), Duration::from_secs(2), Duration::from_secs(5)];
+/// Fills at a time. More wait, and when that takes too long clients are sent to the registry itself.
+pub(crate) const MAX_FILLS: u32 = 64;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A blob that is being fetched, or was in the store after all.
 #[derive(Clone)]
 pub(crate) struct Filling {
     pub(crate) content: Content,
-    /// The repository that the upstream gave it to.
-    pub(crate) target: Target,
+    /// To whom the upstream gave it.
+    pub(crate) access: Access,
     /// Why the fill failed, once it has.
     pub(crate) failure: Arc<OnceLock<Error>>,
+}
+
+/// A fetch that brought nothing.
+#[derive(Clone)]
+pub(crate) struct Fallen {
+    /// Who was answered so.
+    pub(crate) access: Access,
+    pub(crate) error: Error,
 }
 
 /// What the network hands to the disk. A channel that closes without `End` is a broken fetch.
@@ -40,53 +50,63 @@ enum Piece {
 pub(crate) async fn fill(
     cache: Cache,
     upstream: Upstream,
-    wanted: (Target, Digest),
-    publisher: Publisher<Result<Filling, Error>>,
+    (access, digest): (Access, Digest),
+    publisher: Publisher<Result<Filling, Fallen>>,
 ) {
-    let (target, digest) = wanted;
     let failure = Arc::new(OnceLock::new());
     // Between a request's look into the store and its join another flight may have landed.
     if let (Ok(Some(content)), true) =
-        (cache.store().blob(&digest), cache.store().is_linked(&target, &digest))
+        (cache.store().blob(&digest), cache.store().is_linked(&access.target, &digest))
     {
-        return publisher.publish(Ok(Filling { content, target, failure }));
+        return publisher.publish(Ok(Filling { content, access, failure }));
     }
-    let begun = async {
-        let body = upstream.blob(&target.repository, &digest, 0).await?;
-        let store = cache.store().clone();
-        let size = body.size;
-        let ingest = on_disk(move || store.ingest(digest, size)).await;
-        let ingest = ingest.map_err(|error| Error::NoRoom { why: error.to_string() })?;
-        Ok::<_, Error>((body, ingest))
-    };
-    let (body, ingest) = match begun.await {
+    let (fetch, ingest, _place) = match begin(&cache, upstream, (&access, &digest)).await {
         Ok(begun) => begun,
-        Err(error) => return publisher.publish(Err(error)),
+        Err(error) => return publisher.publish(Err(Fallen { access, error })),
     };
-    let content = ingest.content(body.size);
-    publisher.publish(Ok(Filling { content, target: target.clone(), failure: Arc::clone(&failure) }));
+    let content = ingest.content(fetch.size());
+    publisher.publish(Ok(Filling { content, access: access.clone(), failure: Arc::clone(&failure) }));
 
     let (pieces, writer) = mpsc::channel(CHUNKS_IN_HAND);
     // The reason is set before the ingest is dropped or committed, so a reader that sees the end finds it.
     let set_reason = Arc::clone(&failure);
-    let store = cache.store().clone();
-    let linked = target.clone();
-    let disk = on_disk(move || write(ingest, writer, &set_reason, || store.link(&linked, &digest)));
+    let (store, target) = (cache.store().clone(), access.target.clone());
+    let disk = on_disk(move || write(ingest, writer, &set_reason, || store.link(&target, &digest)));
     let network = async {
-        if let Err(error) = fetch(&upstream, (&target, &digest), body, &pieces).await {
+        if let Err(error) = hand_over(fetch, &pieces).await {
             let _ = failure.set(error);
         }
         drop(pieces);
     };
     let (written, ()) = tokio::join!(disk, network);
-    match (failure.get(), &written) {
-        (Some(error), _) | (None, Err(error)) => {
+    let target = &access.target;
+    match failure.get().or(written.as_ref().err()) {
+        Some(error @ Error::NoRoom { .. }) => cache.store_takes_nothing(error),
+        Some(error) => {
             tracing::warn!(target: "hubcap::fill", upstream = %target, digest = %digest, "fill failed: {error}");
         }
-        (None, Ok(())) => {
-            tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest, "stored");
-        }
+        None => tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest, "stored"),
     }
+}
+
+/// Finds room for it first, where its length is known: an upstream that counts requests is not asked in vain.
+async fn begin<'a>(
+    cache: &'a Cache,
+    upstream: Upstream,
+    (access, digest): (&Access, &Digest),
+) -> Result<(Fetch, Ingest, SemaphorePermit<'a>), Error> {
+    let busy = || Error::Unavailable { why: format!("{MAX_FILLS} fetches run already") };
+    let place = tokio::time::timeout(PATIENCE, cache.0.fills.acquire()).await;
+    let place = place.ok().and_then(Result::ok).ok_or_else(busy)?;
+    let (store, digest) = (cache.store().clone(), *digest);
+    let known = store.linked_size(&access.target, &digest);
+    let mut ingest = on_disk(move || store.ingest(digest, known)).await?;
+    let fetch = Fetch::begin(upstream.clone(), (&access.target, &digest), (0, known)).await?;
+    if let (None, Some(size)) = (known, fetch.size()) {
+        ingest = on_disk(move || ingest.expect(size).map(|()| ingest)).await?;
+    }
+    cache.classify(&upstream, access, &Noun::Blob(&digest)).await?;
+    Ok((fetch, ingest, place))
 }
 
 /// The disk's side. The link comes first: who sees the end of the content finds everything done.
@@ -97,83 +117,27 @@ fn write(
     link: impl FnOnce() -> Result<(), hubcap_store::Error>,
 ) -> Result<(), hubcap_store::Error> {
     let told = |error: hubcap_store::Error| {
-        let _ = failure.set(Error::Internal { why: error.to_string() });
-        error
+        let why = error.to_string();
+        let _ = failure.set(error.into());
+        hubcap_store::Error::Io(std::io::Error::other(why))
     };
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
             Piece::Chunk(bytes) => ingest.write(&bytes).map_err(told)?,
             Piece::End => {
                 link()?;
-                return ingest.commit().map(drop).inspect_err(|error| {
-                    let _ = failure.set(Error::WrongContent { why: error.to_string() });
-                });
+                return ingest.commit().map(drop).map_err(told);
             }
         }
     }
     Ok(())
 }
 
-/// The network's side: hands over all bytes in order. A connection that breaks is taken up again where it was,
-/// with the hash's state kept, so no client notices.
-async fn fetch(
-    upstream: &Upstream,
-    (target, digest): (&Target, &Digest),
-    mut body: BlobBody,
-    pieces: &mpsc::Sender<Piece>,
-) -> Result<(), Error> {
-    let size = body.size;
-    let mut received = 0;
-    let mut waits = RESUME_AFTER.iter();
-    loop {
-        let error = match drain(body, &mut received, size, pieces).await {
-            Ok(()) => {
-                let _ = pieces.send(Piece::End).await;
-                return Ok(());
-            }
-            Err(error @ Error::Unavailable { .. }) => error,
-            Err(error) => return Err(error),
-        };
-        body = loop {
-            let Some(wait) = waits.next() else { return Err(error) };
-            tokio::time::sleep(*wait).await;
-            tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest,
-                "taking the fetch up again at byte {received}: {error}");
-            match upstream.blob(&target.repository, digest, received).await.map_err(Error::from) {
-                Ok(body) => break body,
-                Err(Error::Unavailable { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        };
+/// The network's side.
+async fn hand_over(mut fetch: Fetch, pieces: &mpsc::Sender<Piece>) -> Result<(), Error> {
+    let gone = |_| Error::NoRoom { why: "the store stopped taking it".into() };
+    while let Some(chunk) = fetch.chunk().await? {
+        pieces.send(Piece::Chunk(chunk)).await.map_err(gone)?;
     }
-}
-
-/// Hands over one connection's bytes, from `received` on.
-async fn drain(
-    mut body: BlobBody,
-    received: &mut u64,
-    size: Option<u64>,
-    pieces: &mpsc::Sender<Piece>,
-) -> Result<(), Error> {
-    if size.is_some() && body.size.is_some() && size != body.size {
-        return Err(Error::WrongContent { why: "its length changed between two requests".into() });
-    }
-    // An origin that ignores ranges starts again at zero: what we have is skipped.
-    let mut skip = received.saturating_sub(body.offset);
-    while let Some(mut chunk) = body.chunk().await? {
-        let skipped = skip.min(chunk.len() as u64);
-        skip -= skipped;
-        let chunk = chunk.split_off(usize::try_from(skipped).unwrap_or(chunk.len()));
-        if chunk.is_empty() {
-            continue;
-        }
-        *received += chunk.len() as u64;
-        if size.is_some_and(|size| *received > size) {
-            return Err(Error::WrongContent { why: "it is longer than its Content-Length".into() });
-        }
-        if pieces.send(Piece::Chunk(chunk)).await.is_err() {
-            return Err(Error::Internal { why: "the store stopped taking it".into() });
-        }
-    }
-    Ok(())
+    pieces.send(Piece::End).await.map_err(gone)
 }

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
+
+use crate::lock;
 
 /// The fetches that run now, by what they fetch.
 pub(crate) struct Flights<K, V>(Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>);
@@ -91,11 +93,6 @@ impl<K: Eq + Hash, V> Drop for Landing<K, V> {
     fn drop(&mut self) {
         lock(&self.flights).remove(&self.key);
     }
-}
-
-/// A map of receivers is never left half-written, so a panic elsewhere does not spoil it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -6,49 +6,65 @@
 //! - [`manifest`], [`blob`], [`tags`], [`referrers`]: the nouns of the specification, one decision each.
 //! - [`freshness`]: whether a stored tag may be answered without asking; pure.
 //! - [`flight`]: one fetch per content, however many clients ask.
-//! - [`bypass`]: a blob that the disk has no room for.
+//! - [`access`]: who may have what is private.
+//! - [`refusals`]: an upstream's "no", remembered briefly.
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
+//! - [`fetch`]: a blob's bytes from the upstream, over as many connections as it takes.
+//! - [`delivery`]: a blob's bytes to a client.
+//! - [`bypass`]: a blob that the store does not take.
 //! - [`outcome`]: the one enum behind `Cache-Status` and the log.
 //! - [`error`]: what can go wrong, as a client has to know it.
 
+pub mod access;
 pub mod blob;
 pub mod bypass;
+pub mod delivery;
 pub mod error;
+mod fetch;
 mod fill;
 mod flight;
 pub mod freshness;
 pub mod manifest;
 pub mod outcome;
 pub mod referrers;
+mod refusals;
 pub mod tags;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use hubcap_oci::{Digest, Reference, Registry, Target};
+use hubcap_oci::{Digest, Reference, Registry};
 use hubcap_store::Store;
 use hubcap_upstream::{Upstream, Upstreams};
+use tokio::sync::Semaphore;
 
+pub use access::{Access, Caller};
 pub use blob::BlobContent;
 pub use bypass::Through;
+pub use delivery::Delivery;
 pub use error::{Error, Failure};
-pub use hubcap_store::{Content, ReadError, Reader};
+pub use freshness::{TagRules, Ttl};
+pub use hubcap_store::Content;
 pub use manifest::ManifestContent;
 pub use outcome::{Answer, Outcome, StaleBecause};
 pub use tags::TagPage;
 
-use fill::Filling;
+use access::Grants;
+use fill::{Fallen, Filling, MAX_FILLS};
 use flight::Flights;
 use manifest::Fetched;
+use refusals::Refusals;
+
+/// The log hears of a store that takes nothing once in this time.
+const REMIND: Duration = Duration::from_secs(300);
 
 /// What an operator can set.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Never open a connection: what is not in the store is not found.
     pub offline: bool,
-    /// How long a tag is answered without asking the upstream again.
-    pub tag_ttl: Duration,
+    /// How long tags are answered without asking the upstream again.
+    pub tags: TagRules,
 }
 
 /// Whether the client wants the body or only what its headers say.
@@ -68,18 +84,37 @@ struct Inner {
     store: Store,
     upstreams: Upstreams,
     config: Config,
-    blobs: Flights<Digest, Result<Filling, Error>>,
-    manifests: Flights<(Target, Reference), Result<Fetched, Error>>,
-    /// Whether the log has been told that the disk is full; once is enough.
-    full: AtomicBool,
+    blobs: Flights<Digest, Result<Filling, Fallen>>,
+    manifests: Flights<(Access, Reference), Result<Fetched, Error>>,
+    /// Places for fills; all are free when none runs.
+    fills: Semaphore,
+    grants: Grants,
+    refusals: Refusals,
+    /// When the log was last told that the store takes nothing.
+    told: Mutex<Option<Instant>>,
 }
 
 impl Cache {
     /// A cache over a store and its upstreams.
     pub fn new(store: Store, upstreams: Upstreams, config: Config) -> Self {
-        let (blobs, manifests) = (Flights::default(), Flights::default());
-        let full = AtomicBool::new(false);
-        Self(Arc::new(Inner { store, upstreams, config, blobs, manifests, full }))
+        Self(Arc::new(Inner {
+            store,
+            upstreams,
+            config,
+            blobs: Flights::default(),
+            manifests: Flights::default(),
+            fills: Semaphore::new(MAX_FILLS as usize),
+            grants: Grants::default(),
+            refusals: Refusals::default(),
+            told: Mutex::default(),
+        }))
+    }
+
+    /// Waits until no fill runs, for at most `patience`; false when some are abandoned. No fill begins after that.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        let all = tokio::time::timeout(patience, self.0.fills.acquire_many(MAX_FILLS)).await;
+        self.0.fills.close();
+        all.is_ok()
     }
 
     /// Whether requests for this registry can be answered: an upstream is configured for it.
@@ -95,33 +130,32 @@ impl Cache {
         &self.0.config
     }
 
-    /// Notes whether the disk takes what comes; the log hears of a change only.
-    fn disk_is_full(&self, full: Option<&Error>) {
-        let before = self.0.full.swap(full.is_some(), Ordering::Relaxed);
-        match full {
-            Some(why) if !before => {
-                tracing::warn!(target: "hubcap::cache",
-                    "{why}: pulls go on, but nothing more is stored until there is room");
-            }
-            None if before => {
-                tracing::info!(target: "hubcap::cache", "there is room again: contents are stored")
-            }
-            _ => {}
+    /// Tells the log, once in a while, that contents go past the store.
+    fn store_takes_nothing(&self, why: &Error) {
+        let mut told = lock(&self.0.told);
+        if told.is_none_or(|at| at.elapsed() >= REMIND) {
+            *told = Some(Instant::now());
+            tracing::warn!(target: "hubcap::cache", "{why}: pulls go on, but what does not fit is not stored");
         }
     }
 
-    /// The upstream to ask for `target`: the one place where `--offline` is honoured.
-    fn upstream(&self, target: &Target) -> Result<Upstream, Failure> {
-        let known = self.0.upstreams.get(&target.registry);
-        let upstream = known.ok_or_else(|| Failure {
-            error: Error::UnknownRegistry(target.registry.clone()),
+    /// The upstream to ask, as this caller may ask it: the one place where `--offline` is honoured.
+    fn upstream(&self, access: &Access) -> Result<Upstream, Failure> {
+        let registry = &access.target.registry;
+        let upstream = self.0.upstreams.get(registry).ok_or_else(|| Failure {
+            error: Error::UnknownRegistry(registry.clone()),
             outcome: Outcome::Local,
         })?;
         if self.config().offline {
             return Err(Failure { error: Error::Offline, outcome: Outcome::Offline });
         }
-        Ok(upstream)
+        Ok(self.as_caller(&upstream, access))
     }
+}
+
+/// Nothing here is left half-changed by a panic, so a poisoned lock is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs store work that writes to the disk where it may block.

@@ -7,9 +7,11 @@ use hubcap_oci::{Algorithm, Descriptor, Digest, Manifest, Reference, Tag, Target
 use hubcap_store::TagEntry;
 use hubcap_upstream::Upstream;
 
+use crate::access::{Admission, Noun};
 use crate::flight::Role;
 use crate::freshness::{self, Freshness};
-use crate::{Answer, Cache, Error, Failure, Outcome, StaleBecause, on_disk};
+use crate::refusals::Refused;
+use crate::{Access, Answer, Cache, Error, Failure, Outcome, StaleBecause, on_disk};
 
 /// A manifest for a client: the bytes that were received.
 #[derive(Debug, Clone)]
@@ -37,71 +39,98 @@ impl Cache {
     /// A [`Failure`]: not found, denied, or the upstream cannot be used and nothing is stored.
     pub async fn manifest(
         &self,
-        target: &Target,
+        access: &Access,
         reference: &Reference,
     ) -> Result<Answer<ManifestContent>, Failure> {
         match reference {
-            Reference::Digest(digest) => self.manifest_by_digest(target, digest).await,
-            Reference::Tag(tag) => self.manifest_by_tag(target, tag).await,
+            Reference::Digest(digest) => self.manifest_by_digest(access, digest).await,
+            Reference::Tag(tag) => self.manifest_by_tag(access, tag).await,
         }
     }
 
     async fn manifest_by_digest(
         &self,
-        target: &Target,
+        access: &Access,
         digest: &Digest,
     ) -> Result<Answer<ManifestContent>, Failure> {
-        let stored = self.stored(digest)?;
-        if let Some(content) = stored
-            && self.store().is_linked(target, digest)
+        let linked = self.store().is_linked(&access.target, digest);
+        let stored = self.stored(digest).filter(|_| linked);
+        let admission = self.admission(access);
+        if admission == Admission::Free
+            && let Some(content) = stored
         {
             return Ok(Answer::new(content, Outcome::Hit { ttl: None }));
         }
-        self.fetch(target, &Reference::Digest(*digest), None).await
+        match self.fetch(access, &Reference::Digest(*digest), None).await {
+            Err(failure) => self.stale(access, (stored, 0), failure),
+            answered => answered,
+        }
     }
 
-    async fn manifest_by_tag(&self, target: &Target, tag: &Tag) -> Result<Answer<ManifestContent>, Failure> {
+    async fn manifest_by_tag(&self, access: &Access, tag: &Tag) -> Result<Answer<ManifestContent>, Failure> {
         let reference = Reference::Tag(tag.clone());
+        let target = &access.target;
         let entry = self.store().tag(target, tag);
         // An entry whose manifest is gone is none.
-        let stored = match &entry {
-            Some(entry) => self.stored(&entry.descriptor.digest)?,
-            None => None,
-        };
+        let stored = entry.as_ref().and_then(|entry| self.stored(&entry.descriptor.digest));
         let (Some(entry), Some(content)) = (entry, stored) else {
-            return self.fetch(target, &reference, None).await;
+            return self.fetch(access, &reference, None).await;
         };
-        let over = match freshness::of_tag(entry.validated_at, SystemTime::now(), self.config().tag_ttl) {
-            Freshness::Fresh { ttl } => return Ok(Answer::new(content, Outcome::Hit { ttl: Some(ttl) })),
+        let ttl = self.config().tags.ttl(target, tag);
+        let over = match freshness::of_tag(entry.validated_at, SystemTime::now(), ttl) {
+            Freshness::Fresh { ttl } if self.admission(access) == Admission::Free => {
+                return Ok(Answer::new(content, Outcome::Hit { ttl }));
+            }
+            Freshness::Fresh { .. } => 0,
             Freshness::Expired { over } => over,
         };
-        let because = match self.fetch(target, &reference, Some(entry)).await {
-            Err(Failure { error: Error::Offline, .. }) => StaleBecause::Offline,
-            Err(Failure { error, .. }) if error.is_trouble() => {
-                tracing::warn!(target: "hubcap::cache", upstream = %target, tag = %tag,
-                    "serving the stored manifest although it is {over} s past its TTL: {error}");
-                StaleBecause::UpstreamFailed
-            }
-            decided => return decided,
+        match self.fetch(access, &reference, Some(entry)).await {
+            Err(failure) => self.stale(access, (Some(content), over), failure),
+            answered => answered,
+        }
+    }
+
+    /// What is stored instead of a failure, where that is better and allowed.
+    fn stale(
+        &self,
+        access: &Access,
+        (stored, over): (Option<ManifestContent>, u64),
+        failure: Failure,
+    ) -> Result<Answer<ManifestContent>, Failure> {
+        let because = match &failure.error {
+            Error::Offline => StaleBecause::Offline,
+            error if error.is_trouble() => StaleBecause::UpstreamFailed,
+            _ => return Err(failure),
         };
+        let Some(content) = stored.filter(|_| self.admission(access) != Admission::Ask) else {
+            return Err(failure);
+        };
+        if because == StaleBecause::UpstreamFailed {
+            tracing::warn!(target: "hubcap::cache", upstream = %access.target, digest = %content.descriptor.digest,
+                "serving the stored manifest although it is {over} s past its TTL: {}", failure.error);
+        }
         Ok(Answer::new(content, Outcome::Stale { over, because }))
     }
 
     /// Asks the upstream, once for all who want the same.
     async fn fetch(
         &self,
-        target: &Target,
+        access: &Access,
         reference: &Reference,
         known: Option<TagEntry>,
     ) -> Result<Answer<ManifestContent>, Failure> {
-        let upstream = self.upstream(target)?;
-        let key = (target.clone(), reference.clone());
+        let upstream = self.upstream(access)?;
+        let refused = Refused::Manifest(access.clone(), reference.clone());
+        self.0.refusals.check(&refused)?;
+        let key = (access.clone(), reference.clone());
         let mut seat = self.0.manifests.join(key.clone(), |publisher| {
             let cache = self.clone();
             async move { publisher.publish(cache.ask(&upstream, &key, known).await) }
         });
         let silent = || Error::Internal { why: "the fetch ended without a result".into() };
-        let Fetched { content, outcome } = seat.value().await.unwrap_or_else(|| Err(silent()))?;
+        let fetched = seat.value().await.unwrap_or_else(|| Err(silent()));
+        self.0.refusals.note(refused, &fetched);
+        let Fetched { content, outcome } = fetched?;
         let outcome = match (seat.role, outcome) {
             (Role::Follower, Outcome::Miss | Outcome::Refreshed) => Outcome::Collapsed,
             (_, outcome) => outcome,
@@ -113,9 +142,10 @@ impl Cache {
     async fn ask(
         &self,
         upstream: &Upstream,
-        (target, reference): &(Target, Reference),
+        (access, reference): &(Access, Reference),
         known: Option<TagEntry>,
     ) -> Result<Fetched, Error> {
+        let target = &access.target;
         let tag = match reference {
             Reference::Tag(tag) => Some(tag),
             Reference::Digest(_) => None,
@@ -126,9 +156,10 @@ impl Cache {
         };
         let mut wanted = reference.clone();
         if let Some(have) = have
-            && let Some(content) = self.stored(&have)?
+            && let Some(content) = self.stored(&have)
         {
             let head = upstream.head_manifest(&target.repository, reference).await?;
+            self.classify(upstream, access, &Noun::Manifest(reference)).await?;
             match (tag, head.digest) {
                 // By digest the upstream's 200 is all that was missing: the bytes are here, and verified.
                 (None, _) => {
@@ -145,6 +176,7 @@ impl Cache {
             }
         }
         let content = self.get(upstream, target, &wanted).await?;
+        self.classify(upstream, access, &Noun::Manifest(&wanted)).await?;
         self.keep(target, content.clone(), tag.cloned()).await?;
         let outcome = if known.is_some() { Outcome::Refreshed } else { Outcome::Miss };
         Ok(Fetched { content, outcome })
@@ -181,13 +213,16 @@ impl Cache {
             .map_err(|error| Error::WrongContent { why: error.to_string() })?;
         let kept = on_disk(move || store.put_manifest(&name, &manifest, &bytes, tag.as_ref())).await;
         if let Err(error) = kept {
-            tracing::warn!(target: "hubcap::cache", upstream = %target, "a manifest could not be stored: {error}");
+            self.store_takes_nothing(&error);
         }
         Ok(())
     }
 
-    fn stored(&self, digest: &Digest) -> Result<Option<ManifestContent>, Error> {
-        let stored = self.store().manifest(digest)?;
-        Ok(stored.map(|(descriptor, bytes)| ManifestContent { descriptor, bytes }))
+    fn stored(&self, digest: &Digest) -> Option<ManifestContent> {
+        let stored = self.store().manifest(digest).unwrap_or_else(|error| {
+            tracing::warn!(target: "hubcap::cache", "going on without what is stored: {error}");
+            None
+        });
+        stored.map(|(descriptor, bytes)| ManifestContent { descriptor, bytes })
     }
 }

@@ -46,6 +46,8 @@ pub enum Outcome {
     Passed,
     /// Fetched for this request alone, since the disk has no room.
     Bypass,
+    /// A "no" of the upstream's, remembered.
+    Refused,
     /// `--offline`, and not in the store.
     Offline,
     /// The upstream was asked and gave no answer that helps.
@@ -75,6 +77,7 @@ impl Outcome {
             Self::Collapsed => "collapsed",
             Self::Passed => "passed",
             Self::Bypass => "bypass",
+            Self::Refused => "refused",
             Self::Offline => "offline",
             Self::Failed => "failed",
         }
@@ -101,6 +104,7 @@ impl Outcome {
             Self::Collapsed => "hubcap; fwd=miss; collapsed".into(),
             Self::Passed => "hubcap; fwd=miss".into(),
             Self::Bypass => "hubcap; fwd=miss; detail=no-room".into(),
+            Self::Refused => "hubcap; hit; detail=refused".into(),
             Self::Offline => "hubcap; detail=offline".into(),
             Self::Failed => "hubcap; fwd=miss; detail=upstream-failed".into(),
         }
@@ -126,6 +130,7 @@ mod tests {
             Outcome::Collapsed,
             Outcome::Passed,
             Outcome::Bypass,
+            Outcome::Refused,
             Outcome::Offline,
             Outcome::Failed,
         ] {

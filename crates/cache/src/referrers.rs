@@ -1,8 +1,9 @@
 //! Referrers (end-12): the upstream's while it can be asked, else what the store knows.
 
-use hubcap_oci::{Descriptor, Digest, Target};
+use hubcap_oci::{Descriptor, Digest};
 
-use crate::{Answer, Cache, Error, Failure, Outcome, StaleBecause};
+use crate::access::Admission;
+use crate::{Access, Answer, Cache, Error, Failure, Outcome, StaleBecause};
 
 impl Cache {
     /// The manifests that refer to `subject`, filtered by `artifact_type`. A subject nobody refers to, or that
@@ -13,13 +14,13 @@ impl Cache {
     /// can do anything better than go on without.
     pub async fn referrers(
         &self,
-        target: &Target,
+        access: &Access,
         subject: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Answer<Vec<Descriptor>>, Failure> {
-        let asked = match self.upstream(target) {
+        let asked = match self.upstream(access) {
             Ok(upstream) => upstream
-                .referrers(&target.repository, subject, artifact_type)
+                .referrers(&access.target.repository, subject, artifact_type)
                 .await
                 .map_err(|error| Failure::asked(error.into())),
             Err(failure) => Err(failure),
@@ -30,7 +31,10 @@ impl Cache {
             Err(Failure { error, .. }) if error.is_trouble() => StaleBecause::UpstreamFailed,
             Err(failure) => return Err(failure),
         };
-        let mut stored = self.store().referrers(target, subject).map_err(Error::from)?;
+        if self.admission(access) == Admission::Ask {
+            return Ok(Answer::new(Vec::new(), Outcome::Stale { over: 0, because }));
+        }
+        let mut stored = self.store().referrers(&access.target, subject).map_err(Error::from)?;
         stored.retain(|found| {
             artifact_type.is_none_or(|wanted| found.artifact_type.as_deref() == Some(wanted))
         });

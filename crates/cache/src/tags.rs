@@ -1,8 +1,9 @@
 //! Tag lists (end-8): the upstream's while it can be asked, else what the store knows.
 
-use hubcap_oci::{Page, Tag, Target};
+use hubcap_oci::{Page, Tag};
 
-use crate::{Answer, Cache, Error, Failure, Outcome, StaleBecause};
+use crate::access::Admission;
+use crate::{Access, Answer, Cache, Error, Failure, Outcome, StaleBecause};
 
 /// A page of tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +20,12 @@ impl Cache {
     ///
     /// # Errors
     /// A [`Failure`]: not found, denied, or the upstream cannot be used and no tag is stored.
-    pub async fn tags(&self, target: &Target, page: &Page) -> Result<Answer<TagPage>, Failure> {
-        let asked = match self.upstream(target) {
-            Ok(upstream) => {
-                upstream.tags(&target.repository, page).await.map_err(|error| Failure::asked(error.into()))
-            }
+    pub async fn tags(&self, access: &Access, page: &Page) -> Result<Answer<TagPage>, Failure> {
+        let asked = match self.upstream(access) {
+            Ok(upstream) => upstream
+                .tags(&access.target.repository, page)
+                .await
+                .map_err(|error| Failure::asked(error.into())),
             Err(failure) => Err(failure),
         };
         let failure = match asked {
@@ -38,8 +40,8 @@ impl Cache {
             error if error.is_trouble() => StaleBecause::UpstreamFailed,
             _ => return Err(failure),
         };
-        let stored = self.store().tags(target);
-        if stored.is_empty() {
+        let stored = self.store().tags(&access.target);
+        if stored.is_empty() || self.admission(access) == Admission::Ask {
             return Err(failure);
         }
         Ok(Answer::new(paged(&stored, page), Outcome::Stale { over: 0, because }))

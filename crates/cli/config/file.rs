@@ -18,6 +18,11 @@ pub(crate) struct File {
     pub(crate) offline: Option<bool>,
     pub(crate) tag_ttl: Option<String>,
     pub(crate) upstream_timeout: Option<String>,
+    pub(crate) max_size: Option<String>,
+    pub(crate) min_free: Option<String>,
+    pub(crate) pin: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) tags: Vec<TagsTable>,
     #[serde(default)]
     pub(crate) upstream: BTreeMap<String, UpstreamTable>,
 }
@@ -29,6 +34,15 @@ pub(crate) struct UpstreamTable {
     pub(crate) url: String,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
+    pub(crate) tag_ttl: Option<String>,
+}
+
+/// `[[tags]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct TagsTable {
+    pub(crate) pattern: String,
+    pub(crate) ttl: String,
 }
 
 impl File {

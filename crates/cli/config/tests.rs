@@ -1,4 +1,5 @@
 use super::*;
+use hubcap_cache::Ttl;
 
 fn merged(flags: &[&str], environment: &[(&str, &str)], file: &str) -> anyhow::Result<Config> {
     use clap::Parser as _;
@@ -23,12 +24,12 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
     assert_eq!(port(&[], &variables, file), Some(2));
     assert_eq!(port(&[], &[], file), Some(3));
     assert_eq!(port(&[], &[], ""), Some(5443));
-    let ttl =
-        |flags, variables, file| merged(flags, variables, file).map(|config| config.tag_ttl.as_secs()).ok();
-    assert_eq!(ttl(&["--tag-ttl", "1s"], &variables, file), Some(1));
-    assert_eq!(ttl(&[], &variables, file), Some(2));
-    assert_eq!(ttl(&[], &[], file), Some(3));
-    assert_eq!(ttl(&[], &[], ""), Some(300));
+    let ttl = |flags, variables, file| merged(flags, variables, file).map(|config| config.tags.default).ok();
+    let seconds = |n| Some(Ttl::For(std::time::Duration::from_secs(n)));
+    assert_eq!(ttl(&["--tag-ttl", "1s"], &variables, file), seconds(1));
+    assert_eq!(ttl(&[], &variables, file), seconds(2));
+    assert_eq!(ttl(&[], &[], file), seconds(3));
+    assert_eq!(ttl(&[], &[], ""), seconds(300));
     let offline = |variables| merged(&[], variables, file).map(|config| config.offline).ok();
     assert_eq!(offline([].as_slice()), Some(true));
     assert_eq!(offline(&[("HUBCAP_OFFLINE", "false")]), Some(false));
@@ -88,6 +89,11 @@ fn what_cannot_be_meant_is_refused_by_name() {
         (&["--tag-ttl", "5"], &[], "", "tag-ttl"),
         (&[], &[], "upstream-timeout = \"-1s\"", "upstream-timeout"),
         (&[], &[], "listen = \"here\"", "listen"),
+        (&["--max-size", "much"], &[], "", "max-size"),
+        (&[], &[("HUBCAP_MIN_FREE", "101%")], "", "HUBCAP_MIN_FREE"),
+        (&["--pin", "alpine"], &[], "", "whole name"),
+        (&[], &[], "[[tags]]\npattern = \"docker.io/x\"\nttl = \"soon\"", "soon"),
+        (&[], &[], "[[tags]]\npattern = \"x\"\nttl = \"1s\"", "pattern"),
     ] {
         let error = format!("{:#}", merged(flags, variables, file).expect_err(named));
         assert!(error.contains(named), "{error}");
@@ -104,4 +110,22 @@ fn the_files_under_config_are_understood_and_the_default_one_changes_nothing() {
     }
     let (with, without) = (merged(&[], &[], default).expect("with"), merged(&[], &[], "").expect("without"));
     assert_eq!(with.to_string(), without.to_string());
+}
+
+#[test]
+fn tag_rules_come_in_the_order_of_the_file_before_the_upstreams_own() {
+    let file = "[[tags]]\npattern = \"docker.io/library/rust:1.*\"\nttl = \"immutable\"\n\n\
+                [upstream.\"docker.io\"]\nurl = \"https://registry-1.docker.io\"\ntag-ttl = \"1h\"";
+    let config =
+        merged(&["--max-size", "10%", "--pin", "docker.io/library/*"], &[], file).expect("a configuration");
+    let shown = config.to_string();
+    let (first, second) =
+        (shown.find("immutable").expect("the rule"), shown.find("3600s").expect("the upstream's"));
+    assert!(first < second, "{shown}");
+    assert!(
+        shown.contains("max-size = \"10%\"") && shown.contains("pin = [\"docker.io/library/*\"]"),
+        "{shown}"
+    );
+    // What is printed can be read again.
+    assert!(merged(&[], &[], &shown).is_ok(), "{shown}");
 }

@@ -11,6 +11,7 @@
 //! - [`digest`]: [`Digest`], [`Algorithm`], [`Verifier`].
 //! - [`descriptor`]: [`Descriptor`], [`Platform`], media types.
 //! - [`manifest`]: [`Manifest`], the bytes as received and the links in them.
+//! - [`pattern`]: [`Pattern`], the images that a rule is for.
 //! - [`range`]: `Range` and `Content-Range`.
 //! - [`error`]: the specification's error codes and JSON body.
 
@@ -20,6 +21,7 @@ pub mod endpoint;
 pub mod error;
 pub mod manifest;
 pub mod name;
+pub mod pattern;
 pub mod range;
 pub mod reference;
 
@@ -29,6 +31,7 @@ pub use endpoint::{Endpoint, Page};
 pub use error::ErrorCode;
 pub use manifest::{Links, Manifest};
 pub use name::{Registry, Repository, Tag};
+pub use pattern::Pattern;
 pub use range::{ByteRange, RangeRequest};
 pub use reference::{ImageRef, Reference, Target};
 

@@ -10,13 +10,12 @@ use axum::body::Body;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use hubcap_cache::Outcome;
-use hubcap_oci::Target;
+use hubcap_cache::{Access, Outcome};
 
 /// A resolved request.
 pub(crate) struct Asked<'a> {
     pub(crate) parts: &'a Parts,
-    pub(crate) target: Target,
+    pub(crate) access: Access,
     /// `?ns=`, to be told back.
     pub(crate) namespace: Option<String>,
 }

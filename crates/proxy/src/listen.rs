@@ -1,5 +1,6 @@
 //! Connections: one task each, so that no handshake and no slow client is in another's way.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -9,9 +10,13 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+use tower::timeout::Timeout;
 
 use crate::DRAIN;
+use crate::api;
 use crate::router::App;
 
 /// Connections at a time, per listener; more wait in the kernel's queue.
@@ -19,6 +24,11 @@ const MAX_CONNECTIONS: usize = 1024;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For the headers of a request, and how long an idle connection is kept.
 const HEADERS: Duration = Duration::from_secs(60);
+/// From a request to the headers of its answer. An upstream has its own, shorter time; this is for what nobody thought
+/// of, since a client that waits for ever is a job that hangs.
+const REQUEST: Duration = Duration::from_secs(60);
+/// A client that takes nothing for so long is gone. Generous: one that unpacks as it reads may pause.
+const STALLED: Duration = Duration::from_secs(300);
 /// The longest request line and headers, in bytes; hyper answers 431 beyond.
 const MAX_HEADERS: usize = 64 << 10;
 
@@ -51,6 +61,9 @@ pub(crate) async fn serve(
         };
         // Small answers must not wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(STALLED));
+        let stream = Box::pin(stream);
         let (tls, app, watcher) = (tls.clone(), app.clone(), graceful.watcher());
         tokio::spawn(async move {
             let _place = place;
@@ -75,9 +88,14 @@ async fn answer<S>(stream: S, app: App, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+    let app = tower::service_fn(move |request: hyper::Request<Incoming>| {
         let app = app.clone();
-        async move { Ok::<_, std::convert::Infallible>(app.answer(request).await) }
+        async move { Ok::<_, Infallible>(app.answer(request).await) }
+    });
+    let app = Timeout::new(app, REQUEST);
+    let service = hyper::service::service_fn(move |request| {
+        let answered = app.clone().oneshot(request);
+        async move { Ok::<_, Infallible>(answered.await.unwrap_or_else(|_| api::error::too_slow(REQUEST))) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

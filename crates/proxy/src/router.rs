@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use http::{Method, Request, Response};
-use hubcap_cache::Cache;
+use http::{Method, Request, Response, header};
+use hubcap_cache::{Access, Cache, Caller};
 use hubcap_oci::endpoint::{NotAnEndpoint, parse_query};
 use hubcap_oci::{Endpoint, Registry};
 
@@ -61,7 +61,9 @@ impl App {
             Ok(target) => target,
             Err(unknown) => return api::error::unknown_registry(&endpoint, &unknown),
         };
-        let asked = Asked { parts, target, namespace };
+        let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let access = Access { target, caller: Caller::new(authorization) };
+        let asked = Asked { parts, access, namespace };
         match &endpoint {
             Endpoint::Version => api::version(),
             Endpoint::Manifest { reference, .. } => api::manifest::answer(cache, &asked, reference).await,

@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hubcap_oci::{Digest, Verifier};
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::watch;
 
@@ -114,6 +115,31 @@ impl Content {
             growth.wait_for(more).await.map_err(|_| ReadError::Failed)?;
         }
         Ok(self.available())
+    }
+
+    /// A verifier for `digest` that has seen the first `length` bytes, which must have been read already.
+    ///
+    /// # Errors
+    /// [`ReadError::Truncated`] when they are no longer all there.
+    pub async fn hashed(&self, digest: &Digest, length: u64) -> Result<Verifier, ReadError> {
+        let (file, mut verifier) = (Arc::clone(&self.file), Verifier::new(digest.algorithm()));
+        let hash = move || {
+            let mut buffer = vec![0; CHUNK as usize];
+            let mut position = 0;
+            while position < length {
+                // At most 128 KiB, so the cast cannot cut.
+                let wanted = (length - position).min(CHUNK) as usize;
+                match file.read_at(&mut buffer[..wanted], position)? {
+                    0 => return Err(ReadError::Truncated { at: position, size: length }),
+                    read => {
+                        verifier.update(&buffer[..read]);
+                        position += read as u64;
+                    }
+                }
+            }
+            Ok(verifier)
+        };
+        tokio::task::spawn_blocking(hash).await.map_err(std::io::Error::other)?
     }
 
     /// Reads the bytes of `range`; `u64::MAX` as its end is the content's own.

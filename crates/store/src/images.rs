@@ -50,6 +50,12 @@ pub fn images(root: &Path) -> Result<Vec<StoredImage>, Error> {
     Ok(images)
 }
 
+/// The bytes of all contents of the store at `root`.
+pub fn total(root: &Path) -> u64 {
+    let layout = Layout::at(root);
+    layout.digests().filter_map(|(_, path)| fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
+}
+
 struct Walk<'a> {
     layout: &'a Layout,
     seen: HashSet<Digest>,

@@ -11,7 +11,7 @@ use fs_err as fs;
 use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target, Verifier};
 use serde::{Deserialize, Serialize};
 
-use crate::layout::{ImageIndex, Layout};
+use crate::layout::{Entry, ImageIndex, Layout};
 use crate::{Error, lock, rebuild};
 
 /// What a tag means, and since when that is known.
@@ -44,10 +44,12 @@ struct Trees {
     db: sled::Db,
     /// target NUL tag -> [`StoredTag`]
     tags: sled::Tree,
-    /// target NUL digest -> nothing
+    /// target NUL digest -> length, or nothing while that is not known
     links: sled::Tree,
     /// digest -> media type, for manifests; and last use, for all.
     contents: sled::Tree,
+    /// target -> nothing, for those that are private
+    private: sled::Tree,
 }
 
 impl Index {
@@ -79,6 +81,19 @@ impl Index {
         Ok(index)
     }
 
+    /// One for a store that cannot be written: outside of it, and gone with the process.
+    pub(crate) fn temporary(layout: &Layout, images: &ImageIndex) -> Self {
+        let index = Self { layout: layout.clone(), trees: RwLock::new(None), used: Mutex::default() };
+        match contained(Trees::temporary) {
+            Ok(trees) => *index.write() = Some(trees),
+            Err(why) => {
+                tracing::warn!(target: "hubcap::store", "no index can be made, so nothing stored is served: {why}");
+            }
+        }
+        rebuild::index(&index, layout, images);
+        index
+    }
+
     pub(crate) fn tag(&self, target: &Target, tag: &Tag) -> Option<TagEntry> {
         let key = key(target, tag.as_str().as_bytes());
         read_tag(&self.with(|trees| trees.tags.get(&key))??)
@@ -106,24 +121,84 @@ impl Index {
         let all = self.with(|trees| trees.tags.iter().collect::<sled::Result<Vec<_>>>()).unwrap_or_default();
         let read = |(key, value): &(sled::IVec, sled::IVec)| {
             let (target, tag) = std::str::from_utf8(key).ok()?.split_once('\0')?;
-            let (registry, repository) = target.split_once('/')?;
-            let target = Target { registry: registry.parse().ok()?, repository: repository.parse().ok()? };
-            Some((target, tag.parse().ok()?, read_tag(value)?))
+            Some((read_target(target)?, tag.parse().ok()?, read_tag(value)?))
         };
         all.iter().filter_map(read).collect()
     }
 
-    pub(crate) fn link(&self, target: &Target, digests: &[Digest]) {
+    /// Links contents, with their lengths in bytes.
+    pub(crate) fn link(&self, target: &Target, contents: &[(Digest, u64)]) {
         let mut batch = sled::Batch::default();
-        for digest in digests {
-            batch.insert(key(target, &digest_key(digest)), &[]);
+        for (digest, size) in contents {
+            batch.insert(key(target, &digest_key(digest)), &size.to_be_bytes());
         }
         self.with(|trees| trees.links.apply_batch(batch.clone()));
+    }
+
+    /// Links a content whose length nobody told; one that is known stays.
+    pub(crate) fn link_unsized(&self, target: &Target, digest: &Digest) {
+        let key = key(target, &digest_key(digest));
+        self.with(|trees| trees.links.compare_and_swap(&key, None::<&[u8]>, Some(&[])).map(drop));
     }
 
     pub(crate) fn is_linked(&self, target: &Target, digest: &Digest) -> bool {
         let key = key(target, &digest_key(digest));
         self.with(|trees| trees.links.contains_key(&key)).unwrap_or(false)
+    }
+
+    /// The length that a manifest of the repository says.
+    pub(crate) fn linked_size(&self, target: &Target, digest: &Digest) -> Option<u64> {
+        let key = key(target, &digest_key(digest));
+        let value = self.with(|trees| trees.links.get(&key))??;
+        Some(u64::from_be_bytes(value.as_ref().try_into().ok()?))
+    }
+
+    /// All repositories that are known to have a content.
+    pub(crate) fn targets(&self, digest: &Digest) -> Vec<Target> {
+        let suffix = digest_key(digest);
+        let keys = self.with(|trees| trees.links.iter().keys().collect::<sled::Result<Vec<_>>>());
+        let target = |key: &sled::IVec| {
+            let target = key.strip_suffix(suffix.as_slice())?.strip_suffix(b"\0")?;
+            read_target(std::str::from_utf8(target).ok()?)
+        };
+        keys.unwrap_or_default().iter().filter_map(target).collect()
+    }
+
+    pub(crate) fn mark_private(&self, target: &Target) {
+        let key = target.to_string();
+        self.with(|trees| trees.private.insert(key.as_bytes(), &[]).map(drop));
+    }
+
+    pub(crate) fn is_private(&self, target: &Target) -> bool {
+        let key = target.to_string();
+        // One that cannot be read may say so.
+        self.with(|trees| trees.private.contains_key(key.as_bytes())).unwrap_or(true)
+    }
+
+    /// Forgets an image's tag, and contents that are gone.
+    pub(crate) fn forget(&self, entry: Option<&Entry>, gone: &[Digest]) {
+        let (mut tags, mut links, mut contents) =
+            (sled::Batch::default(), sled::Batch::default(), sled::Batch::default());
+        if let Some(entry) = entry {
+            if let Some(tag) = &entry.tag {
+                tags.remove(key(&entry.target, tag.as_str().as_bytes()));
+            }
+            for digest in gone {
+                links.remove(key(&entry.target, &digest_key(digest)));
+            }
+        }
+        let mut used = lock(&self.used);
+        for digest in gone {
+            used.remove(digest);
+            contents.remove(digest_key(digest));
+            contents.remove(key_of_type(&digest_key(digest)));
+        }
+        drop(used);
+        self.with(|trees| {
+            trees.tags.apply_batch(tags.clone())?;
+            trees.links.apply_batch(links.clone())?;
+            trees.contents.apply_batch(contents.clone())
+        });
     }
 
     /// What a repository is known to have.
@@ -151,12 +226,27 @@ impl Index {
         lock(&self.used).insert(*digest, SystemTime::now());
     }
 
+    /// When a content was last used, as far as is known.
+    pub(crate) fn last_use(&self, digest: &Digest) -> Option<SystemTime> {
+        if let Some(at) = lock(&self.used).get(digest) {
+            return Some(*at);
+        }
+        let value = self.with(|trees| trees.contents.get(digest_key(digest)))??;
+        let since = Duration::from_millis(u64::from_be_bytes(value.as_ref().try_into().ok()?));
+        SystemTime::UNIX_EPOCH.checked_add(since)
+    }
+
+    /// Writes what is only in memory; free when nothing is.
     pub(crate) fn flush(&self) {
         let used = std::mem::take(&mut *lock(&self.used));
+        if used.is_empty() {
+            return;
+        }
         let mut batch = sled::Batch::default();
         for (digest, at) in used {
             let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            batch.insert(digest_key(&digest), &since.as_secs().to_be_bytes());
+            // 2^64 milliseconds are longer than any clock's time.
+            batch.insert(digest_key(&digest), &(since.as_millis() as u64).to_be_bytes());
         }
         self.with(|trees| {
             trees.contents.apply_batch(batch.clone())?;
@@ -164,11 +254,14 @@ impl Index {
         });
     }
 
-    /// Closes sled and seals its files, so that the next start can trust them as they are.
-    pub(crate) fn close(&self) {
+    /// Closes sled and, where it is kept, seals its files, so that the next start can trust them as they are.
+    pub(crate) fn close(&self, kept: bool) {
         self.flush();
         let Some(trees) = self.write().take() else { return };
         drop(trees);
+        if !kept {
+            return;
+        }
         let sealed =
             seal(&self.layout.sled()).ok_or_else(|| std::io::Error::other("the index cannot be read"));
         if let Err(error) = sealed.and_then(|seal| fs::write(self.layout.seal(), seal)) {
@@ -225,19 +318,26 @@ impl Index {
 
 impl Trees {
     fn open(path: &Path) -> sled::Result<Self> {
-        let db = sled::Config::new()
-            .path(path)
-            .cache_capacity(16 << 20)
-            .flush_every_ms(Some(1000))
-            .mode(sled::Mode::LowSpace)
-            .open()?;
+        Self::all(&config().path(path).open()?)
+    }
+
+    fn temporary() -> sled::Result<Self> {
+        Self::all(&config().temporary(true).open()?)
+    }
+
+    fn all(db: &sled::Db) -> sled::Result<Self> {
         Ok(Self {
             tags: db.open_tree("tags")?,
             links: db.open_tree("links")?,
             contents: db.open_tree("contents")?,
-            db,
+            private: db.open_tree("private")?,
+            db: db.clone(),
         })
     }
+}
+
+fn config() -> sled::Config {
+    sled::Config::new().cache_capacity(16 << 20).flush_every_ms(Some(1000)).mode(sled::Mode::LowSpace)
 }
 
 /// A digest over all of sled's files; `None` when one cannot be read.
@@ -271,6 +371,11 @@ fn read_tag(value: &[u8]) -> Option<TagEntry> {
     let stored: StoredTag = serde_json::from_slice(value).ok()?;
     let validated_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(stored.validated_at))?;
     Some(TagEntry { descriptor: stored.descriptor, validated_at })
+}
+
+fn read_target(text: &str) -> Option<Target> {
+    let (registry, repository) = text.split_once('/')?;
+    Some(Target { registry: registry.parse().ok()?, repository: repository.parse().ok()? })
 }
 
 /// NUL is in no name, so no target is another's prefix.

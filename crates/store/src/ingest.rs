@@ -13,10 +13,12 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use tokio::sync::watch;
 
-use crate::Error;
+use crate::budget::Reservation;
 use crate::content::{Content, Progress};
-use crate::layout::Layout;
-use crate::verified::Verified;
+use crate::{Error, Store, lock};
+
+/// What is promised at a time to a content whose length nobody told, in bytes.
+const STEP: u64 = 16 << 20;
 
 /// Names of files in `ingest/`: two fetches of one digest never share one.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -32,7 +34,31 @@ pub struct Ingest {
     verifier: Verifier,
     written: u64,
     progress: watch::Sender<Progress>,
-    verified: Verified,
+    reservation: Reservation,
+    flight: InFlight,
+}
+
+/// While this lives the content's image is not removed.
+#[derive(Debug)]
+struct InFlight(Store, Digest);
+
+impl InFlight {
+    fn begin(store: &Store, digest: Digest) -> Self {
+        *lock(&store.0.in_flight).entry(digest).or_default() += 1;
+        Self(store.clone(), digest)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut flights = lock(&self.0.0.in_flight);
+        if let Some(count) = flights.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                flights.remove(&self.1);
+            }
+        }
+    }
 }
 
 /// The file in `ingest/`, removed unless it was renamed.
@@ -50,18 +76,17 @@ impl Drop for Partial {
 }
 
 impl Ingest {
-    pub(crate) fn begin(
-        layout: &Layout,
-        (expected, size): (Digest, Option<u64>),
-        verified: Verified,
-    ) -> Result<Self, Error> {
+    pub(crate) fn begin(store: &Store, expected: Digest, size: Option<u64>) -> Result<Self, Error> {
+        let flight = InFlight::begin(store, expected);
+        let reservation = store.reserve(size.unwrap_or(0))?;
+        let layout = &store.0.layout;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = layout.ingests().join(format!("{}.{number}", expected.hex()));
         let file = fs::OpenOptions::new().create_new(true).read(true).write(true).open(&path)?;
         let (file, path) = file.into_parts();
         let partial = Partial(Some(path));
         if let Some(size) = size.filter(|size| *size > 0) {
-            reserve(&file, size)?;
+            allocate(&file, size)?;
         }
         Ok(Self {
             expected,
@@ -71,18 +96,35 @@ impl Ingest {
             verifier: Verifier::new(expected.algorithm()),
             written: 0,
             progress: watch::Sender::new(Progress::Partial(0)),
-            verified,
+            reservation,
+            flight,
         })
+    }
+
+    /// Takes room for the whole length, when that becomes known only now.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]; [`Error::Io`] when the disk is full.
+    pub fn expect(&mut self, size: u64) -> Result<(), Error> {
+        self.reservation.grow(size.saturating_sub(self.reservation.bytes()))?;
+        if size > 0 {
+            allocate(&self.file, size)?;
+        }
+        Ok(())
     }
 
     /// Appends, hashes, and tells the readers.
     ///
     /// # Errors
-    /// [`Error::Io`], a full disk among them; the ingest is of no use then.
+    /// [`Error::Io`], a full disk among them, and [`Error::NoRoom`]; the ingest is of no use then.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.written + bytes.len() as u64;
+        if written > self.reservation.bytes() {
+            self.reservation.grow(STEP.max(bytes.len() as u64))?;
+        }
         self.file.write_all_at(bytes, self.written)?;
         self.verifier.update(bytes);
-        self.written += bytes.len() as u64;
+        self.written = written;
         self.progress.send_replace(Progress::Partial(self.written));
         Ok(())
     }
@@ -107,13 +149,19 @@ impl Ingest {
             let (expected, actual) = (Box::new(self.expected), Box::new(actual));
             return Err(Error::DigestMismatch { expected, actual });
         }
+        let store = &self.flight.0;
+        // One that is there already, from another flight or before a change on the disk, is replaced.
+        let replaced = std::fs::metadata(&self.destination).map_or(0, |metadata| metadata.len());
         if let Some(path) = self.partial.0.take()
             && let Err(error) = fs::rename(&path, &self.destination)
         {
             self.partial.0 = Some(path);
             return Err(error.into());
         }
-        self.verified.note(&self.expected);
+        store.grown_by(self.written);
+        store.shrunk_by(replaced);
+        store.0.verified.note(&self.expected);
+        store.0.index.used(&self.expected);
         // Only now: a reader that sees Done may rely on the store having it.
         self.progress.send_replace(Progress::Done(self.written));
         Ok(Content::committed_shared(Arc::clone(&self.file), self.written))
@@ -121,7 +169,7 @@ impl Ingest {
 }
 
 /// Takes room on the disk. A file system that cannot do that will tell when it is full.
-fn reserve(file: &File, size: u64) -> std::io::Result<()> {
+fn allocate(file: &File, size: u64) -> std::io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, size) {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INTR) => Ok(()),
         Err(error) => Err(error.into()),

@@ -29,6 +29,8 @@ const MEDIA_TYPE: &str = "io.hubcap.media-type";
 /// The digest and length of the registry's manifest, where the entry names a [`shown`] index instead.
 const DIGEST: &str = "io.hubcap.digest";
 const SIZE: &str = "io.hubcap.size";
+/// "true" where a registry gave it only to a login.
+const PRIVATE: &str = "io.hubcap.private";
 
 /// The paths of a store.
 #[derive(Debug, Clone)]
@@ -49,17 +51,8 @@ impl Layout {
             fs::create_dir_all(root.join("blobs").join(algorithm.name()))?;
         }
         fs::create_dir_all(layout.ingests())?;
-        fs::create_dir_all(root.join("quarantine"))?;
-        let files: [(&str, &str); 3] = [
-            ("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}"),
-            // Backup tools leave such directories out, and git must not see them.
-            (
-                "CACHEDIR.TAG",
-                "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of container images, made by hubcap.\n",
-            ),
-            (".gitignore", "*\n"),
-        ];
-        for (name, text) in files {
+        fs::create_dir_all(layout.quarantine())?;
+        for (name, text) in FILES {
             // Compared, not only looked for: an emptied oci-layout would make the whole store unreadable to others.
             if fs::read(root.join(name)).ok().as_deref() != Some(text.as_bytes()) {
                 layout.replace(name, text.as_bytes())?;
@@ -80,8 +73,32 @@ impl Layout {
         self.root.join("blobs").join(digest.algorithm().name()).join(digest.hex())
     }
 
+    /// Where contents are, one directory for each algorithm.
+    pub(crate) fn contents(&self) -> [PathBuf; 2] {
+        Algorithm::ALL.map(|algorithm| self.root.join("blobs").join(algorithm.name()))
+    }
+
+    /// Every committed content.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = (Digest, PathBuf)> {
+        self.files().filter_map(|path| Some((digest_of(&path)?, path)))
+    }
+
+    /// What is among the contents and is none.
+    pub(crate) fn strangers(&self) -> impl Iterator<Item = PathBuf> {
+        self.files().filter(|path| digest_of(path).is_none())
+    }
+
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let files = |dir| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        self.contents().into_iter().flat_map(files)
+    }
+
+    pub(crate) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
     pub(crate) fn quarantined(&self, digest: &Digest) -> PathBuf {
-        self.root.join("quarantine").join(format!("{}-{}", digest.algorithm().name(), digest.hex()))
+        self.quarantine().join(format!("{}-{}", digest.algorithm().name(), digest.hex()))
     }
 
     pub(crate) fn ingests(&self) -> PathBuf {
@@ -100,6 +117,18 @@ impl Layout {
 
     pub(crate) fn lock(&self) -> PathBuf {
         self.root.join("lock")
+    }
+
+    /// The small files that are missing or wrong, and how.
+    pub(crate) fn wrong_files(&self) -> impl Iterator<Item = (PathBuf, String)> {
+        FILES.into_iter().filter_map(|(name, text)| {
+            let path = self.root.join(name);
+            match fs::read(&path) {
+                Ok(bytes) if bytes == text.as_bytes() => None,
+                Ok(_) => Some((path, "it is not what it should be".into())),
+                Err(error) => Some((path, error.kind().to_string())),
+            }
+        })
     }
 
     /// Throws away what an earlier process had begun.
@@ -137,6 +166,23 @@ impl Layout {
     }
 }
 
+/// The files that are the same in every store.
+const FILES: [(&str, &str); 3] = [
+    ("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}"),
+    // Backup tools leave such directories out, and git must not see them.
+    (
+        "CACHEDIR.TAG",
+        "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of container images, made by hubcap.\n",
+    ),
+    (".gitignore", "*\n"),
+];
+
+/// The digest that a path below `blobs/` names.
+fn digest_of(path: &Path) -> Option<Digest> {
+    let algorithm = path.parent()?.file_name()?.to_str()?;
+    format!("{algorithm}:{}", path.file_name()?.to_str()?).parse().ok()
+}
+
 /// `index.json`: an OCI image index whose entries carry the images' names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -160,6 +206,20 @@ pub(crate) struct Entry {
     pub(crate) tag: Option<Tag>,
     /// As the registry gave it: true media type, no annotations.
     pub(crate) descriptor: Descriptor,
+    /// Whether the registry gives it only to a login.
+    pub(crate) private: bool,
+    /// The [`shown`] index that the entry names in its manifest's place.
+    pub(crate) shown: Option<Digest>,
+}
+
+impl Entry {
+    /// The image's whole name: with its tag, else with its digest.
+    pub(crate) fn name(&self) -> String {
+        match &self.tag {
+            Some(tag) => format!("{}:{tag}", self.target),
+            None => format!("{}@{}", self.target, self.descriptor.digest),
+        }
+    }
 }
 
 impl ImageIndex {
@@ -169,10 +229,15 @@ impl ImageIndex {
     }
 
     /// Adds a manifest, or moves its tag to it. An entry that loses its tag stays: its content may be in use.
-    pub(crate) fn put(&mut self, target: &Target, tag: Option<&Tag>, descriptor: &Descriptor) {
+    pub(crate) fn put(
+        &mut self,
+        (target, tag): (&Target, Option<&Tag>),
+        descriptor: &Descriptor,
+        private: bool,
+    ) {
         let repository = target.to_string();
         let name = tag.map(|tag| format!("{repository}:{tag}"));
-        let entry = write_entry(&repository, name.as_ref(), descriptor);
+        let entry = write_entry((&repository, name.as_ref()), descriptor, private);
         // One that says nothing new is dropped: the same manifest without a tag, or under the same one.
         self.manifests.retain(|old| {
             let named = old.annotations.get(REF_NAME);
@@ -186,6 +251,44 @@ impl ImageIndex {
             }
         }
         self.manifests.push(entry);
+    }
+
+    /// Whether [`put`](Self::put) would change nothing.
+    pub(crate) fn says(
+        &self,
+        (target, tag): (&Target, Option<&Tag>),
+        descriptor: &Descriptor,
+        private: bool,
+    ) -> bool {
+        let repository = target.to_string();
+        let name = tag.map(|tag| format!("{repository}:{tag}"));
+        self.manifests.contains(&write_entry((&repository, name.as_ref()), descriptor, private))
+    }
+
+    /// Marks a repository's entries as private.
+    pub(crate) fn mark_private(&mut self, target: &Target) {
+        let repository = target.to_string();
+        for entry in &mut self.manifests {
+            if entry.annotations.get(REPOSITORY) == Some(&repository) {
+                entry.annotations.insert(PRIVATE.into(), "true".into());
+            }
+        }
+    }
+
+    /// Takes entries out.
+    pub(crate) fn remove(&mut self, entries: &[&Entry]) {
+        let goes = |old: &Descriptor| {
+            let read = read_entry(old);
+            read.is_some_and(|old| {
+                let same = |one: &&Entry| {
+                    one.target == old.target
+                        && one.tag == old.tag
+                        && one.descriptor.digest == old.descriptor.digest
+                };
+                entries.iter().any(same)
+            })
+        };
+        self.manifests.retain(|old| !goes(old));
     }
 }
 
@@ -202,7 +305,11 @@ pub(crate) fn shown(descriptor: &Descriptor) -> Option<(Digest, Vec<u8>)> {
     })
 }
 
-fn write_entry(repository: &str, name: Option<&String>, descriptor: &Descriptor) -> Descriptor {
+fn write_entry(
+    (repository, name): (&str, Option<&String>),
+    descriptor: &Descriptor,
+    private: bool,
+) -> Descriptor {
     let Descriptor { media_type, digest, size, .. } = descriptor;
     let mut entry = match (shown(descriptor), media_type.as_str()) {
         (Some((shown, bytes)), _) => {
@@ -220,6 +327,9 @@ fn write_entry(repository: &str, name: Option<&String>, descriptor: &Descriptor)
     }
     entry.annotations.insert(REPOSITORY.into(), repository.into());
     entry.annotations.extend(name.map(|name| (REF_NAME.into(), name.clone())));
+    if private {
+        entry.annotations.insert(PRIVATE.into(), "true".into());
+    }
     entry
 }
 
@@ -235,8 +345,11 @@ fn read_entry(entry: &Descriptor) -> Option<Entry> {
     if let Some(media_type) = entry.annotations.get(MEDIA_TYPE) {
         descriptor.media_type.clone_from(media_type);
     }
+    let mut shown = None;
     if let (Some(digest), Some(size)) = (entry.annotations.get(DIGEST), entry.annotations.get(SIZE)) {
+        shown = Some(descriptor.digest);
         (descriptor.digest, descriptor.size) = (digest.parse().ok()?, size.parse().ok()?);
     }
-    Some(Entry { target, tag, descriptor })
+    let private = entry.annotations.contains_key(PRIVATE);
+    Some(Entry { target, tag, descriptor, private, shown })
 }

@@ -10,9 +10,14 @@
 //! - [`index`]: sled; quick answers to "who may have this" and "what does this tag mean".
 //! - [`rebuild`]: that index from the layout, whenever it is missing or torn.
 //! - [`manifests`]: manifests and tags, on top of all that.
+//! - [`mod@budget`]: how much may be kept; bytes are reserved before they are written.
+//! - [`mod@gc`]: what goes when room is needed.
+//! - [`mod@verify`]: every content against its name.
 //! - [`mod@images`]: what is in a store, read without opening it.
 
+pub mod budget;
 pub mod content;
+pub mod gc;
 pub mod images;
 mod index;
 pub mod ingest;
@@ -21,18 +26,24 @@ mod lock;
 mod manifests;
 mod rebuild;
 mod verified;
+pub mod verify;
 
+use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs_err as fs;
-use hubcap_oci::{Digest, Target};
+use hubcap_oci::{Digest, Pattern, Target};
 
+pub use budget::{Limit, Limits};
 pub use content::{Content, HOLD_BACK, Progress, ReadError, Reader};
 pub use images::{StoredImage, images};
 pub use index::TagEntry;
 pub use ingest::Ingest;
+pub use verify::{Finding, Report, verify};
 
+use budget::Usage;
 use index::Index;
 use layout::{ImageIndex, Layout};
 use lock::Lock;
@@ -58,6 +69,18 @@ pub enum Error {
         /// What came.
         actual: Box<Digest>,
     },
+    /// Everything that may go is gone, and there is still no room.
+    #[error("{wanted} more bytes do not fit into --max-size and --min-free")]
+    NoRoom {
+        /// What was to be written.
+        wanted: u64,
+    },
+    /// The store can be read only.
+    #[error("the store cannot be written: {why}")]
+    ReadOnly {
+        /// What the system said.
+        why: Arc<str>,
+    },
     /// The file system refused; the message names the file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -69,6 +92,29 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+}
+
+impl Error {
+    /// Whether the file system does not let us write, so that reading may still go on.
+    pub fn is_unwritable(&self) -> bool {
+        let Self::Io(error) = self else { return false };
+        matches!(
+            error.kind(),
+            ErrorKind::ReadOnlyFilesystem
+                | ErrorKind::PermissionDenied
+                | ErrorKind::StorageFull
+                | ErrorKind::QuotaExceeded
+        )
+    }
+}
+
+/// How a store is kept.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// How much it may hold.
+    pub limits: Limits,
+    /// Images that are never removed to make room.
+    pub pins: Vec<Pattern>,
 }
 
 /// An open store; a clone is another handle of the same one.
@@ -85,7 +131,14 @@ struct Inner {
     index: Index,
     recent: Mutex<Recent>,
     verified: Verified,
-    _lock: Lock,
+    limits: Limits,
+    usage: Mutex<Usage>,
+    pins: Vec<Pattern>,
+    /// How many ingests write a content now.
+    in_flight: Mutex<HashMap<Digest, u32>>,
+    /// Why nothing can be written, where nothing can.
+    read_only: Option<Arc<str>>,
+    _lock: Option<Lock>,
 }
 
 impl Store {
@@ -96,7 +149,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Held`] when another process has it open, [`Error::Io`] when it cannot be made or read.
-    pub fn open(root: &Path) -> Result<Self, Error> {
+    pub fn open(root: &Path, options: Options) -> Result<Self, Error> {
         let layout = Layout::create(root)?;
         let lock = Lock::take(&layout)?;
         layout.discard_ingests();
@@ -115,8 +168,41 @@ impl Store {
             images = rebuild::image_index(&index);
             layout.write_index(&images)?;
         }
-        let (images, recent, verified) = (Mutex::new(images), Mutex::default(), Verified::default());
-        Ok(Self(Arc::new(Inner { layout, images, index, recent, verified, _lock: lock })))
+        Ok(Self::new((layout, images), index, options, Ok(lock)))
+    }
+
+    /// Opens the store at `root` without writing to it, because of `why`. What is in it is served, and nothing more
+    /// is stored.
+    pub fn open_read_only(root: &Path, options: Options, why: &Error) -> Self {
+        let layout = Layout::at(root);
+        let images = layout.read_index().unwrap_or_default();
+        let index = Index::temporary(&layout, &images);
+        Self::new((layout, images), index, options, Err(why.to_string().into()))
+    }
+
+    fn new(
+        (layout, images): (Layout, ImageIndex),
+        index: Index,
+        Options { limits, pins }: Options,
+        lock: Result<Lock, Arc<str>>,
+    ) -> Self {
+        let (lock, read_only) = match lock {
+            Ok(lock) => (Some(lock), None),
+            Err(why) => (None, Some(why)),
+        };
+        Self(Arc::new(Inner {
+            layout,
+            images: Mutex::new(images),
+            index,
+            recent: Mutex::default(),
+            verified: Verified::default(),
+            limits,
+            usage: Mutex::default(),
+            pins,
+            in_flight: Mutex::default(),
+            read_only,
+            _lock: lock,
+        }))
     }
 
     /// The directory it is in.
@@ -155,9 +241,12 @@ impl Store {
     /// that a full disk is met before the first byte.
     ///
     /// # Errors
-    /// [`Error::Io`] when no file can be made, or the disk has no room.
+    /// [`Error::NoRoom`] and [`Error::ReadOnly`]; [`Error::Io`] when no file can be made, or the disk is full.
     pub fn ingest(&self, digest: Digest, size: Option<u64>) -> Result<Ingest, Error> {
-        Ingest::begin(&self.0.layout, (digest, size), self.0.verified.clone())
+        match &self.0.read_only {
+            Some(why) => Err(Error::ReadOnly { why: Arc::clone(why) }),
+            None => Ingest::begin(self, digest, size),
+        }
     }
 
     /// Remembers that the repository has this content.
@@ -165,8 +254,23 @@ impl Store {
     /// # Errors
     /// None for a torn index, which is rebuilt.
     pub fn link(&self, target: &Target, digest: &Digest) -> Result<(), Error> {
-        self.0.index.link(target, &[*digest]);
+        self.0.index.link_unsized(target, digest);
         Ok(())
+    }
+
+    /// The length in bytes that a stored manifest of the repository gives for a content.
+    pub fn linked_size(&self, target: &Target, digest: &Digest) -> Option<u64> {
+        self.0.index.linked_size(target, digest)
+    }
+
+    /// The repositories that are known to have a content.
+    pub fn targets(&self, digest: &Digest) -> Vec<Target> {
+        self.0.index.targets(digest)
+    }
+
+    /// Writes what is only in memory: when contents were last used.
+    pub fn flush(&self) {
+        self.0.index.flush();
     }
 
     /// Whether the repository is known to have this content.
@@ -177,13 +281,14 @@ impl Store {
     /// Closes the store in order: writes what is only in memory, so that the next start need not look at everything.
     /// What is asked of it after that finds nothing.
     pub fn close(&self) {
-        self.0.index.close();
+        self.0.index.close(self.0.read_only.is_none());
     }
 
     /// Puts a content that is not what its name says out of the way, for a look at it later.
-    fn quarantine(&self, digest: &Digest) {
+    pub fn quarantine(&self, digest: &Digest) {
         let (from, to) = (self.0.layout.blob(digest), self.0.layout.quarantined(digest));
         self.0.verified.forget(digest);
+        lock(&self.0.recent).forget(digest);
         tracing::warn!(target: "hubcap::store", digest = %digest, "the content is damaged; it is moved to {}",
             to.display());
         if let Err(error) = fs::rename(&from, &to) {

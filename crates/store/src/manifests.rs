@@ -36,12 +36,16 @@ impl Store {
                 self.put_small(digest, &bytes)?;
             }
             let mut images = lock(&self.0.images);
-            images.put(target, tag, descriptor);
-            self.0.layout.write_index(&images)?;
+            // Rewritten only when it says something new: thousands of entries are some MB.
+            let private = index.is_private(target);
+            if !images.says((target, tag), descriptor, private) {
+                images.put((target, tag), descriptor, private);
+                self.0.layout.write_index(&images)?;
+            }
         }
         index.put_media_type(&descriptor.digest, &descriptor.media_type);
-        let mut linked = vec![descriptor.digest];
-        linked.extend(links.manifests.iter().chain(&links.blobs).map(|link| link.digest));
+        let mut linked = vec![(descriptor.digest, descriptor.size)];
+        linked.extend(links.manifests.iter().chain(&links.blobs).map(|link| (link.digest, link.size)));
         index.link(target, &linked);
         if let Some(tag) = tag {
             let entry = TagEntry { descriptor: descriptor.clone(), validated_at: SystemTime::now() };
@@ -66,6 +70,7 @@ impl Store {
     /// [`Error::Io`] when it is there and cannot be read.
     pub fn manifest(&self, digest: &Digest) -> Result<Option<(Descriptor, Bytes)>, Error> {
         if let Some(found) = lock(&self.0.recent).find(digest) {
+            self.0.index.used(digest);
             return Ok(Some(found));
         }
         let path = self.0.layout.blob(digest);
@@ -85,7 +90,29 @@ impl Store {
         let Ok(manifest) = Manifest::parse(*digest, &bytes, media_type.as_deref()) else { return Ok(None) };
         let found = (manifest.descriptor, bytes);
         lock(&self.0.recent).keep(*digest, found.clone());
+        self.0.index.used(digest);
         Ok(Some(found))
+    }
+
+    /// Marks a repository's images, those to come as well, as given only to a login.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when `index.json` cannot be written.
+    pub fn mark_private(&self, target: &Target) -> Result<(), Error> {
+        self.0.index.mark_private(target);
+        let mut images = lock(&self.0.images);
+        images.mark_private(target);
+        self.0.layout.write_index(&images)
+    }
+
+    /// Whether a registry gives the repository only to a login, as far as that was found out.
+    pub fn is_private(&self, target: &Target) -> bool {
+        self.0.index.is_private(target)
+    }
+
+    /// Whether a registry gave this content as a manifest.
+    pub fn is_manifest(&self, digest: &Digest) -> bool {
+        self.0.index.media_type(digest).is_some()
     }
 
     /// What a tag means here, and since when; whether its manifest is still stored is another question.
@@ -152,6 +179,12 @@ impl Recent {
         let (descriptor, bytes, used) = self.found.get_mut(digest)?;
         *used = self.clock;
         Some((descriptor.clone(), bytes.clone()))
+    }
+
+    pub(crate) fn forget(&mut self, digest: &Digest) {
+        if let Some((_, bytes, _)) = self.found.remove(digest) {
+            self.bytes -= bytes.len();
+        }
     }
 
     fn keep(&mut self, digest: Digest, (descriptor, bytes): (Descriptor, Bytes)) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use fs_err as fs;
-use hubcap_oci::{Descriptor, Digest, Manifest, Target};
+use hubcap_oci::{Descriptor, Manifest, Target};
 
 use crate::index::{Index, TagEntry};
 use crate::layout::{ImageIndex, Layout};
@@ -14,9 +14,15 @@ use crate::layout::{ImageIndex, Layout};
 pub(crate) fn index(index: &Index, layout: &Layout, images: &ImageIndex) {
     let mut entries = 0;
     for entry in images.entries() {
-        let mut found = Vec::new();
-        reach(index, layout, &entry.descriptor, &mut found);
-        index.link(&entry.target, &found);
+        let found = reach(layout, &entry.descriptor);
+        for manifest in &found.manifests {
+            index.put_media_type(&manifest.digest, &manifest.media_type);
+        }
+        let all = found.manifests.iter().chain(&found.blobs);
+        index.link(&entry.target, &all.map(|one| (one.digest, one.size)).collect::<Vec<_>>());
+        if entry.private {
+            index.mark_private(&entry.target);
+        }
         if let Some(tag) = &entry.tag {
             let tagged =
                 TagEntry { descriptor: entry.descriptor.clone(), validated_at: SystemTime::UNIX_EPOCH };
@@ -29,26 +35,34 @@ pub(crate) fn index(index: &Index, layout: &Layout, images: &ImageIndex) {
     }
 }
 
+/// What belongs to an image, whether it is here or not.
+pub(crate) struct Reached {
+    /// Its manifest or index first, then the index's manifests, with their true media types where they are here.
+    pub(crate) manifests: Vec<Descriptor>,
+    pub(crate) blobs: Vec<Descriptor>,
+}
+
 /// Collects a manifest and everything that it points at. The bytes are read without a check of their digest: they
 /// only say what belongs together, and are verified before they are served.
-fn reach(index: &Index, layout: &Layout, descriptor: &Descriptor, found: &mut Vec<Digest>) {
+pub(crate) fn reach(layout: &Layout, descriptor: &Descriptor) -> Reached {
+    let mut reached = Reached { manifests: Vec::new(), blobs: Vec::new() };
     let mut seen = HashSet::new();
     let mut rest = vec![descriptor.clone()];
-    while let Some(next) = rest.pop() {
+    while let Some(mut next) = rest.pop() {
         if !seen.insert(next.digest) {
             continue;
         }
-        found.push(next.digest);
-        if next.size > Manifest::MAX_SIZE as u64 {
-            continue;
-        }
-        let Ok(bytes) = fs::read(layout.blob(&next.digest)) else { continue };
-        if let Ok(manifest) = Manifest::parse(next.digest, &bytes, Some(&next.media_type)) {
-            index.put_media_type(&next.digest, &manifest.descriptor.media_type);
-            found.extend(manifest.links.blobs.iter().map(|blob| blob.digest));
+        if next.size <= Manifest::MAX_SIZE as u64
+            && let Ok(bytes) = fs::read(layout.blob(&next.digest))
+            && let Ok(manifest) = Manifest::parse(next.digest, &bytes, Some(&next.media_type))
+        {
+            next.media_type = manifest.descriptor.media_type;
+            reached.blobs.extend(manifest.links.blobs);
             rest.extend(manifest.links.manifests);
         }
+        reached.manifests.push(next);
     }
+    reached
 }
 
 /// What `index.json` can say from the index alone: all tags, and the manifests that no tag names.
@@ -59,12 +73,14 @@ pub(crate) fn image_index(index: &Index) -> ImageIndex {
     for target in targets {
         for digest in index.linked(target) {
             if let Some(media_type) = index.media_type(&digest) {
-                images.put(target, None, &Descriptor::new(media_type, digest, 0));
+                let (descriptor, private) =
+                    (Descriptor::new(media_type, digest, 0), index.is_private(target));
+                images.put((target, None), &descriptor, private);
             }
         }
     }
     for (target, tag, entry) in &tags {
-        images.put(target, Some(tag), &entry.descriptor);
+        images.put((target, Some(tag)), &entry.descriptor, index.is_private(target));
     }
     images
 }

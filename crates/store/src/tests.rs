@@ -1,10 +1,10 @@
 use hubcap_oci::{Algorithm, Digest};
 
-use crate::{Error, HOLD_BACK, ReadError, Store};
+use crate::{Error, HOLD_BACK, Options, ReadError, Store};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a directory");
-    let store = Store::open(dir.path()).expect("a store");
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
     (dir, store)
 }
 

@@ -29,6 +29,17 @@ const MAX_ANSWER: usize = 1 << 20;
 /// What fits into one header of any server.
 const MAX_TOKEN: usize = 16 << 10;
 
+/// For whom an upstream is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Who {
+    /// hubcap itself, with its login where it has one.
+    Own,
+    /// Nobody: what everybody may have.
+    Anonymous,
+    /// A client, with the Authorization that it sent. It goes to the registry and nowhere else, as it is.
+    Client(Secret),
+}
+
 /// One upstream's way to an Authorization.
 #[derive(Debug)]
 pub(crate) struct Auth {
@@ -44,8 +55,8 @@ pub(crate) struct Auth {
 struct State {
     /// What the upstream last wanted.
     challenge: Option<Challenge>,
-    /// By scope.
-    tokens: HashMap<String, Token>,
+    /// By who asks and the scope.
+    tokens: HashMap<(Who, String), Token>,
 }
 
 #[derive(Debug, Clone)]
@@ -64,20 +75,31 @@ impl Auth {
     pub(crate) async fn authorization(
         &self,
         transport: &Transport,
-        scope: &str,
+        (who, scope): (&Who, &str),
     ) -> Result<Option<HeaderValue>, Error> {
+        if let Who::Client(authorization) = who {
+            return Ok(sensitive(authorization.expose()));
+        }
         let challenge = self.state().challenge.clone();
         match challenge {
             None => Ok(None),
-            Some(Challenge::Basic) => Ok(self.basic().await),
+            Some(Challenge::Basic) => Ok(self.basic(who).await),
             Some(Challenge::Bearer { realm, service }) => {
-                self.token(transport, (&realm, service.as_deref()), scope).await.map(Some)
+                self.token(transport, (&realm, service.as_deref()), (who, scope)).await.map(Some)
             }
         }
     }
 
     /// Takes a 401. True when another try with [`authorization`](Self::authorization) makes sense.
-    pub(crate) fn challenged(&self, headers: &HeaderMap, scope: &str, sent: Option<&HeaderValue>) -> bool {
+    pub(crate) fn challenged(
+        &self,
+        headers: &HeaderMap,
+        (who, scope): (&Who, &str),
+        sent: Option<&HeaderValue>,
+    ) -> bool {
+        if matches!(who, Who::Client(_)) {
+            return false;
+        }
         let values = headers.get_all(header::WWW_AUTHENTICATE);
         let Some(challenge) =
             values.iter().filter_map(|value| value.to_str().ok()).find_map(Challenge::parse)
@@ -89,13 +111,21 @@ impl Auth {
         let refused = sent.is_some();
         let worth_it = !refused || matches!(challenge, Challenge::Bearer { .. });
         if refused {
-            state.tokens.remove(scope);
+            state.tokens.remove(&(who.clone(), scope.to_owned()));
         }
         state.challenge = Some(challenge);
         worth_it
     }
 
-    async fn login(&self) -> &Login {
+    /// Whether hubcap itself is more than anybody here.
+    pub(crate) async fn has_login(&self) -> bool {
+        !matches!(self.login(&Who::Own).await, Login::Anonymous)
+    }
+
+    async fn login(&self, who: &Who) -> &Login {
+        if *who != Who::Own {
+            return &Login::Anonymous;
+        }
         let find = async || match &self.given {
             Some(credentials) => Login::Password(credentials.clone()),
             None => credentials::from_docker(&self.url).await,
@@ -103,8 +133,8 @@ impl Auth {
         self.login.get_or_init(find).await
     }
 
-    async fn basic(&self) -> Option<HeaderValue> {
-        match self.login().await {
+    async fn basic(&self, who: &Who) -> Option<HeaderValue> {
+        match self.login(who).await {
             Login::Password(credentials) => Some(basic(credentials)),
             Login::Anonymous | Login::Identity(_) => None,
         }
@@ -114,36 +144,37 @@ impl Auth {
         &self,
         transport: &Transport,
         (realm, service): (&Url, Option<&str>),
-        scope: &str,
+        (who, scope): (&Who, &str),
     ) -> Result<HeaderValue, Error> {
-        if let Some(token) = self.cached(scope) {
+        let key = (who.clone(), scope.to_owned());
+        if let Some(token) = self.cached(&key) {
             return Ok(token);
         }
         let _one_at_a_time = self.fetching.lock().await;
-        if let Some(token) = self.cached(scope) {
+        if let Some(token) = self.cached(&key) {
             return Ok(token);
         }
-        let token = self.fetch(transport, (realm, service), scope).await?;
+        let token = self.fetch(transport, (realm, service), (who, scope)).await?;
         let value = bearer(&token.value)?;
-        self.state().tokens.insert(scope.to_owned(), token);
+        self.state().tokens.insert(key, token);
         Ok(value)
     }
 
-    fn cached(&self, scope: &str) -> Option<HeaderValue> {
+    fn cached(&self, key: &(Who, String)) -> Option<HeaderValue> {
         let mut state = self.state();
         let now = Instant::now();
         state.tokens.retain(|_, token| token.until > now);
-        state.tokens.get(scope).and_then(|token| bearer(&token.value).ok())
+        state.tokens.get(key).and_then(|token| bearer(&token.value).ok())
     }
 
     async fn fetch(
         &self,
         transport: &Transport,
         (realm, service): (&Url, Option<&str>),
-        scope: &str,
+        (who, scope): (&Who, &str),
     ) -> Result<Token, Error> {
         let login = if realm_belongs(&self.url, realm) {
-            self.login().await
+            self.login(who).await
         } else {
             tracing::debug!(target: "hubcap::upstream", realm = realm.host_str(), "a foreign realm gets no login");
             &Login::Anonymous
@@ -219,10 +250,14 @@ fn basic(Credentials { username, password }: &Credentials) -> HeaderValue {
 }
 
 fn bearer(token: &Secret) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
-        .map_err(|_| Error::invalid("the token has characters that no header can carry"))?;
+    sensitive(&format!("Bearer {}", token.expose()))
+        .ok_or_else(|| Error::invalid("the token has characters that no header can carry"))
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
-    Ok(value)
+    Some(value)
 }
 
 /// Whether a login for `registry` may be sent to `realm`: the same host, or another one under the same owner's
@@ -293,7 +328,9 @@ mod tests {
     fn no_secret_is_shown_in_debug() {
         let credentials = Credentials { username: "me".into(), password: Secret::new("hunter2") };
         let auth = Auth::new("https://r.example".parse().expect("a URL"), Some(credentials.clone()));
-        auth.state().tokens.insert("s".into(), Token { value: Secret::new("tok3n"), until: Instant::now() });
+        auth.state()
+            .tokens
+            .insert((Who::Own, "s".into()), Token { value: Secret::new("tok3n"), until: Instant::now() });
         let shown = format!("{auth:?} {:?} {:?}", basic(&credentials), bearer(&Secret::new("tok3n")));
         assert!(!shown.contains("hunter2") && !shown.contains("tok3n") && !shown.contains("bWU6"), "{shown}");
     }

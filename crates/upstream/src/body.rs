@@ -17,8 +17,8 @@ const IDLE: Duration = Duration::from_secs(30);
 pub struct BlobBody {
     /// The whole length, where the upstream told it.
     pub size: Option<u64>,
-    /// Where the body begins: as asked, or 0 when the upstream ignored the range.
-    pub offset: u64,
+    /// Where the next byte belongs: at first where it was asked for, or 0 when the upstream ignored the range.
+    pub position: u64,
     response: Response,
     /// Bytes that have to come still, where that is known.
     left: Option<u64>,
@@ -29,13 +29,13 @@ impl BlobBody {
     pub(crate) fn new(response: Response, asked: u64) -> Result<Self, Error> {
         let length = content_length(&response);
         if response.status() != StatusCode::PARTIAL_CONTENT {
-            return Ok(Self { size: length, offset: 0, response, left: length });
+            return Ok(Self { size: length, position: 0, response, left: length });
         }
         let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
         match range.and_then(ByteRange::parse_content_range) {
             Some(range) if range.start == asked && range.end == range.size => {
                 let left = Some(range.size - asked);
-                Ok(Self { size: Some(range.size), offset: asked, response, left })
+                Ok(Self { size: Some(range.size), position: asked, response, left })
             }
             _ => Err(Error::invalid(format!(
                 "a 206 with Content-Range {range:?} for the bytes from {asked} on"
@@ -49,8 +49,10 @@ impl BlobBody {
     /// [`Error::Unavailable`] when the connection breaks, is silent for 30 s or ends early.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let chunk = next(&mut self.response).await?;
-        if let (Some(left), Some(chunk)) = (&mut self.left, &chunk) {
-            *left = left.saturating_sub(chunk.len() as u64);
+        let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        self.position += length;
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(length);
         }
         match (chunk, self.left) {
             (None, Some(left)) if left > 0 => {

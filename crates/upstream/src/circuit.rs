@@ -38,7 +38,9 @@ impl Circuit {
     pub(crate) fn record<T>(&self, result: &Result<T, Error>, now: Instant) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let pause = match result {
-            Err(Error::RateLimited { retry_after: Some(wish) }) => (*wish).min(LONGEST_WISH),
+            Err(Error::RateLimited { retry_after: Some(wish) } | Error::Overloaded { retry_after: wish }) => {
+                (*wish).min(LONGEST_WISH)
+            }
             Err(Error::Unavailable { .. } | Error::RateLimited { .. }) => {
                 state.failures += 1;
                 if state.failures < PATIENCE {

@@ -10,7 +10,7 @@ use url::Url;
 const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A string that no log and no error shows.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
 impl Secret {

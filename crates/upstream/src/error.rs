@@ -20,6 +20,12 @@ pub enum Error {
         /// How long it wants to be left alone, where it said so.
         retry_after: Option<Duration>,
     },
+    /// 503 with a `Retry-After`.
+    #[error("the upstream is overloaded; it asks to wait {} s", .retry_after.as_secs())]
+    Overloaded {
+        /// How long it wants to be left alone.
+        retry_after: Duration,
+    },
     /// It is down, slow, or fails. Another time it may work.
     #[error("{why}")]
     Unavailable {

@@ -11,12 +11,12 @@ use reqwest::Response;
 use serde::Deserialize;
 use url::Url;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Who};
 use crate::body::{self, BlobBody};
 use crate::circuit::Circuit;
 use crate::ratelimit::{RateLimit, retry_after};
 use crate::transport::{Request, Transport, is_redirect};
-use crate::{Error, UpstreamConfig, link};
+use crate::{Error, Secret, UpstreamConfig, link};
 
 /// Pages of a referrers list that are read; a list that is longer is cut.
 const MAX_PAGES: usize = 16;
@@ -25,7 +25,10 @@ const MAX_LIST: usize = 4 << 20;
 
 /// A registry that we may pull from; a clone is another handle of the same one.
 #[derive(Debug, Clone)]
-pub struct Upstream(Arc<Inner>);
+pub struct Upstream {
+    inner: Arc<Inner>,
+    who: Who,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -83,12 +86,32 @@ impl Upstream {
         url.set_path(&path);
         let auth = Auth::new(url.clone(), credentials);
         let (circuit, rate_limit) = (Circuit::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { url, transport, auth, circuit, rate_limit })))
+        let inner = Arc::new(Inner { url, transport, auth, circuit, rate_limit });
+        Ok(Self { inner, who: Who::Own })
+    }
+
+    /// The same registry, asked with a client's own Authorization instead of hubcap's.
+    pub fn for_client(&self, authorization: Secret) -> Self {
+        Self { inner: Arc::clone(&self.inner), who: Who::Client(authorization) }
+    }
+
+    /// The same registry, asked without any login.
+    pub fn for_anybody(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), who: Who::Anonymous }
+    }
+
+    /// Whether what this handle gets may be more than anybody would.
+    pub async fn is_privileged(&self) -> bool {
+        match &self.who {
+            Who::Own => self.inner.auth.has_login().await,
+            Who::Anonymous => false,
+            Who::Client(_) => true,
+        }
     }
 
     /// The limit that the upstream told with its last answer that told one.
     pub fn rate_limit(&self) -> Option<RateLimit> {
-        *self.0.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.inner.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// end-3, HEAD: free of the rate limit on Docker Hub.
@@ -224,7 +247,7 @@ impl Upstream {
             found.extend(read_index(&bytes)?);
             match next {
                 // Nowhere else: the Authorization goes along.
-                Some(next) if next.origin() == self.0.url.origin() => url = next,
+                Some(next) if next.origin() == self.inner.url.origin() => url = next,
                 _ => break,
             }
         }
@@ -248,7 +271,7 @@ impl Upstream {
     }
 
     fn url(&self, endpoint: &Endpoint) -> Result<Url, Error> {
-        let base = self.0.url.as_str().trim_end_matches('/');
+        let base = self.inner.url.as_str().trim_end_matches('/');
         Url::parse(&format!("{base}{}", endpoint.path())).map_err(|error| Error::invalid(error.to_string()))
     }
 
@@ -267,9 +290,9 @@ impl Upstream {
         repository: &Repository,
         follow: bool,
     ) -> Result<Response, Error> {
-        self.0.circuit.check(Instant::now())?;
+        self.inner.circuit.check(Instant::now())?;
         let result = self.with_token(request, repository, follow).await;
-        self.0.circuit.record(&result, Instant::now());
+        self.inner.circuit.record(&result, Instant::now());
         result
     }
 
@@ -279,12 +302,12 @@ impl Upstream {
         repository: &Repository,
         follow: bool,
     ) -> Result<Response, Error> {
-        let Inner { transport, auth, .. } = &*self.0;
+        let Inner { transport, auth, .. } = &*self.inner;
         let scope = format!("repository:{repository}:pull");
         let mut last = false;
         loop {
             let mut request = request.clone();
-            let authorization = auth.authorization(transport, &scope).await?;
+            let authorization = auth.authorization(transport, (&self.who, &scope)).await?;
             if let Some(authorization) = &authorization {
                 request.headers.insert(header::AUTHORIZATION, authorization.clone());
             }
@@ -294,11 +317,11 @@ impl Upstream {
                 transport.send(request).await?
             };
             if let Some(limit) = RateLimit::read(response.headers()) {
-                *self.0.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
+                *self.inner.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
             }
             let again = response.status() == 401
                 && !last
-                && auth.challenged(response.headers(), &scope, authorization.as_ref());
+                && auth.challenged(response.headers(), (&self.who, &scope), authorization.as_ref());
             if !again {
                 return judge(response);
             }
@@ -318,6 +341,9 @@ fn judge(response: Response) -> Result<Response, Error> {
         404 => Err(Error::NotFound),
         status @ (401 | 403) => Err(Error::Denied { status }),
         429 => Err(Error::RateLimited { retry_after: retry_after(response.headers()) }),
+        503 if let Some(retry_after) = retry_after(response.headers()) => {
+            Err(Error::Overloaded { retry_after })
+        }
         status @ 400..500 => Err(Error::invalid(format!("the upstream answered {status}"))),
         status => Err(Error::unavailable(format!("the upstream answered {status}"))),
     }

@@ -1,10 +1,11 @@
 //! One request: its time limits, and where a redirect may lead.
 
-use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, header};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, redirect};
 use url::{Host, Url};
 
@@ -19,6 +20,24 @@ pub(crate) struct Transport {
     timeout: Duration,
     proxied: OnceLock<Result<Client, String>>,
     direct: OnceLock<Result<Client, String>>,
+    /// For redirects of a public registry: no name leads it to a private address.
+    public: OnceLock<Result<Client, String>>,
+}
+
+/// The system's resolver, without what is private.
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|address| !is_private_ip(address.ip())).collect();
+            if public.is_empty() {
+                return Err("a public registry leads to a private address".into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
 }
 
 /// A request without a body, as all of a pull's are.
@@ -31,7 +50,7 @@ pub(crate) struct Request {
 
 impl Transport {
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { timeout, proxied: OnceLock::new(), direct: OnceLock::new() }
+        Self { timeout, proxied: OnceLock::new(), direct: OnceLock::new(), public: OnceLock::new() }
     }
 
     /// How long the headers of an answer may take.
@@ -41,8 +60,18 @@ impl Transport {
 
     /// The client for a URL: `HTTPS_PROXY` and its like are for the outside world, never for this machine.
     pub(crate) fn client(&self, url: &Url) -> Result<&Client, Error> {
-        let local = is_loopback(url);
-        let slot = if local { &self.direct } else { &self.proxied };
+        if is_loopback(url) {
+            self.make(&self.direct, reqwest::ClientBuilder::no_proxy)
+        } else {
+            self.make(&self.proxied, |builder| builder)
+        }
+    }
+
+    fn make<'a>(
+        &self,
+        slot: &'a OnceLock<Result<Client, String>>,
+        with: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<&'a Client, Error> {
         let client = slot.get_or_init(|| {
             // One connection a stream: over HTTP/2 all would share one connection's speed.
             let builder = Client::builder()
@@ -51,17 +80,19 @@ impl Transport {
                 .connect_timeout(self.timeout)
                 .user_agent(concat!("hubcap/", env!("CARGO_PKG_VERSION")))
                 .tcp_nodelay(true);
-            let builder = if local { builder.no_proxy() } else { builder };
-            builder.build().map_err(|error| Error::connection(error).to_string())
+            with(builder).build().map_err(|error| Error::connection(error).to_string())
         });
         client.as_ref().map_err(|why| Error::unavailable(format!("no TLS client can be made: {why}")))
     }
 
     /// Sends one request, and waits for the headers of its answer.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, Error> {
+        self.send_with(self.client(&request.url)?, request).await
+    }
+
+    async fn send_with(&self, client: &Client, request: Request) -> Result<Response, Error> {
         let host = request.url.host_str().unwrap_or_default().to_owned();
-        let sending =
-            self.client(&request.url)?.request(request.method, request.url).headers(request.headers).send();
+        let sending = client.request(request.method, request.url).headers(request.headers).send();
         match tokio::time::timeout(self.timeout, sending).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Error::connection(error)),
@@ -72,11 +103,13 @@ impl Transport {
         }
     }
 
-    /// Sends a request and follows redirects by hand: the Authorization stays with the host that it was for.
+    /// Sends a request and follows redirects by hand: the Authorization stays with the host that it was for, and a
+    /// registry at a public address leads to no private one.
     pub(crate) async fn send_following(&self, mut request: Request) -> Result<Response, Error> {
         let origin = request.url.clone();
+        let mut client = self.client(&origin)?;
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(request.clone()).await?;
+            let response = self.send_with(client, request.clone()).await?;
             if !is_redirect(response.status()) {
                 return Ok(response);
             }
@@ -84,7 +117,14 @@ impl Transport {
             let next = location
                 .and_then(|location| request.url.join(location).ok())
                 .ok_or_else(|| Error::invalid("a redirect without a usable Location"))?;
-            check_redirect(&origin, &next)?;
+            // An upstream that a name leads to this network may redirect within it.
+            let public = response.remote_addr().is_some_and(|address| !is_private_ip(address.ip()));
+            check_redirect(&origin, &next, public)?;
+            client = if public {
+                self.make(&self.public, |builder| builder.dns_resolver(Arc::new(PublicOnly)))?
+            } else {
+                self.client(&next)?
+            };
             if next.origin() != request.url.origin() {
                 request.headers.remove(header::AUTHORIZATION);
             }
@@ -99,13 +139,13 @@ pub(crate) fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// A public registry must not lead us to this machine or its network, nor out of TLS.
-fn check_redirect(origin: &Url, next: &Url) -> Result<(), Error> {
+fn check_redirect(origin: &Url, next: &Url, public: bool) -> Result<(), Error> {
     match (origin.scheme(), next.scheme()) {
         ("https", "https") | ("http", "http" | "https") => {}
         ("https", "http") => return Err(Error::invalid("a redirect from https to http")),
         _ => return Err(Error::invalid("a redirect to something that is not http")),
     }
-    if is_private(next) && !is_private(origin) {
+    if (public && is_private(next)) || (is_loopback(next) && !is_private(origin)) {
         return Err(Error::invalid("a redirect from a public registry to a private address"));
     }
     Ok(())
@@ -127,6 +167,10 @@ fn is_private(url: &Url) -> bool {
         Some(Host::Ipv6(ip)) => ip.into(),
         _ => return is_loopback(url),
     };
+    is_private_ip(ip)
+}
+
+fn is_private_ip(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
         IpAddr::V6(ip) => {
@@ -140,11 +184,16 @@ mod tests {
     use super::*;
 
     fn follows(from: &str, to: &str) -> bool {
-        check_redirect(&from.parse().expect("a URL"), &to.parse().expect("a URL")).is_ok()
+        let from: Url = from.parse().expect("a URL");
+        check_redirect(&from, &to.parse().expect("a URL"), !is_private(&from)).is_ok()
     }
 
     #[test]
     fn a_public_registry_leads_nowhere_private_and_not_out_of_tls() {
+        // What a name stands for is known only when it is asked for.
+        let resolving = PublicOnly.resolve("localhost".parse().expect("a name"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        assert!(runtime.block_on(resolving).is_err());
         assert!(follows("https://registry-1.docker.io", "https://production.cloudfront.docker.com/x?sig=1"));
         assert!(follows("http://127.0.0.1:5000", "http://127.0.0.1:6000"));
         assert!(follows("http://10.0.0.1", "https://cdn.example"));

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use futures_util::stream;
 use http::{Method, StatusCode, header};
-use hubcap_cache::{Answer, BlobContent, Cache, Content, Outcome, Through};
+use hubcap_cache::{Answer, BlobContent, Cache, Delivery, Outcome, Through};
 use hubcap_oci::{ByteRange, Digest, ErrorCode, RangeRequest};
 
 use crate::api::error::{Noun, failed};
@@ -14,7 +14,7 @@ const MEDIA_TYPE: &str = "application/octet-stream";
 pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) -> Reply {
     let head = asked.parts.method == Method::HEAD;
     let body = if head { hubcap_cache::Body::Head } else { hubcap_cache::Body::Get };
-    let Answer { value, outcome } = match cache.blob(&asked.target, digest, body).await {
+    let Answer { value, outcome } = match cache.blob(&asked.access, digest, body).await {
         Ok(answer) => answer,
         Err(failure) => return failed(&failure, Noun::Blob, asked),
     };
@@ -28,17 +28,19 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) ->
     let request = if head { RangeRequest::Whole } else { RangeRequest::parse(header) };
     let reply = match request.resolve(size) {
         Err(_) => unsatisfiable(size, outcome),
-        Ok(range) => found((size, content), range, outcome),
+        Ok(range) => {
+            let (start, end) = range.map_or((0, size), |range| (range.start, range.end));
+            let deliver = |content| stream(cache.deliver(&asked.access, digest, (content, start..end)));
+            found((size, content.map_or_else(Body::empty, deliver)), range, outcome)
+        }
     };
     reply.with(DIGEST, &digest.to_string()).with(header::ACCEPT_RANGES, "bytes").for_request(asked)
 }
 
-fn found((size, content): (u64, Option<Content>), range: Option<ByteRange>, outcome: Outcome) -> Reply {
-    let (start, end) = range.map_or((0, size), |range| (range.start, range.end));
-    let body = content.map_or_else(Body::empty, |content| stream(&content, start..end));
+fn found((size, body): (u64, Body), range: Option<ByteRange>, outcome: Outcome) -> Reply {
     match range {
         Some(range) => Reply::new(StatusCode::PARTIAL_CONTENT, outcome)
-            .body(MEDIA_TYPE, end - start, body)
+            .body(MEDIA_TYPE, range.end - range.start, body)
             .with(header::CONTENT_RANGE, &range.to_string()),
         None => Reply::new(StatusCode::OK, outcome).body(MEDIA_TYPE, size, body),
     }
@@ -61,8 +63,8 @@ fn unsatisfiable(size: u64, outcome: Outcome) -> Reply {
 }
 
 /// The bytes as they can be read. An error in the middle ends the connection: it must never look like the end.
-fn stream(content: &Content, range: std::ops::Range<u64>) -> Body {
-    Body::from_stream(stream::try_unfold(content.reader(range), async |mut reader| {
-        Ok::<_, hubcap_cache::ReadError>(reader.chunk().await?.map(|chunk| (chunk, reader)))
+fn stream(delivery: Delivery) -> Body {
+    Body::from_stream(stream::try_unfold(delivery, async |mut delivery| {
+        Ok::<_, hubcap_cache::Error>(delivery.chunk().await?.map(|chunk| (chunk, delivery)))
     }))
 }

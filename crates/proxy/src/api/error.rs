@@ -3,7 +3,10 @@
 //! A mirror that cannot help says 404: dockerd, containerd and podman then go on to the next endpoint at once. A 429
 //! or a 5xx makes them try the same mirror again, for up to 50 seconds. What really happened is in the message.
 
-use http::{StatusCode, header};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Response, StatusCode, header};
 use hubcap_cache::{Error, Failure, Outcome};
 use hubcap_oci::{Endpoint, ErrorCode, ParseError};
 
@@ -42,7 +45,7 @@ pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply 
     };
     if !matches!(failure.error, Error::NotFound | Error::Denied | Error::Offline) {
         let path = asked.parts.uri.path();
-        tracing::warn!(target: "hubcap::api", upstream = %asked.target.registry, path, "not answered: {}",
+        tracing::warn!(target: "hubcap::api", upstream = %asked.access.target.registry, path, "not answered: {}",
             failure.error);
     }
     reply(status, (code, &failure.error.to_string()), failure.outcome).for_request(asked)
@@ -57,6 +60,13 @@ pub(crate) fn unknown_registry(endpoint: &Endpoint, Unknown(why): &Unknown) -> R
     };
     tracing::warn!(target: "hubcap::api", "{why}");
     reply(StatusCode::NOT_FOUND, (noun.unknown(), why), Outcome::Local)
+}
+
+/// An answer that did not come.
+pub(crate) fn too_slow(limit: Duration) -> Response<Body> {
+    let message = format!("hubcap found no answer within {} s", limit.as_secs());
+    tracing::warn!(target: "hubcap::api", "{message}");
+    reply(StatusCode::NOT_FOUND, (ErrorCode::NameUnknown, &message), Outcome::Failed).into_response()
 }
 
 /// Anything that writes.

@@ -8,7 +8,7 @@ use crate::api::error::{Noun, failed};
 use crate::api::{Asked, DIGEST, Reply};
 
 pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, reference: &Reference) -> Reply {
-    match cache.manifest(&asked.target, reference).await {
+    match cache.manifest(&asked.access, reference).await {
         Ok(Answer { value, outcome }) => Reply::new(StatusCode::OK, outcome)
             .with(DIGEST, &value.descriptor.digest.to_string())
             .body(&value.descriptor.media_type, value.descriptor.size, value.bytes)

@@ -21,7 +21,7 @@ pub(crate) async fn answer(
     asked: &Asked<'_>,
     (subject, artifact_type): (&Digest, Option<&str>),
 ) -> Reply {
-    let Answer { value, outcome } = match cache.referrers(&asked.target, subject, artifact_type).await {
+    let Answer { value, outcome } = match cache.referrers(&asked.access, subject, artifact_type).await {
         Ok(answer) => answer,
         Err(failure) => return failed(&failure, Noun::Name, asked),
     };

@@ -15,7 +15,7 @@ struct List<'a> {
 }
 
 pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, (name, page): (&Repository, &Page)) -> Reply {
-    let Answer { value, outcome } = match cache.tags(&asked.target, page).await {
+    let Answer { value, outcome } = match cache.tags(&asked.access, page).await {
         Ok(answer) => answer,
         Err(failure) => return failed(&failure, Noun::Name, asked),
     };

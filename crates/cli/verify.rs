@@ -1,0 +1,107 @@
+//! `hubcap verify`: every content in the store against its name.
+
+use std::process::ExitCode;
+
+use hubcap_cache::{Access, BlobContent, Body, Cache};
+use hubcap_oci::{Digest, Reference};
+use hubcap_store::{Finding, Report, Store};
+
+use crate::args::Verify;
+use crate::config::Config;
+use crate::progress::{Progress, bytes};
+use crate::serve;
+
+/// Exits with 1 when something was wrong, repaired or not.
+pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
+    let store = match flags.repair {
+        // Repairing changes what a daemon counts on; looking does not.
+        true => Some(Store::open(&config.store, config.store_options())?),
+        false => None,
+    };
+    let total = hubcap_store::images::total(&config.store);
+    let progress = Progress::new();
+    let bar = progress.bar("verifying", total);
+    let Report { contents, bytes: read, findings } = hubcap_store::verify(&config.store, |read| {
+        if let Some(bar) = &bar {
+            bar.inc(read);
+        }
+    })?;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    for finding in &findings {
+        println!("{finding}");
+    }
+    println!("{contents} contents, {}: {}", bytes(read), told(findings.len()));
+    if let Some(store) = store {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(repair(&store, config, &findings))?;
+        store.close();
+    }
+    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn told(count: usize) -> String {
+    match count {
+        0 => "all right".into(),
+        1 => "1 thing is wrong".into(),
+        count => format!("{count} things are wrong"),
+    }
+}
+
+/// Puts aside what is damaged, and fetches again what is missing then.
+async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow::Result<()> {
+    let cache = serve::cache(store.clone(), config)?;
+    for finding in findings {
+        let digest = match finding {
+            Finding::Content(digest) => {
+                store.quarantine(digest);
+                digest
+            }
+            Finding::Missing { digest, .. } => digest,
+            Finding::Stranger(path) => {
+                fs_err::remove_file(path)?;
+                println!("{} is removed", path.display());
+                continue;
+            }
+            Finding::File { path, .. } => {
+                println!("{} is written anew", path.display());
+                continue;
+            }
+        };
+        match fetch(&cache, store, digest).await {
+            Ok(()) => println!("{digest} is fetched again"),
+            Err(why) => {
+                println!("{digest} is put aside, and comes again with the next pull that needs it: {why}")
+            }
+        }
+    }
+    Ok(())
+}
+
+/// From any repository that is known to have it, as what it is there.
+async fn fetch(cache: &Cache, store: &Store, digest: &Digest) -> Result<(), String> {
+    let mut why = "no repository is known to have it".to_owned();
+    for target in store.targets(digest) {
+        let access = Access::anonymous(target);
+        let fetched = if store.is_manifest(digest) {
+            cache.manifest(&access, &Reference::Digest(*digest)).await.map(drop)
+        } else {
+            match cache.blob(&access, digest, Body::Get).await {
+                Ok(answer) => match answer.value {
+                    BlobContent::Stored(mut content) => {
+                        content.settled().await.map_err(|error| error.to_string())?;
+                        Ok(())
+                    }
+                    _ => return Err("there is no room for it".into()),
+                },
+                Err(failure) => Err(failure),
+            }
+        };
+        match fetched {
+            Ok(()) => return Ok(()),
+            Err(failure) => why = failure.error.to_string(),
+        }
+    }
+    Err(why)
+}

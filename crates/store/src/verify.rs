@@ -1,0 +1,127 @@
+//! Looking at a whole store: every content against its name, and `index.json` against the contents.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fs_err as fs;
+use hubcap_oci::{Digest, Verifier};
+
+use crate::layout::{Entry, Layout};
+use crate::{Error, lock};
+
+/// What is read at once, in bytes.
+const CHUNK: usize = 256 << 10;
+
+/// Something that is wrong with a store.
+#[derive(Debug, Clone)]
+pub enum Finding {
+    /// A content whose bytes are not what its name says, or that cannot be read.
+    Content(Digest),
+    /// A file among the contents whose name is no digest.
+    Stranger(PathBuf),
+    /// An entry of `index.json` whose manifest is not here.
+    Missing {
+        /// The image's whole name.
+        name: String,
+        /// Its manifest.
+        digest: Digest,
+    },
+    /// A file that every layout has is missing, or is not what it should be.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Content(digest) => write!(f, "{digest} is damaged"),
+            Self::Stranger(path) => write!(f, "{} is no content", path.display()),
+            Self::Missing { name, digest } => write!(f, "the manifest of {name} is missing ({digest})"),
+            Self::File { path, why } => write!(f, "{}: {why}", path.display()),
+        }
+    }
+}
+
+/// What was looked at, and what was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Contents that were read.
+    pub contents: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads everything in the store at `root`, on all processors; changes nothing, and may run beside a daemon.
+/// `progress` is told of the bytes of each content that was read.
+///
+/// # Errors
+/// [`Error::Io`] when there is no store at `root`.
+pub fn verify(root: &Path, progress: impl Fn(u64) + Sync) -> Result<Report, Error> {
+    let layout = Layout::at(root);
+    fs::metadata(root.join("blobs"))?;
+    let mut report = Report::default();
+    let contents: Vec<(Digest, PathBuf)> = layout.digests().collect();
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new((0, Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some((digest, path)) = contents.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (read, right) = match check(path, digest) {
+                        Ok(checked) => checked,
+                        // Evicted by a running daemon since the list was made.
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                        Err(_) => (0, false),
+                    };
+                    progress(read);
+                    let mut found = lock(&found);
+                    found.0 += read;
+                    if !right {
+                        found.1.push(*digest);
+                    }
+                }
+            });
+        }
+    });
+    let (bytes, mut damaged) = found.into_inner().unwrap_or_default();
+    damaged.sort_unstable();
+    (report.contents, report.bytes) = (contents.len(), bytes);
+    report.findings.extend(damaged.into_iter().map(Finding::Content));
+    report.findings.extend(layout.strangers().map(Finding::Stranger));
+    report.findings.extend(layout.wrong_files().map(|(path, why)| Finding::File { path, why }));
+    match layout.read_index() {
+        Ok(images) => {
+            let missing = images.entries().filter(|entry| !layout.blob(&entry.descriptor.digest).exists());
+            let missing = missing
+                .map(|entry: Entry| Finding::Missing { name: entry.name(), digest: entry.descriptor.digest });
+            report.findings.extend(missing);
+        }
+        Err(Error::Damaged { path, why }) => report.findings.push(Finding::File { path, why }),
+        Err(error) => return Err(error),
+    }
+    Ok(report)
+}
+
+/// How many bytes a file has, and whether they have the digest.
+fn check(path: &Path, digest: &Digest) -> std::io::Result<(u64, bool)> {
+    use std::io::Read as _;
+    let mut file = fs::File::open(path)?;
+    let mut verifier = Verifier::new(digest.algorithm());
+    let mut buffer = vec![0; CHUNK];
+    let mut size = 0;
+    loop {
+        let length = file.read(&mut buffer)?;
+        if length == 0 {
+            return Ok((size, verifier.finish() == *digest));
+        }
+        verifier.update(&buffer[..length]);
+        size += length as u64;
+    }
+}
