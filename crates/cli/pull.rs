@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use hubcap_cache::{Access, Answer, BlobContent, Body, Cache, ManifestContent, Outcome};
+use hubcap_cache::{Access, Answer, BlobContent, Body, Cache, ManifestContent, Outcome, StoredBlob};
 use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Target};
 use hubcap_store::Store;
 use tokio::sync::Semaphore;
@@ -158,7 +158,7 @@ impl Job {
         let named = || format!("blob {digest}");
         let answer = self.cache.blob(access, digest, Body::Get).await;
         let Answer { value, outcome } = answer.map_err(|failure| failure.error).with_context(named)?;
-        let BlobContent::Stored(mut content) = value else {
+        let BlobContent::Stored(StoredBlob { mut content, .. }) = value else {
             bail!("{digest} could not be stored: there is no room for it")
         };
         let name: String = digest.to_string().chars().take(19).collect();

@@ -89,8 +89,8 @@ async fn fetch(cache: &Cache, store: &Store, digest: &Digest) -> Result<(), Stri
         } else {
             match cache.blob(&access, digest, Body::Get).await {
                 Ok(answer) => match answer.value {
-                    BlobContent::Stored(mut content) => {
-                        content.settled().await.map_err(|error| error.to_string())?;
+                    BlobContent::Stored(mut blob) => {
+                        blob.content.settled().await.map_err(|error| error.to_string())?;
                         Ok(())
                     }
                     _ => return Err("there is no room for it".into()),

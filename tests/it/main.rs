@@ -3,10 +3,13 @@
 //! One test binary; modules by behaviour. `support` has the scripted origin that plays Docker Hub and its faults,
 //! and starts the real programs.
 
+mod budget;
 mod cli;
 mod e2e;
+mod faults;
 mod flight;
 mod freshness;
+mod private;
 mod real;
 mod spec;
 mod store;

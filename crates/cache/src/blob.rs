@@ -7,7 +7,7 @@ use hubcap_store::{Content, HOLD_BACK};
 
 use crate::access::{Admission, Noun};
 use crate::fetch::Fetch;
-use crate::fill::{Fallen, Filling, fill};
+use crate::fill::{Failed, Fallen, Filling, fill};
 use crate::flight::{Role, Seat};
 use crate::refusals::Refused;
 use crate::{Access, Answer, Body, Cache, Error, Failure, Outcome, StaleBecause, Through};
@@ -18,12 +18,20 @@ const VERIFY_FIRST: Duration = Duration::from_millis(100);
 
 /// A blob for a client.
 pub enum BlobContent {
-    /// The bytes, stored or growing; the size is known.
-    Stored(Content),
+    /// Stored or growing; the size is known.
+    Stored(StoredBlob),
     /// From the upstream, past the store, which takes nothing.
     Through(Box<Through>),
     /// For a HEAD only: the length that the upstream told.
     Size(u64),
+}
+
+/// A blob in the store.
+pub struct StoredBlob {
+    /// Its bytes.
+    pub content: Content,
+    /// The fill that writes it, where one does.
+    pub(crate) fill: Option<Failed>,
 }
 
 impl Cache {
@@ -68,7 +76,7 @@ impl Cache {
         digest: &Digest,
         content: Content,
     ) -> Result<Answer<BlobContent>, Failure> {
-        let stored = |outcome| Answer::new(BlobContent::Stored(content), outcome);
+        let stored = |outcome| Answer::new(BlobContent::Stored(StoredBlob { content, fill: None }), outcome);
         let linked = self.store().is_linked(&access.target, digest);
         let admission = self.admission(access);
         if linked && admission == Admission::Free {
@@ -141,7 +149,7 @@ impl Cache {
             Role::Leader => Outcome::Miss,
             Role::Follower => Outcome::Collapsed,
         };
-        Ok(Answer::new(BlobContent::Stored(content), outcome))
+        Ok(Answer::new(BlobContent::Stored(StoredBlob { content, fill: Some(failure) }), outcome))
     }
 
     /// A fetch for this client alone.

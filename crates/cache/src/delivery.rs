@@ -7,7 +7,9 @@ use bytes::Bytes;
 use hubcap_oci::Digest;
 use hubcap_store::{Content, Reader};
 
+use crate::blob::StoredBlob;
 use crate::fetch::Fetch;
+use crate::fill::Failed;
 use crate::{Access, Cache, Error, Through};
 
 /// The bytes of one answer.
@@ -16,6 +18,7 @@ pub struct Delivery {
     access: Access,
     digest: Digest,
     content: Content,
+    fill: Option<Failed>,
     source: Source,
     position: u64,
     /// A part of a blob cannot be verified by itself, so only a whole one can be taken up elsewhere.
@@ -28,13 +31,14 @@ enum Source {
 }
 
 impl Cache {
-    /// The bytes of `range` of a content that [`blob`](Self::blob) gave for this access and digest.
+    /// The bytes of `range` of a blob that [`blob`](Self::blob) gave for this access and digest.
     pub fn deliver(
         &self,
         access: &Access,
         digest: &Digest,
-        (content, range): (Content, Range<u64>),
+        (blob, range): (StoredBlob, Range<u64>),
     ) -> Delivery {
+        let StoredBlob { content, fill } = blob;
         let whole = range.start == 0 && content.size() == Some(range.end);
         Delivery {
             cache: self.clone(),
@@ -43,6 +47,7 @@ impl Cache {
             position: range.start,
             source: Source::Store(content.reader(range)),
             content,
+            fill,
             whole,
         }
     }
@@ -65,8 +70,11 @@ impl Delivery {
             }
             Err(error) => {
                 let why = || Error::Internal { why: error.to_string() };
-                if !self.whole {
-                    return Err(why());
+                match self.fill.as_ref().and_then(|fill| fill.get()) {
+                    // The upstream has failed, several times; only the store's own failures are made good here.
+                    Some(failed) if !matches!(failed, Error::NoRoom { .. }) => return Err(failed.clone()),
+                    _ if !self.whole => return Err(why()),
+                    _ => {}
                 }
                 let mut through = self.take_up().await.map_err(|better| {
                     tracing::debug!(target: "hubcap::cache", digest = %self.digest, "not taken up: {better}");

@@ -28,9 +28,11 @@ pub(crate) struct Filling {
     pub(crate) content: Content,
     /// To whom the upstream gave it.
     pub(crate) access: Access,
-    /// Why the fill failed, once it has.
-    pub(crate) failure: Arc<OnceLock<Error>>,
+    pub(crate) failure: Failed,
 }
+
+/// Why a fill failed, once it has.
+pub(crate) type Failed = Arc<OnceLock<Error>>;
 
 /// A fetch that brought nothing.
 #[derive(Clone)]
@@ -53,7 +55,7 @@ pub(crate) async fn fill(
     (access, digest): (Access, Digest),
     publisher: Publisher<Result<Filling, Fallen>>,
 ) {
-    let failure = Arc::new(OnceLock::new());
+    let failure = Failed::default();
     // Between a request's look into the store and its join another flight may have landed.
     if let (Ok(Some(content)), true) =
         (cache.store().blob(&digest), cache.store().is_linked(&access.target, &digest))

@@ -39,7 +39,7 @@ use hubcap_upstream::{Upstream, Upstreams};
 use tokio::sync::Semaphore;
 
 pub use access::{Access, Caller};
-pub use blob::BlobContent;
+pub use blob::{BlobContent, StoredBlob};
 pub use bypass::Through;
 pub use delivery::Delivery;
 pub use error::{Error, Failure};

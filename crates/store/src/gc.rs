@@ -121,7 +121,8 @@ impl Store {
         for digest in units.iter().flat_map(|unit| &unit.contents) {
             *needed.entry(*digest).or_default() += 1;
         }
-        units.sort_by_key(|unit| unit.used);
+        // What nothing needs goes anyway when the limits are looked at, so it counts before any image has to go.
+        units.sort_by_key(|unit| (wanted == Wanted::Limits && unit.entry.is_some(), unit.used));
 
         let mut removals = self.damaged();
         let mut freed: u64 = removals.iter().map(|removal| removal.bytes).sum();

@@ -37,8 +37,14 @@ pub(crate) enum Fault {
     Empty,
     /// The length is not told.
     NoLength,
-    /// No answer before the gate opens; then this status, or the answer as it should be.
-    Hold(watch::Receiver<bool>, Option<u16>),
+    /// A length that is not told, and no end.
+    Endless,
+    /// A page for people instead of what was asked for.
+    Html,
+    /// To the same place again, for ever.
+    Loop,
+    /// The same as it should be, a little later each time a piece is sent.
+    Slow,
     /// No answer at all.
     Hang,
     /// Ranges are ignored.
@@ -79,6 +85,17 @@ struct State {
     tokens_revoked: u32,
     token_life: u64,
     cdn: bool,
+    /// By repository: who may have it.
+    private: HashMap<String, Private>,
+    /// Tokens that were given to a login.
+    with_login: HashMap<u32, String>,
+}
+
+struct Private {
+    /// `user:password` for the token service.
+    login: String,
+    /// What a client may send by itself.
+    authorization: String,
 }
 
 /// A running origin; dropped, it is gone.
@@ -135,6 +152,17 @@ impl Origin {
     pub(crate) fn revoke_tokens(&self) {
         let mut state = self.lock();
         state.tokens_revoked = state.tokens_given;
+    }
+
+    /// Gives a repository only to who has this login, or sends this Authorization. Everything else is for everybody.
+    pub(crate) fn make_private(&self, repository: &str, login: &str, authorization: &str) {
+        let mut state = self.lock();
+        if state.tokens.is_none() {
+            state.tokens = Some(None);
+            state.token_life = 300;
+        }
+        let private = Private { login: login.into(), authorization: authorization.into() };
+        state.private.insert(repository.into(), private);
     }
 
     pub(crate) fn put_blob(&self, bytes: &[u8]) -> String {
@@ -251,19 +279,22 @@ async fn answer(host: &Host, request: Request<Body>) -> Response<Body> {
             return response;
         }
         Some(Fault::Hang) => return std::future::pending().await,
-        Some(Fault::Hold(mut gate, status)) => {
-            // A gate that is dropped opens.
-            let _ = gate.wait_for(|open| *open).await;
-            if let Some(status) = status {
-                return plain(status);
-            }
+        Some(Fault::Html) => {
+            let mut response = Response::new(Body::from("<html>please log in</html>"));
+            response.headers_mut().insert(header::CONTENT_TYPE, "text/html".parse().expect("a value"));
+            return response;
+        }
+        Some(Fault::Loop) => {
+            let mut response = plain(307);
+            response.headers_mut().insert(header::LOCATION, target.parse().expect("a value"));
+            return response;
         }
         _ => {}
     }
     match host.role {
         Role::Token => token(host, authorization.as_deref()),
         Role::Cdn if authorization.is_some() => plain(400),
-        Role::Registry if !allowed(host, authorization.as_deref()) => {
+        Role::Registry if !allowed(host, parts.uri.path(), authorization.as_deref()) => {
             let mut response = plain(401);
             let realm =
                 format!("Bearer realm=\"http://{}/token\",service=\"origin\",scope=\"x\"", host.token);
@@ -284,14 +315,27 @@ fn token(host: &Host, authorization: Option<&str>) -> Response<Body> {
         }
     }
     state.tokens_given += 1;
+    let login = authorization.and_then(|value| value.strip_prefix("Basic "));
+    if let Some(login) = login.and_then(|text| base64::engine::general_purpose::STANDARD.decode(text).ok()) {
+        let number = state.tokens_given;
+        state.with_login.insert(number, String::from_utf8(login).expect("text"));
+    }
     let answer = json!({"token": format!("token-{}", state.tokens_given), "expires_in": state.token_life});
     Response::new(Body::from(answer.to_string()))
 }
 
-fn allowed(host: &Host, authorization: Option<&str>) -> bool {
+fn allowed(host: &Host, path: &str, authorization: Option<&str>) -> bool {
     let state = host.state.lock().expect("no panic before");
     let number = authorization.and_then(|value| value.strip_prefix("Bearer token-")?.parse::<u32>().ok());
-    state.tokens.is_none() || number.is_some_and(|number| number > state.tokens_revoked)
+    let private =
+        state.private.iter().find(|(repository, _)| path.starts_with(&format!("/v2/{repository}/")));
+    if let Some((_, private)) = private {
+        let login = number.and_then(|number| state.with_login.get(&number));
+        return login == Some(&private.login) || authorization == Some(private.authorization.as_str());
+    }
+    // Whatever a client sends by itself is good for what everybody may have.
+    let own = number.is_none() && authorization.is_some();
+    state.tokens.is_none() || own || number.is_some_and(|number| number > state.tokens_revoked)
 }
 
 fn content(host: &Host, uri: &http::Uri, (headers, fault): (&HeaderMap, Option<Fault>)) -> Response<Body> {
@@ -381,7 +425,7 @@ fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Bo
         bytes = bytes.slice(range.start as usize..range.end as usize);
     }
     let length = bytes.len();
-    let told = !matches!(fault, Some(Fault::NoLength));
+    let told = !matches!(fault, Some(Fault::NoLength | Fault::Endless));
     let start = range.map_or(0, |range| range.start as usize);
     let inner = match fault {
         Some(Fault::CutOnce(n) | Fault::CutAt(n)) => {
@@ -402,6 +446,17 @@ fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Bo
                 Ok::<_, std::io::Error>(tail)
             });
             Body::from_stream(stream::iter([Ok(head)]).chain(rest))
+        }
+        Some(Fault::Endless) => Body::from_stream(
+            stream::iter([Ok::<_, std::io::Error>(bytes)])
+                .chain(stream::repeat_with(|| Ok(Bytes::from_static(&[0; 64 << 10])))),
+        ),
+        Some(Fault::Slow) => {
+            let pieces: Vec<Bytes> = bytes.chunks(length / 10 + 1).map(Bytes::copy_from_slice).collect();
+            Body::from_stream(stream::iter(pieces).then(async |piece| {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                Ok::<_, std::io::Error>(piece)
+            }))
         }
         Some(Fault::NoLength) => Body::from_stream(stream::iter([Ok::<_, std::io::Error>(bytes)])),
         _ => Body::from(bytes),

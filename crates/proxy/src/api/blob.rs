@@ -18,10 +18,10 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) ->
         Ok(answer) => answer,
         Err(failure) => return failed(&failure, Noun::Blob, asked),
     };
-    let (size, content) = match value {
+    let (size, blob) = match value {
         BlobContent::Size(size) => (size, None),
         // The cache has waited until the size is known.
-        BlobContent::Stored(content) => (content.size().unwrap_or(0), Some(content)),
+        BlobContent::Stored(blob) => (blob.content.size().unwrap_or(0), Some(blob)),
         BlobContent::Through(through) => return passed(*through, digest, outcome).for_request(asked),
     };
     let header = asked.parts.headers.get(header::RANGE).and_then(|value| value.to_str().ok());
@@ -30,8 +30,8 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) ->
         Err(_) => unsatisfiable(size, outcome),
         Ok(range) => {
             let (start, end) = range.map_or((0, size), |range| (range.start, range.end));
-            let deliver = |content| stream(cache.deliver(&asked.access, digest, (content, start..end)));
-            found((size, content.map_or_else(Body::empty, deliver)), range, outcome)
+            let deliver = |blob| stream(cache.deliver(&asked.access, digest, (blob, start..end)));
+            found((size, blob.map_or_else(Body::empty, deliver)), range, outcome)
         }
     };
     reply.with(DIGEST, &digest.to_string()).with(header::ACCEPT_RANGES, "bytes").for_request(asked)

@@ -1,0 +1,165 @@
+//! What a registry gives only to a login stays between it and that login.
+
+use std::process::Command;
+
+use reqwest::Method;
+
+use crate::support::hubcap::{Hubcap, Place, blob, header, manifest, run, status};
+use crate::support::image::{self, Image};
+use crate::support::noise;
+use crate::support::origin::Origin;
+
+const SECRET: &str = "Bearer client-s3cret";
+
+async fn origin() -> (Origin, Image) {
+    let origin = Origin::start().await;
+    let image = image::put(&origin, "org/private:1", &[&noise(200_000, 1)]);
+    image::put(&origin, "library/public:1", &[&noise(200_000, 2)]);
+    origin.make_private("org/private", "me:hunter2", SECRET);
+    (origin, image)
+}
+
+async fn ask(hubcap: &Hubcap, path: &str, authorization: Option<&str>) -> reqwest::Response {
+    let headers: Vec<(&str, &str)> = authorization.iter().map(|value| ("authorization", *value)).collect();
+    hubcap.ask(Method::GET, path, &headers).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn private_content_is_given_only_to_whom_the_upstream_gives_it() {
+    let ((mut origin, image), place) = (origin().await, Place::new());
+    let hubcap = place.start(&origin.url(), &["--tag-ttl", "1h"]);
+    let paths = [
+        manifest("org/private", "1"),
+        manifest("org/private", &image.digest),
+        blob("org/private", &image.blobs[1]),
+    ];
+    for path in &paths {
+        assert_eq!(ask(&hubcap, path, None).await.status(), 403, "{path}");
+    }
+    // Not because of what was remembered of the others.
+    for path in &paths {
+        assert_eq!(ask(&hubcap, path, Some(SECRET)).await.status(), 200, "{path}");
+    }
+    for path in &paths {
+        for other in [None, Some("Bearer another"), Some("Basic bWU6aHVudGVyMw==")] {
+            let answer = ask(&hubcap, path, other).await;
+            assert_eq!(answer.status(), 403, "{path} {other:?}: {}", status(&answer));
+        }
+        // Within the grant nobody is asked again.
+        origin.forget();
+        assert!(status(&ask(&hubcap, path, Some(SECRET)).await).starts_with("hubcap; hit"));
+        assert_eq!(origin.log().len(), 0);
+    }
+    // Another process knows nothing of the grant, and asks before it gives.
+    assert_eq!(hubcap.stop(), Some(0));
+    let hubcap = place.start(&origin.url(), &["--tag-ttl", "1h"]);
+    assert_eq!(ask(&hubcap, &paths[2], None).await.status(), 403);
+    let answer = ask(&hubcap, &paths[2], Some(SECRET)).await;
+    assert_eq!(status(&answer), "hubcap; fwd=miss; fwd-status=200; detail=granted");
+    assert_eq!(hubcap.stop(), Some(0));
+    // Nor does one that cannot ask.
+    origin.die().await;
+    let hubcap = place.start(&origin.url(), &["--tag-ttl", "1h"]);
+    for path in &paths {
+        for who in [None, Some(SECRET)] {
+            assert_eq!(ask(&hubcap, path, who).await.status(), 404, "{path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mark_outlives_the_index_and_a_private_image_can_be_kept_out_of_an_archive() {
+    let ((origin, image), place) = (origin().await, Place::new());
+    let hubcap = place.start(&origin.url(), &[]);
+    for path in [manifest("org/private", "1"), blob("org/private", &image.blobs[1])] {
+        assert_eq!(ask(&hubcap, &path, Some(SECRET)).await.status(), 200);
+    }
+    assert_eq!(ask(&hubcap, &manifest("library/public", "1"), Some("Bearer whatever")).await.status(), 200);
+    assert_eq!(hubcap.stop(), Some(0));
+    std::fs::remove_dir_all(place.store().join("index-sled034-v1")).expect("removed");
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_eq!(ask(&hubcap, &manifest("org/private", &image.digest), None).await.status(), 403);
+    // What everybody may have is not private because a login came for it first.
+    let public = ask(&hubcap, &manifest("library/public", "1"), None).await;
+    assert_eq!(public.status(), 200);
+    assert_eq!(hubcap.stop(), Some(0));
+    let store = place.store();
+    let gc = run(place.dir.path(), &["gc", "--private", "--store", store.to_str().expect("text")]);
+    let told = String::from_utf8_lossy(&gc.stdout);
+    assert!(told.contains("docker.io/org/private:1") && !told.contains("public"), "{told}");
+    assert!(!place.blobs().contains(&image.blobs[1]) && !place.blobs().contains(&image.digest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hubcaps_own_login_is_for_its_clients_and_marks_what_it_brings() {
+    let ((origin, image), place) = (origin().await, Place::new());
+    let start = |login: bool| {
+        let mut command = crate::support::hubcap::command(place.dir.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+        command.arg("--store").arg(place.store()).arg("--state").arg(place.state());
+        command.args(["--upstream", &format!("docker.io={}", origin.url())]);
+        if login {
+            command.env("HUBCAP_USERNAME", "me").env("HUBCAP_PASSWORD", "hunter2");
+        }
+        Hubcap::spawn(command)
+    };
+    let path = manifest("org/private", "1");
+    let hubcap = start(true);
+    assert_eq!(ask(&hubcap, &path, None).await.status(), 200);
+    assert_eq!(ask(&hubcap, &blob("org/private", &image.blobs[1]), None).await.status(), 200);
+    assert_eq!(ask(&hubcap, &manifest("library/public", "1"), None).await.status(), 200);
+    assert_eq!(hubcap.stop(), Some(0));
+    // The next job has the store, and not the login.
+    let hubcap = start(false);
+    assert_eq!(ask(&hubcap, &path, None).await.status(), 403);
+    assert_eq!(ask(&hubcap, &blob("org/private", &image.blobs[1]), None).await.status(), 403);
+    let public = ask(&hubcap, &manifest("library/public", "1"), None).await;
+    assert!(status(&public).starts_with("hubcap; hit"), "{}", status(&public));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_a_log_an_answer_the_store_or_an_archive_of_it() {
+    let ((origin, image), place) = (origin().await, Place::new());
+    origin.like_docker_hub(None);
+    let mut command = crate::support::hubcap::command(place.dir.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+    command.arg("--store").arg(place.store()).arg("--state").arg(place.state());
+    command.args(["--upstream", &format!("docker.io={}", origin.url())]);
+    command.env("HUBCAP_USERNAME", "me").env("HUBCAP_PASSWORD", "hunter2").env("HUBCAP_LOG", "trace");
+    let hubcap = Hubcap::spawn(command);
+    let mut answers = String::new();
+    for who in [None, Some(SECRET), Some("Bearer wr0ng-s3cret")] {
+        for path in
+            [manifest("org/private", "1"), blob("org/private", &image.blobs[1]), manifest("org/private", "2")]
+        {
+            let answer = ask(&hubcap, &path, who).await;
+            answers += &header(&answer, "www-authenticate");
+            answers += &format!("{:?}", answer.headers());
+            if answer.status() != 200 {
+                answers += &answer.text().await.expect("a body");
+            } else {
+                answer.bytes().await.expect("a body");
+            }
+        }
+    }
+    let log = hubcap.log();
+    assert_eq!(hubcap.stop(), Some(0));
+    let key = std::fs::read_to_string(place.state().join("ca.key")).expect("the key");
+    let key = key.lines().nth(1).expect("a line of it");
+    let archive = place.dir.path().join("store.tar");
+    crate::support::programs::succeed(
+        Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(place.store()).arg("."),
+    );
+    // As they are, and as Basic has them.
+    for secret in
+        ["hunter2", "bWU6aHVudGVyMg", "client-s3cret", "wr0ng-s3cret", "s3cret-signature", "token-1", key]
+    {
+        assert!(!answers.contains(secret), "{secret} in an answer: {answers}");
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret} in the log");
+        for place in [&place.store(), &archive] {
+            let found = Command::new("grep").args(["-rqa", "--", secret]).arg(place).status().expect("grep");
+            assert_eq!(found.code(), Some(1), "{secret} in {}", place.display());
+        }
+    }
+}
