@@ -114,3 +114,61 @@ async fn offline_opens_no_connection_and_serves_what_is_there() {
     );
     assert_eq!(origin.log().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_a_pattern_calls_immutable_is_asked_once_and_an_upstream_has_its_own_ttl() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    for name in ["library/x:v1", "library/x:latest", "org/y:latest"] {
+        image::put(&origin, name, &[b"layer"]);
+    }
+    let file = place.dir.path().join("hubcap.toml");
+    let text = format!(
+        "tag-ttl = \"1h\"\n[[tags]]\npattern = \"docker.io/library/*:v*\"\nttl = \"immutable\"\n\
+         [[tags]]\npattern = \"docker.io/org/*\"\nttl = \"1h\"\n\
+         [upstream.\"docker.io\"]\nurl = \"{}\"\ntag-ttl = \"0s\"\n",
+        origin.url()
+    );
+    std::fs::write(&file, text).expect("a file");
+    let hubcap = place.start(&origin.url(), &["--config", file.to_str().expect("text")]);
+    let ask = async |name: &str, tag: &str| status(&hubcap.get(&manifest(name, tag)).await);
+    for (name, tag) in [("library/x", "v1"), ("library/x", "latest"), ("org/y", "latest")] {
+        assert_eq!(ask(name, tag).await, "hubcap; fwd=miss; stored");
+    }
+    assert_eq!(ask("library/x", "v1").await, "hubcap; hit");
+    assert_eq!(ask("library/x", "latest").await, "hubcap; fwd=stale; fwd-status=200; detail=revalidated");
+    assert!(ask("org/y", "latest").await.starts_with("hubcap; hit; ttl="));
+    // Not even after the index was lost, and with it the time of the last question.
+    assert_eq!(hubcap.stop(), Some(0));
+    std::fs::remove_dir_all(place.store().join("index-sled034-v1")).expect("removed");
+    let hubcap = place.start(&origin.url(), &["--config", file.to_str().expect("text")]);
+    assert_eq!(status(&hubcap.get(&manifest("library/x", "v1")).await), "hubcap; hit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_no_is_passed_on_and_remembered_briefly() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = image::put(&origin, "library/x:1", &[b"layer"]);
+    let hubcap = place.start(&origin.url(), &["--tag-ttl", "0s"]);
+    hubcap.get(&manifest("x", "1")).await;
+    let none = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    for (fault, code) in [(Fault::Status(404), 404), (Fault::Status(403), 403)] {
+        let other = if code == 404 { "x" } else { "library/y" };
+        origin.fault("/v2/", fault);
+        for path in [manifest(other, "2"), manifest(other, none), blob(other, none)] {
+            origin.forget();
+            assert_eq!(hubcap.get(&path).await.status(), code, "{path}");
+            let asked = origin.log().len();
+            for _ in 0..5 {
+                let again = hubcap.get(&path).await;
+                assert_eq!(
+                    (again.status().as_u16(), status(&again).as_str()),
+                    (code, "hubcap; hit; detail=refused")
+                );
+            }
+            assert_eq!(origin.log().len(), asked, "{path} was asked again");
+        }
+        origin.heal();
+    }
+    // Others are not touched by it.
+    assert_eq!(hubcap.get(&manifest("x", &image.digest)).await.status(), 200);
+}

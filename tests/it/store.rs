@@ -221,6 +221,65 @@ async fn pulls_go_on_when_the_disk_is_full_and_are_stored_again_when_there_is_ro
     drop(hubcap);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_up_in_the_middle_of_a_blob_is_not_noticed_by_its_client() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    fs::create_dir(place.store()).expect("a directory");
+    let disk = place.store();
+    let _mounted = SmallDisk::mount(&disk, 8);
+    let large = noise(12 << 20, 2);
+    let digest = origin.put_blob(&large);
+    // Nobody tells the length, so the disk is found full only when it is.
+    origin.fault(&digest, crate::support::origin::Fault::NoLength);
+    for limit in ["0", "1MiB"] {
+        let hubcap = place.start(&origin.url(), &["--min-free", limit]);
+        assert!(hubcap.get(&blob("x", &digest)).await.bytes().await.expect("a body") == large);
+        assert_eq!(hubcap.log().matches("what does not fit is not stored").count(), 1, "{}", hubcap.log());
+        assert!(!place.blobs().contains(&digest));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_written_serves_what_it_has_and_the_rest_goes_past_it() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    fs::create_dir(place.store()).expect("a directory");
+    let disk = place.store();
+    let mounted = SmallDisk::mount(&disk, 8);
+    let layers = [noise(300_000, 1), noise(300_000, 2)];
+    let here = image::put(&origin, "library/here:1", &[&layers[0]]);
+    let new = image::put(&origin, "library/new:1", &[&layers[1]]);
+    let hubcap = place.start(&origin.url(), &["--min-free", "0"]);
+    for path in [manifest("here", "1"), blob("here", &here.blobs[0]), blob("here", &here.blobs[1])] {
+        hubcap.get(&path).await.bytes().await.expect("a body");
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    mounted.read_only();
+    let hubcap = place.start(&origin.url(), &["--min-free", "0"]);
+    for _ in 0..2 {
+        let answer = hubcap.get(&blob("here", &here.blobs[1])).await;
+        assert_eq!(status(&answer), "hubcap; hit");
+        assert!(answer.bytes().await.expect("a body") == layers[0]);
+        assert_eq!(hubcap.get(&manifest("here", "1")).await.status(), 200);
+        assert_eq!(hubcap.get(&manifest("new", "1")).await.status(), 200);
+        let answer = hubcap.get(&blob("new", &new.blobs[1])).await;
+        assert_eq!(status(&answer), "hubcap; fwd=miss; detail=no-room");
+        assert!(answer.bytes().await.expect("a body") == layers[1]);
+    }
+    let warnings = hubcap.log().lines().filter(|line| line.contains("WARN")).count();
+    assert!(warnings <= 2, "{}", hubcap.log());
+    assert_eq!(hubcap.log().matches("the store cannot be written").count(), warnings, "{}", hubcap.log());
+    assert_eq!(hubcap.stop(), Some(0));
+    // A command whose work is to write says so instead.
+    let store = place.store();
+    let gc = run(place.dir.path(), &["gc", "--store", store.to_str().expect("text")]);
+    assert_eq!(gc.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&gc.stderr).contains("Read-only"),
+        "{}",
+        String::from_utf8_lossy(&gc.stderr)
+    );
+}
+
 /// A file system of a few MiB in memory, unmounted with the test.
 struct SmallDisk<'a>(&'a Path);
 
@@ -229,6 +288,10 @@ impl SmallDisk<'_> {
         let size = format!("size={mib}m");
         succeed(program("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at));
         SmallDisk(at)
+    }
+
+    fn read_only(&self) {
+        succeed(program("mount").args(["-o", "remount,ro"]).arg(self.0));
     }
 
     fn grow(&self, mib: u32) {

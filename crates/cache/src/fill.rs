@@ -53,18 +53,18 @@ pub(crate) async fn fill(
     cache: Cache,
     upstream: Upstream,
     (access, digest): (Access, Digest),
-    publisher: Publisher<Result<Filling, Fallen>>,
+    publisher: Publisher<Digest, Result<Filling, Fallen>>,
 ) {
     let failure = Failed::default();
     // Between a request's look into the store and its join another flight may have landed.
     if let (Ok(Some(content)), true) =
         (cache.store().blob(&digest), cache.store().is_linked(&access.target, &digest))
     {
-        return publisher.publish(Ok(Filling { content, access, failure }));
+        return publisher.finish(Ok(Filling { content, access, failure }));
     }
     let (fetch, ingest, _place) = match begin(&cache, upstream, (&access, &digest)).await {
         Ok(begun) => begun,
-        Err(error) => return publisher.publish(Err(Fallen { access, error })),
+        Err(error) => return publisher.finish(Err(Fallen { access, error })),
     };
     let content = ingest.content(fetch.size());
     publisher.publish(Ok(Filling { content, access: access.clone(), failure: Arc::clone(&failure) }));

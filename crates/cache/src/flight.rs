@@ -33,13 +33,24 @@ pub(crate) struct Seat<V> {
     news: watch::Receiver<Option<V>>,
 }
 
-/// Where the fetch tells its followers what it has.
-pub(crate) struct Publisher<V>(watch::Sender<Option<V>>);
+/// Where the fetch tells its followers what it has. The flight lasts until this is dropped.
+pub(crate) struct Publisher<K: Eq + Hash, V> {
+    landing: Landing<K, V>,
+    news: watch::Sender<Option<V>>,
+}
 
-impl<V> Publisher<V> {
+impl<K: Eq + Hash, V> Publisher<K, V> {
     /// Tells it; followers that come later get it at once.
     pub(crate) fn publish(&self, value: V) {
-        self.0.send_replace(Some(value));
+        self.news.send_replace(Some(value));
+    }
+
+    /// Tells it as the last word: who comes later starts a new flight. Whatever was asked after this answer was found
+    /// must not be answered with it.
+    pub(crate) fn finish(self, value: V) {
+        let Self { landing, news } = self;
+        drop(landing);
+        news.send_replace(Some(value));
     }
 }
 
@@ -49,8 +60,8 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// Joins the flight for `key`, or starts it. `fetch` runs as a task of its own: a client that goes away does
-    /// not cancel it. The flight lasts until that task ends, not only until it has published.
-    pub(crate) fn join<F>(&self, key: K, fetch: impl FnOnce(Publisher<V>) -> F) -> Seat<V>
+    /// not cancel it.
+    pub(crate) fn join<F>(&self, key: K, fetch: impl FnOnce(Publisher<K, V>) -> F) -> Seat<V>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -62,11 +73,7 @@ where
         flights.insert(key.clone(), news.clone());
         drop(flights);
         let landing = Landing { flights: Arc::clone(&self.0), key };
-        let fetch = fetch(Publisher(sender));
-        tokio::spawn(async move {
-            let _landing = landing;
-            fetch.await;
-        });
+        tokio::spawn(fetch(Publisher { landing, news: sender }));
         Seat { role: Role::Leader, news }
     }
 
@@ -83,7 +90,7 @@ impl<V: Clone> Seat<V> {
     }
 }
 
-/// Takes the flight off the board when its task ends, by whatever way.
+/// Takes the flight off the board when its publisher goes, by whatever way.
 struct Landing<K: Eq + Hash, V> {
     flights: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
     key: K,
@@ -105,22 +112,22 @@ mod tests {
         let (go, gate) = tokio::sync::oneshot::channel::<()>();
         let mut leader = flights.join(1, |publisher| async move {
             let _ = gate.await;
-            publisher.publish(7);
+            publisher.finish(7);
         });
         let mut follower = flights.join(1, |_| async { panic!("a second fetch") });
         assert_eq!((leader.role, follower.role), (Role::Leader, Role::Follower));
         go.send(()).expect("the fetch waits");
         assert_eq!((leader.value().await, follower.value().await), (Some(7), Some(7)));
-        while flights.running(&1).is_some() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(flights.join(1, |publisher| async move { publisher.publish(8) }).role, Role::Leader);
+        assert_eq!(flights.join(1, |publisher| async move { publisher.finish(8) }).role, Role::Leader);
     }
 
     #[tokio::test]
     async fn a_fetch_that_dies_is_a_failure_for_all() {
         let flights: Flights<u8, u32> = Flights::default();
-        let mut seat = flights.join(1, |_publisher| async { panic!("the fetch dies") });
+        let mut seat = flights.join(1, |publisher| async move {
+            let _publisher = publisher;
+            panic!("the fetch dies")
+        });
         assert_eq!(seat.value().await, None);
     }
 }

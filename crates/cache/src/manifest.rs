@@ -125,7 +125,7 @@ impl Cache {
         let key = (access.clone(), reference.clone());
         let mut seat = self.0.manifests.join(key.clone(), |publisher| {
             let cache = self.clone();
-            async move { publisher.publish(cache.ask(&upstream, &key, known).await) }
+            async move { publisher.finish(cache.ask(&upstream, &key, known).await) }
         });
         let silent = || Error::Internal { why: "the fetch ended without a result".into() };
         let fetched = seat.value().await.unwrap_or_else(|| Err(silent()));

@@ -29,7 +29,8 @@ const HEADERS: Duration = Duration::from_secs(60);
 const REQUEST: Duration = Duration::from_secs(60);
 /// A client that takes nothing for so long is gone. Generous: one that unpacks as it reads may pause.
 const STALLED: Duration = Duration::from_secs(300);
-/// The longest request line and headers, in bytes; hyper answers 431 beyond.
+/// The longest request line and headers, in bytes; hyper answers 431 when they are more than its buffer by then, which
+/// is at most twice as much.
 const MAX_HEADERS: usize = 64 << 10;
 
 /// Accepts connections until `stopped`, then drains them.

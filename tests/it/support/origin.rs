@@ -284,6 +284,9 @@ async fn answer(host: &Host, request: Request<Body>) -> Response<Body> {
             response.headers_mut().insert(header::CONTENT_TYPE, "text/html".parse().expect("a value"));
             return response;
         }
+        Some(Fault::Endless) if host.role == Role::Token => {
+            return body(&Bytes::new(), &HeaderMap::new(), fault);
+        }
         Some(Fault::Loop) => {
             let mut response = plain(307);
             response.headers_mut().insert(header::LOCATION, target.parse().expect("a value"));

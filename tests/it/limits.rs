@@ -1,0 +1,144 @@
+//! Abuse, by clients and by upstreams, ends in a clear answer: never a panic, never a hang.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use hubcap_oci::media_type;
+use reqwest::Method;
+
+use crate::support::hubcap::{Place, blob, manifest};
+use crate::support::image;
+use crate::support::origin::{Fault, Origin};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_and_paths_beyond_measure_are_refused_and_the_daemon_goes_on() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = image::put(&origin, "library/x:1", &[b"layer"]);
+    let hubcap = place.start(&origin.url(), &[]);
+    let long = "x".repeat(200_000);
+    assert_eq!(hubcap.ask(Method::GET, "/v2/", &[("x-long", &long)]).await.status(), 431);
+    assert!(matches!(
+        hubcap.get(&format!("/v2/{}/manifests/1", "a".repeat(300))).await.status().as_u16(),
+        400
+    ));
+    for path in [
+        "/v2/../../etc/passwd/manifests/1",
+        "/v2/a/../b/blobs/sha256:00",
+        "/v2/%2e%2e/%2e%2e/manifests/1",
+        "/v2/a%00b/manifests/1",
+        "/v2/A/manifests/1",
+        "/v2/a//b/manifests/1",
+        "/v2/a/blobs/sha256:../../../../etc/passwd",
+        "/v2/a/blobs/md5:d41d8cd98f00b204e9800998ecf8427e",
+        "/v2/a/manifests/-x",
+        "/v2/a/tags/list?n=-1&last=%FF",
+        "/v2/a/manifests/1?ns=169.254.169.254",
+        "/v2/a/manifests/1?ns=localhost%3A22",
+    ] {
+        let code = hubcap.get(path).await.status().as_u16();
+        assert!(matches!(code, 400 | 404), "{path}: {code}");
+    }
+    for range in ["bytes=-", "bytes=99999999999999999999-", "bytes=5-1", "bytes=0-0,2-3", "x=1", "bytes=-0"] {
+        let code =
+            hubcap.ask(Method::GET, &blob("x", &image.blobs[1]), &[("range", range)]).await.status().as_u16();
+        assert!(matches!(code, 200 | 206 | 416), "{range}: {code}");
+    }
+    let mut raw = TcpStream::connect(hubcap.http.trim_start_matches("http://")).expect("connected");
+    raw.write_all(b"\x00\x01\x02 nonsense\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    let _ = raw.read_to_string(&mut answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
+    assert!(!hubcap.log().contains("panicked"), "{}", hubcap.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_of_more_than_4_mib_is_refused_and_one_of_4_is_not() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let padded = |size: usize| {
+        let begin =
+            format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[],"x":""#, media_type::OCI_INDEX);
+        format!("{begin}{}\"}}", "y".repeat(size - begin.len() - 2))
+    };
+    origin.put_manifest("library/x:fits", media_type::OCI_INDEX, padded(4 << 20).as_bytes());
+    let digest =
+        origin.put_manifest("library/x:large", media_type::OCI_INDEX, padded((4 << 20) + 1).as_bytes());
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_eq!(hubcap.get(&manifest("x", "fits")).await.bytes().await.expect("a body").len(), 4 << 20);
+    let refused = hubcap.get(&manifest("x", "large")).await;
+    assert_eq!(refused.status(), 404);
+    assert!(refused.text().await.expect("a body").contains("more than 4194304 bytes"));
+    assert!(!place.blobs().contains(&digest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_length_that_is_not_the_manifests_is_refused_before_the_first_byte() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = image::put(&origin, "library/x:1", &[&[7; 100_000]]);
+    let hubcap = place.start(&origin.url(), &[]);
+    hubcap.get(&manifest("x", "1")).await;
+    origin.put_blob_as(&image.blobs[1], &[7; 100_001]);
+    let refused = hubcap.get(&blob("x", &image.blobs[1])).await;
+    assert_eq!(refused.status(), 404);
+    assert!(refused.text().await.expect("a body").contains("100000"));
+    // And one that nobody tells is known from there.
+    origin.put_blob_as(&image.blobs[1], &[7; 100_000]);
+    origin.fault("blobs", Fault::NoLength);
+    let answer = hubcap.get(&blob("x", &image.blobs[1])).await;
+    assert_eq!(answer.content_length(), Some(100_000));
+    assert_eq!(answer.bytes().await.expect("a body").len(), 100_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_finish_its_handshake_is_let_go() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let hubcap = place.start(&origin.url(), &[]);
+    let mut idle = TcpStream::connect(hubcap.https.trim_start_matches("https://")).expect("connected");
+    idle.set_read_timeout(Some(Duration::from_secs(30))).expect("set");
+    let mut nothing = [0];
+    assert!(matches!(idle.read(&mut nothing), Ok(0) | Err(_)));
+    assert_eq!(hubcap.get("/v2/").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_that_do_not_read_cost_no_memory() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let content = crate::support::noise(24 << 20, 1);
+    let digest = origin.put_blob(&content);
+    let hubcap = place.start(&origin.url(), &[]);
+    assert!(hubcap.get(&blob("a", &digest)).await.bytes().await.expect("a body") == content);
+    let request = format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", blob("a", &digest));
+    let idle: Vec<TcpStream> = (0..64)
+        .map(|_| {
+            let mut one = TcpStream::connect(hubcap.http.trim_start_matches("http://")).expect("connected");
+            one.write_all(request.as_bytes()).expect("sent");
+            // It has its first bytes, and takes no more.
+            one.read_exact(&mut [0; 1000]).expect("the first bytes");
+            one
+        })
+        .collect();
+    let resident = hubcap.memory_kib();
+    assert!(resident < 64 << 10, "{resident} KiB for {} idle clients", idle.len());
+    assert_eq!(hubcap.get("/v2/").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_service_that_sends_rubbish_is_an_error_and_not_shown() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    image::put(&origin, "library/x:1", &[b"layer"]);
+    origin.like_docker_hub(None);
+    origin.fault("/token", Fault::Endless);
+    let hubcap = place.start(&origin.url(), &["--upstream-timeout", "2s"]);
+    assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 404);
+    origin.heal();
+    origin.fault("/token", Fault::Html);
+    assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 404);
+    origin.heal();
+    assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
+    // A token that was taken back in the midst of its life is replaced without a word.
+    origin.revoke_tokens();
+    image::put(&origin, "library/y:1", &[b"layer"]);
+    assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
+    assert_eq!(hubcap.get(&manifest("y", "1")).await.status(), 200);
+}

@@ -1,0 +1,81 @@
+//! An end in order: what runs is finished within its time, or given up.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use rustix::process::Signal;
+use tokio::sync::watch;
+
+use crate::support::hubcap::{Hubcap, Place, blob};
+use crate::support::origin::{Fault, Origin};
+use crate::support::{eventually, noise};
+
+/// A daemon in the midst of a fill, and the client of it.
+async fn filling(gate: watch::Receiver<bool>) -> (Origin, Place, Hubcap, String, Vec<u8>) {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let content = noise(2 << 20, 1);
+    let digest = origin.put_blob(&content);
+    origin.fault(&digest, Fault::Gate(1 << 20, gate));
+    let hubcap = place.start(&origin.url(), &[]);
+    (origin, place, hubcap, digest, content)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_lets_answers_and_fills_finish() {
+    let (open, gate) = watch::channel(false);
+    let (_origin, place, hubcap, digest, content) = filling(gate).await;
+    let mut stays = hubcap.get(&blob("a", &digest)).await.bytes_stream();
+    let mut received = stays.next().await.expect("a chunk").expect("bytes").to_vec();
+    hubcap.signal(Signal::TERM);
+    eventually("the word of it", || hubcap.log().contains("stopping")).await;
+    open.send(true).expect("the origin waits");
+    while let Some(chunk) = stays.next().await {
+        received.extend_from_slice(&chunk.expect("bytes"));
+    }
+    assert!(received == content);
+    assert_eq!(hubcap.stop(), Some(0));
+    assert_eq!(place.blobs(), [digest]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fill_whose_client_has_left_is_finished_as_well() {
+    let (open, gate) = watch::channel(false);
+    let (_origin, place, hubcap, digest, _content) = filling(gate).await;
+    let mut leaves = hubcap.get(&blob("a", &digest)).await.bytes_stream();
+    leaves.next().await.expect("a chunk").expect("bytes");
+    drop(leaves);
+    eventually("its end", || hubcap.log().contains("the client left")).await;
+    hubcap.signal(Signal::TERM);
+    eventually("the word of it", || hubcap.log().contains("stopping")).await;
+    open.send(true).expect("the origin waits");
+    assert_eq!(hubcap.stop(), Some(0));
+    assert_eq!(place.blobs(), [digest]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fill_that_does_not_end_is_given_up_and_a_second_signal_does_not_wait_for_it() {
+    for signals in [1, 2] {
+        let (_open, gate) = watch::channel(false);
+        let (origin, place, hubcap, digest, _content) = filling(gate).await;
+        let mut client = hubcap.get(&blob("a", &digest)).await.bytes_stream();
+        client.next().await.expect("a chunk").expect("bytes");
+        let since = Instant::now();
+        hubcap.signal(Signal::TERM);
+        if signals == 2 {
+            eventually("the word of it", || hubcap.log().contains("stopping")).await;
+        }
+        // stop() sends one more, which is the second of the second round; the first must come late enough to count.
+        let code = if signals == 2 { hubcap.stop() } else { hubcap.wait() };
+        assert_eq!(code, Some(0));
+        let took = since.elapsed();
+        match signals {
+            1 => assert!((Duration::from_secs(9)..Duration::from_secs(20)).contains(&took), "{took:?}"),
+            _ => assert!(took < Duration::from_secs(5), "{took:?}"),
+        }
+        assert!(place.blobs().is_empty());
+        origin.heal();
+        let hubcap = place.start(&origin.url(), &[]);
+        assert_eq!(place.ingests(), 0);
+        assert_eq!(hubcap.get(&blob("a", &digest)).await.bytes().await.expect("a body").len(), 2 << 20);
+    }
+}
