@@ -17,6 +17,8 @@
 
 pub mod budget;
 pub mod content;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gc;
 pub mod images;
 mod index;

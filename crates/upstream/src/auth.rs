@@ -1,6 +1,6 @@
 //! From a 401's challenge to an Authorization (distribution's token specification).
 
-mod challenge;
+pub(crate) mod challenge;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

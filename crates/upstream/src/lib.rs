@@ -15,6 +15,8 @@ mod body;
 mod circuit;
 mod credentials;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod link;
 mod ratelimit;
 pub mod registry;

@@ -1,0 +1,24 @@
+//! The parsers of an upstream's headers, for `fuzz/` alone.
+
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::auth::challenge::Challenge;
+use crate::{RateLimit, link, ratelimit};
+
+/// Reads a text as every header that is read.
+pub fn headers(text: &str) {
+    let Ok(value) = HeaderValue::from_str(text) else { return };
+    let _ = Challenge::parse(text);
+    let mut headers = HeaderMap::new();
+    for name in ["link", "ratelimit-limit", "ratelimit-remaining", "retry-after"] {
+        headers.insert(name, value.clone());
+    }
+    headers.insert(header::LOCATION, value);
+    if let Ok(asked) = "https://registry.example/v2/a/tags/list?n=2".parse()
+        && let Some(next) = link::next(&headers, &asked)
+    {
+        let _ = link::page(&next);
+    }
+    let _ = RateLimit::read(&headers);
+    let _ = ratelimit::retry_after(&headers);
+}
