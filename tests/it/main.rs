@@ -12,6 +12,7 @@ mod freshness;
 mod kill;
 mod limits;
 mod private;
+mod ranged;
 mod real;
 mod rot;
 mod soak;

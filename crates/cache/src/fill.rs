@@ -13,7 +13,7 @@ use tokio::sync::{SemaphorePermit, mpsc};
 use crate::access::Noun;
 use crate::fetch::Fetch;
 use crate::flight::Publisher;
-use crate::{Access, Cache, Error, on_disk};
+use crate::{Access, Cache, Error, on_disk, ranged};
 
 /// Chunks between the network and the disk. Few: each can be some hundred KiB, and memory stays flat.
 const CHUNKS_IN_HAND: usize = 4;
@@ -43,8 +43,12 @@ pub(crate) struct Fallen {
 }
 
 /// What the network hands to the disk. A channel that closes without `End` is a broken fetch.
-enum Piece {
-    Chunk(Bytes),
+pub(crate) enum Piece {
+    /// Bytes, and where they belong.
+    Chunk {
+        offset: u64,
+        bytes: Bytes,
+    },
     End,
 }
 
@@ -75,8 +79,10 @@ pub(crate) async fn fill(
     let (store, target) = (cache.store().clone(), access.target.clone());
     let disk = on_disk(move || write(ingest, writer, &set_reason, || store.link(&target, &digest)));
     let network = async {
-        if let Err(error) = hand_over(fetch, &pieces).await {
-            let _ = failure.set(error);
+        match ranged::hand_over(fetch, &cache.0.spare, &pieces).await {
+            // One that is gone has told why.
+            Ok(()) => drop(pieces.send(Piece::End).await),
+            Err(error) => drop(failure.set(error)),
         }
         drop(pieces);
     };
@@ -125,7 +131,7 @@ fn write(
     };
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
-            Piece::Chunk(bytes) => ingest.write(&bytes).map_err(told)?,
+            Piece::Chunk { offset, bytes } => ingest.write_at(offset, &bytes).map_err(told)?,
             Piece::End => {
                 link()?;
                 return ingest.commit().map(drop).map_err(told);
@@ -133,13 +139,4 @@ fn write(
         }
     }
     Ok(())
-}
-
-/// The network's side.
-async fn hand_over(mut fetch: Fetch, pieces: &mpsc::Sender<Piece>) -> Result<(), Error> {
-    let gone = |_| Error::NoRoom { why: "the store stopped taking it".into() };
-    while let Some(chunk) = fetch.chunk().await? {
-        pieces.send(Piece::Chunk(chunk)).await.map_err(gone)?;
-    }
-    pieces.send(Piece::End).await.map_err(gone)
 }

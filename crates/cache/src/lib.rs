@@ -10,6 +10,7 @@
 //! - [`refusals`]: an upstream's "no", remembered briefly.
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
 //! - [`fetch`]: a blob's bytes from the upstream, over as many connections as it takes.
+//! - [`ranged`]: several of them at once, where an origin limits each.
 //! - [`delivery`]: a blob's bytes to a client.
 //! - [`bypass`]: a blob that the store does not take.
 //! - [`outcome`]: the one enum behind `Cache-Status` and the log.
@@ -26,6 +27,7 @@ mod flight;
 pub mod freshness;
 pub mod manifest;
 pub mod outcome;
+mod ranged;
 pub mod referrers;
 mod refusals;
 pub mod tags;
@@ -54,6 +56,9 @@ use fill::{Fallen, Filling, MAX_FILLS};
 use flight::Flights;
 use manifest::Fetched;
 use refusals::Refusals;
+
+/// Connections beyond each fill's first, of all fills together.
+const SPARE: usize = 16;
 
 /// The log hears of a store that takes nothing once in this time.
 const REMIND: Duration = Duration::from_secs(300);
@@ -88,6 +93,8 @@ struct Inner {
     manifests: Flights<(Access, Reference), Result<Fetched, Error>>,
     /// Places for fills; all are free when none runs.
     fills: Semaphore,
+    /// Places for connections beyond a fill's first.
+    spare: Arc<Semaphore>,
     grants: Grants,
     refusals: Refusals,
     /// When the log was last told that the store takes nothing.
@@ -103,6 +110,7 @@ impl Cache {
             config,
             blobs: Flights::default(),
             manifests: Flights::default(),
+            spare: Arc::new(Semaphore::new(SPARE)),
             fills: Semaphore::new(MAX_FILLS as usize),
             grants: Grants::default(),
             refusals: Refusals::default(),

@@ -1,7 +1,9 @@
 //! A content that is being written: hashed as it comes, followed by any number of readers, visible under its name
 //! only after its digest was verified.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +34,9 @@ pub struct Ingest {
     partial: Partial,
     destination: PathBuf,
     verifier: Verifier,
+    /// Bytes that are there without a gap, and hashed.
     written: u64,
+    ahead: Ahead,
     progress: watch::Sender<Progress>,
     reservation: Reservation,
     flight: InFlight,
@@ -95,6 +99,7 @@ impl Ingest {
             destination: layout.blob(&expected),
             verifier: Verifier::new(expected.algorithm()),
             written: 0,
+            ahead: Ahead::default(),
             progress: watch::Sender::new(Progress::Partial(0)),
             reservation,
             flight,
@@ -118,14 +123,44 @@ impl Ingest {
     /// # Errors
     /// [`Error::Io`], a full disk among them, and [`Error::NoRoom`]; the ingest is of no use then.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let written = self.written + bytes.len() as u64;
-        if written > self.reservation.bytes() {
-            self.reservation.grow(STEP.max(bytes.len() as u64))?;
+        self.write_at(self.written, bytes)
+    }
+
+    /// Writes a piece at its place. What is not next yet is hashed, and shown to readers, when everything before it
+    /// is there; it is read again from the file for that, so memory stays flat.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        let end = offset + bytes.len() as u64;
+        if end > self.reservation.bytes() {
+            let missing = end - self.reservation.bytes();
+            self.reservation.grow(missing.max(STEP))?;
         }
-        self.file.write_all_at(bytes, self.written)?;
+        self.file.write_all_at(bytes, offset)?;
+        if offset != self.written {
+            self.ahead.add(offset..end);
+            return Ok(());
+        }
         self.verifier.update(bytes);
-        self.written = written;
+        self.written = end;
+        self.catch_up()?;
         self.progress.send_replace(Progress::Partial(self.written));
+        Ok(())
+    }
+
+    /// Hashes what was written ahead and is next now.
+    fn catch_up(&mut self) -> Result<(), Error> {
+        let Some(end) = self.ahead.take_from(self.written) else { return Ok(()) };
+        let mut buffer = vec![0; 256 << 10];
+        while self.written < end {
+            // At most the buffer's length, so the cast cannot cut.
+            let wanted = (end - self.written).min(buffer.len() as u64) as usize;
+            self.file.read_exact_at(&mut buffer[..wanted], self.written)?;
+            self.verifier.update(&buffer[..wanted]);
+            self.written += wanted as u64;
+            self.progress.send_replace(Progress::Partial(self.written));
+        }
         Ok(())
     }
 
@@ -165,6 +200,29 @@ impl Ingest {
         // Only now: a reader that sees Done may rely on the store having it.
         self.progress.send_replace(Progress::Done(self.written));
         Ok(Content::committed_shared(Arc::clone(&self.file), self.written))
+    }
+}
+
+/// Pieces beyond the first gap, by where they begin. There are as many as connections, and no more.
+#[derive(Debug, Default)]
+struct Ahead(BTreeMap<u64, u64>);
+
+impl Ahead {
+    fn add(&mut self, piece: Range<u64>) {
+        let before = self.0.range_mut(..=piece.start).next_back();
+        match before {
+            Some((_, end)) if *end == piece.start => *end = piece.end,
+            _ => drop(self.0.insert(piece.start, piece.end)),
+        }
+    }
+
+    /// Where the pieces end that follow each other from `start` on.
+    fn take_from(&mut self, start: u64) -> Option<u64> {
+        let mut end = self.0.remove(&start)?;
+        while let Some(next) = self.0.remove(&end) {
+            end = next;
+        }
+        Some(end)
     }
 }
 

@@ -69,3 +69,25 @@ async fn a_file_that_is_cut_under_a_reader_is_an_error() {
     assert_eq!(reader.chunk().await.expect("what is there").expect("some").len(), 1000);
     assert!(matches!(reader.chunk().await, Err(ReadError::Truncated { at: 1000, .. })));
 }
+
+#[tokio::test]
+async fn pieces_in_any_order_are_hashed_in_order_and_shown_without_a_gap() {
+    let (_dir, store) = store();
+    let bytes: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    let digest = sha512(&bytes);
+    let mut ingest = store.ingest(digest, Some(bytes.len() as u64)).expect("an ingest");
+    let content = ingest.content(Some(bytes.len() as u64));
+    let mut put = |from: usize, to: usize| {
+        ingest.write_at(from as u64, &bytes[from..to]).expect("written");
+        content.available() as usize
+    };
+    assert_eq!(put(0, 1000), 1000);
+    assert_eq!(put(500_000, 600_000), 1000);
+    assert_eq!(put(600_000, 800_000), 1000);
+    assert_eq!(put(200_000, 300_000), 1000);
+    assert_eq!(put(1000, 200_000), 300_000);
+    assert_eq!(put(400_000, 500_000), 300_000);
+    assert_eq!(put(300_000, 400_000), 800_000);
+    ingest.commit().expect("the right digest");
+    assert!(store.blob(&digest).expect("no error").is_some());
+}

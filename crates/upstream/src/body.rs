@@ -1,5 +1,6 @@
 //! Bodies: a blob in pieces, or a small document as a whole.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -25,21 +26,19 @@ pub struct BlobBody {
 }
 
 impl BlobBody {
-    /// Takes an answer to a request for the bytes from `asked` on.
-    pub(crate) fn new(response: Response, asked: u64) -> Result<Self, Error> {
+    /// Takes an answer to a request for the bytes of `asked`, which may end beyond the blob.
+    pub(crate) fn new(response: Response, asked: Range<u64>) -> Result<Self, Error> {
         let length = content_length(&response);
         if response.status() != StatusCode::PARTIAL_CONTENT {
             return Ok(Self { size: length, position: 0, response, left: length });
         }
         let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
         match range.and_then(ByteRange::parse_content_range) {
-            Some(range) if range.start == asked && range.end == range.size => {
-                let left = Some(range.size - asked);
-                Ok(Self { size: Some(range.size), position: asked, response, left })
+            Some(range) if range.start == asked.start && range.end == range.size.min(asked.end) => {
+                let left = Some(range.end - range.start);
+                Ok(Self { size: Some(range.size), position: range.start, response, left })
             }
-            _ => Err(Error::invalid(format!(
-                "a 206 with Content-Range {range:?} for the bytes from {asked} on"
-            ))),
+            _ => Err(Error::invalid(format!("a 206 with Content-Range {range:?} for the bytes {asked:?}"))),
         }
     }
 

@@ -170,13 +170,29 @@ impl Upstream {
         offset: u64,
     ) -> Result<BlobBody, Error> {
         let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
-        let mut headers = HeaderMap::new();
-        if offset > 0
-            && let Ok(range) = HeaderValue::from_str(&format!("bytes={offset}-"))
-        {
-            headers.insert(header::RANGE, range);
+        let headers = if offset > 0 { range(&format!("bytes={offset}-")) } else { HeaderMap::new() };
+        BlobBody::new(self.ask(Method::GET, &endpoint, headers).await?, offset..u64::MAX)
+    }
+
+    /// end-2, GET, some bytes of a blob, over a connection that is one more than needed: what an upstream says
+    /// against it does not count against the upstream.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an answer that is not the range that was asked for.
+    pub async fn blob_part(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        part: std::ops::Range<u64>,
+    ) -> Result<BlobBody, Error> {
+        let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
+        let headers = range(&format!("bytes={}-{}", part.start, part.end - 1));
+        let request = Request { method: Method::GET, url: self.url(&endpoint)?, headers };
+        let body = BlobBody::new(self.with_token(request, repository, true).await?, part.clone())?;
+        if body.position != part.start {
+            return Err(Error::invalid("a range was asked for, and the whole came"));
         }
-        BlobBody::new(self.ask(Method::GET, &endpoint, headers).await?, offset)
+        Ok(body)
     }
 
     /// end-8: a page of tags.
@@ -347,6 +363,11 @@ fn judge(response: Response) -> Result<Response, Error> {
         status @ 400..500 => Err(Error::invalid(format!("the upstream answered {status}"))),
         status => Err(Error::unavailable(format!("the upstream answered {status}"))),
     }
+}
+
+fn range(value: &str) -> HeaderMap {
+    let value = HeaderValue::from_str(value).ok();
+    value.into_iter().map(|value| (header::RANGE, value)).collect()
 }
 
 fn manifest_headers() -> HeaderMap {

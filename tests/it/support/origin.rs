@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -49,6 +50,24 @@ pub(crate) enum Fault {
     Hang,
     /// Ranges are ignored.
     NoRanges,
+    /// Each connection gets so many bytes a second; what is done with ranges that do not reach the end.
+    Throttle(usize, Parts),
+}
+
+/// What a throttling origin does when it is asked for a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parts {
+    Given,
+    /// The whole comes instead.
+    Ignored,
+    /// 503.
+    Refused,
+    /// Given to so many connections at a time, 429 beyond.
+    Few(usize),
+    /// Broken off after some bytes, each time.
+    Cut,
+    /// Another part than the one asked for.
+    Other,
 }
 
 /// One request that came.
@@ -111,6 +130,17 @@ struct Host {
     state: Arc<Mutex<State>>,
     token: SocketAddr,
     cdn: SocketAddr,
+    /// How many parts are being sent.
+    parts: Arc<AtomicUsize>,
+}
+
+/// A part that is being sent.
+struct Sending(Arc<AtomicUsize>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Origin {
@@ -123,8 +153,15 @@ impl Origin {
         let (registry_address, token_address, cdn_address) =
             (address(&registry), address(&token), address(&cdn));
         let mut tasks = Vec::new();
+        let parts = Arc::<AtomicUsize>::default();
         for (listener, role) in [(registry, Role::Registry), (token, Role::Token), (cdn, Role::Cdn)] {
-            let host = Host { role, state: Arc::clone(&state), token: token_address, cdn: cdn_address };
+            let host = Host {
+                role,
+                state: Arc::clone(&state),
+                token: token_address,
+                cdn: cdn_address,
+                parts: Arc::clone(&parts),
+            };
             let app = Router::new().fallback(async move |request| answer(&host, request).await);
             tasks.push(tokio::spawn(async move { axum::serve(listener, app).await.expect("a server") }));
         }
@@ -294,6 +331,27 @@ async fn answer(host: &Host, request: Request<Body>) -> Response<Body> {
         }
         _ => {}
     }
+    let part = text(header::RANGE).is_some_and(|range| !range.ends_with('-'));
+    let mut headers = parts.headers.clone();
+    let mut open = None;
+    if let (Some(Fault::Throttle(_, manner)), true) = (&fault, part) {
+        let before = host.parts.fetch_add(1, Ordering::SeqCst);
+        let sending = Sending(Arc::clone(&host.parts));
+        match manner {
+            Parts::Refused => return plain(503),
+            Parts::Few(most) if before >= *most => return plain(429),
+            Parts::Ignored => drop(headers.remove(header::RANGE)),
+            Parts::Other => drop(headers.insert(header::RANGE, "bytes=0-999".parse().expect("a value"))),
+            Parts::Given | Parts::Cut | Parts::Few(_) => {}
+        }
+        open = Some(sending);
+    }
+    let fault = match fault {
+        Some(Fault::Throttle(rate, manner)) if !part && manner != Parts::Given => {
+            Some(Fault::Throttle(rate, Parts::Given))
+        }
+        other => other,
+    };
     match host.role {
         Role::Token => token(host, authorization.as_deref()),
         Role::Cdn if authorization.is_some() => plain(400),
@@ -304,7 +362,16 @@ async fn answer(host: &Host, request: Request<Body>) -> Response<Body> {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, realm.parse().expect("a value"));
             response
         }
-        Role::Registry | Role::Cdn => content(host, &parts.uri, (&parts.headers, fault)),
+        Role::Registry | Role::Cdn => {
+            let response = content(host, &parts.uri, (&headers, fault));
+            // Counted as open until its body has gone.
+            response.map(|body| {
+                Body::from_stream(body.into_data_stream().map(move |chunk| {
+                    let _open = &open;
+                    chunk
+                }))
+            })
+        }
     }
 }
 
@@ -459,6 +526,19 @@ fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Bo
             Body::from_stream(stream::iter(pieces).then(async |piece| {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                 Ok::<_, std::io::Error>(piece)
+            }))
+        }
+        Some(Fault::Throttle(rate, manner)) => {
+            // 50 pieces a second.
+            let mut pieces: Vec<Result<Bytes, std::io::Error>> =
+                bytes.chunks(rate / 50).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+            if manner == Parts::Cut {
+                pieces.truncate(5);
+                pieces.push(Err(std::io::Error::other("cut")));
+            }
+            Body::from_stream(stream::iter(pieces).then(async |piece| {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                piece
             }))
         }
         Some(Fault::NoLength) => Body::from_stream(stream::iter([Ok::<_, std::io::Error>(bytes)])),

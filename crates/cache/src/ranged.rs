@@ -1,0 +1,233 @@
+//! One blob over several connections, where an origin limits each of them.
+//!
+//! It begins as one plain GET. When that would take a while longer, one part of what is still to come is asked for with
+//! a range, beside it; only when the origin gives exactly that are there more. The parts are taken from the front, so
+//! that who follows the blob in order waits for none for long. An origin that does not want this (a 200, 429, 503) is
+//! left with fewer connections, in the end with the first.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hubcap_oci::{Digest, Target};
+use hubcap_upstream::Upstream;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::fetch::{Fetch, RESUME_AFTER};
+use crate::fill::Piece;
+use crate::{Error, lock};
+
+/// How long the first connection is watched before anything is decided.
+const WATCH: Duration = Duration::from_millis(250);
+/// What has to be left, at the speed so far, for more connections to be worth it.
+const WORTH: Duration = Duration::from_secs(1);
+/// Connections for one blob.
+const WIDTH: usize = 8;
+/// Parts are so large, in bytes: small enough to come in order, large enough that asking for them costs little.
+const PART: Range<u64> = (4 << 20)..(64 << 20);
+
+/// The bytes that one blob still needs.
+struct Work {
+    /// Where the first connection is, and where it may stop because a part begins there.
+    first: u64,
+    stop: u64,
+    /// Parts that a connection gave back.
+    back: VecDeque<Range<u64>>,
+    /// Where the next part begins.
+    next: u64,
+    size: u64,
+    part: u64,
+    /// Connections that fetch parts.
+    running: usize,
+}
+
+impl Work {
+    fn take(&mut self) -> Option<Range<u64>> {
+        if let Some(part) = self.back.pop_front() {
+            return Some(part);
+        }
+        let part = self.next..(self.next + self.part).min(self.size);
+        self.next = part.end;
+        (!part.is_empty()).then_some(part)
+    }
+}
+
+/// What fetches a blob's parts; a clone is another handle of the same.
+#[derive(Clone)]
+struct Parts {
+    upstream: Upstream,
+    target: Target,
+    digest: Digest,
+    work: Arc<Mutex<Work>>,
+    pieces: mpsc::Sender<Piece>,
+    /// Connections beyond each blob's first, of all blobs together.
+    spare: Arc<Semaphore>,
+}
+
+/// Hands over the whole blob, in pieces with their places.
+pub(crate) async fn hand_over(
+    mut fetch: Fetch,
+    spare: &Arc<Semaphore>,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<(), Error> {
+    let started = Instant::now();
+    let (mut parts, mut running): (Option<Parts>, JoinSet<Result<(), Error>>) = (None, JoinSet::new());
+    let mut decided = false;
+    loop {
+        let offset = fetch.position();
+        let Some(mut chunk) = fetch.chunk().await? else { break };
+        if let Some(parts) = &parts {
+            let mut work = lock(&parts.work);
+            chunk.truncate(usize::try_from(work.stop - offset).unwrap_or(chunk.len()));
+            work.first = offset + chunk.len() as u64;
+        }
+        let end = offset + chunk.len() as u64;
+        send(pieces, Piece::Chunk { offset, bytes: chunk }).await?;
+        if parts.as_ref().is_some_and(|parts| lock(&parts.work).stop == end) {
+            break;
+        }
+        if !decided && started.elapsed() >= WATCH {
+            decided = true;
+            let size = fetch.size().unwrap_or(0);
+            // Nanoseconds of a fetch are far from f64's limits.
+            let rate = end as f64 / started.elapsed().as_secs_f64();
+            if size.saturating_sub(end) as f64 > rate * WORTH.as_secs_f64() {
+                let new = Parts::new(&fetch, (end, size), (spare, pieces));
+                running.spawn(new.clone().probe());
+                parts = Some(new);
+            }
+        }
+    }
+    let Some(parts) = parts else { return Ok(()) };
+    // The first connection's work is done: its place is another part's. It is closed before that.
+    drop(fetch);
+    let stopped = {
+        let mut work = lock(&parts.work);
+        let stopped = work.stop < work.size;
+        work.running += usize::from(stopped);
+        stopped
+    };
+    if stopped {
+        running.spawn(parts.work(None));
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.map_err(|error| Error::Internal { why: error.to_string() })??;
+    }
+    Ok(())
+}
+
+async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), Error> {
+    let gone = |_| Error::NoRoom { why: "the store stopped taking it".into() };
+    pieces.send(piece).await.map_err(gone)
+}
+
+impl Parts {
+    fn new(
+        fetch: &Fetch,
+        (end, size): (u64, u64),
+        (spare, pieces): (&Arc<Semaphore>, &mpsc::Sender<Piece>),
+    ) -> Self {
+        let part = ((size - end) / (4 * WIDTH as u64)).clamp(PART.start, PART.end);
+        // The first connection goes on to where the first part begins.
+        let next = (end + part).min(size);
+        let work = Work { first: end, stop: size, back: VecDeque::new(), next, size, part, running: 0 };
+        let (upstream, target, digest) = fetch.source();
+        let (work, pieces, spare) = (Arc::new(Mutex::new(work)), pieces.clone(), Arc::clone(spare));
+        Self { upstream, target, digest, work, pieces, spare }
+    }
+
+    /// Fetches the first part; when the origin gives it, lets the first connection stop before it, and calls others.
+    async fn probe(self) -> Result<(), Error> {
+        let Ok(_place) = Arc::clone(&self.spare).try_acquire_owned() else { return Ok(()) };
+        let Some(part) = lock(&self.work).take() else { return Ok(()) };
+        // Whatever is wrong here, the first connection goes on to the end.
+        let Ok(fetch) = self.begin(&part).await else { return Ok(()) };
+        let mut others = JoinSet::new();
+        {
+            let mut work = lock(&self.work);
+            if work.first > part.start {
+                // It was faster than the question.
+                return Ok(());
+            }
+            work.stop = part.start;
+            work.running = 1;
+            // With the first connection and this one.
+            for _ in 2..WIDTH {
+                let Ok(place) = Arc::clone(&self.spare).try_acquire_owned() else { break };
+                work.running += 1;
+                let parts = self.clone();
+                others.spawn(async move {
+                    let _place = place;
+                    parts.work(None).await
+                });
+            }
+        }
+        self.work(Some((fetch, part))).await?;
+        while let Some(ended) = others.join_next().await {
+            ended.map_err(|error| Error::Internal { why: error.to_string() })??;
+        }
+        Ok(())
+    }
+
+    /// One connection's work, with what it has begun already. One that fails leaves its part to the others; the last
+    /// one has nobody to leave it to.
+    async fn work(self, begun: Option<(Fetch, Range<u64>)>) -> Result<(), Error> {
+        let worked = self.fetch_parts(begun).await;
+        let mut work = lock(&self.work);
+        work.running -= 1;
+        match worked {
+            Err(error) if work.running == 0 => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn fetch_parts(&self, mut begun: Option<(Fetch, Range<u64>)>) -> Result<(), Error> {
+        loop {
+            let (mut fetch, part) = match begun.take() {
+                Some(begun) => begun,
+                None => {
+                    let Some(part) = lock(&self.work).take() else { return Ok(()) };
+                    (self.begin_patiently(&part).await?, part)
+                }
+            };
+            loop {
+                let offset = fetch.position();
+                match fetch.chunk().await {
+                    Ok(Some(chunk)) => send(&self.pieces, Piece::Chunk { offset, bytes: chunk }).await?,
+                    Ok(None) => break,
+                    Err(error) => {
+                        lock(&self.work).back.push_front(offset..part.end);
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins a part, several times when this is the last connection.
+    async fn begin_patiently(&self, part: &Range<u64>) -> Result<Fetch, Error> {
+        let mut waits = RESUME_AFTER.iter();
+        loop {
+            match self.begin(part).await {
+                Ok(fetch) => return Ok(fetch),
+                Err(error) => {
+                    let alone = lock(&self.work).running <= 1;
+                    match waits.next().filter(|_| alone && error.is_trouble()) {
+                        Some(wait) => tokio::time::sleep(*wait).await,
+                        None => {
+                            lock(&self.work).back.push_front(part.clone());
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn begin(&self, part: &Range<u64>) -> Result<Fetch, Error> {
+        let size = lock(&self.work).size;
+        Fetch::part(self.upstream.clone(), (&self.target, &self.digest), (part.clone(), size)).await
+    }
+}

@@ -1,0 +1,64 @@
+//! An origin that limits each connection is asked over several; one that does not want that is not.
+
+use reqwest::Method;
+
+use crate::support::hubcap::{Place, blob, status};
+use crate::support::noise;
+use crate::support::origin::{Fault, Origin, Parts};
+
+const SIZE: usize = 40 << 20;
+/// Five seconds for one connection.
+const RATE: usize = 8 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_comes_slowly_is_fetched_in_parts_and_is_right_however_the_origin_takes_it() {
+    let content = noise(SIZE, 1);
+    let play = async |manner: Parts| {
+        let (origin, place) = (Origin::start().await, Place::new());
+        let digest = origin.put_blob(&content);
+        origin.fault(&digest, Fault::Throttle(RATE, manner));
+        let hubcap = place.start(&origin.url(), &[]);
+        let answer = hubcap.get(&blob("x", &digest)).await;
+        assert_eq!(status(&answer), "hubcap; fwd=miss; stored");
+        assert!(answer.bytes().await.expect("a body") == content, "{manner:?}: wrong bytes");
+        crate::support::eventually("the blob in the store", || place.blobs() == [digest.clone()]).await;
+        let asked = origin.log();
+        let parts: Vec<(u64, u64)> = asked
+            .iter()
+            .filter_map(|asked| {
+                let (start, end) = asked.range.as_deref()?.strip_prefix("bytes=")?.split_once('-')?;
+                Some((start.parse().expect("a number"), end.parse().ok()?))
+            })
+            .collect();
+        (origin.count(&Method::GET, &digest), parts)
+    };
+    let all = [Parts::Given, Parts::Ignored, Parts::Refused, Parts::Few(2), Parts::Cut, Parts::Other];
+    let mut results = futures_util::future::join_all(all.map(play)).await.into_iter();
+    let mut next = || results.next().expect("a result");
+
+    let (_, parts) = next();
+    // No byte of a part is asked for twice.
+    let mut sorted = parts.clone();
+    sorted.sort_unstable();
+    assert!(sorted.len() >= 4 && sorted.windows(2).all(|two| two[0].1 < two[1].0), "{parts:?}");
+    for manner in ["ignored", "refused"] {
+        let (asked, parts) = next();
+        assert!((2..=4).contains(&asked) && parts.len() <= 3, "{manner}: {asked} {parts:?}");
+    }
+    let (_, few) = next();
+    assert!(few.len() >= 4, "{few:?}");
+    let (_, cut) = next();
+    assert!(!cut.is_empty());
+    let (asked, other) = next();
+    assert!(asked <= 4 && other.len() <= 3, "{asked} {other:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_is_fast_on_one_connection_gets_one() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let content = noise(SIZE, 2);
+    let digest = origin.put_blob(&content);
+    let hubcap = place.start(&origin.url(), &[]);
+    assert!(hubcap.get(&blob("x", &digest)).await.bytes().await.expect("a body") == content);
+    assert_eq!(origin.count(&Method::GET, &digest), 1);
+}
