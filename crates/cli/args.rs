@@ -120,6 +120,9 @@ pub(crate) struct Common {
     /// How long an upstream may take to the first byte of an answer (HUBCAP_UPSTREAM_TIMEOUT) (default: 5s)
     #[arg(long, value_name = "DURATION")]
     pub(crate) upstream_timeout: Option<String>,
+    /// Fetch an image's blobs when its manifest is asked for (HUBCAP_READ_AHEAD) (default: in a GitHub job)
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) read_ahead: Option<bool>,
     /// Keep at most so much, as 5GiB or 10% of the disk (HUBCAP_MAX_SIZE) (default: no limit)
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<String>,

@@ -27,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) state: PathBuf,
     pub(crate) offline: bool,
     pub(crate) tags: TagRules,
+    pub(crate) read_ahead: bool,
     pub(crate) upstream_timeout: Duration,
     pub(crate) max_size: Option<Limit>,
     pub(crate) min_free: Limit,
@@ -35,7 +36,7 @@ pub(crate) struct Config {
 }
 
 /// The variables that hubcap reads; any other HUBCAP_ one is a slip of somebody's pen.
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 16] = [
     "HUBCAP_LISTEN",
     "HUBCAP_HTTP_LISTEN",
     "HUBCAP_STORE",
@@ -45,6 +46,7 @@ const VARIABLES: [&str; 15] = [
     "HUBCAP_OFFLINE",
     "HUBCAP_TAG_TTL",
     "HUBCAP_UPSTREAM_TIMEOUT",
+    "HUBCAP_READ_AHEAD",
     "HUBCAP_MAX_SIZE",
     "HUBCAP_MIN_FREE",
     "HUBCAP_PIN",
@@ -110,13 +112,16 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
     let pins = (!flags.pin.is_empty()).then(|| flags.pin.clone()).or_else(|| listed("HUBCAP_PIN"));
     let pins = pins.or_else(|| file.pin.clone()).unwrap_or_default();
     let pins = pins.iter().map(|pin| pin.parse().context("pin")).collect::<Result<_, _>>()?;
-    let offline = match (flags.offline, var("HUBCAP_OFFLINE")) {
-        (true, _) => true,
-        (false, Some("1" | "true")) => true,
-        (false, Some("0" | "false")) => false,
-        (false, Some(other)) => bail!("HUBCAP_OFFLINE: {other:?} is neither true nor false"),
-        (false, None) => file.offline.unwrap_or(false),
+    let switch = |name: &str| match var(name) {
+        Some("1" | "true") => Ok(Some(true)),
+        Some("0" | "false") => Ok(Some(false)),
+        Some(other) => bail!("{name}: {other:?} is neither true nor false"),
+        None => Ok(None),
     };
+    let offline = flags.offline || switch("HUBCAP_OFFLINE")?.or(file.offline).unwrap_or(false);
+    let read_ahead = flags.read_ahead.or(switch("HUBCAP_READ_AHEAD")?).or(file.read_ahead);
+    // One job's daemon serves what it fetches; a shared one would fetch what perhaps nobody wants.
+    let read_ahead = read_ahead.unwrap_or_else(|| environment.contains_key("GITHUB_WORKSPACE"));
     let directory =
         |flag: &Option<PathBuf>, name: &str, file: &Option<PathBuf>, default: anyhow::Result<PathBuf>| {
             flag.clone().or_else(|| var(name).map(PathBuf::from)).or_else(|| file.clone()).map_or(default, Ok)
@@ -141,6 +146,7 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
         state,
         offline,
         tags,
+        read_ahead,
         upstream_timeout,
         max_size,
         min_free,
@@ -256,6 +262,7 @@ impl std::fmt::Display for Config {
         writeln!(f, "store = {:?}", self.store)?;
         writeln!(f, "state = {:?}", self.state)?;
         writeln!(f, "offline = {}", self.offline)?;
+        writeln!(f, "read-ahead = {}", self.read_ahead)?;
         writeln!(f, "tag-ttl = \"{}\"", shown(self.tags.default))?;
         writeln!(f, "upstream-timeout = \"{}s\"", self.upstream_timeout.as_secs_f64())?;
         if let Some(limit) = self.max_size {

@@ -63,6 +63,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             _ = interrupt.recv() => {}
         }
     };
+    let preparing = cache.clone();
+    tokio::task::spawn_blocking(move || preparing.prepare());
     let flushing = tokio::spawn(flush_now_and_then(store.clone()));
     let (stopping, mut stopped) = tokio::sync::watch::channel(None);
     let serving = async {
@@ -116,7 +118,11 @@ pub(crate) fn cache(store: Store, config: &Config) -> anyhow::Result<Cache> {
         upstreams: config.upstreams.clone(),
         timeout: config.upstream_timeout,
     })?;
-    let rules = hubcap_cache::Config { offline: config.offline, tags: config.tags.clone() };
+    let rules = hubcap_cache::Config {
+        offline: config.offline,
+        tags: config.tags.clone(),
+        read_ahead: config.read_ahead,
+    };
     Ok(Cache::new(store, upstreams, rules))
 }
 

@@ -197,3 +197,26 @@ async fn memory_does_not_grow_with_the_blob() {
     let peak: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
     assert!(peak < 64 << 10, "{peak} kB");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_images_blobs_come_in_with_its_manifest_where_that_is_wanted() {
+    for wanted in [true, false] {
+        let (origin, place) = (Origin::start().await, Place::new());
+        let layers = [noise(200_000, 1), noise(300_000, 2)];
+        let image = image::put(&origin, "library/x:1", &[&layers[0], &layers[1]]);
+        let hubcap = place.start(&origin.url(), if wanted { &["--read-ahead"] } else { &[] });
+        hubcap.head(&manifest("x", "1")).await;
+        assert_eq!(origin.count(&Method::GET, "blobs"), 0, "a look fetched something");
+        hubcap.get(&manifest("x", "1")).await;
+        if !wanted {
+            assert_eq!(origin.count(&Method::GET, "blobs"), 0);
+            continue;
+        }
+        let here = || image.blobs.iter().all(|digest| place.blobs().contains(digest));
+        eventually("all blobs in the store, without a client", here).await;
+        for digest in &image.blobs {
+            assert_eq!(status(&hubcap.get(&blob("x", digest)).await), "hubcap; hit");
+            assert_eq!(origin.count(&Method::GET, digest), 1);
+        }
+    }
+}

@@ -131,7 +131,7 @@ fn write(
     };
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
-            Piece::Chunk { offset, bytes } => ingest.write_at(offset, &bytes).map_err(told)?,
+            Piece::Chunk { offset, bytes } => ingest.write_at(offset, bytes).map_err(told)?,
             Piece::End => {
                 link()?;
                 return ingest.commit().map(drop).map_err(told);

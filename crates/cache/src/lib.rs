@@ -11,6 +11,7 @@
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
 //! - [`fetch`]: a blob's bytes from the upstream, over as many connections as it takes.
 //! - [`ranged`]: several of them at once, where an origin limits each.
+//! - [`read_ahead`]: an image's blobs, before they are asked for.
 //! - [`delivery`]: a blob's bytes to a client.
 //! - [`bypass`]: a blob that the store does not take.
 //! - [`outcome`]: the one enum behind `Cache-Status` and the log.
@@ -28,6 +29,7 @@ pub mod freshness;
 pub mod manifest;
 pub mod outcome;
 mod ranged;
+mod read_ahead;
 pub mod referrers;
 mod refusals;
 pub mod tags;
@@ -70,6 +72,8 @@ pub struct Config {
     pub offline: bool,
     /// How long tags are answered without asking the upstream again.
     pub tags: TagRules,
+    /// Whether an image's blobs are fetched when its manifest is asked for, before they are.
+    pub read_ahead: bool,
 }
 
 /// Whether the client wants the body or only what its headers say.
@@ -95,6 +99,8 @@ struct Inner {
     fills: Semaphore,
     /// Places for connections beyond a fill's first.
     spare: Arc<Semaphore>,
+    /// Places for fills that nobody has asked for.
+    ahead: Semaphore,
     grants: Grants,
     refusals: Refusals,
     /// When the log was last told that the store takes nothing.
@@ -111,6 +117,7 @@ impl Cache {
             blobs: Flights::default(),
             manifests: Flights::default(),
             spare: Arc::new(Semaphore::new(SPARE)),
+            ahead: Semaphore::new(read_ahead::MAX),
             fills: Semaphore::new(MAX_FILLS as usize),
             grants: Grants::default(),
             refusals: Refusals::default(),
@@ -123,6 +130,13 @@ impl Cache {
         let all = tokio::time::timeout(patience, self.0.fills.acquire_many(MAX_FILLS)).await;
         self.0.fills.close();
         all.is_ok()
+    }
+
+    /// Makes what the first miss needs, so that it need not wait for it. Blocks for some 40 ms.
+    pub fn prepare(&self) {
+        if !self.config().offline {
+            self.0.upstreams.prepare();
+        }
     }
 
     /// Whether requests for this registry can be answered: an upstream is configured for it.

@@ -30,6 +30,9 @@ struct StoredTag {
     validated_at: u64,
 }
 
+/// Tags that are remembered at most.
+const MAX_TAGS: usize = 4096;
+
 /// sled, or nothing when even an empty one cannot be opened.
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -37,6 +40,8 @@ pub(crate) struct Index {
     trees: RwLock<Option<Trees>>,
     /// Last uses that sled has not heard of: written together, a hit must not cost a log entry.
     used: Mutex<HashMap<Digest, SystemTime>>,
+    /// The tags that were asked for, read already: a hot tag costs no look into sled.
+    tags: Mutex<HashMap<Vec<u8>, TagEntry>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +60,12 @@ struct Trees {
 impl Index {
     /// Opens it; fills it up from the layout when it is missing, torn, or was not closed in order.
     pub(crate) fn open(layout: &Layout, images: &ImageIndex) -> Result<Self, Error> {
-        let index = Self { layout: layout.clone(), trees: RwLock::new(None), used: Mutex::default() };
+        let index = Self {
+            layout: layout.clone(),
+            trees: RwLock::new(None),
+            used: Mutex::default(),
+            tags: Mutex::default(),
+        };
         // What sled finds torn it may also silently drop, so only what an orderly end has sealed is trusted.
         let sealed = seal(&layout.sled()).is_some_and(|now| fs::read(layout.seal()).ok() == Some(now));
         let _ = fs::remove_file(layout.seal());
@@ -83,7 +93,12 @@ impl Index {
 
     /// One for a store that cannot be written: outside of it, and gone with the process.
     pub(crate) fn temporary(layout: &Layout, images: &ImageIndex) -> Self {
-        let index = Self { layout: layout.clone(), trees: RwLock::new(None), used: Mutex::default() };
+        let index = Self {
+            layout: layout.clone(),
+            trees: RwLock::new(None),
+            used: Mutex::default(),
+            tags: Mutex::default(),
+        };
         match contained(Trees::temporary) {
             Ok(trees) => *index.write() = Some(trees),
             Err(why) => {
@@ -96,7 +111,12 @@ impl Index {
 
     pub(crate) fn tag(&self, target: &Target, tag: &Tag) -> Option<TagEntry> {
         let key = key(target, tag.as_str().as_bytes());
-        read_tag(&self.with(|trees| trees.tags.get(&key))??)
+        if let Some(entry) = lock(&self.tags).get(&key) {
+            return Some(entry.clone());
+        }
+        let entry = read_tag(&self.with(|trees| trees.tags.get(&key))??)?;
+        remember(&mut lock(&self.tags), key, entry.clone());
+        Some(entry)
     }
 
     pub(crate) fn put_tag(&self, target: &Target, tag: &Tag, entry: &TagEntry) {
@@ -105,6 +125,7 @@ impl Index {
         let value = serde_json::to_vec(&stored).unwrap_or_default();
         let key = key(target, tag.as_str().as_bytes());
         self.with(|trees| trees.tags.insert(&key, value.as_slice()));
+        remember(&mut lock(&self.tags), key, entry.clone());
     }
 
     /// The tags of a repository, sorted.
@@ -181,7 +202,9 @@ impl Index {
             (sled::Batch::default(), sled::Batch::default(), sled::Batch::default());
         if let Some(entry) = entry {
             if let Some(tag) = &entry.tag {
-                tags.remove(key(&entry.target, tag.as_str().as_bytes()));
+                let key = key(&entry.target, tag.as_str().as_bytes());
+                lock(&self.tags).remove(&key);
+                tags.remove(key);
             }
             for digest in gone {
                 links.remove(key(&entry.target, &digest_key(digest)));
@@ -371,6 +394,14 @@ fn read_tag(value: &[u8]) -> Option<TagEntry> {
     let stored: StoredTag = serde_json::from_slice(value).ok()?;
     let validated_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(stored.validated_at))?;
     Some(TagEntry { descriptor: stored.descriptor, validated_at })
+}
+
+/// What is remembered is bounded simply: it starts over.
+fn remember(tags: &mut HashMap<Vec<u8>, TagEntry>, key: Vec<u8>, entry: TagEntry) {
+    if tags.len() >= MAX_TAGS {
+        tags.clear();
+    }
+    tags.insert(key, entry);
 }
 
 fn read_target(text: &str) -> Option<Target> {

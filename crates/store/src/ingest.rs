@@ -9,14 +9,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use fs_err as fs;
-use hubcap_oci::{Digest, Verifier};
+use hubcap_oci::Digest;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use tokio::sync::watch;
 
 use crate::budget::Reservation;
 use crate::content::{Content, Progress};
+use crate::hasher::Hasher;
 use crate::{Error, Store, lock};
 
 /// What is promised at a time to a content whose length nobody told, in bytes.
@@ -33,8 +35,8 @@ pub struct Ingest {
     file: Arc<File>,
     partial: Partial,
     destination: PathBuf,
-    verifier: Verifier,
-    /// Bytes that are there without a gap, and hashed.
+    hasher: Hasher,
+    /// Bytes that are there without a gap.
     written: u64,
     ahead: Ahead,
     progress: watch::Sender<Progress>,
@@ -97,7 +99,7 @@ impl Ingest {
             file: Arc::new(file),
             partial,
             destination: layout.blob(&expected),
-            verifier: Verifier::new(expected.algorithm()),
+            hasher: Hasher::new(expected.algorithm()),
             written: 0,
             ahead: Ahead::default(),
             progress: watch::Sender::new(Progress::Partial(0)),
@@ -122,8 +124,8 @@ impl Ingest {
     ///
     /// # Errors
     /// [`Error::Io`], a full disk among them, and [`Error::NoRoom`]; the ingest is of no use then.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.write_at(self.written, bytes)
+    pub fn write(&mut self, bytes: impl Into<Bytes>) -> Result<(), Error> {
+        self.write_at(self.written, bytes.into())
     }
 
     /// Writes a piece at its place. What is not next yet is hashed, and shown to readers, when everything before it
@@ -131,36 +133,24 @@ impl Ingest {
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+    pub fn write_at(&mut self, offset: u64, bytes: Bytes) -> Result<(), Error> {
         let end = offset + bytes.len() as u64;
         if end > self.reservation.bytes() {
             let missing = end - self.reservation.bytes();
             self.reservation.grow(missing.max(STEP))?;
         }
-        self.file.write_all_at(bytes, offset)?;
+        self.file.write_all_at(&bytes, offset)?;
         if offset != self.written {
             self.ahead.add(offset..end);
             return Ok(());
         }
-        self.verifier.update(bytes);
+        self.hasher.update(bytes)?;
         self.written = end;
-        self.catch_up()?;
-        self.progress.send_replace(Progress::Partial(self.written));
-        Ok(())
-    }
-
-    /// Hashes what was written ahead and is next now.
-    fn catch_up(&mut self) -> Result<(), Error> {
-        let Some(end) = self.ahead.take_from(self.written) else { return Ok(()) };
-        let mut buffer = vec![0; 256 << 10];
-        while self.written < end {
-            // At most the buffer's length, so the cast cannot cut.
-            let wanted = (end - self.written).min(buffer.len() as u64) as usize;
-            self.file.read_exact_at(&mut buffer[..wanted], self.written)?;
-            self.verifier.update(&buffer[..wanted]);
-            self.written += wanted as u64;
-            self.progress.send_replace(Progress::Partial(self.written));
+        if let Some(end) = self.ahead.take_from(self.written) {
+            self.hasher.update_from(&self.file, self.written..end)?;
+            self.written = end;
         }
+        self.progress.send_replace(Progress::Partial(self.written));
         Ok(())
     }
 
@@ -179,7 +169,7 @@ impl Ingest {
     /// # Errors
     /// [`Error::DigestMismatch`], after which nothing of it is left; [`Error::Io`].
     pub fn commit(mut self) -> Result<Content, Error> {
-        let actual = self.verifier.clone().finish();
+        let actual = self.hasher.finish()?;
         if actual != self.expected {
             let (expected, actual) = (Box::new(self.expected), Box::new(actual));
             return Err(Error::DigestMismatch { expected, actual });

@@ -5,6 +5,7 @@
 //! - [`layout`]: which file is where, and `index.json`, which names what is in the store.
 //! - [`mod@lock`]: one process at a time.
 //! - [`ingest`]: a content that is being written; [`Ingest::commit`] is the only way into `blobs/`.
+//! - [`hasher`]: the digest of it, computed beside the writing.
 //! - [`content`]: reading one, committed or still growing.
 //! - [`verified`]: what this process has not verified yet is, while it is first read.
 //! - [`index`]: sled; quick answers to "who may have this" and "what does this tag mean".
@@ -20,6 +21,7 @@ pub mod content;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod gc;
+mod hasher;
 pub mod images;
 mod index;
 pub mod ingest;
@@ -237,6 +239,11 @@ impl Store {
                 Err(std::io::Error::new(error.kind(), format!("{}: {error}", path.display())).into())
             }
         }
+    }
+
+    /// Whether there is a committed content of that name.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.0.layout.blob(digest).exists()
     }
 
     /// Begins to write a content that is to have this digest. Where its `size` is known, room for it is taken now, so

@@ -80,6 +80,13 @@ impl Upstreams {
         self.0.get(registry).cloned()
     }
 
+    /// Makes what the first request needs and takes its time for, some 40 ms of it for the system's roots. Blocks.
+    pub fn prepare(&self) {
+        for upstream in self.0.values() {
+            upstream.prepare();
+        }
+    }
+
     /// All names.
     pub fn registries(&self) -> impl Iterator<Item = &Registry> {
         self.0.keys()

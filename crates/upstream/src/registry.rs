@@ -100,6 +100,11 @@ impl Upstream {
         Self { inner: Arc::clone(&self.inner), who: Who::Anonymous }
     }
 
+    pub(crate) fn prepare(&self) {
+        // A failure is told by the request that needs it.
+        let _ = self.inner.transport.client(&self.inner.url);
+    }
+
     /// Whether what this handle gets may be more than anybody would.
     pub async fn is_privileged(&self) -> bool {
         match &self.who {

@@ -20,6 +20,8 @@ pub(crate) struct Transport {
     timeout: Duration,
     proxied: OnceLock<Result<Client, String>>,
     direct: OnceLock<Result<Client, String>>,
+    /// For plain HTTP on this machine: no roots are read for it, which is most of what a client costs.
+    plain: OnceLock<Result<Client, String>>,
     /// For redirects of a public registry: no name leads it to a private address.
     public: OnceLock<Result<Client, String>>,
 }
@@ -50,7 +52,13 @@ pub(crate) struct Request {
 
 impl Transport {
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { timeout, proxied: OnceLock::new(), direct: OnceLock::new(), public: OnceLock::new() }
+        Self {
+            timeout,
+            proxied: OnceLock::new(),
+            direct: OnceLock::new(),
+            plain: OnceLock::new(),
+            public: OnceLock::new(),
+        }
     }
 
     /// How long the headers of an answer may take.
@@ -60,7 +68,9 @@ impl Transport {
 
     /// The client for a URL: `HTTPS_PROXY` and its like are for the outside world, never for this machine.
     pub(crate) fn client(&self, url: &Url) -> Result<&Client, Error> {
-        if is_loopback(url) {
+        if is_loopback(url) && url.scheme() == "http" {
+            self.make(&self.plain, |builder| builder.no_proxy().tls_certs_only([]))
+        } else if is_loopback(url) {
             self.make(&self.direct, reqwest::ClientBuilder::no_proxy)
         } else {
             self.make(&self.proxied, |builder| builder)

@@ -1,0 +1,53 @@
+//! Blobs that a client is about to ask for: when an image's manifest goes out, its configuration and layers begin to
+//! come in.
+
+use hubcap_oci::{Digest, Manifest};
+
+use crate::fill::fill;
+use crate::{Access, Cache, ManifestContent};
+
+/// Fills at a time that nobody has asked for yet.
+pub(crate) const MAX: usize = 4;
+
+impl Cache {
+    /// Begins to fill what an image's manifest names and the store does not have, where that is turned on. Returns at
+    /// once; a client that asks meanwhile joins the fill.
+    pub fn read_ahead(&self, access: &Access, content: &ManifestContent) {
+        if !self.config().read_ahead || self.config().offline {
+            return;
+        }
+        let ManifestContent { descriptor, bytes } = content;
+        let Ok(manifest) = Manifest::parse(descriptor.digest, bytes, Some(&descriptor.media_type)) else {
+            return;
+        };
+        let store = self.store();
+        let missing = |digest: &Digest| !store.has(digest) && self.0.blobs.running(digest).is_none();
+        let blobs: Vec<Digest> =
+            manifest.links.blobs.iter().map(|blob| blob.digest).filter(missing).collect();
+        if blobs.is_empty() {
+            return;
+        }
+        let (cache, access) = (self.clone(), access.clone());
+        tokio::spawn(async move {
+            for digest in blobs {
+                // In the manifest's order, which is the order in which clients unpack.
+                let Ok(place) = cache.0.ahead.acquire().await else { return };
+                let Ok(upstream) = cache.upstream(&access) else { return };
+                if cache.store().has(&digest) {
+                    continue;
+                }
+                let wanted = (access.clone(), digest);
+                let mut seat =
+                    cache.0.blobs.join(digest, |publisher| fill(cache.clone(), upstream, wanted, publisher));
+                place.forget();
+                let cache = cache.clone();
+                tokio::spawn(async move {
+                    if let Some(Ok(mut filling)) = seat.value().await {
+                        let _ = filling.content.settled().await;
+                    }
+                    cache.0.ahead.add_permits(1);
+                });
+            }
+        });
+    }
+}

@@ -1,0 +1,111 @@
+//! Hashing beside writing: SHA-256 takes as long as everything else that is done with a byte together.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use hubcap_oci::{Algorithm, Digest, Verifier};
+
+/// From so many bytes on a thread is worth it.
+const SMALL: u64 = 1 << 20;
+/// Pieces in its hand: some hundred KiB each.
+const IN_HAND: usize = 8;
+/// What is read at once from a file, in bytes.
+const CHUNK: usize = 256 << 10;
+
+/// Hashes pieces in the order in which they come, large contents on a thread of their own.
+#[derive(Debug)]
+pub(crate) enum Hasher {
+    Here {
+        verifier: Verifier,
+        seen: u64,
+    },
+    Beside {
+        jobs: SyncSender<Job>,
+        thread: JoinHandle<std::io::Result<Verifier>>,
+    },
+    /// Its digest was taken.
+    Finished,
+}
+
+/// A piece: as it is in memory, or where it is in the file.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Bytes(Bytes),
+    File(Arc<File>, Range<u64>),
+}
+
+impl Job {
+    fn hash(self, verifier: &mut Verifier) -> std::io::Result<()> {
+        match self {
+            Self::Bytes(bytes) => verifier.update(&bytes),
+            Self::File(file, mut range) => {
+                let mut buffer = vec![0; CHUNK];
+                while !range.is_empty() {
+                    // At most the buffer's length, so the cast cannot cut.
+                    let wanted = (range.end - range.start).min(CHUNK as u64) as usize;
+                    file.read_exact_at(&mut buffer[..wanted], range.start)?;
+                    verifier.update(&buffer[..wanted]);
+                    range.start += wanted as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hasher {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
+        Self::Here { verifier: Verifier::new(algorithm), seen: 0 }
+    }
+
+    pub(crate) fn update(&mut self, bytes: Bytes) -> std::io::Result<()> {
+        self.take(bytes.len() as u64, Job::Bytes(bytes))
+    }
+
+    /// Bytes of a file that are written and stay as they are.
+    pub(crate) fn update_from(&mut self, file: &Arc<File>, range: Range<u64>) -> std::io::Result<()> {
+        self.take(range.end - range.start, Job::File(Arc::clone(file), range))
+    }
+
+    fn take(&mut self, length: u64, job: Job) -> std::io::Result<()> {
+        if let Self::Here { verifier, seen } = self {
+            *seen += length;
+            if *seen <= SMALL {
+                return job.hash(verifier);
+            }
+            let mut verifier = verifier.clone();
+            let (jobs, work): (SyncSender<Job>, Receiver<Job>) = sync_channel(IN_HAND);
+            let thread = std::thread::Builder::new().name("hash".into()).spawn(move || {
+                for job in work {
+                    job.hash(&mut verifier)?;
+                }
+                Ok(verifier)
+            })?;
+            *self = Self::Beside { jobs, thread };
+        }
+        match self {
+            Self::Beside { jobs, .. } => {
+                jobs.send(job).map_err(|_| std::io::Error::other("the hash has failed"))
+            }
+            Self::Here { .. } | Self::Finished => Ok(()),
+        }
+    }
+
+    /// The digest of everything; after it, nothing more is taken.
+    pub(crate) fn finish(&mut self) -> std::io::Result<Digest> {
+        match std::mem::replace(self, Self::Finished) {
+            Self::Here { verifier, .. } => Ok(verifier.finish()),
+            Self::Beside { jobs, thread } => {
+                drop(jobs);
+                let ended = thread.join().map_err(|_| std::io::Error::other("the hash has failed"))?;
+                Ok(ended?.finish())
+            }
+            Self::Finished => Err(std::io::Error::other("the digest was taken already")),
+        }
+    }
+}
