@@ -101,17 +101,16 @@ pub(crate) async fn hand_over(
         }
     }
     let Some(parts) = parts else { return Ok(()) };
-    // The first connection's work is done: its place is another part's. It is closed before that.
-    drop(fetch);
-    let stopped = {
-        let mut work = lock(&parts.work);
-        let stopped = work.stop < work.size;
-        work.running += usize::from(stopped);
-        stopped
-    };
-    if stopped {
-        running.spawn(parts.work(None));
+    {
+        let work = lock(&parts.work);
+        if work.stop == work.size {
+            // It brought everything itself, and nobody waits for a question that is still open.
+            return Ok(());
+        }
     }
+    // The first connection's work is done: it is closed, and another fetches parts in its place.
+    drop(fetch);
+    running.spawn(parts.work(None));
     while let Some(ended) = running.join_next().await {
         ended.map_err(|error| Error::Internal { why: error.to_string() })??;
     }
@@ -152,7 +151,8 @@ impl Parts {
                 return Ok(());
             }
             work.stop = part.start;
-            work.running = 1;
+            // This one, and the first, which will fetch parts as well.
+            work.running = 2;
             // With the first connection and this one.
             for _ in 2..WIDTH {
                 let Ok(place) = Arc::clone(&self.spare).try_acquire_owned() else { break };
