@@ -41,4 +41,20 @@ mod tests {
             assert_eq!(find(value), None, "{value}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_value_makes_it_panic(target in "[ -~]*", rest in "[ -~]*") {
+            let asked: Url = "https://r.example/v2/a/tags/list".parse().expect("a URL");
+            for value in [rest.clone(), format!("<{target}>; rel=\"next\""), format!("<{target}>{rest}")] {
+                let mut headers = HeaderMap::new();
+                if let Ok(value) = value.parse() {
+                    headers.insert(header::LINK, value);
+                }
+                if let Some(url) = next(&headers, &asked) {
+                    let _ = page(&url);
+                }
+            }
+        }
+    }
 }

@@ -110,4 +110,15 @@ mod tests {
             assert_eq!(Challenge::parse(value), None, "{value}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_every_realm_is_http(text: String, realm in "[ -~]*") {
+            for value in [text, format!("Bearer realm=\"{realm}\",service=\"s\"")] {
+                if let Some(Challenge::Bearer { realm, .. }) = Challenge::parse(&value) {
+                    assert!(matches!(realm.scheme(), "http" | "https"));
+                }
+            }
+        }
+    }
 }
