@@ -16,7 +16,7 @@ use crate::flight::Publisher;
 use crate::{Access, Cache, Error, on_disk, ranged};
 
 /// Chunks between the network and the disk. Few: each can be some hundred KiB, and memory stays flat.
-const CHUNKS_IN_HAND: usize = 4;
+const CHUNKS_IN_HAND: usize = 2;
 
 /// Fills at a time. More wait, and when that takes too long clients are sent to the registry itself.
 pub(crate) const MAX_FILLS: u32 = 64;
@@ -109,10 +109,18 @@ async fn begin<'a>(
     let (store, digest) = (cache.store().clone(), *digest);
     let known = store.linked_size(&access.target, &digest);
     let mut ingest = on_disk(move || store.ingest(digest, known)).await?;
-    let fetch = Fetch::begin(upstream.clone(), (&access.target, &digest), (0, known)).await?;
-    if let (None, Some(size)) = (known, fetch.size()) {
-        ingest = on_disk(move || ingest.expect(size).map(|()| ingest)).await?;
-    }
+    let fetching = Fetch::begin(upstream.clone(), (&access.target, &digest), (0, known));
+    let (fetch, ingest) = match known {
+        // Allocating takes a disk some milliseconds, and the upstream's answer more.
+        Some(size) => tokio::try_join!(fetching, on_disk(move || ingest.allocate(size).map(|()| ingest)))?,
+        None => {
+            let fetch = fetching.await?;
+            if let Some(size) = fetch.size() {
+                ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?;
+            }
+            (fetch, ingest)
+        }
+    };
     cache.classify(&upstream, access, &Noun::Blob(&digest)).await?;
     Ok((fetch, ingest, place))
 }
@@ -131,7 +139,7 @@ fn write(
     };
     while let Some(piece) = pieces.blocking_recv() {
         match piece {
-            Piece::Chunk { offset, bytes } => ingest.write_at(offset, bytes).map_err(told)?,
+            Piece::Chunk { offset, bytes } => ingest.write_at(offset, &bytes).map_err(told)?,
             Piece::End => {
                 link()?;
                 return ingest.commit().map(drop).map_err(told);

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -14,6 +15,11 @@ use hubcap_oci::{Algorithm, Digest, Verifier};
 const SMALL: u64 = 1 << 20;
 /// Pieces in its hand: some hundred KiB each.
 const IN_HAND: usize = 8;
+/// What all hashers together may hold in memory, in bytes. Beyond it a piece is read again from its file, which costs a
+/// copy, so that memory stays flat however many contents come at once.
+const IN_MEMORY: u64 = 8 << 20;
+static HELD: AtomicU64 = AtomicU64::new(0);
+
 /// What is read at once from a file, in bytes.
 const CHUNK: usize = 256 << 10;
 
@@ -35,14 +41,34 @@ pub(crate) enum Hasher {
 /// A piece: as it is in memory, or where it is in the file.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Bytes(Bytes),
+    Bytes(Held),
     File(Arc<File>, Range<u64>),
+}
+
+/// Bytes that count as held until they are hashed.
+#[derive(Debug)]
+pub(crate) struct Held(Bytes);
+
+impl Held {
+    /// Nothing when enough is held already.
+    fn hold(bytes: &Bytes) -> Option<Self> {
+        let held = HELD.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        // Made before it is looked at, so that it is given back either way.
+        let this = Self(bytes.clone());
+        (held < IN_MEMORY).then_some(this)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.fetch_sub(self.0.len() as u64, Ordering::Relaxed);
+    }
 }
 
 impl Job {
     fn hash(self, verifier: &mut Verifier) -> std::io::Result<()> {
         match self {
-            Self::Bytes(bytes) => verifier.update(&bytes),
+            Self::Bytes(held) => verifier.update(&held.0),
             Self::File(file, mut range) => {
                 let mut buffer = vec![0; CHUNK];
                 while !range.is_empty() {
@@ -63,8 +89,11 @@ impl Hasher {
         Self::Here { verifier: Verifier::new(algorithm), seen: 0 }
     }
 
-    pub(crate) fn update(&mut self, bytes: Bytes) -> std::io::Result<()> {
-        self.take(bytes.len() as u64, Job::Bytes(bytes))
+    /// Bytes, and where in which file they are written already.
+    pub(crate) fn update(&mut self, bytes: &Bytes, (file, offset): (&Arc<File>, u64)) -> std::io::Result<()> {
+        let length = bytes.len() as u64;
+        let in_file = || Job::File(Arc::clone(file), offset..offset + length);
+        self.take(length, Held::hold(bytes).map_or_else(in_file, Job::Bytes))
     }
 
     /// Bytes of a file that are written and stay as they are.

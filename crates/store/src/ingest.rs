@@ -91,9 +91,6 @@ impl Ingest {
         let file = fs::OpenOptions::new().create_new(true).read(true).write(true).open(&path)?;
         let (file, path) = file.into_parts();
         let partial = Partial(Some(path));
-        if let Some(size) = size.filter(|size| *size > 0) {
-            allocate(&file, size)?;
-        }
         Ok(Self {
             expected,
             file: Arc::new(file),
@@ -108,11 +105,11 @@ impl Ingest {
         })
     }
 
-    /// Takes room for the whole length, when that becomes known only now.
+    /// Takes room on the disk for the whole length, so that a full disk is met before the first byte.
     ///
     /// # Errors
     /// [`Error::NoRoom`]; [`Error::Io`] when the disk is full.
-    pub fn expect(&mut self, size: u64) -> Result<(), Error> {
+    pub fn allocate(&mut self, size: u64) -> Result<(), Error> {
         self.reservation.grow(size.saturating_sub(self.reservation.bytes()))?;
         if size > 0 {
             allocate(&self.file, size)?;
@@ -124,8 +121,8 @@ impl Ingest {
     ///
     /// # Errors
     /// [`Error::Io`], a full disk among them, and [`Error::NoRoom`]; the ingest is of no use then.
-    pub fn write(&mut self, bytes: impl Into<Bytes>) -> Result<(), Error> {
-        self.write_at(self.written, bytes.into())
+    pub fn write(&mut self, bytes: &Bytes) -> Result<(), Error> {
+        self.write_at(self.written, bytes)
     }
 
     /// Writes a piece at its place. What is not next yet is hashed, and shown to readers, when everything before it
@@ -133,18 +130,18 @@ impl Ingest {
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub fn write_at(&mut self, offset: u64, bytes: Bytes) -> Result<(), Error> {
+    pub fn write_at(&mut self, offset: u64, bytes: &Bytes) -> Result<(), Error> {
         let end = offset + bytes.len() as u64;
         if end > self.reservation.bytes() {
             let missing = end - self.reservation.bytes();
             self.reservation.grow(missing.max(STEP))?;
         }
-        self.file.write_all_at(&bytes, offset)?;
+        self.file.write_all_at(bytes, offset)?;
         if offset != self.written {
             self.ahead.add(offset..end);
             return Ok(());
         }
-        self.hasher.update(bytes)?;
+        self.hasher.update(bytes, (&self.file, offset))?;
         self.written = end;
         if let Some(end) = self.ahead.take_from(self.written) {
             self.hasher.update_from(&self.file, self.written..end)?;

@@ -246,8 +246,8 @@ impl Store {
         self.0.layout.blob(digest).exists()
     }
 
-    /// Begins to write a content that is to have this digest. Where its `size` is known, room for it is taken now, so
-    /// that a full disk is met before the first byte.
+    /// Begins to write a content that is to have this digest. Where its `size` is known, room for it is made within the
+    /// limits now.
     ///
     /// # Errors
     /// [`Error::NoRoom`] and [`Error::ReadOnly`]; [`Error::Io`] when no file can be made, or the disk is full.

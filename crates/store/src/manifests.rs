@@ -28,12 +28,12 @@ impl Store {
         tag: Option<&Tag>,
     ) -> Result<(), Error> {
         let Manifest { descriptor, links } = manifest;
-        self.put_small(descriptor.digest, bytes.clone())?;
+        self.put_small(descriptor.digest, bytes)?;
         let index = &self.0.index;
         // An entry that is reachable from another one of this repository needs none of its own.
         if tag.is_some() || !index.is_linked(target, &descriptor.digest) {
             if let Some((digest, bytes)) = shown(descriptor) {
-                self.put_small(digest, bytes.into())?;
+                self.put_small(digest, &bytes.into())?;
             }
             let mut images = lock(&self.0.images);
             // Rewritten only when it says something new: thousands of entries are some MB.
@@ -55,7 +55,7 @@ impl Store {
     }
 
     /// Stores a small content, unless it is there.
-    fn put_small(&self, digest: Digest, bytes: Bytes) -> Result<(), Error> {
+    fn put_small(&self, digest: Digest, bytes: &Bytes) -> Result<(), Error> {
         if !self.0.layout.blob(&digest).exists() {
             let mut ingest = self.ingest(digest, Some(bytes.len() as u64))?;
             ingest.write(bytes)?;

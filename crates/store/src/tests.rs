@@ -18,7 +18,7 @@ async fn a_reader_stays_behind_the_writer_until_the_digest_is_verified() {
     let bytes = vec![7; 3 * HOLD_BACK as usize];
     let mut ingest = store.ingest(sha512(&bytes), None).expect("an ingest");
     let mut reader = ingest.content(Some(bytes.len() as u64)).reader(0..u64::MAX);
-    ingest.write(bytes.clone()).expect("written");
+    ingest.write(&bytes.clone().into()).expect("written");
     let mut received = reader.chunk().await.expect("bytes").expect("some").to_vec();
     assert_eq!(received.len(), 2 * HOLD_BACK as usize);
     assert!(store.blob(&sha512(&bytes)).expect("no error").is_none(), "visible before it is verified");
@@ -36,7 +36,7 @@ async fn a_wrong_content_leaves_nothing_and_fails_its_readers() {
     let expected = sha512(b"right");
     let mut ingest = store.ingest(expected, None).expect("an ingest");
     let mut content = ingest.content(None);
-    ingest.write(b"wrong".as_slice()).expect("written");
+    ingest.write(&b"wrong".as_slice().into()).expect("written");
     assert!(matches!(ingest.commit(), Err(Error::DigestMismatch { .. })));
     assert!(matches!(content.settled().await, Err(ReadError::Failed)));
     assert!(matches!(content.reader(0..5).chunk().await, Err(ReadError::Failed)));
@@ -49,7 +49,7 @@ async fn a_writer_that_goes_away_is_a_failure_and_never_an_end() {
     let (dir, store) = store();
     let mut ingest = store.ingest(sha512(b"x"), None).expect("an ingest");
     let mut reader = ingest.content(Some(1 << 20)).reader(0..u64::MAX);
-    ingest.write(vec![0; 1000]).expect("written");
+    ingest.write(&vec![0; 1000].into()).expect("written");
     drop(ingest);
     assert!(matches!(reader.chunk().await, Err(ReadError::Failed)));
     assert_eq!(std::fs::read_dir(dir.path().join("ingest")).expect("a directory").count(), 0);
@@ -61,7 +61,7 @@ async fn a_file_that_is_cut_under_a_reader_is_an_error() {
     let bytes = vec![1; 1 << 20];
     let digest = sha512(&bytes);
     let mut ingest = store.ingest(digest, None).expect("an ingest");
-    ingest.write(bytes.clone()).expect("written");
+    ingest.write(&bytes.clone().into()).expect("written");
     let content = ingest.commit().expect("committed");
     let path = dir.path().join("blobs/sha512").join(digest.hex());
     std::fs::OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(1000)).expect("cut");
@@ -78,7 +78,7 @@ async fn pieces_in_any_order_are_hashed_in_order_and_shown_without_a_gap() {
     let mut ingest = store.ingest(digest, Some(bytes.len() as u64)).expect("an ingest");
     let content = ingest.content(Some(bytes.len() as u64));
     let mut put = |from: usize, to: usize| {
-        ingest.write_at(from as u64, bytes[from..to].to_vec().into()).expect("written");
+        ingest.write_at(from as u64, &bytes[from..to].to_vec().into()).expect("written");
         content.available() as usize
     };
     assert_eq!(put(0, 10000), 10000);
