@@ -1,0 +1,236 @@
+//! dockerd: `daemon.json` for its own pulls of Docker Hub's images, and `certs.d/docker.io/hosts.toml` beside it.
+//!
+//! Both, because a loopback mirror in `daemon.json` alone makes dockerd 28 and later stop verifying Docker Hub's own
+//! certificate where containerd's resolver is used (`docker build`, and pulls since dockerd 29).
+
+mod api;
+mod daemon_json;
+mod find;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hubcap_oci::Registry;
+use rustix::process::Pid;
+
+use crate::hosts_toml::{HEADER, directory, hosts_toml};
+use crate::wiring::Wiring;
+use crate::{Change, Error, Mirror, file};
+use daemon_json::DaemonJson;
+use find::Info;
+
+/// How long dockerd may take to read its file again.
+const RELOAD: Duration = Duration::from_secs(10);
+
+/// Where a dockerd is, as far as a user says it; the rest is found out.
+#[derive(Debug, Clone, Default)]
+pub struct DockerAt {
+    /// `unix:///var/run/docker.sock`
+    pub host: Option<String>,
+    /// Its `daemon.json`.
+    pub daemon_json: Option<PathBuf>,
+    /// Its `certs.d`.
+    pub certs_dir: Option<PathBuf>,
+}
+
+/// A dockerd, running or not.
+#[derive(Debug)]
+pub struct Docker {
+    socket: PathBuf,
+    daemon_json: PathBuf,
+    certs_dir: PathBuf,
+    pid: Option<Pid>,
+    /// Mirrors were given as flags, which dockerd does not take together with the file's.
+    mirrors_by_flag: bool,
+    running: Result<Info, String>,
+}
+
+/// A file's change, and the file without hubcap.
+type Planned = (Change, Option<String>);
+
+impl Docker {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// [`Error::Client`] for one that is not on a socket of this machine. One that does not run is no error.
+    pub fn find(at: &DockerAt) -> Result<Self, Error> {
+        find::find(at)
+    }
+
+    /// Its version, or why it is not known.
+    pub fn version(&self) -> Result<&str, &str> {
+        self.running.as_ref().map(|info| info.server_version.as_str()).map_err(String::as_str)
+    }
+
+    /// Whether `docker pull` reads `hosts.toml`, as it does with containerd's image store.
+    pub fn has_containerd_store(&self) -> bool {
+        self.running.as_ref().is_ok_and(Info::has_containerd_store)
+    }
+
+    /// Its `daemon.json`.
+    pub fn daemon_json(&self) -> &Path {
+        &self.daemon_json
+    }
+
+    /// Its `certs.d`.
+    pub fn certs_dir(&self) -> &Path {
+        &self.certs_dir
+    }
+
+    /// What wiring it would change.
+    ///
+    /// # Errors
+    /// [`Error::NotUnderstood`] for a `daemon.json` that dockerd itself would not take, or whose mirrors are given as
+    /// flags; [`Error::Io`] and [`Error::Rights`] when files cannot be read.
+    pub fn plan(&self, wiring: &Wiring, mirror: &Mirror, registries: &[Registry]) -> Result<Vec<Planned>, Error> {
+        let mut plan = Vec::new();
+        for registry in registries {
+            let dir = self.certs_dir.join(directory(registry));
+            let path = dir.join("hosts.toml");
+            let original = wiring.original(&path, without_ours)?;
+            plan.push((Change::of(path, Some(hosts_toml(mirror)))?, original));
+        }
+        if !mirror.address.ip().is_loopback() {
+            // Elsewhere than on loopback dockerd checks the mirror's certificate.
+            let path = self.certs_dir.join(mirror.address.to_string()).join("ca.crt");
+            let original = wiring.original(&path, |now| Ok(Some(now)))?;
+            let ca = file::read(&mirror.ca)?;
+            plan.push((Change::of(path, ca)?, original));
+        }
+        if registries.iter().any(Registry::is_docker_hub) {
+            plan.push(self.plan_daemon_json(wiring, mirror)?);
+        }
+        Ok(plan)
+    }
+
+    fn plan_daemon_json(&self, wiring: &Wiring, mirror: &Mirror) -> Result<Planned, Error> {
+        let path = &self.daemon_json;
+        if self.mirrors_by_flag {
+            let why = "dockerd was started with --registry-mirror, and takes mirrors from one place only; move the flag's \
+                       mirrors into this file"
+                .into();
+            return Err(Error::NotUnderstood { path: path.clone(), why });
+        }
+        let original = wiring.original(path, |now| self.without(&now).map(Some))?;
+        let json = DaemonJson::parse(path, original.as_deref())?;
+        let mut mirrors = json.mirrors(path)?.unwrap_or_default();
+        if mirrors.iter().any(|one| one.trim_end_matches('/') == mirror.url()) {
+            // A user has written it; so it is theirs.
+            return Ok((Change::of(path.clone(), original.clone())?, original));
+        }
+        mirrors.insert(0, mirror.url());
+        Ok((Change::of(path.clone(), Some(json.with_mirrors(Some(&mirrors))))?, original))
+    }
+
+    /// `daemon.json` without loopback mirrors over HTTPS, after somebody else has written to it.
+    fn without(&self, now: &str) -> Result<String, Error> {
+        let json = DaemonJson::parse(&self.daemon_json, Some(now))?;
+        let Some(mut mirrors) = json.mirrors(&self.daemon_json)? else { return Ok(now.to_owned()) };
+        mirrors.retain(|one| !is_loopback(one));
+        Ok(json.with_mirrors((!mirrors.is_empty()).then_some(&mirrors)))
+    }
+
+    /// Changes the files, has dockerd read them, and waits until it has.
+    ///
+    /// # Errors
+    /// [`Error`]; everything is as it was then.
+    pub fn wire(&self, wiring: &mut Wiring, mirror: &Mirror, plan: &[Planned]) -> Result<(), Error> {
+        wiring.make(plan)?;
+        let wanted = |mirrors: &[String]| mirrors.iter().any(|one| one.trim_end_matches('/') == mirror.url());
+        let told = plan.iter().any(|(change, _)| change.path == file::resolved(self.daemon_json.clone()));
+        if !told {
+            return Ok(());
+        }
+        self.reload(wanted).or_else(|error| {
+            self.unwire(wiring)?;
+            Err(error)
+        })
+    }
+
+    /// What taking everything back would change.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn unplan(&self, wiring: &Wiring) -> Result<Vec<Change>, Error> {
+        wiring.undoing(|path, now| match path.extension() {
+            Some(kind) if kind == "json" => self.without(&now).map(Some),
+            Some(kind) if kind == "toml" => without_ours(now),
+            _ => Ok(Some(now)),
+        })
+    }
+
+    /// Takes everything back, to the byte, and has dockerd forget the mirror.
+    ///
+    /// # Errors
+    /// [`Error`]; it can be tried again.
+    pub fn unwire(&self, wiring: &mut Wiring) -> Result<(), Error> {
+        let changes = self.unplan(wiring)?;
+        let json = changes.iter().find(|change| change.path.extension().is_some_and(|kind| kind == "json"));
+        if let Some(change) = json.filter(|change| !change.is_empty()) {
+            let before = DaemonJson::parse(&change.path, change.then.as_deref())?;
+            let mirrors = before.mirrors(&change.path)?;
+            if mirrors.is_none() && self.running.is_ok() {
+                // Without the key dockerd keeps the mirrors that it has, so it is told of an empty list first.
+                file::replace(&change.path, Some(&before.with_mirrors(Some(&[]))))?;
+                self.reload(|now| !now.iter().any(|one| is_loopback(one)))?;
+            }
+        }
+        let reload = json.is_some_and(|change| !change.is_empty());
+        wiring.undo(&changes)?;
+        if reload && self.running.is_ok() { self.reload(|_| true) } else { Ok(()) }
+    }
+
+    /// Has dockerd read `daemon.json` again, and waits until its mirrors are as they should be. One that does not run
+    /// reads it at its start.
+    fn reload(&self, as_wanted: impl Fn(&[String]) -> bool) -> Result<(), Error> {
+        if self.running.is_err() {
+            return Ok(());
+        }
+        let Some(pid) = self.pid else {
+            let socket = self.socket.display();
+            return Err(Error::Client(format!("which process dockerd on {socket} is could not be found out")));
+        };
+        file::hang_up(pid)?;
+        let end = Instant::now() + RELOAD;
+        while !Info::ask(&self.socket).is_ok_and(|info| as_wanted(info.mirrors())) {
+            if Instant::now() > end {
+                let path = self.daemon_json.display();
+                return Err(Error::Client(format!(
+                    "dockerd did not take {path}; `journalctl -u docker` says why"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Has dockerd pull an image, and removes it again.
+    ///
+    /// # Errors
+    /// [`Error::Client`] with what dockerd says.
+    pub fn pull_and_remove(&self, repository: &str, tag: &str) -> Result<(), Error> {
+        let failed = |why: &dyn std::fmt::Display| Error::Client(format!("dockerd could not pull {repository}:{tag}: {why}"));
+        let pull = format!("/images/create?fromImage={repository}&tag={tag}");
+        let answer = api::ask(&self.socket, "POST", &pull).map_err(|error| failed(&error))?;
+        let told = answer.body.lines().rev().find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let error = line.get("error").or_else(|| line.get("message"))?;
+            error.as_str().map(str::to_owned)
+        });
+        if answer.status != 200 || told.is_some() {
+            return Err(failed(&told.unwrap_or_else(|| format!("it answered {}", answer.status))));
+        }
+        // What stays is an image without content, so this is not worth an error.
+        let _ = api::ask(&self.socket, "DELETE", &format!("/images/{repository}:{tag}?force=1"));
+        Ok(())
+    }
+}
+
+fn is_loopback(mirror: &str) -> bool {
+    ["https://127.", "https://localhost", "https://[::1]"].iter().any(|start| mirror.starts_with(start))
+}
+
+/// A file that is wholly ours goes, whatever else was written into it; others are their writers'.
+fn without_ours(now: String) -> Result<Option<String>, Error> {
+    Ok((!now.starts_with(HEADER)).then_some(now))
+}

@@ -1,0 +1,227 @@
+//! Changes made and taken back. What was before is written into a journal first, so that a crash at any moment leaves
+//! files that can be taken back to the byte.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{Change, Error, file};
+
+/// Whose files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// dockerd.
+    Docker,
+}
+
+impl Client {
+    /// As a user types it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+        }
+    }
+}
+
+/// The files of one client that hubcap has changed.
+#[derive(Debug)]
+pub struct Wiring {
+    path: PathBuf,
+    files: Vec<Kept>,
+}
+
+/// A file as it was, and as it was left.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Kept {
+    path: PathBuf,
+    before: Option<String>,
+    after: Option<String>,
+    /// Directories that were made for it, the outermost first.
+    made: Vec<PathBuf>,
+}
+
+impl Wiring {
+    /// What is known of a client's files; the journal is under hubcap's state directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::NotUnderstood`] when it is damaged.
+    pub fn open(state: &Path, client: Client) -> Result<Self, Error> {
+        let path = state.join("wiring").join(format!("{}.json", client.name()));
+        let files = match file::read(&path)? {
+            Some(text) => serde_json::from_str(&text)
+                .map_err(|error| Error::NotUnderstood { path: path.clone(), why: error.to_string() })?,
+            None => Vec::new(),
+        };
+        Ok(Self { path, files })
+    }
+
+    /// Whether nothing is wired.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The files that were changed.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|kept| kept.path.as_path())
+    }
+
+    /// A file without what hubcap wrote into it: what a new wiring is made from. `None` when there is no such file.
+    ///
+    /// What somebody else has written since is theirs: `without` takes hubcap's part out of such a text.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and those of `without`.
+    pub fn original(
+        &self,
+        path: &Path,
+        without: impl FnOnce(String) -> Result<Option<String>, Error>,
+    ) -> Result<Option<String>, Error> {
+        let path = file::resolved(path.to_owned());
+        let now = file::read(&path)?;
+        match (self.files.iter().find(|kept| kept.path == path), now) {
+            (Some(kept), now) if now == kept.after => Ok(kept.before.clone()),
+            (Some(kept), now) if now == kept.before => Ok(now),
+            (Some(_), Some(now)) => without(now),
+            (_, now) => Ok(now),
+        }
+    }
+
+    /// Makes changes, whose `then` were made from the [`original`](Self::original)s. Files that were wired before and
+    /// are not among them stay wired.
+    ///
+    /// # Errors
+    /// [`Error`]; the files that were changed already are taken back.
+    pub fn make(&mut self, changes: &[(Change, Option<String>)]) -> Result<(), Error> {
+        let earlier = self.files.clone();
+        for (change, original) in changes {
+            let made = match self.files.iter().position(|kept| kept.path == change.path) {
+                Some(at) => self.files.remove(at).made,
+                None => file::missing_directories(&change.path),
+            };
+            if change.then != *original {
+                let (before, after) = (original.clone(), change.then.clone());
+                self.files.push(Kept { path: change.path.clone(), before, after, made });
+            }
+        }
+        self.save()?;
+        for (done, (change, _)) in changes.iter().enumerate() {
+            let Err(error) = file::replace(&change.path, change.then.as_deref()) else { continue };
+            for (change, _) in &changes[..done] {
+                file::replace(&change.path, change.now.as_deref())?;
+            }
+            self.files = earlier;
+            self.save()?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// What taking everything back would change.
+    ///
+    /// # Errors
+    /// As [`original`](Self::original).
+    pub fn undoing(
+        &self,
+        without: impl Fn(&Path, String) -> Result<Option<String>, Error>,
+    ) -> Result<Vec<Change>, Error> {
+        let change = |kept: &Kept| {
+            let then = self.original(&kept.path, |now| without(&kept.path, now))?;
+            Change::of(kept.path.clone(), then)
+        };
+        self.files.iter().map(change).collect()
+    }
+
+    /// Takes everything back, and forgets it.
+    ///
+    /// # Errors
+    /// [`Error`]; what could not be taken back is still known, so that it can be tried again.
+    pub fn undo(&mut self, changes: &[Change]) -> Result<(), Error> {
+        for change in changes.iter().filter(|change| !change.is_empty()) {
+            file::replace(&change.path, change.then.as_deref())?;
+        }
+        for kept in self.files.drain(..) {
+            for dir in kept.made.iter().rev() {
+                file::remove_empty_directory(dir);
+            }
+        }
+        self.save()
+    }
+
+    /// Written for the owner's eyes: the files of others may have proxies' passwords in them.
+    fn save(&self) -> Result<(), Error> {
+        if self.files.is_empty() {
+            match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+                _ => return Ok(()),
+            }
+        }
+        if let Some(parent) = self.path.parent() {
+            use std::os::unix::fs::DirBuilderExt as _;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        }
+        let new = self.path.with_extension("new");
+        let _ = fs::remove_file(&new);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(serde_json::to_string_pretty(&self.files).unwrap_or_default().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(wiring: &Wiring, path: &Path, then: &str) -> (Change, Option<String>) {
+        let original = wiring.original(path, |now| Ok(Some(now))).expect("readable");
+        (Change::of(path.to_owned(), Some(then.into())).expect("readable"), original)
+    }
+
+    #[test]
+    fn what_was_changed_comes_back_to_the_byte_and_what_was_made_goes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (old, new) = (dir.path().join("old"), dir.path().join("a/b/new"));
+        std::fs::write(&old, " was \n").expect("written");
+        let mut wiring = Wiring::open(dir.path(), Client::Docker).expect("a journal");
+        for then in ["first", "second"] {
+            let changes = [change(&wiring, &old, then), change(&wiring, &new, then)];
+            wiring.make(&changes).expect("made");
+            assert_eq!(std::fs::read_to_string(&new).expect("made"), then);
+            wiring = Wiring::open(dir.path(), Client::Docker).expect("a journal");
+        }
+        let undoing = wiring.undoing(|_, _| panic!("nobody else has written")).expect("readable");
+        assert_eq!(undoing.len(), 2);
+        wiring.undo(&undoing).expect("undone");
+        assert_eq!(std::fs::read_to_string(&old).expect("there"), " was \n");
+        assert!(!dir.path().join("a").exists() && wiring.is_empty());
+        assert!(Wiring::open(dir.path(), Client::Docker).expect("none").is_empty());
+    }
+
+    #[test]
+    fn what_others_have_written_since_stays_theirs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        std::fs::write(&path, "theirs").expect("written");
+        let mut wiring = Wiring::open(dir.path(), Client::Docker).expect("a journal");
+        let made = [change(&wiring, &path, "theirs ours")];
+        wiring.make(&made).expect("made");
+        std::fs::write(&path, "theirs ours, more").expect("written");
+        let undoing = wiring.undoing(|_, now| Ok(Some(now.replace(" ours", "")))).expect("readable");
+        wiring.undo(&undoing).expect("undone");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "theirs, more");
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_made_takes_the_others_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (good, bad) = (dir.path().join("good"), dir.path().join("good/below/a/file"));
+        let mut wiring = Wiring::open(dir.path(), Client::Docker).expect("a journal");
+        let changes = [change(&wiring, &good, "x"), change(&wiring, &bad, "x")];
+        wiring.make(&changes).expect_err("a file is no directory");
+        assert!(!good.exists() && wiring.is_empty());
+    }
+}
