@@ -71,6 +71,7 @@ pub(crate) async fn fill(
         Err(error) => return publisher.finish(Err(Fallen { access, error })),
     };
     let content = ingest.content(fetch.size());
+    let (bringing, grown) = (cache.bringing(&access.target), content.clone());
     publisher.publish(Ok(Filling { content, access: access.clone(), failure: Arc::clone(&failure) }));
 
     let (pieces, writer) = mpsc::channel(CHUNKS_IN_HAND);
@@ -87,6 +88,8 @@ pub(crate) async fn fill(
         drop(pieces);
     };
     let (written, ()) = tokio::join!(disk, network);
+    bringing.brought(grown.available());
+    drop(bringing);
     let target = &access.target;
     match failure.get().or(written.as_ref().err()) {
         Some(error @ Error::NoRoom { .. }) => cache.store_takes_nothing(error),

@@ -14,6 +14,7 @@
 //! - [`read_ahead`]: an image's blobs, before they are asked for.
 //! - [`delivery`]: a blob's bytes to a client.
 //! - [`bypass`]: a blob that the store does not take.
+//! - [`tally`]: what each repository was asked for, and what it cost.
 //! - [`outcome`]: the one enum behind `Cache-Status` and the log.
 //! - [`error`]: what can go wrong, as a client has to know it.
 
@@ -33,6 +34,7 @@ mod read_ahead;
 pub mod referrers;
 mod refusals;
 pub mod tags;
+pub mod tally;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,13 +53,16 @@ pub use freshness::{TagRules, Ttl};
 pub use hubcap_store::Content;
 pub use manifest::ManifestContent;
 pub use outcome::{Answer, Outcome, StaleBecause};
+pub use hubcap_upstream::RateLimit;
 pub use tags::TagPage;
+pub use tally::{Asking, Brought, Tally};
 
 use access::Grants;
 use fill::{Fallen, Filling, MAX_FILLS};
 use flight::Flights;
 use manifest::Fetched;
 use refusals::Refusals;
+use tally::Tallies;
 
 /// Connections beyond each fill's first, of all fills together.
 const SPARE: usize = 16;
@@ -103,6 +108,7 @@ struct Inner {
     ahead: Semaphore,
     grants: Grants,
     refusals: Refusals,
+    tallies: Tallies,
     /// When the log was last told that the store takes nothing.
     told: Mutex<Option<Instant>>,
 }
@@ -121,6 +127,7 @@ impl Cache {
             fills: Semaphore::new(MAX_FILLS as usize),
             grants: Grants::default(),
             refusals: Refusals::default(),
+            tallies: Tallies::default(),
             told: Mutex::default(),
         }))
     }

@@ -176,6 +176,7 @@ impl Cache {
             }
         }
         let content = self.get(upstream, target, &wanted).await?;
+        self.brought_manifest(target, content.descriptor.size);
         self.classify(upstream, access, &Noun::Manifest(&wanted)).await?;
         self.keep(target, content.clone(), tag.cloned()).await?;
         let outcome = if known.is_some() { Outcome::Refreshed } else { Outcome::Miss };

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response};
 use http_body::{Frame, SizeHint};
+use hubcap_cache::{Asking, Outcome};
 
 use crate::api::Reply;
 
@@ -17,26 +18,29 @@ pub(crate) struct Entry {
     method: Method,
     /// Without the query, which may hold anything.
     path: String,
-    outcome: &'static str,
+    outcome: Outcome,
     status: u16,
     started: Instant,
     bytes: u64,
     expected: Option<u64>,
     broken: Option<String>,
+    /// Where it counts; not for what is no repository's.
+    asking: Option<Asking>,
 }
 
 impl Entry {
-    pub(crate) fn new(parts: &Parts, reply: &Reply, started: Instant) -> Self {
+    pub(crate) fn new(parts: &Parts, reply: &mut Reply, started: Instant) -> Self {
         let head = parts.method == Method::HEAD;
         Self {
             method: parts.method.clone(),
             path: parts.uri.path().chars().take(512).collect(),
-            outcome: reply.outcome.label(),
+            outcome: reply.outcome,
             status: reply.status.as_u16(),
             started,
             bytes: 0,
             expected: if head { Some(0) } else { reply.length },
             broken: None,
+            asking: reply.asking.take(),
         }
     }
 }
@@ -81,8 +85,13 @@ impl http_body::Body for Logged {
 
 impl Drop for Logged {
     fn drop(&mut self) {
-        let Entry { method, path, outcome, status, started, bytes, expected, broken } = &self.entry;
+        let Entry { method, path, outcome, status, started, bytes, expected, broken, asking } = &self.entry;
         let (bytes, status) = (*bytes, *status);
+        if let Some(asking) = asking {
+            // The text of an error is no content.
+            asking.answered(*outcome, if status < 300 { bytes } else { 0 });
+        }
+        let outcome = outcome.label();
         let duration_ms = started.elapsed().as_secs_f64() * 1000.0;
         let duration_ms = (duration_ms * 1000.0).round() / 1000.0;
         if let Some(why) = broken {

@@ -3,6 +3,7 @@
 pub(crate) mod blob;
 pub(crate) mod error;
 pub(crate) mod manifest;
+pub(crate) mod proof;
 pub(crate) mod referrers;
 pub(crate) mod tags;
 
@@ -10,7 +11,7 @@ use axum::body::Body;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use hubcap_cache::{Access, Outcome};
+use hubcap_cache::{Access, Asking, Outcome};
 
 /// A resolved request.
 pub(crate) struct Asked<'a> {
@@ -26,6 +27,8 @@ pub(crate) struct Reply {
     pub(crate) outcome: Outcome,
     /// `Content-Length`, told to a HEAD too; `None` only for what is passed through and whose length nobody told.
     pub(crate) length: Option<u64>,
+    /// Counts it, until its body has gone out.
+    pub(crate) asking: Option<Asking>,
     headers: HeaderMap,
     body: Body,
 }
@@ -35,7 +38,7 @@ impl Reply {
         let mut headers = HeaderMap::new();
         let version = HeaderName::from_static("docker-distribution-api-version");
         headers.insert(version, HeaderValue::from_static("registry/2.0"));
-        Self { status, outcome, length: Some(0), headers, body: Body::empty() }
+        Self { status, outcome, length: Some(0), asking: None, headers, body: Body::empty() }
     }
 
     /// Adds a header; one whose value cannot be sent is left out.

@@ -28,6 +28,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+pub use api::proof::PROOF;
+
 use ca::Authority;
 use router::App;
 

@@ -7,7 +7,7 @@ use axum::body::Body;
 use http::{Method, Request, Response, header};
 use hubcap_cache::{Access, Cache, Caller};
 use hubcap_oci::endpoint::{NotAnEndpoint, parse_query};
-use hubcap_oci::{Endpoint, Registry};
+use hubcap_oci::{Endpoint, Reference, Registry};
 
 use crate::access::{self, Entry};
 use crate::api::{self, Asked, Reply};
@@ -32,8 +32,8 @@ impl App {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
         let head = parts.method == Method::HEAD;
-        let reply = self.reply(&parts).await;
-        let entry = Entry::new(&parts, &reply, started);
+        let mut reply = self.reply(&parts).await;
+        let entry = Entry::new(&parts, &mut reply, started);
         let mut response = reply.into_response();
         if head {
             *response.body_mut() = Body::empty();
@@ -62,9 +62,20 @@ impl App {
             Err(unknown) => return api::error::unknown_registry(&endpoint, &unknown),
         };
         let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if target.registry.is_docker_hub()
+            && api::proof::is_meant(repository)
+            && let Some(reply) = api::proof::answer(&endpoint)
+        {
+            return reply;
+        }
         let access = Access { target, caller: Caller::new(authorization) };
+        let tag = match &endpoint {
+            Endpoint::Manifest { reference: Reference::Tag(tag), .. } => Some(tag.as_str()),
+            _ => None,
+        };
+        let asking = cache.asking(&access.target, tag);
         let asked = Asked { parts, access, namespace };
-        match &endpoint {
+        let mut reply = match &endpoint {
             Endpoint::Version => api::version(),
             Endpoint::Manifest { reference, .. } => api::manifest::answer(cache, &asked, reference).await,
             Endpoint::Blob { digest, .. } => api::blob::answer(cache, &asked, digest).await,
@@ -72,6 +83,8 @@ impl App {
             Endpoint::Referrers { digest, artifact_type, .. } => {
                 api::referrers::answer(cache, &asked, (digest, artifact_type.as_deref())).await
             }
-        }
+        };
+        reply.asking = Some(asking);
+        reply
     }
 }
