@@ -7,6 +7,7 @@ mod health;
 mod ls;
 mod progress;
 mod pull;
+mod run;
 mod serve;
 mod verify;
 

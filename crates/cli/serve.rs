@@ -14,6 +14,7 @@ use hubcap_upstream::Upstreams;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::run::Run;
 
 /// How often what is only in memory is written.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -42,6 +43,7 @@ pub(crate) fn run(config: Config, check: bool) -> anyhow::Result<ExitCode> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     // Before anything is promised: a signal that comes early must not be lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let run = Run::begin(&config);
     let store = open(&config)?;
     let cache = cache(store.clone(), &config)?;
     let proxy = hubcap_proxy::Config {
@@ -56,6 +58,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         other => other.into(),
     })?;
+    run.bound(&bound).await.write(&config.state);
     announce(&bound, &config)?;
     let mut signalled = async || {
         tokio::select! {

@@ -15,6 +15,7 @@
 //! - [`mod@gc`]: what goes when room is needed.
 //! - [`mod@verify`]: every content against its name.
 //! - [`mod@images`]: what is in a store, read without opening it.
+//! - [`mod@key`]: one name for all of that.
 
 pub mod budget;
 pub mod content;
@@ -25,6 +26,7 @@ mod hasher;
 pub mod images;
 mod index;
 pub mod ingest;
+pub mod key;
 pub mod layout;
 mod lock;
 mod manifests;
@@ -45,6 +47,7 @@ pub use content::{Content, HOLD_BACK, Progress, ReadError, Reader};
 pub use images::{StoredImage, images};
 pub use index::TagEntry;
 pub use ingest::Ingest;
+pub use key::key;
 pub use verify::{Finding, Report, verify};
 
 use budget::Usage;

@@ -1,0 +1,133 @@
+//! What a run is: `STATE/run.json`, written when the daemon starts. It stays after the daemon's end, so that what
+//! comes after it knows since when, and on which store.
+
+use std::io::{ErrorKind, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use hubcap_proxy::Bound;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+
+/// One run of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Run {
+    /// When it began, in milliseconds since the epoch.
+    pub(crate) started: u64,
+    /// Its process, which may have ended since.
+    pub(crate) pid: u32,
+    /// The store, as an absolute path.
+    pub(crate) store: PathBuf,
+    /// Where it answers over HTTPS, with the port that it really got.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where it answers over plain HTTP.
+    pub(crate) http_listen: Option<SocketAddr>,
+    /// The store's [`key`](hubcap_store::key) at the start; `None` when it could not be told, so that whatever is
+    /// there at the end is something new.
+    pub(crate) key: Option<String>,
+}
+
+/// A run whose store is still being looked at, beside the rest of the start.
+pub(crate) struct Beginning {
+    run: Run,
+    key: JoinHandle<Option<String>>,
+}
+
+impl Run {
+    /// Begins one, before its daemon changes anything in the store.
+    pub(crate) fn begin(config: &Config) -> Beginning {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let store = config.store.clone();
+        let key = tokio::task::spawn_blocking(move || hubcap_store::key(&store).ok());
+        let run = Self {
+            // 2^64 milliseconds are longer than any clock's time.
+            started: since.as_millis() as u64,
+            pid: std::process::id(),
+            store: config.store.clone(),
+            listen: None,
+            http_listen: None,
+            key: None,
+        };
+        Beginning { run, key }
+    }
+
+    /// The latest run of this state directory; `None` when there was none.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is none of ours.
+    pub(crate) fn read(state: &Path) -> anyhow::Result<Option<Self>> {
+        let path = path(state);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .with_context(|| format!("{} does not say what a run was", path.display())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes it down. A daemon serves without that too, so a failure is a warning.
+    pub(crate) fn write(&self, state: &Path) {
+        if let Err(error) = self.replace(&path(state)) {
+            tracing::warn!(target: "hubcap::run", "this run cannot be written down, so what comes after it will not \
+                know of it: {error:#}");
+        }
+    }
+
+    /// In one step: who reads sees the old run or this one.
+    fn replace(&self, path: &Path) -> anyhow::Result<()> {
+        let temporary = path.with_extension(format!("json.{}", self.pid));
+        let mut file =
+            fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(self)?)?;
+        fs::rename(&temporary, path)?;
+        Ok(())
+    }
+}
+
+impl Beginning {
+    /// The run, now that it is known where it answers.
+    pub(crate) async fn bound(self, bound: &Bound) -> Run {
+        let Self { run, key } = self;
+        Run { listen: bound.https(), http_listen: bound.http(), key: key.await.ok().flatten(), ..run }
+    }
+}
+
+fn path(state: &Path) -> PathBuf {
+    state.join("run.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_read_as_it_was_written_and_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let state = std::env::temp_dir().join(format!("hubcap-run-{}", std::process::id()));
+        fs::create_dir_all(&state).expect("a directory");
+        assert!(matches!(Run::read(&state), Ok(None)));
+        let run = Run {
+            started: 1,
+            pid: 2,
+            store: "/s".into(),
+            listen: "127.0.0.1:5443".parse().ok(),
+            http_listen: None,
+            key: Some("k".into()),
+        };
+        run.write(&state);
+        assert_eq!(Run::read(&state).expect("read"), Some(run));
+        let mode = fs::metadata(path(&state)).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(path(&state), b"{").expect("written");
+        assert!(Run::read(&state).is_err());
+        fs::remove_dir_all(&state).expect("removed");
+    }
+}
