@@ -1,10 +1,11 @@
 //! The command line, as it is typed; what it means together with variables and files is [`crate::config`]'s.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
-use hubcap_oci::{ImageRef, Platform};
+use clap::{ArgAction, ArgMatches, Args as _, Parser, Subcommand};
+use hubcap_oci::{ImageRef, Platform, Registry};
 
 /// A caching registry proxy for CI: dockerd pulls through it, and what it pulled stays in a store that can be carried
 /// from job to job.
@@ -29,6 +30,16 @@ pub(crate) enum Verb {
     Gc(Gc),
     /// Exit with 0 when the daemon answers
     Health(Health),
+    /// Start the daemon in the background, have dockerd pull through it, and prove that it does
+    Up(Up),
+    /// Leave dockerd as it was before `up`, stop the daemon, and tell what the cache was worth
+    Down(Down),
+    /// Write hubcap into a client's files
+    #[command(subcommand)]
+    Setup(Setup),
+    /// Take hubcap out of a client's files, which are as they were then
+    #[command(subcommand)]
+    Unset(Unset),
 }
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +49,85 @@ pub(crate) struct Serve {
     /// Check the configuration, print what would be used, and exit
     #[arg(long)]
     pub(crate) check: bool,
+    /// In a session of its own, which no terminal's end ends; `up` starts it so
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) docker: DockerFlags,
+    /// Only show what would be changed in which file, as a diff
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Down {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) docker: DockerFlags,
+    /// What bringing the store to this machine took, for the account of what it was worth
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) restored_in: Option<f64>,
+    /// Do not print the account where there is no $GITHUB_STEP_SUMMARY for it
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Setup {
+    /// dockerd: registry-mirrors in daemon.json, and certs.d/REGISTRY/hosts.toml
+    Docker(SetupDocker),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Unset {
+    /// dockerd
+    Docker(UnsetDocker),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetupDocker {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) docker: DockerFlags,
+    /// Only show what would be changed in which file, as a diff
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Registries, as ghcr.io (default: those that hubcap can be asked for); Docker Hub is docker.io
+    #[arg(value_name = "REGISTRY")]
+    pub(crate) registries: Vec<Registry>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnsetDocker {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) docker: DockerFlags,
+    /// Only show what would be changed in which file, as a diff
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+/// Which dockerd; what is not said is found out from the one that runs.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub(crate) struct DockerFlags {
+    /// dockerd's socket (default: $DOCKER_HOST, else unix:///var/run/docker.sock, else a rootless one)
+    #[arg(long, value_name = "unix://PATH")]
+    pub(crate) docker_host: Option<String>,
+    /// Its daemon.json (default: the one that it reads)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) daemon_json: Option<PathBuf>,
+    /// Its certs.d (default: /etc/docker/certs.d, else ~/.config/docker/certs.d of a rootless one)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) certs_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -133,4 +223,49 @@ pub(crate) struct Common {
     /// parted by commas)
     #[arg(long, value_name = "PATTERN")]
     pub(crate) pin: Vec<String>,
+}
+
+/// The flags of `serve` that were typed, to be handed on to it. Settings of variables and files are found there again.
+pub(crate) fn for_serve(typed: &ArgMatches) -> Vec<OsString> {
+    let mut flags = Vec::new();
+    for known in Common::augment_args(clap::Command::new("serve")).get_arguments() {
+        let (id, Some(long)) = (known.get_id().as_str(), known.get_long()) else { continue };
+        if typed.value_source(id) != Some(clap::parser::ValueSource::CommandLine) {
+            continue;
+        }
+        let flag = OsString::from(format!("--{long}"));
+        if matches!(known.get_action(), ArgAction::SetTrue) {
+            flags.push(flag);
+            continue;
+        }
+        for value in typed.get_raw(id).into_iter().flatten() {
+            flags.extend([flag.clone(), value.to_owned()]);
+        }
+    }
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
+    #[test]
+    fn up_hands_the_flags_of_serve_on_and_keeps_its_own() {
+        let words = "hubcap up --offline --print --upstream a.io=http://a --upstream b.io=http://b --read-ahead --docker-host \
+            unix:///x --store s";
+        let words: Vec<&str> = words.split_whitespace().filter(|word| *word != "\\").collect();
+        let matches = Args::command().get_matches_from(words);
+        let (_, typed) = matches.subcommand().expect("up");
+        let handed: Vec<OsString> = for_serve(typed);
+        let read = ["hubcap", "serve"].into_iter().map(OsString::from).chain(handed);
+        let Verb::Serve(serve) =
+            Args::from_arg_matches(&Args::command().get_matches_from(read)).expect("flags").verb
+        else {
+            panic!("not serve")
+        };
+        assert_eq!(serve.common.upstream, ["a.io=http://a", "b.io=http://b"]);
+        assert!(serve.common.offline && serve.common.read_ahead == Some(true));
+        assert_eq!(serve.common.store, Some("s".into()));
+    }
 }

@@ -1,27 +1,35 @@
 //! hubcap: a caching registry proxy for CI. This is the composition root; the rooms are in `crates/`.
 
+mod admin;
 mod args;
 mod config;
+mod daemon;
+mod down;
 mod gc;
+mod github;
 mod health;
 mod ls;
 mod progress;
 mod pull;
 mod run;
 mod serve;
+mod setup;
+mod up;
 mod verify;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
-use args::{Args, Verb};
+use args::{Args, Setup, Unset, Verb};
 
 /// What a shell sees of a usage that cannot be meant.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let matches = Args::command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let typed = matches.subcommand().map(|(_, typed)| typed);
     let log = std::env::var("HUBCAP_LOG").unwrap_or_else(|_| "info".into());
     let filter = tracing_subscriber::EnvFilter::try_new(&log).unwrap_or_else(|error| {
         eprintln!("hubcap: HUBCAP_LOG={log:?} is not understood ({error}); using info");
@@ -30,12 +38,23 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 
     let done = match args.verb {
-        Verb::Serve(flags) => config::load(&flags.common).map(|config| serve::run(config, flags.check)),
+        Verb::Serve(flags) => config::load(&flags.common).map(|config| serve::run(config, &flags)),
         Verb::Pull(flags) => config::load(&flags.common).map(|config| pull::run(&config, &flags)),
         Verb::Ls(flags) => config::store(flags.store).map(|store| ls::run(&store, flags.json)),
         Verb::Verify(flags) => config::load(&flags.common).map(|config| verify::run(&config, &flags)),
         Verb::Gc(flags) => config::load(&flags.common).map(|config| gc::run(&config, &flags)),
         Verb::Health(flags) => config::load(&flags.common).map(|config| health::run(&config)),
+        Verb::Up(flags) => {
+            let for_serve = typed.map(args::for_serve).unwrap_or_default();
+            config::load(&flags.common).map(|config| up::run(&config, &flags, &for_serve))
+        }
+        Verb::Down(flags) => config::load(&flags.common).map(|config| down::run(&config, &flags)),
+        Verb::Setup(Setup::Docker(flags)) => {
+            config::load(&flags.common).map(|config| setup::docker(&config, &flags))
+        }
+        Verb::Unset(Unset::Docker(flags)) => {
+            config::load(&flags.common).map(|config| setup::undocker(&config, &flags))
+        }
     };
     match done {
         Ok(Ok(code)) => code,

@@ -8,13 +8,20 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Clone)]
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
+    told: bool,
 }
 
 impl Progress {
     /// On the terminal, if standard error is one.
     pub(crate) fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { bars: terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr())) }
+        let bars = terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        Self { bars, told: true }
+    }
+
+    /// Nowhere.
+    pub(crate) const fn silent() -> Self {
+        Self { bars: None, told: false }
     }
 
     /// A bar for a content of `size` bytes.
@@ -32,7 +39,8 @@ impl Progress {
     pub(crate) fn line(&self, text: &str) {
         match &self.bars {
             Some(bars) => drop(bars.println(text)),
-            None => eprintln!("{text}"),
+            None if self.told => eprintln!("{text}"),
+            None => {}
         }
     }
 }

@@ -11,8 +11,9 @@ use anyhow::{Context as _, bail};
 use hubcap_cache::{Access, Answer, BlobContent, Body, Cache, ManifestContent, Outcome, StoredBlob};
 use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Target};
 use hubcap_store::Store;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
+use crate::admin::client;
 use crate::args::Pull;
 use crate::config::Config;
 use crate::progress::{Progress, bytes};
@@ -45,43 +46,83 @@ impl Tally {
 /// Pulls every image; one that fails does not keep the others from being pulled.
 pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let all = runtime.block_on(async {
         let store = match Store::open(&config.store, config.store_options()) {
-            Err(error @ hubcap_store::Error::Held { .. }) => {
-                return Err(anyhow::Error::new(error)
-                    .context("a running hubcap fills its store by itself: pull through it, or stop it"));
-            }
+            Err(error @ hubcap_store::Error::Held { .. }) => return by_daemon(config, flags, error),
             opened => opened?,
         };
-        let job = Job {
-            cache: serve::cache(store.clone(), config)?,
-            platforms: if flags.platform.is_empty() {
-                vec![Platform::host()]
-            } else {
-                flags.platform.clone()
-            },
-            places: Arc::new(Semaphore::new(PARALLEL)),
-            // A layer that two images share is one fetch, and is counted once.
-            seen: Arc::default(),
-            progress: Progress::new(),
-        };
-        let code = job.all(&flags.images).await;
+        let job = Job::new(serve::cache(store.clone(), config)?, flags.platform.clone(), Out::Terminal);
+        let all = job.all(&flags.images).await;
         store.close();
-        Ok(code)
-    })
+        Ok(all)
+    })?;
+    if !all {
+        eprintln!("hubcap: not every image could be pulled");
+    }
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The daemon that has the store fills it.
+fn by_daemon(config: &Config, flags: &Pull, held: hubcap_store::Error) -> anyhow::Result<bool> {
+    let daemon = client::status(&config.state).ok().filter(|status| status.store == config.store);
+    if daemon.is_none() {
+        return Err(anyhow::Error::new(held)
+            .context("the hubcap that has it does not answer in this --state: pull through it, or stop it"));
+    }
+    let images = flags.images.iter().map(ToString::to_string).collect();
+    let platforms = flags.platform.iter().map(ToString::to_string).collect();
+    client::pull(&config.state, (images, platforms), |line| println!("{line}"))
+}
+
+/// Where a pull tells what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Out {
+    /// Lines on standard output, and bars where there is a terminal.
+    Terminal,
+    /// Lines for [`Job::lines`].
+    Channel,
+}
+
+/// A pull of some images.
 #[derive(Clone)]
-struct Job {
+pub(crate) struct Job {
     cache: Cache,
     platforms: Vec<Platform>,
     places: Arc<Semaphore>,
+    /// A layer that two images share is one fetch, and is counted once.
     seen: Arc<Mutex<HashSet<Digest>>>,
     progress: Progress,
+    out: Option<mpsc::UnboundedSender<String>>,
 }
 
 impl Job {
-    async fn all(&self, images: &[ImageRef]) -> ExitCode {
+    /// For these platforms; for this machine's where none is named.
+    pub(crate) fn new(cache: Cache, mut platforms: Vec<Platform>, out: Out) -> Self {
+        if platforms.is_empty() {
+            platforms.push(Platform::host());
+        }
+        let progress = if out == Out::Terminal { Progress::new() } else { Progress::silent() };
+        let (places, seen) = (Arc::new(Semaphore::new(PARALLEL)), Arc::default());
+        Self { cache, platforms, places, seen, progress, out: None }
+    }
+
+    /// The lines that it would print; they end with the last clone of the job.
+    pub(crate) fn lines(&mut self) -> mpsc::UnboundedReceiver<String> {
+        let (out, lines) = mpsc::unbounded_channel();
+        self.out = Some(out);
+        lines
+    }
+
+    fn say(&self, line: String) {
+        match &self.out {
+            // Who listened may be gone.
+            Some(out) => drop(out.send(line)),
+            None => println!("{line}"),
+        }
+    }
+
+    /// Pulls every image; whether all were pulled.
+    pub(crate) async fn all(&self, images: &[ImageRef]) -> bool {
         let started = Instant::now();
         let running: Vec<_> = images
             .iter()
@@ -96,20 +137,18 @@ impl Job {
             match running.await.map_err(anyhow::Error::from).and_then(|done| done) {
                 Ok((digest, tally)) => {
                     total.add(tally);
-                    println!("{image}  {digest}  {}", told(tally));
+                    self.say(format!("{image}  {digest}  {}", told(tally)));
                 }
                 Err(error) => {
                     failed += 1;
-                    println!("{image}  failed: {error:#}");
+                    self.say(format!("{image}  failed: {error:#}"));
                 }
             }
         }
-        println!("total: {}, in {:.1} s", told(total), started.elapsed().as_secs_f64());
-        if failed > 0 {
-            eprintln!("hubcap: {failed} of {} images could not be pulled", images.len());
-            return ExitCode::FAILURE;
-        }
-        ExitCode::SUCCESS
+        let failed =
+            if failed == 0 { String::new() } else { format!(", {failed} of {} failed", images.len()) };
+        self.say(format!("total: {}, in {:.1} s{failed}", told(total), started.elapsed().as_secs_f64()));
+        failed.is_empty()
     }
 
     async fn image(&self, image: &ImageRef) -> anyhow::Result<(Digest, Tally)> {

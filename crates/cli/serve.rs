@@ -13,6 +13,8 @@ use hubcap_store::Store;
 use hubcap_upstream::Upstreams;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::admin::{self, Admin};
+use crate::args::Serve;
 use crate::config::Config;
 use crate::run::Run;
 
@@ -20,8 +22,12 @@ use crate::run::Run;
 const FLUSH: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT; with `check`, only says what it would do.
-pub(crate) fn run(config: Config, check: bool) -> anyhow::Result<ExitCode> {
-    if check {
+pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
+    if flags.background {
+        // It fails only for who leads a session already.
+        let _ = rustix::process::setsid();
+    }
+    if flags.check {
         return Ok(match checked(&config) {
             Ok(()) => {
                 print!("{config}");
@@ -58,7 +64,22 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
         other => other.into(),
     })?;
-    run.bound(&bound).await.write(&config.state);
+    let run = run.bound(&bound).await;
+    run.write(&config.state);
+    let admin = Admin {
+        cache: cache.clone(),
+        store: store.clone(),
+        run,
+        ca: bound.ca_certificate().to_owned(),
+        offline: config.offline,
+    };
+    let admin = match admin::open(&config.state) {
+        Ok(socket) => Some(tokio::spawn(admin::serve(socket, admin))),
+        Err(error) => {
+            tracing::warn!(target: "hubcap::serve", "hubcap's own commands will not find this daemon: {error:#}");
+            None
+        }
+    };
     announce(&bound, &config)?;
     let mut signalled = async || {
         tokio::select! {
@@ -88,6 +109,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         () = signals => tracing::warn!(target: "hubcap::serve", "stopped at once"),
     }
     flushing.abort();
+    if let Some(admin) = admin {
+        admin.abort();
+        let _ = admin.await;
+    }
     let closing = store.clone();
     tokio::task::spawn_blocking(move || closing.close()).await?;
     Ok(())

@@ -51,9 +51,9 @@ pub use delivery::Delivery;
 pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
 pub use hubcap_store::Content;
+pub use hubcap_upstream::RateLimit;
 pub use manifest::ManifestContent;
 pub use outcome::{Answer, Outcome, StaleBecause};
-pub use hubcap_upstream::RateLimit;
 pub use tags::TagPage;
 pub use tally::{Asking, Brought, Tally};
 

@@ -31,7 +31,7 @@ pub(crate) struct Authority {
 }
 
 /// Where the certificate is, for clients to trust.
-pub(crate) fn certificate_path(state: &Path) -> PathBuf {
+pub fn certificate_path(state: &Path) -> PathBuf {
     state.join("ca.pem")
 }
 

@@ -18,7 +18,7 @@ mod router;
 mod tls;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 pub use api::proof::PROOF;
+pub use ca::certificate_path;
 
 use ca::Authority;
 use router::App;
@@ -74,6 +75,14 @@ pub struct Bound {
     https: Option<(TcpListener, SocketAddr, TlsAcceptor)>,
     http: Option<(TcpListener, SocketAddr)>,
     certificate: PathBuf,
+}
+
+/// Makes the local CA for a daemon that listens on `address`, where there is none that is good for it.
+///
+/// # Errors
+/// [`Error::Authority`] when the state directory cannot be written.
+pub fn prepare_authority(state: &Path, address: IpAddr) -> Result<(), Error> {
+    Authority::load_or_make(state, &ca::names(address)).map(drop)
 }
 
 /// Opens the listeners, and makes the CA where there is none.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use hubcap_oci::Registry;
 use rustix::process::Pid;
 
-use crate::hosts_toml::{HEADER, directory, hosts_toml};
+use crate::hosts_toml::{directory, with_mirror, without_mirror};
 use crate::wiring::Wiring;
 use crate::{Change, Error, Mirror, file};
 use daemon_json::DaemonJson;
@@ -31,6 +31,15 @@ pub struct DockerAt {
     pub daemon_json: Option<PathBuf>,
     /// Its `certs.d`.
     pub certs_dir: Option<PathBuf>,
+}
+
+impl DockerAt {
+    /// The same; at `host` where it is not said.
+    #[must_use]
+    pub fn or_host(mut self, host: Option<&str>) -> Self {
+        self.host = self.host.or_else(|| host.map(str::to_owned));
+        self
+    }
 }
 
 /// A dockerd, running or not.
@@ -82,13 +91,19 @@ impl Docker {
     /// # Errors
     /// [`Error::NotUnderstood`] for a `daemon.json` that dockerd itself would not take, or whose mirrors are given as
     /// flags; [`Error::Io`] and [`Error::Rights`] when files cannot be read.
-    pub fn plan(&self, wiring: &Wiring, mirror: &Mirror, registries: &[Registry]) -> Result<Vec<Planned>, Error> {
+    pub fn plan(
+        &self,
+        wiring: &Wiring,
+        mirror: &Mirror,
+        registries: &[Registry],
+    ) -> Result<Vec<Planned>, Error> {
         let mut plan = Vec::new();
         for registry in registries {
             let dir = self.certs_dir.join(directory(registry));
             let path = dir.join("hosts.toml");
-            let original = wiring.original(&path, without_ours)?;
-            plan.push((Change::of(path, Some(hosts_toml(mirror)))?, original));
+            let original = wiring.original(&path, |now| Ok(without_mirror(&now)))?;
+            let then = with_mirror(original.as_deref(), mirror);
+            plan.push((Change::of(path, Some(then))?, original));
         }
         if !mirror.address.ip().is_loopback() {
             // Elsewhere than on loopback dockerd checks the mirror's certificate.
@@ -135,6 +150,7 @@ impl Docker {
     /// # Errors
     /// [`Error`]; everything is as it was then.
     pub fn wire(&self, wiring: &mut Wiring, mirror: &Mirror, plan: &[Planned]) -> Result<(), Error> {
+        wiring.set_host(format!("unix://{}", self.socket.display()));
         wiring.make(plan)?;
         let wanted = |mirrors: &[String]| mirrors.iter().any(|one| one.trim_end_matches('/') == mirror.url());
         let told = plan.iter().any(|(change, _)| change.path == file::resolved(self.daemon_json.clone()));
@@ -154,7 +170,7 @@ impl Docker {
     pub fn unplan(&self, wiring: &Wiring) -> Result<Vec<Change>, Error> {
         wiring.undoing(|path, now| match path.extension() {
             Some(kind) if kind == "json" => self.without(&now).map(Some),
-            Some(kind) if kind == "toml" => without_ours(now),
+            Some(kind) if kind == "toml" => Ok(without_mirror(&now)),
             _ => Ok(Some(now)),
         })
     }
@@ -188,7 +204,9 @@ impl Docker {
         }
         let Some(pid) = self.pid else {
             let socket = self.socket.display();
-            return Err(Error::Client(format!("which process dockerd on {socket} is could not be found out")));
+            return Err(Error::Client(format!(
+                "which process dockerd on {socket} is could not be found out"
+            )));
         };
         file::hang_up(pid)?;
         let end = Instant::now() + RELOAD;
@@ -209,7 +227,9 @@ impl Docker {
     /// # Errors
     /// [`Error::Client`] with what dockerd says.
     pub fn pull_and_remove(&self, repository: &str, tag: &str) -> Result<(), Error> {
-        let failed = |why: &dyn std::fmt::Display| Error::Client(format!("dockerd could not pull {repository}:{tag}: {why}"));
+        let failed = |why: &dyn std::fmt::Display| {
+            Error::Client(format!("dockerd could not pull {repository}:{tag}: {why}"))
+        };
         let pull = format!("/images/create?fromImage={repository}&tag={tag}");
         let answer = api::ask(&self.socket, "POST", &pull).map_err(|error| failed(&error))?;
         let told = answer.body.lines().rev().find_map(|line| {
@@ -228,9 +248,4 @@ impl Docker {
 
 fn is_loopback(mirror: &str) -> bool {
     ["https://127.", "https://localhost", "https://[::1]"].iter().any(|start| mirror.starts_with(start))
-}
-
-/// A file that is wholly ours goes, whatever else was written into it; others are their writers'.
-fn without_ours(now: String) -> Result<Option<String>, Error> {
-    Ok((!now.starts_with(HEADER)).then_some(now))
 }

@@ -21,7 +21,9 @@ pub(crate) fn resolved(path: PathBuf) -> PathBuf {
 pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             // It may not even be there: only root can tell.
             match as_root(path, "if [ -e \"$1\" ]; then cat -- \"$1\"; else exit 44; fi", None)? {

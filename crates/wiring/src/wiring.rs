@@ -30,6 +30,13 @@ impl Client {
 #[derive(Debug)]
 pub struct Wiring {
     path: PathBuf,
+    journal: Journal,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Journal {
+    /// Which one it is, where there can be several: dockerd's `unix:///var/run/docker.sock`.
+    host: Option<String>,
     files: Vec<Kept>,
 }
 
@@ -50,22 +57,32 @@ impl Wiring {
     /// [`Error::Io`] when it cannot be read, [`Error::NotUnderstood`] when it is damaged.
     pub fn open(state: &Path, client: Client) -> Result<Self, Error> {
         let path = state.join("wiring").join(format!("{}.json", client.name()));
-        let files = match file::read(&path)? {
+        let journal = match file::read(&path)? {
             Some(text) => serde_json::from_str(&text)
                 .map_err(|error| Error::NotUnderstood { path: path.clone(), why: error.to_string() })?,
-            None => Vec::new(),
+            None => Journal::default(),
         };
-        Ok(Self { path, files })
+        Ok(Self { path, journal })
     }
 
     /// Whether nothing is wired.
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+        self.journal.files.is_empty()
+    }
+
+    /// Which one was wired.
+    pub fn host(&self) -> Option<&str> {
+        self.journal.host.as_deref()
+    }
+
+    /// Remembers which one is wired, with the next [`make`](Self::make).
+    pub fn set_host(&mut self, host: String) {
+        self.journal.host = Some(host);
     }
 
     /// The files that were changed.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(|kept| kept.path.as_path())
+        self.journal.files.iter().map(|kept| kept.path.as_path())
     }
 
     /// A file without what hubcap wrote into it: what a new wiring is made from. `None` when there is no such file.
@@ -81,7 +98,7 @@ impl Wiring {
     ) -> Result<Option<String>, Error> {
         let path = file::resolved(path.to_owned());
         let now = file::read(&path)?;
-        match (self.files.iter().find(|kept| kept.path == path), now) {
+        match (self.journal.files.iter().find(|kept| kept.path == path), now) {
             (Some(kept), now) if now == kept.after => Ok(kept.before.clone()),
             (Some(kept), now) if now == kept.before => Ok(now),
             (Some(_), Some(now)) => without(now),
@@ -95,15 +112,15 @@ impl Wiring {
     /// # Errors
     /// [`Error`]; the files that were changed already are taken back.
     pub fn make(&mut self, changes: &[(Change, Option<String>)]) -> Result<(), Error> {
-        let earlier = self.files.clone();
+        let earlier = self.journal.files.clone();
         for (change, original) in changes {
-            let made = match self.files.iter().position(|kept| kept.path == change.path) {
-                Some(at) => self.files.remove(at).made,
+            let made = match self.journal.files.iter().position(|kept| kept.path == change.path) {
+                Some(at) => self.journal.files.remove(at).made,
                 None => file::missing_directories(&change.path),
             };
             if change.then != *original {
                 let (before, after) = (original.clone(), change.then.clone());
-                self.files.push(Kept { path: change.path.clone(), before, after, made });
+                self.journal.files.push(Kept { path: change.path.clone(), before, after, made });
             }
         }
         self.save()?;
@@ -112,7 +129,7 @@ impl Wiring {
             for (change, _) in &changes[..done] {
                 file::replace(&change.path, change.now.as_deref())?;
             }
-            self.files = earlier;
+            self.journal.files = earlier;
             self.save()?;
             return Err(error);
         }
@@ -131,7 +148,7 @@ impl Wiring {
             let then = self.original(&kept.path, |now| without(&kept.path, now))?;
             Change::of(kept.path.clone(), then)
         };
-        self.files.iter().map(change).collect()
+        self.journal.files.iter().map(change).collect()
     }
 
     /// Takes everything back, and forgets it.
@@ -142,7 +159,7 @@ impl Wiring {
         for change in changes.iter().filter(|change| !change.is_empty()) {
             file::replace(&change.path, change.then.as_deref())?;
         }
-        for kept in self.files.drain(..) {
+        for kept in self.journal.files.drain(..) {
             for dir in kept.made.iter().rev() {
                 file::remove_empty_directory(dir);
             }
@@ -152,7 +169,7 @@ impl Wiring {
 
     /// Written for the owner's eyes: the files of others may have proxies' passwords in them.
     fn save(&self) -> Result<(), Error> {
-        if self.files.is_empty() {
+        if self.journal.files.is_empty() {
             match fs::remove_file(&self.path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
                 _ => return Ok(()),
@@ -165,7 +182,7 @@ impl Wiring {
         let new = self.path.with_extension("new");
         let _ = fs::remove_file(&new);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(serde_json::to_string_pretty(&self.files).unwrap_or_default().as_bytes())?;
+        file.write_all(serde_json::to_string_pretty(&self.journal).unwrap_or_default().as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;
         Ok(())

@@ -95,8 +95,13 @@ pub(crate) struct Dockerd {
 
 impl Dockerd {
     pub(crate) fn start(dir: &Path, mirror: &str) -> Self {
+        Self::start_with(dir, &format!("{{\"registry-mirrors\": [\"{mirror}\"]}}"), &[])
+    }
+
+    /// With this `daemon.json`, and more flags.
+    pub(crate) fn start_with(dir: &Path, json: &str, flags: &[&str]) -> Self {
         let (config, socket) = (dir.join("daemon.json"), dir.join("docker.sock"));
-        std::fs::write(&config, format!("{{\"registry-mirrors\": [\"{mirror}\"]}}")).expect("a file");
+        std::fs::write(&config, json).expect("a file");
         let log = std::fs::File::create(dir.join("dockerd.log")).expect("a log");
         let socket = format!("unix://{}", socket.display());
         let child = program("dockerd")
@@ -109,6 +114,7 @@ impl Dockerd {
             .arg(dir.join("exec"))
             .arg("--pidfile")
             .arg(dir.join("docker.pid"))
+            .args(flags)
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn();
@@ -126,6 +132,16 @@ impl Dockerd {
         let mut command = program("docker");
         command.env("DOCKER_HOST", &self.socket).args(arguments);
         command
+    }
+
+    /// Where it answers: `unix://...`.
+    pub(crate) fn host(&self) -> &str {
+        &self.socket
+    }
+
+    /// Docker Hub's mirrors, as it has them now.
+    pub(crate) fn mirrors(&self) -> String {
+        self.docker(&["info", "--format", "{{json .RegistryConfig.Mirrors}}"])
     }
 
     pub(crate) fn docker(&self, arguments: &[&str]) -> String {

@@ -16,8 +16,8 @@ pub const PROOF: &str = "hubcap-proof";
 
 /// The empty archive, as gzip has it; every registry has this layer.
 const LAYER: [u8; 32] = [
-    31, 139, 8, 0, 0, 9, 110, 136, 0, 255, 98, 24, 5, 163, 96, 20, 140, 88, 0, 8, 0, 0, 255, 255, 46, 175, 181, 239,
-    0, 4, 0, 0,
+    31, 139, 8, 0, 0, 9, 110, 136, 0, 255, 98, 24, 5, 163, 96, 20, 140, 88, 0, 8, 0, 0, 255, 255, 46, 175,
+    181, 239, 0, 4, 0, 0,
 ];
 /// The digest of the archive itself.
 const DIFF_ID: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
@@ -89,10 +89,15 @@ mod tests {
         let image = Image::get();
         let layer = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4";
         assert_eq!(image.blobs[1].0.to_string(), layer);
-        for path in ["manifests/t1".into(), format!("manifests/{}", image.manifest.0), format!("blobs/{layer}")] {
+        for path in
+            ["manifests/t1".into(), format!("manifests/{}", image.manifest.0), format!("blobs/{layer}")]
+        {
             assert!(ask(&format!("/v2/library/{PROOF}/{path}")).is_some(), "{path}");
         }
         assert!(ask(&format!("/v2/{PROOF}/manifests/{layer}")).is_none());
-        assert!(is_meant(&PROOF.parse().expect("a name")) && !is_meant(&"a/hubcap-proof".parse().expect("a name")));
+        assert!(
+            is_meant(&PROOF.parse().expect("a name"))
+                && !is_meant(&"a/hubcap-proof".parse().expect("a name"))
+        );
     }
 }

@@ -96,10 +96,14 @@ impl fmt::Display for DaemonJson {
 
 fn not_understood(path: &Path, text: &str, error: &serde_json::Error) -> Error {
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let comment = ["//", "/*", "#"].iter().any(|mark| line.trim_start().starts_with(mark) || line.contains(mark));
+    let comment =
+        ["//", "/*", "#"].iter().any(|mark| line.trim_start().starts_with(mark) || line.contains(mark));
     // Not the line itself: proxies' passwords may be in it.
     let why = if comment {
-        format!("line {}: JSON has no comments, and dockerd itself does not take them; remove it", error.line())
+        format!(
+            "line {}: JSON has no comments, and dockerd itself does not take them; remove it",
+            error.line()
+        )
     } else {
         format!("it is no JSON that dockerd takes: {error}")
     };

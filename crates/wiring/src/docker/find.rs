@@ -29,7 +29,8 @@ impl Info {
     /// Asks dockerd.
     pub(crate) fn ask(socket: &Path) -> std::io::Result<Self> {
         let answer = api::ask(socket, "GET", "/info")?;
-        serde_json::from_str(&answer.body).map_err(|_| std::io::Error::other("what answers there is not dockerd"))
+        serde_json::from_str(&answer.body)
+            .map_err(|_| std::io::Error::other("what answers there is not dockerd"))
     }
 
     pub(crate) fn is_rootless(&self) -> bool {
@@ -81,7 +82,9 @@ fn socket(given: Option<&str>) -> Result<PathBuf, Error> {
     if let Some(host) = given.map(str::to_owned).or(from_environment) {
         let path = host.strip_prefix("unix://").map(PathBuf::from);
         return path.ok_or_else(|| {
-            Error::Client(format!("dockerd at {host:?} is not on this machine's sockets: only unix:// can be wired"))
+            Error::Client(format!(
+                "dockerd at {host:?} is not on this machine's sockets: only unix:// can be wired"
+            ))
         });
     }
     let system = PathBuf::from("/var/run/docker.sock");

@@ -1,0 +1,54 @@
+//! The commands' side of the admin socket.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::{Progress, Question, Status, path};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How the daemon of this state directory is.
+///
+/// # Errors
+/// When none answers.
+pub(crate) fn status(state: &Path) -> anyhow::Result<Status> {
+    let mut lines = ask(state, &Question::Status, Some(PATIENCE))?;
+    let line = lines.next().context("the daemon says nothing")??;
+    serde_json::from_str(&line).context("the daemon is of another version; stop it, and start this one")
+}
+
+/// Has the daemon fill its store; `told` gets its lines. Whether every image was pulled.
+///
+/// # Errors
+/// When none answers, or it ends in the midst of it.
+pub(crate) fn pull(
+    state: &Path,
+    (images, platforms): (Vec<String>, Vec<String>),
+    mut told: impl FnMut(&str),
+) -> anyhow::Result<bool> {
+    for line in ask(state, &Question::Pull { images, platforms }, None)? {
+        match serde_json::from_str(&line?)? {
+            Progress::Line(line) => told(&line),
+            Progress::Done(all) => return Ok(all),
+        }
+    }
+    anyhow::bail!("the daemon ended before the pull was done")
+}
+
+fn ask(
+    state: &Path,
+    question: &Question,
+    patience: Option<Duration>,
+) -> anyhow::Result<impl Iterator<Item = std::io::Result<String>>> {
+    let path = path(state);
+    let mut stream =
+        UnixStream::connect(&path).with_context(|| format!("no daemon answers on {}", path.display()))?;
+    stream.set_read_timeout(patience)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{}", serde_json::to_string(question)?)?;
+    Ok(BufReader::new(stream).lines())
+}

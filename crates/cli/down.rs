@@ -1,0 +1,79 @@
+//! `hubcap down`: dockerd as it was, the daemon stopped, and an account of what the cache was worth.
+
+mod page;
+mod speed;
+
+use std::process::ExitCode;
+
+use hubcap_wiring::{Client, Docker, Wiring};
+
+use crate::admin::client;
+use crate::args::Down;
+use crate::config::Config;
+use crate::run::Run;
+use crate::{daemon, github, setup};
+
+use page::Account;
+
+/// Does every part of it, whatever becomes of the others.
+pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
+    let mut failed = false;
+    let mut tried = |what: &str, done: anyhow::Result<()>| {
+        if let Err(error) = done {
+            failed = true;
+            github::warning(&format!("{what}: {error:#}"));
+        }
+    };
+    tried("dockerd is not as it was", unwire(config, flags));
+    let status = client::status(&config.state).ok();
+    tried(
+        "the daemon still runs",
+        daemon::stop(&config.state).map(|stopped| {
+            println!("{}", if stopped { "the daemon is stopped" } else { "no daemon runs" });
+        }),
+    );
+    let run = Run::read(&config.state).ok().flatten();
+    // The daemon knows best which store it had.
+    let store = status.as_ref().map(|status| &status.store).or(run.as_ref().map(|run| &run.store));
+    let store = store.unwrap_or(&config.store).clone();
+    let key = hubcap_store::key(&store);
+    let changed = match (&key, run.filter(|run| run.store == store).and_then(|run| run.key)) {
+        (Ok(now), Some(then)) => *now != then,
+        (Ok(_), None) => true,
+        (Err(_), _) => false,
+    };
+    match &key {
+        Ok(key) => {
+            println!("key {key}");
+            github::output("key", key);
+        }
+        Err(error) => tried("the store has no key", Err(anyhow::anyhow!("{error}"))),
+    }
+    println!("changed {changed}");
+    github::output("changed", if changed { "true" } else { "false" });
+    github::output("store", &store.display().to_string());
+    if let Some(status) = status {
+        let speeds = speed::remembered(&store, &status);
+        let account = Account::new(&status, &speeds, flags.restored_in);
+        println!("bytes saved {}", account.saved());
+        github::output("bytes-saved", &account.saved().to_string());
+        let page = account.page();
+        if !github::summary(&page) && !flags.quiet {
+            println!("\n{page}");
+        }
+    }
+    Ok(if failed && !github::is_job() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn unwire(config: &Config, flags: &Down) -> anyhow::Result<()> {
+    let mut wiring = Wiring::open(&config.state, Client::Docker)?;
+    if wiring.is_empty() {
+        return Ok(());
+    }
+    let docker = Docker::find(&flags.docker.at().or_host(wiring.host()))?;
+    let changes = docker.unplan(&wiring)?;
+    docker.unwire(&mut wiring)?;
+    setup::tell(&changes);
+    println!("dockerd's files are as they were");
+    Ok(())
+}

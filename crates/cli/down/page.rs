@@ -1,0 +1,229 @@
+//! The account of a run, as a Markdown page.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::admin::{Registry, Repository, Status};
+use crate::down::speed::Speeds;
+use crate::progress::bytes;
+
+/// Images that get bars; more would be a page of bars.
+const BARS: usize = 8;
+/// What is faster or slower by less than this, in seconds, is neither.
+const EVEN: f64 = 1.0;
+
+/// What a run's pulls took from where.
+pub(crate) struct Account<'a> {
+    repositories: &'a BTreeMap<String, Repository>,
+    registries: &'a BTreeMap<String, Registry>,
+    speeds: &'a Speeds,
+    /// What bringing the store here took, in seconds, where that is known.
+    restored_in: Option<f64>,
+}
+
+/// What the cache was worth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Worth {
+    /// Nothing was pulled.
+    Nothing,
+    /// Everything came from the upstream.
+    Filled,
+    /// Bytes came from the store, and nothing tells how long they would have taken else.
+    Unmeasured { saved: u64 },
+    /// `upstream` seconds for what the store gave in `store` seconds, after `restore` seconds.
+    Measured { saved: u64, upstream: f64, store: f64, restore: Option<f64> },
+}
+
+impl Repository {
+    /// Bytes that clients got and the upstream was not asked for.
+    fn from_store(&self) -> u64 {
+        self.served.saturating_sub(self.fetched)
+    }
+
+    fn word(&self) -> &'static str {
+        match (self.stale, self.misses, self.hits, self.failed) {
+            (0, 0, 0, 0) => "looked up",
+            (0, 0, 0, _) => "failed",
+            (0, 0, _, _) => "hit",
+            (0, _, 0, _) => "miss",
+            (0, _, _, _) => "partly hit",
+            (_, _, _, _) => "stale",
+        }
+    }
+}
+
+impl<'a> Account<'a> {
+    pub(crate) fn new(status: &'a Status, speeds: &'a Speeds, restored_in: Option<f64>) -> Self {
+        Self { repositories: &status.repositories, registries: &status.registries, speeds, restored_in }
+    }
+
+    /// Bytes that no upstream had to send.
+    pub(crate) fn saved(&self) -> u64 {
+        self.repositories.values().map(Repository::from_store).sum()
+    }
+
+    fn worth(&self) -> Worth {
+        let served: u64 = self.repositories.values().map(|one| one.served).sum();
+        let (saved, mut upstream, mut unmeasured) = (self.saved(), 0.0, false);
+        for (name, one) in self.repositories.iter().filter(|(_, one)| one.from_store() > 0) {
+            let registry = name.split('/').next().unwrap_or_default();
+            match self.speeds.get(registry) {
+                Some(speed) => upstream += one.from_store() as f64 / speed,
+                None => unmeasured = true,
+            }
+        }
+        let served_from_store = self.repositories.values().filter(|one| one.misses == 0);
+        let store = served_from_store.map(|one| one.answering_ms as f64 / 1000.0).sum();
+        match (served, saved) {
+            (0, _) => Worth::Nothing,
+            (_, 0) => Worth::Filled,
+            _ if unmeasured => Worth::Unmeasured { saved },
+            _ => Worth::Measured { saved, upstream, store, restore: self.restored_in },
+        }
+    }
+
+    /// The page, for `$GITHUB_STEP_SUMMARY`.
+    pub(crate) fn page(&self) -> String {
+        let mut page = format!("### hubcap\n\n{}\n", self.verdict());
+        let pulled: Vec<_> = self.repositories.iter().filter(|(_, one)| one.word() != "looked up").collect();
+        if !pulled.is_empty() {
+            page.push_str(
+                "\n| image | | from the store | from upstream | answered in |\n|---|---|--:|--:|--:|\n",
+            );
+        }
+        for (name, one) in &pulled {
+            let tags = if one.tags.is_empty() { String::new() } else { format!(":{}", one.tags.join(", :")) };
+            let (stored, fetched) = (bytes(one.from_store()), bytes(one.fetched));
+            let seconds = one.answering_ms as f64 / 1000.0;
+            let _ =
+                writeln!(page, "| `{name}{tags}` | {} | {stored} | {fetched} | {seconds:.1} s |", one.word());
+        }
+        page.push_str(&chart(&pulled));
+        for (name, registry) in self.registries {
+            if let Some((left, of)) = registry.rate_limit {
+                let _ = writeln!(page, "\n{name} reported {left} of {of} pulls left in its rate limit.");
+            }
+        }
+        page
+    }
+
+    /// Honest: a cache that costs more than it saves says so, and what to do.
+    fn verdict(&self) -> String {
+        match self.worth() {
+            Worth::Nothing => {
+                "No image was pulled through hubcap in this job, so it saved nothing. If images were pulled, \
+                they went past it: `hubcap doctor` says why."
+                    .into()
+            }
+            Worth::Filled => {
+                "Everything came from upstream in this job, and fills the store for the next one: \
+                nothing was saved yet."
+                    .into()
+            }
+            Worth::Unmeasured { saved } => format!(
+                "**{}** came from the store instead of upstream. How long upstream would have taken was not measured: \
+                 nothing of that size was fetched yet.",
+                bytes(saved)
+            ),
+            Worth::Measured { saved, upstream, store, restore } => {
+                let spent = store + restore.unwrap_or(0.0);
+                let restored = restore.map_or_else(
+                    || " (what restoring the cache took is not known here, and comes on top)".to_owned(),
+                    |restore| format!(", restoring the cache ({restore:.1} s) included"),
+                );
+                let figures = format!(
+                    "**{}** came from the store in {spent:.1} s{restored}; from upstream, at the speed measured from here, it \
+                     would have been about {upstream:.1} s.",
+                    bytes(saved)
+                );
+                let gain = upstream - spent;
+                let verdict = if gain > EVEN {
+                    format!("The cache saved this job about **{gain:.0} s**.")
+                } else if gain > -EVEN {
+                    "In time that is even; what it saved is upstream's traffic and rate limit.".to_owned()
+                } else {
+                    format!(
+                        "The cache **cost this job about {:.0} s**. A smaller store is restored faster (`max-size`, fewer \
+                         images); where upstream is as near as the cache, the job is faster without hubcap.",
+                        -gain
+                    )
+                };
+                format!("{verdict} {figures}")
+            }
+        }
+    }
+}
+
+/// Bars, as GitHub draws them from Mermaid.
+fn chart(pulled: &[(&String, &Repository)]) -> String {
+    let mut largest: Vec<_> = pulled.iter().filter(|(_, one)| one.served + one.fetched > 0).collect();
+    largest.sort_by_key(|(_, one)| std::cmp::Reverse(one.from_store() + one.fetched));
+    largest.truncate(BARS);
+    if largest.is_empty() {
+        return String::new();
+    }
+    let (mut names, mut bars) = (Vec::new(), Vec::new());
+    for (name, one) in largest {
+        let short = name.rsplit('/').next().unwrap_or(name);
+        for (from, count) in [("store", one.from_store()), ("upstream", one.fetched)] {
+            // Quotes and brackets mean something to Mermaid; a repository's name has none.
+            names.push(format!("\"{short}: {from}\""));
+            bars.push(format!("{:.1}", count as f64 / 1e6));
+        }
+    }
+    format!(
+        "\n```mermaid\nxychart-beta horizontal\n  title \"MB from the store and from upstream\"\n  x-axis [{}]\n  bar [{}]\n```\n",
+        names.join(", "),
+        bars.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(served: u64, fetched: u64, answering_ms: u64) -> Status {
+        let one = Repository {
+            tags: vec!["1".into()],
+            hits: 3,
+            misses: u64::from(fetched > 0),
+            served,
+            fetched,
+            answering_ms,
+            ..Repository::default()
+        };
+        let rate_limit = Some((76, 100));
+        Status {
+            version: "0".into(),
+            pid: 1,
+            started: 0,
+            listen: None,
+            http_listen: None,
+            ca: "/ca".into(),
+            store: "/store".into(),
+            offline: false,
+            repositories: [("docker.io/library/sdk".to_owned(), one)].into(),
+            registries: [("docker.io".to_owned(), Registry { rate_limit, ..Registry::default() })].into(),
+        }
+    }
+
+    fn page(status: &Status, speed: Option<f64>, restored_in: Option<f64>) -> String {
+        let speeds = speed.map(|speed| ("docker.io".to_owned(), speed)).into_iter().collect();
+        Account::new(status, &speeds, restored_in).page()
+    }
+
+    #[test]
+    fn a_gain_a_loss_and_what_is_not_known_are_told_apart() {
+        let hit = status(1_000_000_000, 0, 2000);
+        let gain = page(&hit, Some(50e6), Some(3.0));
+        assert!(gain.contains("saved this job about **15 s**"), "{gain}");
+        assert!(gain.contains("| `docker.io/library/sdk:1` | hit | 1.0 GB | 0 B | 2.0 s |"), "{gain}");
+        assert!(gain.contains("76 of 100 pulls left") && gain.contains("bar [1000.0, 0.0]"), "{gain}");
+        let loss = page(&hit, Some(500e6), Some(30.0));
+        assert!(loss.contains("cost this job about 30 s") && loss.contains("max-size"), "{loss}");
+        assert!(page(&hit, Some(500e6), None).contains("even"), "2 s and 2 s");
+        assert!(page(&hit, None, Some(3.0)).contains("was not measured"));
+        assert!(page(&status(1000, 1000, 1), None, None).contains("nothing was saved yet"));
+        assert!(page(&status(0, 0, 0), None, None).contains("No image was pulled"));
+    }
+}

@@ -1,0 +1,117 @@
+//! `hubcap up`: the daemon started, dockerd wired to it, and the proof that it is used.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use hubcap_wiring::{Client, Docker, Mirror, Wiring};
+
+use crate::admin::Status;
+use crate::args::Up;
+use crate::config::Config;
+use crate::{daemon, github, setup};
+
+/// Starts, wires and proves. In a GitHub job what fails is a warning: a job must not fail because of its cache.
+pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
+    if flags.print {
+        return print(config, flags);
+    }
+    let failed = match start(config, arguments) {
+        Ok(status) => match wire(config, flags, &status) {
+            Ok(()) => None,
+            Err(error) => Some(format!("dockerd was left as it was, and pulls without hubcap: {error:#}")),
+        },
+        Err(error) => Some(format!("hubcap does not run, and dockerd was left as it was: {error:#}")),
+    };
+    github::output("wired", if failed.is_none() { "true" } else { "false" });
+    match failed {
+        None => Ok(ExitCode::SUCCESS),
+        Some(why) => {
+            github::warning(&why);
+            Ok(if github::is_job() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+fn start(config: &Config, arguments: &[OsString]) -> anyhow::Result<Status> {
+    let (status, started) = daemon::ensure(config, arguments)?;
+    let (pid, log) = (status.pid, daemon::log(&config.state));
+    println!("hubcap {} {pid}, log {}", if started { "runs as" } else { "runs already as" }, log.display());
+    println!("store {}", status.store.display());
+    Ok(status)
+}
+
+fn wire(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()> {
+    let listen = status.listen.context("the daemon does not listen for HTTPS")?;
+    let mirror = Mirror::new(listen, status.ca.clone());
+    let docker = Docker::find(&flags.docker.at())?;
+    let registries = setup::registries(config);
+    let mut wiring = Wiring::open(&config.state, Client::Docker)?;
+    let plan = docker.plan(&wiring, &mirror, &registries)?;
+    docker.wire(&mut wiring, &mirror, &plan)?;
+    setup::tell(plan.iter().map(|(change, _)| change));
+    let version = match docker.version() {
+        Ok(version) => version,
+        Err(why) => {
+            println!("{why}; once it runs, it asks {} first", mirror.url());
+            return Ok(());
+        }
+    };
+    if let Err(error) = prove(&docker) {
+        docker.unwire(&mut wiring)?;
+        return Err(error.context("dockerd is wired, but does not ask hubcap"));
+    }
+    println!(
+        "dockerd {version} pulls through {}: proved with a pull of {}",
+        mirror.url(),
+        hubcap_proxy::PROOF
+    );
+    for line in coverage(&docker, version, &registries) {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// A tag that nobody has, so dockerd has to ask; an image that only hubcap has, so it was hubcap who answered.
+fn prove(docker: &Docker) -> anyhow::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(docker.pull_and_remove(hubcap_proxy::PROOF, &format!("t{}", now.as_nanos()))?)
+}
+
+/// What goes through hubcap from here on, and what does not.
+fn coverage(docker: &Docker, version: &str, registries: &[hubcap_oci::Registry]) -> Vec<String> {
+    let hosts_files =
+        version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|it| it >= 28);
+    let others: Vec<String> =
+        registries.iter().filter(|one| !one.is_docker_hub()).map(ToString::to_string).collect();
+    let others = others.join(", ");
+    let mut lines = vec!["through hubcap: docker pull, run and compose with Docker Hub's images".to_owned()];
+    match (hosts_files, docker.has_containerd_store()) {
+        (true, true) if !others.is_empty() => lines.push(format!("through hubcap: the images of {others}")),
+        (true, false) if !others.is_empty() => {
+            lines.push(format!("through hubcap: docker build, with the images of {others} as well"));
+            lines.push(format!(
+                "not through hubcap: docker pull from {others} (only with containerd's image store, or --proxy-listen)"
+            ));
+        }
+        (true, _) => lines.push("through hubcap: docker build".to_owned()),
+        (false, _) => lines.push(format!(
+            "not through hubcap: other registries than Docker Hub (dockerd {version} has mirrors for Docker Hub only)"
+        )),
+    }
+    lines.push(
+        "not through hubcap: buildx builders in containers, podman, and what the runner pulled before"
+            .to_owned(),
+    );
+    lines
+}
+
+fn print(config: &Config, flags: &Up) -> anyhow::Result<ExitCode> {
+    let mirror = setup::mirror(config, false)?;
+    let docker = Docker::find(&flags.docker.at())?;
+    let wiring = Wiring::open(&config.state, Client::Docker)?;
+    let plan = docker.plan(&wiring, &mirror, &setup::registries(config))?;
+    setup::print(plan.iter().map(|(change, _)| change));
+    Ok(ExitCode::SUCCESS)
+}
