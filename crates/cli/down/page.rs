@@ -41,13 +41,13 @@ impl Repository {
     }
 
     fn word(&self) -> &'static str {
-        match (self.stale, self.misses, self.hits, self.failed) {
+        match (self.stale, self.from_store(), self.fetched, self.failed) {
+            (1.., ..) => "stale",
             (0, 0, 0, 0) => "looked up",
             (0, 0, 0, _) => "failed",
-            (0, 0, _, _) => "hit",
-            (0, _, 0, _) => "miss",
-            (0, _, _, _) => "partly hit",
-            (_, _, _, _) => "stale",
+            (0, _, 0, _) => "hit",
+            (0, 0, ..) => "miss",
+            (0, ..) => "partly hit",
         }
     }
 }
@@ -72,8 +72,9 @@ impl<'a> Account<'a> {
                 None => unmeasured = true,
             }
         }
-        let served_from_store = self.repositories.values().filter(|one| one.misses == 0);
-        let store = served_from_store.map(|one| one.answering_ms as f64 / 1000.0).sum();
+        // Of an image that came from both, the store's part of its time.
+        let part = |one: &Repository| one.from_store() as f64 / one.served.max(1) as f64;
+        let store = self.repositories.values().map(|one| part(one) * one.answering_ms as f64 / 1000.0).sum();
         match (served, saved) {
             (0, _) => Worth::Nothing,
             (_, 0) => Worth::Filled,
