@@ -28,6 +28,10 @@ pub(crate) enum Verb {
     Verify(Verify),
     /// Remove what is over the size limits, the least recently used first
     Gc(Gc),
+    /// Keep only what is worth carrying to the next job: what was used, and nothing private
+    Trim(Trim),
+    /// Print a key of the store's content, for a cache: the same content has the same key everywhere
+    Key(Key),
     /// Exit with 0 when the daemon answers
     Health(Health),
     /// Start the daemon in the background, have dockerd pull through it, and prove that it does
@@ -171,6 +175,28 @@ pub(crate) struct Gc {
     /// Remove what registries give only to a login, instead of what is over the limits
     #[arg(long)]
     pub(crate) private: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trim {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Remove what was not used since the daemon started last, other platforms of what was used among it
+    #[arg(long)]
+    pub(crate) used_in_this_run: bool,
+    /// Keep what registries give only to a login
+    #[arg(long)]
+    pub(crate) keep_private: bool,
+    /// Only say what would go, and why
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Key {
+    /// The store (default: as for serve)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

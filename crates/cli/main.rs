@@ -8,12 +8,14 @@ mod down;
 mod gc;
 mod github;
 mod health;
+mod key;
 mod ls;
 mod progress;
 mod pull;
 mod run;
 mod serve;
 mod setup;
+mod trim;
 mod up;
 mod verify;
 
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         Verb::Ls(flags) => config::store(flags.store).map(|store| ls::run(&store, flags.json)),
         Verb::Verify(flags) => config::load(&flags.common).map(|config| verify::run(&config, &flags)),
         Verb::Gc(flags) => config::load(&flags.common).map(|config| gc::run(&config, &flags)),
+        Verb::Trim(flags) => config::load(&flags.common).map(|config| trim::run(&config, &flags)),
+        Verb::Key(flags) => config::store(flags.store).map(|store| key::run(&store)),
         Verb::Health(flags) => config::load(&flags.common).map(|config| health::run(&config)),
         Verb::Up(flags) => {
             let for_serve = typed.map(args::for_serve).unwrap_or_default();

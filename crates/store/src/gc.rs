@@ -1,6 +1,8 @@
 //! What goes when room is needed: the least recently used first, and whole images before the contents that others
 //! share with them.
 
+mod trim;
+
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
@@ -9,6 +11,8 @@ use hubcap_oci::Digest;
 
 use crate::layout::{Entry, ImageIndex};
 use crate::{Error, Store, lock, rebuild};
+
+pub use trim::Trim;
 
 /// Why something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub enum Reason {
     LeastRecentlyUsed,
     /// It is private, and was asked to go.
     Private,
+    /// Nothing of it was used since the time that was given.
+    NotUsed,
 }
 
 impl std::fmt::Display for Reason {
@@ -30,6 +36,7 @@ impl std::fmt::Display for Reason {
             Self::Unneeded => "no image here needs it",
             Self::LeastRecentlyUsed => "least recently used",
             Self::Private => "private",
+            Self::NotUsed => "not used in this run",
         })
     }
 }

@@ -69,8 +69,16 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] when it is there and cannot be read.
     pub fn manifest(&self, digest: &Digest) -> Result<Option<(Descriptor, Bytes)>, Error> {
-        if let Some(found) = lock(&self.0.recent).find(digest) {
+        let found = self.read_manifest(digest)?;
+        if found.is_some() {
             self.0.index.used(digest);
+        }
+        Ok(found)
+    }
+
+    /// A manifest that hubcap itself wants to look at: that is no use of it.
+    fn read_manifest(&self, digest: &Digest) -> Result<Option<(Descriptor, Bytes)>, Error> {
+        if let Some(found) = lock(&self.0.recent).find(digest) {
             return Ok(Some(found));
         }
         let path = self.0.layout.blob(digest);
@@ -90,7 +98,6 @@ impl Store {
         let Ok(manifest) = Manifest::parse(*digest, &bytes, media_type.as_deref()) else { return Ok(None) };
         let found = (manifest.descriptor, bytes);
         lock(&self.0.recent).keep(*digest, found.clone());
-        self.0.index.used(digest);
         Ok(Some(found))
     }
 
@@ -152,7 +159,7 @@ impl Store {
         for digest in self.0.index.linked(target) {
             // Only manifests have a media type in the index; layers are not even opened.
             let Some(media_type) = self.0.index.media_type(&digest) else { continue };
-            let Some((mut descriptor, bytes)) = self.manifest(&digest)? else { continue };
+            let Some((mut descriptor, bytes)) = self.read_manifest(&digest)? else { continue };
             let Ok(manifest) = Manifest::parse(digest, &bytes, Some(&media_type)) else { continue };
             if manifest.links.subject == Some(*subject) {
                 descriptor.artifact_type = manifest.links.artifact_type;
