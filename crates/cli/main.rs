@@ -18,6 +18,7 @@ mod setup;
 mod trim;
 mod up;
 mod verify;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -17,6 +17,7 @@ use crate::admin::{self, Admin};
 use crate::args::Serve;
 use crate::config::Config;
 use crate::run::Run;
+use crate::workspace;
 
 /// How often what is only in memory is written.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -50,6 +51,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Before anything is promised: a signal that comes early must not be lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let run = Run::begin(&config);
+    if let Some(why) = workspace::not_checked_out(&config.store, std::env::var_os) {
+        tracing::warn!(target: "hubcap::serve", "{why}");
+    }
     let store = open(&config)?;
     let cache = cache(store.clone(), &config)?;
     let proxy = hubcap_proxy::Config {

@@ -4,6 +4,7 @@
 //! and starts the real programs.
 
 mod budget;
+mod carry;
 mod cli;
 mod e2e;
 mod faults;

@@ -50,6 +50,13 @@ pub(crate) struct Usage {
     reserved: u64,
 }
 
+impl Usage {
+    /// What is on the disk has to be counted again.
+    pub(crate) fn forget(&mut self) {
+        self.stored = None;
+    }
+}
+
 /// Bytes that are promised to an ingest; given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {

@@ -316,7 +316,7 @@ impl Index {
         tracing::warn!(target: "hubcap::store", "the index is torn ({why}); it is rebuilt from the layout");
         let path = self.layout.sled();
         *self.write() = None;
-        let aside = path.with_extension("bad");
+        let aside = self.layout.torn_sled();
         let _ = fs::remove_dir_all(&aside);
         let opened = fs::rename(&path, &aside)
             .map_err(|error| error.to_string())
@@ -332,6 +332,24 @@ impl Index {
             Ok(images) => rebuild::index(self, &self.layout, &images),
             Err(error) => tracing::warn!(target: "hubcap::store", "{error}"),
         }
+    }
+
+    /// Forgets a store that was removed, and begins with what is at its place now.
+    pub(crate) fn begin_anew(&self, images: &ImageIndex) {
+        lock(&self.used).clear();
+        lock(&self.tags).clear();
+        {
+            let mut trees = self.write();
+            let _ = contained(|| {
+                drop(trees.take());
+                Ok(())
+            });
+            match contained(|| Trees::open(&self.layout.sled())) {
+                Ok(opened) => *trees = Some(opened),
+                Err(why) => tracing::warn!(target: "hubcap::store", "no index can be made: {why}"),
+            }
+        }
+        rebuild::index(self, &self.layout, images);
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Option<Trees>> {

@@ -110,6 +110,11 @@ impl Layout {
         self.root.join("index-sled034-v1")
     }
 
+    /// Where an index is put aside that turned out torn.
+    pub(crate) fn torn_sled(&self) -> PathBuf {
+        self.sled().with_extension("bad")
+    }
+
     /// What the index was when it was last closed in order.
     pub(crate) fn seal(&self) -> PathBuf {
         self.root.join("index.seal")

@@ -9,6 +9,7 @@
 //! - [`content`]: reading one, committed or still growing.
 //! - [`verified`]: what this process has not verified yet is, while it is first read.
 //! - [`index`]: sled; quick answers to "who may have this" and "what does this tag mean".
+//! - [`anew`]: what happens when all of it is removed meanwhile.
 //! - [`rebuild`]: that index from the layout, whenever it is missing or torn.
 //! - [`manifests`]: manifests and tags, on top of all that.
 //! - [`mod@budget`]: how much may be kept; bytes are reserved before they are written.
@@ -17,6 +18,7 @@
 //! - [`mod@images`]: what is in a store, read without opening it.
 //! - [`mod@key`]: one name for all of that.
 
+mod anew;
 pub mod budget;
 pub mod content;
 #[cfg(fuzzing)]
@@ -145,7 +147,8 @@ struct Inner {
     in_flight: Mutex<HashMap<Digest, u32>>,
     /// Why nothing can be written, where nothing can.
     read_only: Option<Arc<str>>,
-    _lock: Option<Lock>,
+    /// `None` where it is only read.
+    lock: Mutex<Option<Lock>>,
 }
 
 impl Store {
@@ -157,9 +160,7 @@ impl Store {
     /// # Errors
     /// [`Error::Held`] when another process has it open, [`Error::Io`] when it cannot be made or read.
     pub fn open(root: &Path, options: Options) -> Result<Self, Error> {
-        let layout = Layout::create(root)?;
-        let lock = Lock::take(&layout)?;
-        layout.discard_ingests();
+        let (layout, lock) = Self::take(root)?;
         let images = layout.read_index();
         let torn = matches!(images, Err(Error::Damaged { .. }));
         let mut images = match images {
@@ -176,6 +177,14 @@ impl Store {
             layout.write_index(&images)?;
         }
         Ok(Self::new((layout, images), index, options, Ok(lock)))
+    }
+
+    /// Makes what is missing, and takes it for this process.
+    fn take(root: &Path) -> Result<(Layout, Lock), Error> {
+        let layout = Layout::create(root)?;
+        let lock = Lock::take(&layout)?;
+        layout.discard_ingests();
+        Ok((layout, lock))
     }
 
     /// Opens the store at `root` without writing to it, because of `why`. What is in it is served, and nothing more
@@ -208,7 +217,7 @@ impl Store {
             pins,
             in_flight: Mutex::default(),
             read_only,
-            _lock: lock,
+            lock: Mutex::new(lock),
         }))
     }
 
@@ -257,7 +266,10 @@ impl Store {
     pub fn ingest(&self, digest: Digest, size: Option<u64>) -> Result<Ingest, Error> {
         match &self.0.read_only {
             Some(why) => Err(Error::ReadOnly { why: Arc::clone(why) }),
-            None => Ingest::begin(self, digest, size),
+            None => {
+                self.present()?;
+                Ingest::begin(self, digest, size)
+            }
         }
     }
 
@@ -280,8 +292,11 @@ impl Store {
         self.0.index.targets(digest)
     }
 
-    /// Writes what is only in memory: when contents were last used.
+    /// Writes what is only in memory: when contents were last used. Finds out, too, whether the store is still there.
     pub fn flush(&self) {
+        if let Err(error) = self.present() {
+            tracing::debug!(target: "hubcap::store", "{error}");
+        }
         self.0.index.flush();
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::TryLockError;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 
 use fs_err as fs;
 
@@ -11,7 +12,18 @@ use crate::layout::Layout;
 /// The store is ours until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: std::fs::File,
+    file: std::fs::File,
+}
+
+/// What is at the path of a lock that we hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// The same file.
+    Ours,
+    /// Nothing.
+    Gone,
+    /// Another store's.
+    Another,
 }
 
 impl Lock {
@@ -30,6 +42,16 @@ impl Lock {
         }
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// Whether the store that this locks is still in its place.
+    pub(crate) fn still_at(&self, layout: &Layout) -> Held {
+        let identity = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let Ok(there) = std::fs::metadata(layout.lock()) else { return Held::Gone };
+        match self.file.metadata() {
+            Ok(ours) if identity(&ours) == identity(&there) => Held::Ours,
+            _ => Held::Another,
+        }
     }
 }

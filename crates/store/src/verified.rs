@@ -38,6 +38,11 @@ impl Verified {
         lock(&self.0).right.remove(digest);
     }
 
+    /// Forgets everything: it is another store now.
+    pub(crate) fn forget_all(&self) {
+        *lock(&self.0) = Known::default();
+    }
+
     /// The content of an open file: as it is when it is known to be right, else growing while it is hashed, once for
     /// all who ask. `damaged` is called before any reader learns that it is not what its name says.
     pub(crate) fn content(

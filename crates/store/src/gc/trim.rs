@@ -59,6 +59,8 @@ impl Store {
         let mut images = lock(&self.0.images);
         let removals = self.trim_for(&images, trim)?;
         self.remove(&mut images, &removals)?;
+        // A torn index that was set aside for a look is not worth carrying either.
+        let _ = fs::remove_dir_all(self.0.layout.torn_sled());
         Ok(removals)
     }
 

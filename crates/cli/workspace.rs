@@ -1,0 +1,49 @@
+//! The workspace of a GitHub job, which actions/checkout empties.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// What to say when the store is in the workspace of a job that has not checked out its repository: when it does, it
+/// removes what is there. `None` when there is nothing to fear.
+pub(crate) fn not_checked_out(
+    store: &Path,
+    variable: impl Fn(&'static str) -> Option<OsString>,
+) -> Option<String> {
+    let workspace = PathBuf::from(variable("GITHUB_WORKSPACE")?);
+    variable("GITHUB_REPOSITORY")?;
+    // A checkout with `path:` is one level deeper, and empties nothing but that.
+    let below = fs_err::read_dir(&workspace).into_iter().flatten().flatten().map(|entry| entry.path());
+    let checked_out = std::iter::once(workspace.clone()).chain(below).any(|dir| dir.join(".git").exists());
+    (store.starts_with(&workspace) && !checked_out).then(|| {
+        format!(
+            "the store {} is in the workspace, and nothing is checked out yet: actions/checkout will remove the store. \
+             Start hubcap after actions/checkout, or give it a --store elsewhere, as $RUNNER_TEMP/hubcap",
+            store.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_store_in_a_workspace_without_a_checkout_is_warned_of() {
+        let workspace = std::env::temp_dir().join(format!("hubcap-workspace-{}", std::process::id()));
+        std::fs::create_dir_all(workspace.join("sub")).expect("a directory");
+        let store = workspace.join(".hubcap");
+        let github = |name| match name {
+            "GITHUB_WORKSPACE" => Some(workspace.clone().into_os_string()),
+            _ => Some("me/it".into()),
+        };
+        assert!(not_checked_out(&store, github).is_some_and(|why| why.contains("after actions/checkout")));
+        assert_eq!(not_checked_out(Path::new("/elsewhere"), github), None);
+        assert_eq!(not_checked_out(&store, |_| None), None);
+        for at in ["sub/.git", ".git"] {
+            std::fs::create_dir(workspace.join(at)).expect("a directory");
+            assert_eq!(not_checked_out(&store, github), None, "{at}");
+            std::fs::remove_dir(workspace.join(at)).expect("removed");
+        }
+        std::fs::remove_dir_all(&workspace).expect("removed");
+    }
+}
