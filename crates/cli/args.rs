@@ -78,6 +78,12 @@ pub(crate) struct Down {
     /// What bringing the store to this machine took, for the account of what it was worth
     #[arg(long, value_name = "SECONDS")]
     pub(crate) restored_in: Option<f64>,
+    /// Leave in the store what this run used, and nothing private (default: where the store is in $GITHUB_WORKSPACE)
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) trim: Option<bool>,
+    /// Keep what registries give only to a login
+    #[arg(long)]
+    pub(crate) keep_private: bool,
     /// Do not print the account where there is no $GITHUB_STEP_SUMMARY for it
     #[arg(long)]
     pub(crate) quiet: bool,

@@ -3,6 +3,7 @@
 mod page;
 mod speed;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use hubcap_wiring::{Client, Docker, Wiring};
@@ -11,7 +12,7 @@ use crate::admin::client;
 use crate::args::Down;
 use crate::config::Config;
 use crate::run::Run;
-use crate::{daemon, github, setup};
+use crate::{daemon, github, setup, trim};
 
 use page::Account;
 
@@ -36,6 +37,10 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     // The daemon knows best which store it had.
     let store = status.as_ref().map(|status| &status.store).or(run.as_ref().map(|run| &run.store));
     let store = store.unwrap_or(&config.store).clone();
+    if let Some(run) = run.as_ref().filter(|run| run.store == store && flags.trims(&store) && store.exists())
+    {
+        tried("the store is not trimmed", trim::carry(config, run, flags.keep_private));
+    }
     let key = hubcap_store::key(&store);
     let changed = match (&key, run.filter(|run| run.store == store).and_then(|run| run.key)) {
         (Ok(now), Some(then)) => *now != then,
@@ -63,6 +68,14 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if failed && !github::is_job() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+impl Down {
+    /// A store in a job's workspace is carried to the next one; others are kept as they are.
+    fn trims(&self, store: &Path) -> bool {
+        let workspace = std::env::var_os("GITHUB_WORKSPACE").filter(|workspace| !workspace.is_empty());
+        self.trim.unwrap_or_else(|| workspace.is_some_and(|workspace| store.starts_with(workspace)))
+    }
 }
 
 fn unwire(config: &Config, flags: &Down) -> anyhow::Result<()> {

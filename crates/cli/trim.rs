@@ -26,6 +26,19 @@ pub(crate) fn run(config: &Config, flags: &args::Trim) -> anyhow::Result<ExitCod
     gc::tell(&removals, size, flags.dry_run)
 }
 
+/// Leaves what a run used. A run that used nothing says nothing of the next one, and leaves everything.
+pub(crate) fn carry(config: &Config, run: &Run, keep_private: bool) -> anyhow::Result<()> {
+    let store = open(&Config { store: run.store.clone(), ..config.clone() })?;
+    let used = Trim { used_since: Some(run.since()), keep_private };
+    let all = Trim { used_since: None, keep_private };
+    let (removals, before) = (store.plan_trim(used)?, store.size());
+    let nothing_used = removals.iter().map(|one| one.bytes).sum::<u64>() >= before;
+    let removals = store.trim(if nothing_used { all } else { used })?;
+    let size = store.size();
+    store.close();
+    gc::tell(&removals, size, false).map(drop)
+}
+
 /// The store for itself. What the disk has left is nothing that a store to be carried is bounded by.
 fn open(config: &Config) -> anyhow::Result<Store> {
     let mut options = config.store_options();
