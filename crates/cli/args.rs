@@ -32,6 +32,10 @@ pub(crate) enum Verb {
     Trim(Trim),
     /// Print a key of the store's content, for a cache: the same content has the same key everywhere
     Key(Key),
+    /// Write an image to a file that docker load and podman load take
+    Export(Export),
+    /// Take images out of files, as docker save and podman save write them
+    Import(Import),
     /// Exit with 0 when the daemon answers
     Health(Health),
     /// Start the daemon in the background, have dockerd pull through it, and prove that it does
@@ -203,6 +207,53 @@ pub(crate) struct Key {
     /// The store (default: as for serve)
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// The image, as `docker pull` takes it; what the store does not have of it is fetched
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: ImageRef,
+    /// The file to write; - is standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = ExportFormat::DockerArchive)]
+    pub(crate) format: ExportFormat,
+    /// What to export for, as linux/arm64 (default: this machine's)
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
+    pub(crate) platform: Option<Platform>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// As docker save writes it: for docker load and podman load
+    DockerArchive,
+    /// An OCI layout in a tar: for podman load, and docker load since Docker 25
+    OciArchive,
+}
+
+impl From<ExportFormat> for hubcap_store::export::Format {
+    fn from(format: ExportFormat) -> Self {
+        match format {
+            ExportFormat::DockerArchive => Self::DockerArchive,
+            ExportFormat::OciArchive => Self::OciArchive,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// The image's name, where the file does not say it, or instead of that
+    #[arg(long, short, value_name = "IMAGE")]
+    pub(crate) tag: Option<ImageRef>,
+    /// Tars of docker save, podman save or export, and OCI layouts, as directories or in a tar
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,9 +5,11 @@ mod args;
 mod config;
 mod daemon;
 mod down;
+mod export;
 mod gc;
 mod github;
 mod health;
+mod import;
 mod key;
 mod ls;
 mod progress;
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         Verb::Gc(flags) => config::load(&flags.common).map(|config| gc::run(&config, &flags)),
         Verb::Trim(flags) => config::load(&flags.common).map(|config| trim::run(&config, &flags)),
         Verb::Key(flags) => config::store(flags.store).map(|store| key::run(&store)),
+        Verb::Export(flags) => config::load(&flags.common).map(|config| export::run(&config, &flags)),
+        Verb::Import(flags) => config::load(&flags.common).map(|config| import::run(&config, &flags)),
         Verb::Health(flags) => config::load(&flags.common).map(|config| health::run(&config)),
         Verb::Up(flags) => {
             let for_serve = typed.map(args::for_serve).unwrap_or_default();

@@ -48,7 +48,10 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let all = runtime.block_on(async {
         let store = match Store::open(&config.store, config.store_options()) {
-            Err(error @ hubcap_store::Error::Held { .. }) => return by_daemon(config, flags, error),
+            Err(error @ hubcap_store::Error::Held { .. }) => {
+                let what = (flags.images.as_slice(), flags.platform.as_slice());
+                return by_daemon((config, error), what, |line| println!("{line}"));
+            }
             opened => opened?,
         };
         let job = Job::new(serve::cache(store.clone(), config)?, flags.platform.clone(), Out::Terminal);
@@ -62,16 +65,40 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Fetches what is missing of one image; what it has to say goes to standard error.
+pub(crate) fn fetch(config: &Config, image: &ImageRef, platform: &Platform) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let store = match Store::open(&config.store, config.store_options()) {
+            Err(error @ hubcap_store::Error::Held { .. }) => {
+                let what = (std::slice::from_ref(image), std::slice::from_ref(platform));
+                let all = by_daemon((config, error), what, |line| eprintln!("{line}"))?;
+                anyhow::ensure!(all, "the daemon that has the store could not fetch it");
+                return Ok(());
+            }
+            opened => opened?,
+        };
+        let cache = serve::cache(store.clone(), config)?;
+        let fetched = Job::new(cache, vec![platform.clone()], Out::Terminal).image(image).await;
+        store.close();
+        fetched.map(drop)
+    })
+}
+
 /// The daemon that has the store fills it.
-fn by_daemon(config: &Config, flags: &Pull, held: hubcap_store::Error) -> anyhow::Result<bool> {
+fn by_daemon(
+    (config, held): (&Config, hubcap_store::Error),
+    (images, platforms): (&[ImageRef], &[Platform]),
+    say: impl FnMut(&str),
+) -> anyhow::Result<bool> {
     let daemon = client::status(&config.state).ok().filter(|status| status.store == config.store);
     if daemon.is_none() {
         return Err(anyhow::Error::new(held)
             .context("the hubcap that has it does not answer in this --state: pull through it, or stop it"));
     }
-    let images = flags.images.iter().map(ToString::to_string).collect();
-    let platforms = flags.platform.iter().map(ToString::to_string).collect();
-    client::pull(&config.state, (images, platforms), |line| println!("{line}"))
+    let images = images.iter().map(ToString::to_string).collect();
+    let platforms = platforms.iter().map(ToString::to_string).collect();
+    client::pull(&config.state, (images, platforms), say)
 }
 
 /// Where a pull tells what came of it.

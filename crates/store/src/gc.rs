@@ -190,7 +190,7 @@ impl Store {
     }
 
     /// Removes a file. Who has it open reads on.
-    fn discard(&self, path: &std::path::Path) {
+    pub(crate) fn discard(&self, path: &std::path::Path) {
         let size = fs::metadata(path).map_or(0, |metadata| metadata.len());
         match fs::remove_file(path) {
             Ok(()) => self.shrunk_by(size),

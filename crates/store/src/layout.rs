@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 
 /// The image's whole name, as `skopeo inspect oci:STORE:NAME` takes it.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The repository that an entry belongs to: `docker.io/library/alpine`.
 const REPOSITORY: &str = "io.hubcap.repository";
 /// The media type as the registry gave it, where the entry has to say another one.
@@ -171,9 +171,12 @@ impl Layout {
     }
 }
 
+/// What marks a directory, or a tar, as an OCI layout.
+pub(crate) const OCI_LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
+
 /// The files that are the same in every store.
 const FILES: [(&str, &str); 3] = [
-    ("oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}"),
+    ("oci-layout", OCI_LAYOUT),
     // Backup tools leave such directories out, and git must not see them.
     (
         "CACHEDIR.TAG",
@@ -338,7 +341,8 @@ fn write_entry(
     entry
 }
 
-fn read_entry(entry: &Descriptor) -> Option<Entry> {
+/// An entry that hubcap wrote; `None` for any other.
+pub(crate) fn read_entry(entry: &Descriptor) -> Option<Entry> {
     let repository = entry.annotations.get(REPOSITORY)?;
     let (registry, path) = repository.split_once('/')?;
     let target = Target { registry: registry.parse().ok()?, repository: path.parse().ok()? };

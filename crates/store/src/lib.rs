@@ -16,16 +16,19 @@
 //! - [`mod@gc`]: what goes when room is needed.
 //! - [`mod@verify`]: every content against its name.
 //! - [`mod@images`]: what is in a store, read without opening it.
+//! - [`export`], [`import`]: images as files, as `docker save` writes them and `docker load` reads them.
 //! - [`mod@key`]: one name for all of that.
 
 mod anew;
 pub mod budget;
 pub mod content;
+pub mod export;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod gc;
 mod hasher;
 pub mod images;
+pub mod import;
 mod index;
 pub mod ingest;
 pub mod key;
@@ -93,6 +96,14 @@ pub enum Error {
     /// The file system refused; the message names the file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// A file that was to be imported is no image.
+    #[error("{} cannot be imported: {why}", path.display())]
+    Import {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A file of the layout is not what it should be.
     #[error("{} is damaged: {why}", path.display())]
     Damaged {

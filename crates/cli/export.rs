@@ -1,0 +1,90 @@
+//! `hubcap export`: one image as a tar, for docker load and podman load.
+
+use std::io::{BufWriter, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use fs_err as fs;
+use hubcap_oci::{ImageRef, Platform};
+use hubcap_store::export::{self, Format, Found, Whole};
+
+use crate::args::Export;
+use crate::config::Config;
+use crate::progress::{Progress, bytes};
+use crate::pull;
+
+/// Copied at once, in bytes.
+const BUFFER: usize = 256 << 10;
+
+pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
+    let platform = flags.platform.clone().unwrap_or_else(Platform::host);
+    let image = whole(config, (&flags.image, &platform))?;
+    let format = flags.format.into();
+    if format == Format::DockerArchive && image.has_zstd() {
+        eprintln!(
+            "hubcap: {} has layers in zstd, which docker load cannot read before Docker 23",
+            flags.image
+        );
+    }
+    if flags.output == Path::new("-") {
+        let out = std::io::stdout();
+        if out.is_terminal() {
+            bail!("standard output is a terminal; choose a file with --output");
+        }
+        write(config, (&image, format), out.lock())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let partial = Partial::beside(&flags.output)?;
+    write(config, (&image, format), fs::File::create(&partial.0)?)?;
+    let size = fs::metadata(&partial.0)?.len();
+    fs::rename(&partial.0, &flags.output)?;
+    println!("{}  {platform}  {} in {}", flags.image, bytes(size), flags.output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The image out of the store, after what is missing was fetched.
+fn whole(config: &Config, (name, platform): (&ImageRef, &Platform)) -> anyhow::Result<Whole> {
+    if let Found::Whole(whole) = export::find(&config.store, name, platform)? {
+        return Ok(*whole);
+    }
+    pull::fetch(config, name, platform).with_context(|| format!("{name} cannot be fetched"))?;
+    match export::find(&config.store, name, platform)? {
+        Found::Whole(whole) => Ok(*whole),
+        Found::Missing(why) => bail!("{name} is not complete in the store: {why}"),
+    }
+}
+
+fn write(config: &Config, image: (&Whole, Format), out: impl Write) -> anyhow::Result<()> {
+    let progress = Progress::new();
+    let bar = progress.bar("writing", image.0.size());
+    let told = |read| {
+        if let Some(bar) = &bar {
+            bar.inc(read);
+        }
+    };
+    export::write(&config.store, image, BufWriter::with_capacity(BUFFER, out), told)?;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    Ok(())
+}
+
+/// The file that is being written, removed unless it was renamed.
+struct Partial(PathBuf);
+
+impl Partial {
+    /// In the same directory, so that it can be renamed.
+    fn beside(output: &Path) -> anyhow::Result<Self> {
+        let name = output.file_name().with_context(|| format!("{} is no file's name", output.display()))?;
+        let name = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
+        Ok(Self(output.with_file_name(name)))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // There is none after it was renamed.
+        let _ = fs::remove_file(&self.0);
+    }
+}

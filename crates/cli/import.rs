@@ -1,0 +1,45 @@
+//! `hubcap import`: images out of files into the store.
+
+use std::process::ExitCode;
+
+use hubcap_store::Store;
+
+use crate::args::Import;
+use crate::config::Config;
+use crate::progress::Progress;
+
+/// Imports every file; one that fails does not keep the others from being imported.
+pub(crate) fn run(config: &Config, flags: &Import) -> anyhow::Result<ExitCode> {
+    if flags.tag.is_some() && flags.files.len() > 1 {
+        anyhow::bail!("--tag can name only one image, and {} files are given", flags.files.len());
+    }
+    let store = Store::open(&config.store, config.store_options())?;
+    let progress = Progress::new();
+    let mut failed = 0;
+    for file in &flags.files {
+        let bar = progress.bar("reading", fs_err::metadata(file).map_or(0, |metadata| metadata.len()));
+        let told = |read| {
+            if let Some(bar) = &bar {
+                bar.inc(read);
+            }
+        };
+        let imported = store.import(file, flags.tag.as_ref(), &told);
+        if let Some(bar) = &bar {
+            bar.finish_and_clear();
+        }
+        match imported {
+            Ok(images) => {
+                for image in images {
+                    let tag = image.tag.map(|tag| format!(":{tag}")).unwrap_or_default();
+                    println!("{}{tag}  {}", image.target, image.digest);
+                }
+            }
+            Err(error) => {
+                failed += 1;
+                eprintln!("hubcap: {error}");
+            }
+        }
+    }
+    store.close();
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

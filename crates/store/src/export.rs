@@ -1,0 +1,251 @@
+//! One image as a tar: as `docker save` writes it (docker-archive), or an OCI layout in a tar (oci-archive). Read from
+//! the layout alone, so it works beside a running daemon. Each content is compared with its name while it is copied.
+
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use fs_err as fs;
+use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Verifier, media_type};
+use serde_json::json;
+
+use crate::layout::{Layout, OCI_LAYOUT, REF_NAME, shown};
+use crate::{Error, rebuild};
+
+/// How containerd, and with it dockerd, reads an image's name in a layout.
+pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `manifest.json`, the configuration and the layers; docker load and podman load take it. Layers stay compressed
+    /// as they are.
+    DockerArchive,
+    /// `oci-layout`, `index.json` and `blobs/`: podman load takes it, and docker load since Docker 25.
+    OciArchive,
+}
+
+/// An image that is here as a whole, for one platform.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    name: ImageRef,
+    manifest: Descriptor,
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+/// What the store has of an image.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// All that one platform needs.
+    Whole(Box<Whole>),
+    /// Not all; this is missing.
+    Missing(String),
+}
+
+impl Whole {
+    /// Bytes of configuration and layers, each counted once.
+    pub fn size(&self) -> u64 {
+        self.contents().map(|content| content.size).sum()
+    }
+
+    /// Whether a layer is compressed with zstd, which docker load cannot read before Docker 23.
+    pub fn has_zstd(&self) -> bool {
+        self.layers.iter().any(|layer| layer.media_type.ends_with("zstd"))
+    }
+
+    fn contents(&self) -> impl Iterator<Item = &Descriptor> {
+        let mut seen = HashSet::new();
+        std::iter::once(&self.config).chain(&self.layers).filter(move |one| seen.insert(one.digest))
+    }
+}
+
+/// Looks an image up in the store at `root`.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Damaged`] when the store cannot be read; a missing store has nothing.
+pub fn find(root: &Path, name: &ImageRef, platform: &Platform) -> Result<Found, Error> {
+    let layout = Layout::at(root);
+    let missing = |what: String| Ok(Found::Missing(what));
+    let Some(top) = named(&layout, name)? else { return missing(format!("{name} is not in the store")) };
+    let Some(mut manifest) = read(&layout, &top) else {
+        return missing(format!("its manifest {} is not in the store", top.digest));
+    };
+    if !manifest.links.manifests.is_empty() {
+        let offers = |one: &&Descriptor| one.platform.as_ref().is_some_and(|have| platform.accepts(have));
+        let Some(child) = manifest.links.manifests.iter().find(offers) else {
+            return missing(format!("it is not for {platform}"));
+        };
+        let Some(found) = read(&layout, child) else {
+            return missing(format!("its manifest for {platform} is not in the store"));
+        };
+        manifest = found;
+    }
+    let Manifest { descriptor, links } = manifest;
+    let mut blobs = links.blobs.into_iter();
+    let Some(config) = blobs.next() else { return missing("it has no configuration".into()) };
+    let whole = Whole { name: name.clone(), manifest: descriptor, config, layers: blobs.collect() };
+    let here =
+        |one: &Descriptor| fs::metadata(layout.blob(&one.digest)).is_ok_and(|file| file.len() == one.size);
+    let absent =
+        whole.contents().find(|one| !here(one)).map(|one| format!("{} is not in the store", one.digest));
+    absent.map_or(Ok(Found::Whole(Box::new(whole))), missing)
+}
+
+/// What the store knows under that name: a tag, or a digest that is reachable in its repository.
+fn named(layout: &Layout, name: &ImageRef) -> Result<Option<Descriptor>, Error> {
+    let images = layout.read_index()?;
+    let ours = |entry: &crate::layout::Entry| {
+        entry.target.registry == name.registry && entry.target.repository == name.repository
+    };
+    let mut entries = images.entries().filter(ours);
+    Ok(match &name.reference {
+        Reference::Tag(tag) => {
+            entries.find(|entry| entry.tag.as_ref() == Some(tag)).map(|entry| entry.descriptor)
+        }
+        Reference::Digest(digest) => entries.find_map(|entry| {
+            let reached = rebuild::reach(layout, &entry.descriptor).manifests;
+            reached.into_iter().find(|one| one.digest == *digest)
+        }),
+    })
+}
+
+/// A manifest that is here, and right.
+fn read(layout: &Layout, descriptor: &Descriptor) -> Option<Manifest> {
+    let path = layout.blob(&descriptor.digest);
+    let small = fs::metadata(&path).ok()?.len() <= Manifest::MAX_SIZE as u64;
+    let bytes = small.then(|| fs::read(&path).ok()).flatten()?;
+    let digest = descriptor.digest;
+    let right = Digest::of(digest.algorithm(), &bytes) == digest;
+    right.then(|| Manifest::parse(digest, &bytes, Some(&descriptor.media_type)).ok()).flatten()
+}
+
+/// Writes an image of the store at `root`; memory does not grow with it. `progress` is told of bytes as they are
+/// copied.
+///
+/// # Errors
+/// [`Error::Damaged`] for a content that is not what its name says, [`Error::Io`]; what was written is of no use then.
+pub fn write(
+    root: &Path,
+    (image, format): (&Whole, Format),
+    out: impl Write,
+    progress: impl Fn(u64),
+) -> Result<(), Error> {
+    let mut writer = Writer { layout: Layout::at(root), tar: tar::Builder::new(out), progress };
+    match format {
+        Format::DockerArchive => writer.docker(image)?,
+        Format::OciArchive => writer.oci(image)?,
+    }
+    writer.tar.into_inner()?.flush()?;
+    Ok(())
+}
+
+struct Writer<W: Write, P: Fn(u64)> {
+    layout: Layout,
+    tar: tar::Builder<W>,
+    progress: P,
+}
+
+impl<W: Write, P: Fn(u64)> Writer<W, P> {
+    /// The form of `docker save` before Docker 25, which every loader knows. `manifest.json` comes first, so that what
+    /// is no image is known at once.
+    fn docker(&mut self, image: &Whole) -> Result<(), Error> {
+        let config = format!("{}.json", image.config.digest.hex());
+        let layer = |digest: &Digest| format!("{}.tar", digest.hex());
+        let layers: Vec<String> = image.layers.iter().map(|one| layer(&one.digest)).collect();
+        let tags: Vec<String> = familiar(&image.name).into_iter().collect();
+        let manifest = json!([{ "Config": config, "RepoTags": tags, "Layers": layers }]);
+        self.small("manifest.json", manifest.to_string().as_bytes())?;
+        self.content(&config, &image.config)?;
+        for one in image.contents().skip(1) {
+            self.content(&layer(&one.digest), one)?;
+        }
+        Ok(())
+    }
+
+    fn oci(&mut self, image: &Whole) -> Result<(), Error> {
+        let mut entry = image.manifest.clone();
+        let shown = shown(&entry);
+        if let Some((digest, bytes)) = &shown {
+            entry = Descriptor::new(media_type::OCI_INDEX, *digest, bytes.len() as u64);
+        }
+        for name in [REF_NAME, CONTAINERD_NAME] {
+            if matches!(image.name.reference, Reference::Tag(_)) {
+                entry.annotations.insert(name.into(), image.name.to_string());
+            }
+        }
+        let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry] });
+        self.small("oci-layout", OCI_LAYOUT.as_bytes())?;
+        self.small("index.json", index.to_string().as_bytes())?;
+        if let Some((digest, bytes)) = shown {
+            self.small(&blob(&digest), &bytes)?;
+        }
+        for one in std::iter::once(&image.manifest).chain(image.contents()) {
+            self.content(&blob(&one.digest), one)?;
+        }
+        Ok(())
+    }
+
+    fn small(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        self.tar.append_data(&mut header(bytes.len() as u64), name, bytes)?;
+        Ok(())
+    }
+
+    fn content(&mut self, name: &str, content: &Descriptor) -> Result<(), Error> {
+        let path = self.layout.blob(&content.digest);
+        let mut checked = Checked {
+            file: fs::File::open(&path)?.take(content.size),
+            verifier: Verifier::new(content.digest.algorithm()),
+            read: 0,
+            progress: &self.progress,
+        };
+        self.tar.append_data(&mut header(content.size), name, &mut checked)?;
+        if checked.read != content.size || checked.verifier.finish() != content.digest {
+            let why =
+                "its bytes are not what its name says; `hubcap verify --repair` fetches it again".into();
+            return Err(Error::Damaged { path, why });
+        }
+        Ok(())
+    }
+}
+
+/// Copies, and hashes what it copies.
+struct Checked<'a, P: Fn(u64)> {
+    file: std::io::Take<fs::File>,
+    verifier: Verifier,
+    read: u64,
+    progress: &'a P,
+}
+
+impl<P: Fn(u64)> Read for Checked<'_, P> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.file.read(buffer)?;
+        self.verifier.update(&buffer[..length]);
+        self.read += length as u64;
+        (self.progress)(length as u64);
+        Ok(length)
+    }
+}
+
+/// The same image is the same tar everywhere: no time, and nobody's name.
+fn header(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header
+}
+
+fn blob(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
+}
+
+/// A tag as `docker save` writes it: `alpine:3` for Docker Hub's. An image that was named by its digest has none.
+fn familiar(name: &ImageRef) -> Option<String> {
+    let Reference::Tag(tag) = &name.reference else { return None };
+    let repository = name.repository.to_string();
+    Some(match name.registry.is_docker_hub() {
+        true => format!("{}:{tag}", repository.strip_prefix("library/").unwrap_or(&repository)),
+        false => format!("{}/{repository}:{tag}", name.registry),
+    })
+}

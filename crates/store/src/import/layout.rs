@@ -1,0 +1,104 @@
+//! An OCI layout, in a tar or as a directory: its manifests are taken as they are, so digests stay.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, media_type};
+
+use super::members::Source;
+use super::{Image, named};
+use crate::Store;
+use crate::export::CONTAINERD_NAME;
+use crate::layout::{ImageIndex, REF_NAME, read_entry};
+
+/// The most manifests that one image may have.
+const MAX_MANIFESTS: usize = 10_000;
+
+pub(super) fn images(source: &Source, store: &Store) -> Result<Vec<Image>, String> {
+    let index: ImageIndex = serde_json::from_slice(&source.small("index.json")?)
+        .map_err(|error| format!("index.json is no image index: {error}"))?;
+    index.manifests.iter().map(|entry| image((source, store), entry)).collect()
+}
+
+fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {
+    // Another hubcap's store says more than others.
+    let (names, descriptor) = match read_entry(entry) {
+        Some(entry) => (vec![(entry.target, entry.tag)], entry.descriptor),
+        None => (name(entry)?.iter().map(named).collect(), entry.clone()),
+    };
+    let mut image = Image {
+        names,
+        top: manifest(from.0, &descriptor)?
+            .ok_or_else(|| format!("the manifest {} is missing", descriptor.digest))?,
+        children: Vec::new(),
+        contents: Vec::new(),
+    };
+    // What wraps a single manifest for the sake of other tools is not the image's own.
+    if let [only] = image.top.0.links.manifests.as_slice()
+        && only.platform.is_none()
+        && image.top.0.descriptor.media_type == media_type::OCI_INDEX
+        && let Some(unwrapped) = manifest(from.0, only)?
+    {
+        image.top = unwrapped;
+    }
+    let mut seen = HashSet::from([image.top.0.descriptor.digest]);
+    let mut rest = image.top.0.links.manifests.clone();
+    while let Some(child) = rest.pop() {
+        if seen.insert(child.digest)
+            && let Some(child) = manifest(from.0, &child)?
+        {
+            rest.extend(child.0.links.manifests.iter().cloned());
+            image.children.push(child);
+            if image.children.len() > MAX_MANIFESTS {
+                return Err(format!("an image in it has more than {MAX_MANIFESTS} manifests"));
+            }
+        }
+    }
+    if image.children.is_empty() && !image.top.0.links.manifests.is_empty() {
+        return Err(format!("none of the manifests of {} is in it", image.top.0.descriptor.digest));
+    }
+    let all = std::iter::once(&image.top).chain(&image.children);
+    for blob in all.clone().flat_map(|(manifest, _)| &manifest.links.blobs) {
+        match from.0.member(&path(&blob.digest)) {
+            Some(member) if member.size == blob.size => image.contents.push((blob.digest, member)),
+            Some(member) => {
+                let (has, says) = (member.size, blob.size);
+                return Err(format!("{} has {has} bytes, and its manifest says {says}", blob.digest));
+            }
+            None if from.1.has(&blob.digest) => {}
+            None => return Err(format!("the content {} is missing", blob.digest)),
+        }
+    }
+    for (manifest, _) in all {
+        let digest = manifest.descriptor.digest;
+        image.contents.extend(from.0.member(&path(&digest)).map(|member| (digest, member)));
+    }
+    Ok(image)
+}
+
+/// The image's whole name, as the tools write it. A mere tag, which the specification allows too, is no name.
+fn name(entry: &Descriptor) -> Result<Option<ImageRef>, String> {
+    let whole = entry.annotations.get(CONTAINERD_NAME);
+    let whole = whole.or_else(|| entry.annotations.get(REF_NAME).filter(|name| name.contains(['/', ':'])));
+    whole.map(|name| name.parse().map_err(|error: hubcap_oci::ParseError| error.to_string())).transpose()
+}
+
+/// A manifest of the layout; `None` when it is not there.
+fn manifest(source: &Source, descriptor: &Descriptor) -> Result<Option<(Manifest, Bytes)>, String> {
+    let (path, digest) = (path(&descriptor.digest), descriptor.digest);
+    if !source.has(&path) {
+        return Ok(None);
+    }
+    let bytes = source.small(&path)?;
+    let actual = Digest::of(digest.algorithm(), &bytes);
+    if actual != digest {
+        return Err(format!("it is damaged: the manifest {digest} has the digest {actual}"));
+    }
+    let manifest =
+        Manifest::parse(digest, &bytes, Some(&descriptor.media_type)).map_err(|error| error.to_string())?;
+    Ok(Some((manifest, bytes)))
+}
+
+fn path(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
+}

@@ -1,0 +1,214 @@
+//! What is in a file, by name. A tar is not unpacked: its headers say where each member's bytes are, and a member whose
+//! name leads anywhere else is simply never asked for.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hubcap_oci::Manifest;
+use tar::{EntryType, Header, PaxExtensions};
+
+use crate::Error;
+
+/// A tar's unit, in bytes.
+const BLOCK: u64 = 512;
+/// The most members that an archive may have; `docker save` writes three for each layer.
+const MAX_MEMBERS: usize = 100_000;
+/// The longest name or list of attributes before a member, in bytes.
+const MAX_EXTENSION: u64 = 1 << 20;
+/// How often a link may lead to another one.
+const MAX_LINKS: u8 = 8;
+
+/// Bytes of an open file.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    pub(super) file: Arc<File>,
+    pub(super) offset: u64,
+    pub(super) size: u64,
+}
+
+/// Where images come from.
+pub(super) enum Source {
+    Directory(PathBuf),
+    Archive(HashMap<String, Found>),
+}
+
+/// A member, or where a link leads.
+pub(super) enum Found {
+    Member(Member),
+    Link(String),
+}
+
+impl Source {
+    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+        let bad = |why: String| Error::Import { path: path.to_owned(), why };
+        let file = fs_err::File::open(path)?;
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Ok(Self::Directory(path.to_owned()));
+        }
+        if !metadata.is_file() {
+            return Err(bad("it is neither a file nor a directory".into()));
+        }
+        scan(&Arc::new(file.into_parts().0), metadata.len()).map(Self::Archive).map_err(bad)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.member(name).is_some()
+    }
+
+    /// The bytes under a name; `None` when there are none.
+    pub(super) fn member(&self, name: &str) -> Option<Member> {
+        match self {
+            Self::Directory(root) => {
+                let path = root.join(name);
+                // A link may lead out of it.
+                let size = std::fs::symlink_metadata(&path).ok().filter(|one| one.is_file())?.len();
+                Some(Member { file: Arc::new(File::open(path).ok()?), offset: 0, size })
+            }
+            Self::Archive(members) => {
+                let mut name = normal("", name)?;
+                for _ in 0..MAX_LINKS {
+                    match members.get(&name)? {
+                        Found::Member(member) => return Some(member.clone()),
+                        Found::Link(to) => name.clone_from(to),
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    /// A small file as a whole.
+    pub(super) fn small(&self, name: &str) -> Result<Bytes, String> {
+        let member = self.member(name).ok_or_else(|| format!("{name} is missing"))?;
+        if member.size > Manifest::MAX_SIZE as u64 {
+            return Err(format!("{name} has {} bytes, more than such a file may have", member.size));
+        }
+        // 4 MiB at most, so the cast cannot cut.
+        let mut bytes = vec![0; member.size as usize];
+        member.file.read_exact_at(&mut bytes, member.offset).map_err(|error| format!("{name}: {error}"))?;
+        Ok(bytes.into())
+    }
+}
+
+/// Reads all headers of a tar.
+fn scan(file: &Arc<File>, length: u64) -> Result<HashMap<String, Found>, String> {
+    let mut members = HashMap::new();
+    let mut position = 0;
+    let (mut long_name, mut long_link, mut pax_size) = (None, None, None);
+    while position + BLOCK <= length {
+        let header = read(file, position, BLOCK)?;
+        if header.iter().all(|byte| *byte == 0) {
+            break;
+        }
+        let header = checked(&header, position)?;
+        let size = header.entry_size().map_err(|_| format!("the header at byte {position} has no length"))?;
+        let kind = header.entry_type();
+        let extension = matches!(
+            kind,
+            EntryType::GNULongName | EntryType::GNULongLink | EntryType::XHeader | EntryType::XGlobalHeader
+        );
+        let size = if extension { size } else { pax_size.take().unwrap_or(size) };
+        let data = position + BLOCK;
+        let end = data.checked_add(size).filter(|end| *end <= length).ok_or_else(|| {
+            format!("it is cut short: the member at byte {position} is to have {size} bytes")
+        })?;
+        position = end.div_ceil(BLOCK) * BLOCK;
+        if extension {
+            if size > MAX_EXTENSION {
+                return Err(format!("a member's name or attributes have {size} bytes"));
+            }
+            let bytes = read(file, data, size)?;
+            match kind {
+                EntryType::GNULongName => long_name = Some(text(&bytes)),
+                EntryType::GNULongLink => long_link = Some(text(&bytes)),
+                EntryType::XHeader => {
+                    for record in PaxExtensions::new(&bytes).flatten() {
+                        let value = || record.value().map(ToOwned::to_owned).ok();
+                        match record.key() {
+                            Ok("path") => long_name = value(),
+                            Ok("linkpath") => long_link = value(),
+                            Ok("size") => pax_size = value().and_then(|size| size.parse().ok()),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+            continue;
+        }
+        let name = long_name.take().unwrap_or_else(|| text(&header.path_bytes()));
+        let link = long_link.take().or_else(|| Some(text(&header.link_name_bytes()?)));
+        let found = match (kind, link) {
+            (EntryType::Regular | EntryType::Continuous, _) => {
+                Some(Found::Member(Member { file: Arc::clone(file), offset: data, size }))
+            }
+            (EntryType::Symlink, Some(to)) => normal(parent(&name), &to).map(Found::Link),
+            (EntryType::Link, Some(to)) => normal("", &to).map(Found::Link),
+            _ => None,
+        };
+        if let (Some(name), Some(found)) = (normal("", &name), found) {
+            members.insert(name, found);
+            if members.len() > MAX_MEMBERS {
+                return Err(format!("it has more than {MAX_MEMBERS} members"));
+            }
+        }
+    }
+    Ok(members)
+}
+
+fn read(file: &File, at: u64, length: u64) -> Result<Vec<u8>, String> {
+    // 1 MiB at most, so the cast cannot cut.
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, at).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// A header whose checksum is right; the first one that is not tells what the file is instead.
+fn checked(block: &[u8], position: u64) -> Result<Header, String> {
+    let header = Header::from_byte_slice(block);
+    let mut counted = header.clone();
+    counted.set_cksum();
+    if header.cksum().ok() == counted.cksum().ok() {
+        return Ok(header.clone());
+    }
+    let packed = [
+        (b"\x1f\x8b".as_slice(), "gzip", "gunzip"),
+        (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
+        (b"\xfd7zXZ", "xz", "unxz"),
+        (b"BZh", "bzip2", "bunzip2"),
+    ];
+    match packed.into_iter().find(|(magic, ..)| position == 0 && block.starts_with(magic)) {
+        Some((_, by, with)) => Err(format!("it is compressed by {by}; unpack it with {with} first")),
+        None if position == 0 => Err("it is no tar".into()),
+        None => Err(format!("it is damaged: what is at byte {position} is no tar header")),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned()
+}
+
+fn parent(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+/// A name without `.`, `..` and doubled slashes; `None` when it leads out of the archive.
+fn normal(base: &str, name: &str) -> Option<String> {
+    if name.starts_with('/') {
+        return None;
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in base.split('/').chain(name.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
