@@ -36,6 +36,8 @@ pub(crate) enum Verb {
     Export(Export),
     /// Take images out of files, as docker save and podman save write them
     Import(Import),
+    /// Write down which digests the tags of images mean, for `serve --frozen`
+    Lock(Lock),
     /// Exit with 0 when the daemon answers
     Health(Health),
     /// Start the daemon in the background, have dockerd pull through it, and prove that it does
@@ -257,6 +259,24 @@ pub(crate) struct Import {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Lock {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// The file to write, or to compare with
+    #[arg(long, short, value_name = "FILE", default_value = "hubcap.lock")]
+    pub(crate) output: PathBuf,
+    /// Write nothing; exit with 1 when the file says something else, and say what
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// All tags in the store, not only those that were used since the daemon started last
+    #[arg(long, conflicts_with = "images")]
+    pub(crate) all: bool,
+    /// Only these images
+    #[arg(value_name = "IMAGE")]
+    pub(crate) images: Vec<ImageRef>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Health {
     #[command(flatten)]
     pub(crate) common: Common,
@@ -293,6 +313,9 @@ pub(crate) struct Common {
     /// How long an upstream may take to the first byte of an answer (HUBCAP_UPSTREAM_TIMEOUT) (default: 5s)
     #[arg(long, value_name = "DURATION")]
     pub(crate) upstream_timeout: Option<String>,
+    /// Answer tags from a lock alone, and refuse those that are not in it (HUBCAP_FROZEN) (default file: hubcap.lock)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "hubcap.lock")]
+    pub(crate) frozen: Option<PathBuf>,
     /// Fetch an image's blobs when its manifest is asked for (HUBCAP_READ_AHEAD) (default: in a GitHub job)
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     pub(crate) read_ahead: Option<bool>,

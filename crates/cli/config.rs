@@ -5,7 +5,7 @@ mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,6 +16,7 @@ use hubcap_upstream::{Credentials, Secret, UpstreamConfig};
 use url::Url;
 
 use crate::args::Common;
+use crate::lock::Lock;
 use file::File;
 
 /// Everything decided, in the types of those who use it.
@@ -27,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) state: PathBuf,
     pub(crate) offline: bool,
     pub(crate) tags: TagRules,
+    pub(crate) frozen: Option<Frozen>,
     pub(crate) read_ahead: bool,
     pub(crate) upstream_timeout: Duration,
     pub(crate) max_size: Option<Limit>,
@@ -35,8 +37,22 @@ pub(crate) struct Config {
     pub(crate) upstreams: Vec<UpstreamConfig>,
 }
 
+/// A lock that tags are answered from, and where it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Frozen {
+    pub(crate) path: PathBuf,
+    pub(crate) lock: Lock,
+}
+
+impl Frozen {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let lock = Lock::read(path).context("frozen")?;
+        Ok(Self { path: std::path::absolute(path)?, lock })
+    }
+}
+
 /// The variables that hubcap reads; any other HUBCAP_ one is a slip of somebody's pen.
-const VARIABLES: [&str; 16] = [
+const VARIABLES: [&str; 17] = [
     "HUBCAP_LISTEN",
     "HUBCAP_HTTP_LISTEN",
     "HUBCAP_STORE",
@@ -46,6 +62,7 @@ const VARIABLES: [&str; 16] = [
     "HUBCAP_OFFLINE",
     "HUBCAP_TAG_TTL",
     "HUBCAP_UPSTREAM_TIMEOUT",
+    "HUBCAP_FROZEN",
     "HUBCAP_READ_AHEAD",
     "HUBCAP_MAX_SIZE",
     "HUBCAP_MIN_FREE",
@@ -122,6 +139,8 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
     let read_ahead = flags.read_ahead.or(switch("HUBCAP_READ_AHEAD")?).or(file.read_ahead);
     // One job's daemon serves what it fetches; a shared one would fetch what perhaps nobody wants.
     let read_ahead = read_ahead.unwrap_or_else(|| environment.contains_key("GITHUB_WORKSPACE"));
+    let frozen = flags.frozen.clone().or_else(|| var("HUBCAP_FROZEN").map(PathBuf::from));
+    let frozen = frozen.or_else(|| file.frozen.clone()).map(|path| Frozen::read(&path)).transpose()?;
     let directory =
         |flag: &Option<PathBuf>, name: &str, file: &Option<PathBuf>, default: anyhow::Result<PathBuf>| {
             flag.clone().or_else(|| var(name).map(PathBuf::from)).or_else(|| file.clone()).map_or(default, Ok)
@@ -146,6 +165,7 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
         state,
         offline,
         tags,
+        frozen,
         read_ahead,
         upstream_timeout,
         max_size,
@@ -262,6 +282,9 @@ impl std::fmt::Display for Config {
         writeln!(f, "store = {:?}", self.store)?;
         writeln!(f, "state = {:?}", self.state)?;
         writeln!(f, "offline = {}", self.offline)?;
+        if let Some(frozen) = &self.frozen {
+            writeln!(f, "frozen = {:?}", frozen.path)?;
+        }
         writeln!(f, "read-ahead = {}", self.read_ahead)?;
         writeln!(f, "tag-ttl = \"{}\"", shown(self.tags.default))?;
         writeln!(f, "upstream-timeout = \"{}s\"", self.upstream_timeout.as_secs_f64())?;

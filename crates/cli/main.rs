@@ -11,6 +11,7 @@ mod github;
 mod health;
 mod import;
 mod key;
+mod lock;
 mod ls;
 mod progress;
 mod pull;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Key(flags) => config::store(flags.store).map(|store| key::run(&store)),
         Verb::Export(flags) => config::load(&flags.common).map(|config| export::run(&config, &flags)),
         Verb::Import(flags) => config::load(&flags.common).map(|config| import::run(&config, &flags)),
+        Verb::Lock(flags) => config::load(&flags.common).map(|config| lock::run(&config, &flags)),
         Verb::Health(flags) => config::load(&flags.common).map(|config| health::run(&config)),
         Verb::Up(flags) => {
             let for_serve = typed.map(args::for_serve).unwrap_or_default();

@@ -153,6 +153,7 @@ pub(crate) fn cache(store: Store, config: &Config) -> anyhow::Result<Cache> {
     let rules = hubcap_cache::Config {
         offline: config.offline,
         tags: config.tags.clone(),
+        frozen: config.frozen.as_ref().map(|frozen| frozen.lock.tags()),
         read_ahead: config.read_ahead,
     };
     Ok(Cache::new(store, upstreams, rules))

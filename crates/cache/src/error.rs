@@ -47,6 +47,12 @@ pub enum Error {
     /// `--offline`, and not in the store.
     #[error("hubcap runs with --offline, and this is not in its store")]
     Offline,
+    /// `--frozen`, and the lock does not have the tag.
+    #[error("{name} is not in the lock that hubcap runs with (--frozen); `hubcap lock` can add it")]
+    NotLocked {
+        /// The image's whole name.
+        name: String,
+    },
     /// What came is not what was asked for.
     #[error("the upstream sent wrong content: {why}")]
     WrongContent {

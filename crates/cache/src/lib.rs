@@ -5,6 +5,7 @@
 //!
 //! - [`manifest`], [`blob`], [`tags`], [`referrers`]: the nouns of the specification, one decision each.
 //! - [`freshness`]: whether a stored tag may be answered without asking; pure.
+//! - [`frozen`]: tags out of a lock.
 //! - [`flight`]: one fetch per content, however many clients ask.
 //! - [`access`]: who may have what is private.
 //! - [`refusals`]: an upstream's "no", remembered briefly.
@@ -27,6 +28,7 @@ mod fetch;
 mod fill;
 mod flight;
 pub mod freshness;
+mod frozen;
 pub mod manifest;
 pub mod outcome;
 mod ranged;
@@ -39,7 +41,7 @@ pub mod tally;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hubcap_oci::{Digest, Reference, Registry};
+use hubcap_oci::{Digest, Reference, Registry, Tag, Target};
 use hubcap_store::Store;
 use hubcap_upstream::{Upstream, Upstreams};
 use tokio::sync::Semaphore;
@@ -50,6 +52,7 @@ pub use bypass::Through;
 pub use delivery::Delivery;
 pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
+pub use frozen::FrozenReport;
 pub use hubcap_store::Content;
 pub use hubcap_upstream::RateLimit;
 pub use manifest::ManifestContent;
@@ -60,6 +63,7 @@ pub use tally::{Asking, Brought, Tally};
 use access::Grants;
 use fill::{Fallen, Filling, MAX_FILLS};
 use flight::Flights;
+use frozen::Frozen;
 use manifest::Fetched;
 use refusals::Refusals;
 use tally::Tallies;
@@ -77,6 +81,8 @@ pub struct Config {
     pub offline: bool,
     /// How long tags are answered without asking the upstream again.
     pub tags: TagRules,
+    /// What each tag means, where nothing else may be believed: other tags are refused.
+    pub frozen: Option<Vec<((Target, Tag), Digest)>>,
     /// Whether an image's blobs are fetched when its manifest is asked for, before they are.
     pub read_ahead: bool,
 }
@@ -98,6 +104,7 @@ struct Inner {
     store: Store,
     upstreams: Upstreams,
     config: Config,
+    frozen: Option<Frozen>,
     blobs: Flights<Digest, Result<Filling, Fallen>>,
     manifests: Flights<(Access, Reference), Result<Fetched, Error>>,
     /// Places for fills; all are free when none runs.
@@ -115,8 +122,9 @@ struct Inner {
 
 impl Cache {
     /// A cache over a store and its upstreams.
-    pub fn new(store: Store, upstreams: Upstreams, config: Config) -> Self {
+    pub fn new(store: Store, upstreams: Upstreams, mut config: Config) -> Self {
         Self(Arc::new(Inner {
+            frozen: config.frozen.take().map(Frozen::new),
             store,
             upstreams,
             config,

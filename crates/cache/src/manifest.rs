@@ -44,11 +44,14 @@ impl Cache {
     ) -> Result<Answer<ManifestContent>, Failure> {
         match reference {
             Reference::Digest(digest) => self.manifest_by_digest(access, digest).await,
-            Reference::Tag(tag) => self.manifest_by_tag(access, tag).await,
+            Reference::Tag(tag) => match &self.0.frozen {
+                Some(frozen) => self.manifest_by_lock((access, frozen), tag).await,
+                None => self.manifest_by_tag(access, tag).await,
+            },
         }
     }
 
-    async fn manifest_by_digest(
+    pub(crate) async fn manifest_by_digest(
         &self,
         access: &Access,
         digest: &Digest,
@@ -207,7 +210,12 @@ impl Cache {
     }
 
     /// Stores a manifest, its links and its tag. A disk that fails does not cost the client its answer.
-    async fn keep(&self, target: &Target, content: ManifestContent, tag: Option<Tag>) -> Result<(), Error> {
+    pub(crate) async fn keep(
+        &self,
+        target: &Target,
+        content: ManifestContent,
+        tag: Option<Tag>,
+    ) -> Result<(), Error> {
         let (store, name) = (self.store().clone(), target.clone());
         let ManifestContent { descriptor, bytes } = content;
         let manifest = Manifest::parse(descriptor.digest, &bytes, Some(&descriptor.media_type))

@@ -50,6 +50,8 @@ pub enum Outcome {
     Refused,
     /// `--offline`, and not in the store.
     Offline,
+    /// `--frozen`, and the tag is not in the lock.
+    NotLocked,
     /// The upstream was asked and gave no answer that helps.
     Failed,
 }
@@ -79,6 +81,7 @@ impl Outcome {
             Self::Bypass => "bypass",
             Self::Refused => "refused",
             Self::Offline => "offline",
+            Self::NotLocked => "not-locked",
             Self::Failed => "failed",
         }
     }
@@ -106,6 +109,7 @@ impl Outcome {
             Self::Bypass => "hubcap; fwd=miss; detail=no-room".into(),
             Self::Refused => "hubcap; hit; detail=refused".into(),
             Self::Offline => "hubcap; detail=offline".into(),
+            Self::NotLocked => "hubcap; detail=not-locked".into(),
             Self::Failed => "hubcap; fwd=miss; detail=upstream-failed".into(),
         }
     }
@@ -132,6 +136,7 @@ mod tests {
             Outcome::Bypass,
             Outcome::Refused,
             Outcome::Offline,
+            Outcome::NotLocked,
             Outcome::Failed,
         ] {
             let status = outcome.cache_status();

@@ -17,6 +17,7 @@ pub(crate) struct File {
     pub(crate) state: Option<PathBuf>,
     pub(crate) offline: Option<bool>,
     pub(crate) tag_ttl: Option<String>,
+    pub(crate) frozen: Option<PathBuf>,
     pub(crate) read_ahead: Option<bool>,
     pub(crate) upstream_timeout: Option<String>,
     pub(crate) max_size: Option<String>,

@@ -56,6 +56,22 @@ pub fn total(root: &Path) -> u64 {
     layout.digests().filter_map(|(_, path)| fs::metadata(path).ok()).map(|metadata| metadata.len()).sum()
 }
 
+/// The platforms that an image is made for, whether they are here or not, and the manifest of each.
+pub fn offered(root: &Path, image: &StoredImage) -> Vec<(Platform, Digest)> {
+    let layout = Layout::at(root);
+    let walk = Walk { layout: &layout, seen: HashSet::new(), size: 0, platforms: Vec::new() };
+    let Some(manifest) = walk.read(&image.descriptor) else { return Vec::new() };
+    let links = manifest.links;
+    if links.manifests.is_empty() {
+        let own = links.blobs.first().and_then(|config| walk.platform_of(&config.digest));
+        return own.into_iter().map(|platform| (platform, image.descriptor.digest)).collect();
+    }
+    // What describes the others, as attestations do, is for no platform that there is.
+    let known = |platform: &Platform| platform.os != "unknown";
+    let children = links.manifests.into_iter();
+    children.filter_map(|child| Some((child.platform.filter(known)?, child.digest))).collect()
+}
+
 struct Walk<'a> {
     layout: &'a Layout,
     seen: HashSet<Digest>,
@@ -66,14 +82,8 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Counts what is here; true when the manifest and all its blobs are, or any manifest of an index is.
     fn visit(&mut self, descriptor: &Descriptor, platform: Option<&Platform>) -> bool {
-        let Some(size) = self.present(&descriptor.digest) else { return false };
-        if size > Manifest::MAX_SIZE as u64 {
-            return false;
-        }
-        let Ok(bytes) = fs::read(self.layout.blob(&descriptor.digest)) else { return false };
-        let Ok(manifest) = Manifest::parse(descriptor.digest, &bytes, Some(&descriptor.media_type)) else {
-            return false;
-        };
+        self.present(&descriptor.digest);
+        let Some(manifest) = self.read(descriptor) else { return false };
         let mut any = false;
         for child in &manifest.links.manifests {
             any |= !self.seen.contains(&child.digest) && self.visit(child, child.platform.as_ref());
@@ -90,6 +100,13 @@ impl Walk<'_> {
             self.platforms.extend(platform.cloned().or_else(own));
         }
         all
+    }
+
+    fn read(&self, descriptor: &Descriptor) -> Option<Manifest> {
+        let path = self.layout.blob(&descriptor.digest);
+        let small = fs::metadata(&path).ok()?.len() <= Manifest::MAX_SIZE as u64;
+        let bytes = small.then(|| fs::read(path).ok()).flatten()?;
+        Manifest::parse(descriptor.digest, &bytes, Some(&descriptor.media_type)).ok()
     }
 
     /// The length of a content that is here; counted once.

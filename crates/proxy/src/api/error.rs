@@ -39,11 +39,12 @@ pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply 
         | Error::UnknownRegistry(_)
         | Error::Unavailable { .. }
         | Error::Offline
+        | Error::NotLocked { .. }
         | Error::WrongContent { .. }
         | Error::NoRoom { .. }
         | Error::Internal { .. } => (StatusCode::NOT_FOUND, noun.unknown()),
     };
-    if !matches!(failure.error, Error::NotFound | Error::Denied | Error::Offline) {
+    if !matches!(failure.error, Error::NotFound | Error::Denied | Error::Offline | Error::NotLocked { .. }) {
         let path = asked.parts.uri.path();
         tracing::warn!(target: "hubcap::api", upstream = %asked.access.target.registry, path, "not answered: {}",
             failure.error);

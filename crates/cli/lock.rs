@@ -1,0 +1,89 @@
+//! `hubcap lock`: writes down which digests tags mean, or compares.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use hubcap_oci::ImageRef;
+use hubcap_store::{Store, StoredImage};
+
+use crate::args;
+use crate::config::Config;
+use crate::trim;
+
+pub(crate) use file::{Lock, Locked};
+
+pub(crate) fn run(config: &Config, flags: &args::Lock) -> anyhow::Result<ExitCode> {
+    let images = chosen(config, flags)?;
+    if images.is_empty() {
+        bail!(
+            "there is nothing to lock: no tag in {} was used; --all locks all that are there",
+            config.store.display()
+        );
+    }
+    let lock = Lock::new(images);
+    if flags.check {
+        let drift = drift(&Lock::read(&flags.output)?, &lock);
+        for line in &drift {
+            println!("{line}");
+        }
+        return Ok(match drift.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => {
+                eprintln!(
+                    "hubcap: {} says something else; `hubcap lock` writes it anew",
+                    flags.output.display()
+                );
+                ExitCode::FAILURE
+            }
+        });
+    }
+    lock.write(&flags.output)?;
+    println!("{} images in {}", lock.images.len(), flags.output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The tags that are meant, and what they mean in the store.
+fn chosen(config: &Config, flags: &args::Lock) -> anyhow::Result<BTreeMap<String, Locked>> {
+    let stored = hubcap_store::images(&config.store)?;
+    let tagged = stored.into_iter().filter_map(|image| {
+        let name = format!("{}:{}", image.target, image.tag.as_ref()?);
+        Some((name, image))
+    });
+    let mut tagged: BTreeMap<String, StoredImage> = tagged.collect();
+    if !flags.images.is_empty() {
+        let wanted: Vec<String> = flags.images.iter().map(ImageRef::to_string).collect();
+        if let Some(missing) = wanted.iter().find(|name| !tagged.contains_key(*name)) {
+            bail!("{missing} is not in the store; pull it first");
+        }
+        tagged.retain(|name, _| wanted.contains(name));
+    } else if !flags.all {
+        let since = trim::run_of(config).context("--all locks all tags in the store")?.since();
+        let store = Store::open(&config.store, config.store_options()).context(
+            "to tell what was used, the store is needed; --all, and images that are named, are not",
+        )?;
+        let used = store.used_since(since);
+        store.close();
+        tagged.retain(|name, _| used.contains(name));
+    }
+    let locked = |(name, image): (String, StoredImage)| {
+        let platforms = hubcap_store::images::offered(&config.store, &image);
+        let platforms = platforms.into_iter().map(|(platform, digest)| (platform.to_string(), digest));
+        (name, Locked { digest: image.descriptor.digest, platforms: platforms.collect() })
+    };
+    Ok(tagged.into_iter().map(locked).collect())
+}
+
+/// What `now` says otherwise. A tag that is locked and was not used is no drift: a job may use fewer.
+fn drift(locked: &Lock, now: &Lock) -> Vec<String> {
+    let differs = |(name, now): (&String, &Locked)| match locked.images.get(name) {
+        None => Some(format!("{name} is not in the lock; it is {}", now.digest)),
+        Some(locked) if locked.digest != now.digest => {
+            Some(format!("{name} is locked to {}, and is now {}", locked.digest, now.digest))
+        }
+        Some(_) => None,
+    };
+    now.images.iter().filter_map(differs).collect()
+}

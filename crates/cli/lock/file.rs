@@ -1,0 +1,149 @@
+//! `hubcap.lock`: which digest each tag means, for people to read and to compare.
+//!
+//! ```toml
+//! version = 1
+//!
+//! [images."docker.io/library/alpine:3.20"]
+//! digest = "sha256:..."
+//! platforms."linux/amd64" = "sha256:..."
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use fs_err as fs;
+use hubcap_oci::{Digest, ImageRef, Reference, Tag, Target};
+use serde::Deserialize;
+
+/// The form that this hubcap writes and reads.
+const VERSION: u32 = 1;
+
+/// A lock, sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lock {
+    version: u32,
+    #[serde(default)]
+    pub(crate) images: BTreeMap<String, Locked>,
+}
+
+/// What one tag means.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Locked {
+    /// Its manifest or index.
+    pub(crate) digest: Digest,
+    /// The manifest for each platform, for people: the digest above fixes them all.
+    #[serde(default)]
+    pub(crate) platforms: BTreeMap<String, Digest>,
+}
+
+impl Lock {
+    pub(crate) fn new(images: BTreeMap<String, Locked>) -> Self {
+        Self { version: VERSION, images }
+    }
+
+    /// Reads one, and checks that every name is a whole one with a tag.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path).context("there is no lock to read; `hubcap lock` writes one")?;
+        Self::parse(&text).with_context(|| format!("{} is no lock", path.display()))
+    }
+
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        let lock: Self = toml::from_str(text)?;
+        if lock.version != VERSION {
+            bail!("its version is {}, and this hubcap knows {VERSION}", lock.version);
+        }
+        for name in lock.images.keys() {
+            let image: ImageRef = name.parse()?;
+            if image.to_string() != *name || matches!(image.reference, Reference::Digest(_)) {
+                bail!("{name:?} is no whole name with a tag; write {image}");
+            }
+        }
+        Ok(lock)
+    }
+
+    /// The tags, in the types of who answers them.
+    pub(crate) fn tags(&self) -> Vec<((Target, Tag), Digest)> {
+        let tag = |(name, locked): (&String, &Locked)| {
+            let ImageRef { registry, repository, reference } = name.parse().ok()?;
+            let Reference::Tag(tag) = reference else { return None };
+            Some(((Target { registry, repository }, tag), locked.digest))
+        };
+        self.images.iter().filter_map(tag).collect()
+    }
+
+    /// In one step: who reads sees the old lock or this one.
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let mut name =
+            path.file_name().with_context(|| format!("{} is no file's name", path.display()))?.to_owned();
+        name.push(format!(".{}.new", std::process::id()));
+        let temporary = path.with_file_name(name);
+        fs::File::create(&temporary)?.write_all(self.to_string().as_bytes())?;
+        fs::rename(&temporary, path)?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "# What the tags of these images mean. Written by `hubcap lock`; `hubcap serve --frozen` answers from it."
+        )?;
+        writeln!(f, "version = {}", self.version)?;
+        for (name, Locked { digest, platforms }) in &self.images {
+            // Names, platforms and digests have no character that would have to be escaped.
+            writeln!(f, "\n[images.\"{name}\"]\ndigest = \"{digest}\"")?;
+            for (platform, digest) in platforms {
+                writeln!(f, "platforms.\"{platform}\" = \"{digest}\"")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hubcap_oci::Algorithm;
+
+    #[test]
+    fn a_lock_is_read_as_it_was_written_in_a_stable_order() {
+        let digest = |n: u8| Digest::of(Algorithm::Sha256, &[n]);
+        let platforms = [("linux/arm64/v8", 3), ("linux/amd64", 2)];
+        let locked = Locked {
+            digest: digest(1),
+            platforms: platforms.into_iter().map(|(name, n)| (name.into(), digest(n))).collect(),
+        };
+        let names = ["localhost:5000/a/b:x", "docker.io/library/alpine:3.20"];
+        let lock = Lock::new(names.into_iter().map(|name| (name.into(), locked.clone())).collect());
+        let text = lock.to_string();
+        assert_eq!(Lock::parse(&text).expect("a lock"), lock);
+        let at = |part: &str| text.find(part).expect(part);
+        assert!(at("docker.io/") < at("localhost:5000") && at("linux/amd64") < at("linux/arm64"));
+        assert_eq!(lock.tags().len(), 2);
+    }
+
+    #[test]
+    fn what_is_no_lock_is_refused_with_a_reason() {
+        let image = |name: &str| {
+            let digest = Digest::of(Algorithm::Sha256, b"");
+            format!("version = 1\n[images.\"{name}\"]\ndigest = \"{digest}\"")
+        };
+        for (text, why) in [
+            ("version = 2".into(), "version"),
+            (image("alpine:3"), "docker.io/library/alpine:3"),
+            (image("docker.io/library/alpine"), "docker.io/library/alpine:latest"),
+            (image("Upper"), "lowercase"),
+            ("version = 1\nextra = 1".into(), "extra"),
+            ("version = 1\n[images.\"a.b/c:d\"]\ndigest = \"sha256:1\"".into(), "digest"),
+        ] {
+            let error = format!("{:#}", Lock::parse(&text).expect_err(&text));
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
