@@ -75,6 +75,29 @@ async fn a_stale_tag_is_better_than_trouble_but_not_than_a_no() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_service_that_hangs_costs_all_who_wait_for_it_one_timeout_together() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    origin.like_docker_hub(None);
+    // Less than the margin, so that each repository needs a new one each time.
+    origin.token_life(1);
+    let names: Vec<String> = (0..8).map(|n| format!("library/x{n}")).collect();
+    for name in &names {
+        image::put(&origin, &format!("{name}:1"), &[b"layer"]);
+    }
+    let hubcap = place.start(&origin.url(), &["--tag-ttl", "0s", "--upstream-timeout", "3s"]);
+    for name in &names {
+        assert_eq!(hubcap.get(&manifest(name, "1")).await.status(), 200);
+    }
+    origin.fault("/token", Fault::Hang);
+    origin.forget();
+    let asking = names.iter().map(async |name| status(&hubcap.get(&manifest(name, "1")).await));
+    for told in futures_util::future::join_all(asking).await {
+        assert!(told.ends_with("; detail=stale-if-error"), "{told}");
+    }
+    assert_eq!(origin.count(&Method::GET, "/token"), 1, "each waited for a timeout of its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_upstream_is_left_alone_after_a_few_failures() {
     let (origin, place) = (Origin::start().await, Place::new());
     image::put(&origin, "library/x:1", &[b"layer"]);
@@ -113,6 +136,18 @@ async fn offline_opens_no_connection_and_serves_what_is_there() {
         r#"{"name":"library/x","tags":["1"]}"#
     );
     assert_eq!(origin.log().len(), 0);
+    drop(hubcap);
+    // Not even one without a request.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("set");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let hubcap = place.start(&url, &["--offline", "--tag-ttl", "0s", "--read-ahead"]);
+    for path in
+        [manifest("x", "1"), manifest("x", "2"), blob("x", &image.blobs[1]), blob("y", &image.blobs[1])]
+    {
+        hubcap.get(&path).await.bytes().await.expect("a body");
+    }
+    assert_eq!(listener.accept().expect_err("nobody").kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,6 +57,8 @@ struct State {
     challenge: Option<Challenge>,
     /// By who asks and the scope.
     tokens: HashMap<(Who, String), Token>,
+    /// When the token service last could not be used, and why.
+    trouble: Option<(Instant, Error)>,
 }
 
 #[derive(Debug, Clone)]
@@ -150,11 +152,22 @@ impl Auth {
         if let Some(token) = self.cached(&key) {
             return Ok(token);
         }
+        let since = Instant::now();
         let _one_at_a_time = self.fetching.lock().await;
         if let Some(token) = self.cached(&key) {
             return Ok(token);
         }
-        let token = self.fetch(transport, (realm, service), (who, scope)).await?;
+        // Who waited for a request that failed shares its failure: one timeout after the other would be a hang.
+        if let Some((at, error)) = &self.state().trouble
+            && *at >= since
+        {
+            return Err(error.clone());
+        }
+        let fetched = self.fetch(transport, (realm, service), (who, scope)).await;
+        if let Err(error @ (Error::Unavailable { .. } | Error::RateLimited { .. })) = &fetched {
+            self.state().trouble = Some((Instant::now(), error.clone()));
+        }
+        let token = fetched?;
         let value = bearer(&token.value)?;
         self.state().tokens.insert(key, token);
         Ok(value)
