@@ -60,4 +60,11 @@ mod tests {
             assert_eq!(read(text), None, "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parsers_panic(text in ".{0,12}|[0-9.e-]{0,30}(ms|s|m|h|d|GiB|kB|%)?") {
+            let _ = (duration(&text), ttl(&text), limit(&text));
+        }
+    }
 }

@@ -110,6 +110,7 @@ impl fmt::Display for ImageRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Pattern, Platform};
 
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -145,6 +146,23 @@ mod tests {
         fn no_text_makes_the_parsers_panic(text: String) {
             let _ = text.parse::<ImageRef>();
             let _ = text.parse::<Reference>();
+            let _ = text.parse::<Pattern>();
+        }
+
+        #[test]
+        fn what_is_understood_is_written_as_it_was(text in "[a-zA-Z0-9._:/@-]{0,48}") {
+            let written = [
+                text.parse::<Repository>().map(|one| one.to_string()),
+                text.parse::<Tag>().map(|one| one.to_string()),
+                text.parse::<Platform>().map(|one| one.to_string()),
+                text.parse::<Reference>().map(|one| one.to_string()),
+            ];
+            for written in written.into_iter().flatten() {
+                proptest::prop_assert_eq!(&written, &text);
+            }
+            if let Ok(image) = text.parse::<ImageRef>() {
+                proptest::prop_assert_eq!(image.to_string().parse::<ImageRef>(), Ok(image));
+            }
         }
     }
 }

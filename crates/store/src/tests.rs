@@ -91,3 +91,46 @@ async fn pieces_in_any_order_are_hashed_in_order_and_shown_without_a_gap() {
     ingest.commit().expect("the right digest");
     assert!(store.blob(&digest).expect("no error").is_some());
 }
+
+#[tokio::test]
+async fn an_image_of_which_something_is_being_written_does_not_go() {
+    let (_dir, store) = store();
+    let layer = Digest::of(Algorithm::Sha256, b"layer");
+    let text = serde_json::json!({"schemaVersion": 2, "mediaType": hubcap_oci::media_type::OCI_MANIFEST,
+        "config": {"mediaType": "a/b", "digest": layer, "size": 5}, "layers": []});
+    let bytes = bytes::Bytes::from(text.to_string());
+    let manifest = hubcap_oci::Manifest::parse(Digest::of(Algorithm::Sha256, &bytes), &bytes, None);
+    let target = hubcap_oci::Target {
+        registry: hubcap_oci::Registry::docker_hub(),
+        repository: "library/x".parse().expect("a name"),
+    };
+    let tag = "1".parse().expect("a tag");
+    store.put_manifest(&target, &manifest.expect("one"), &bytes, Some(&tag)).expect("stored");
+    let going = || store.plan(crate::gc::Wanted::Bytes(u64::MAX)).expect("a plan").len();
+    assert_eq!(going(), 1);
+    let ingest = store.ingest(layer, Some(5)).expect("an ingest");
+    assert_eq!(going(), 0);
+    drop(ingest);
+    assert_eq!(going(), 1);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_index_json_of_an_archive_makes_the_reader_panic(
+        repository in "[a-z./:A-Z-]{0,30}|docker.io/library/x",
+        name in "[a-z./:-]{0,30}|docker.io/library/x:[a-z.-]{0,10}",
+        digest in "(sha256:)?[0-9a-f]{0,70}|sha256:[0-9a-f]{64}",
+        size: i64,
+    ) {
+        let entry = serde_json::json!({"mediaType": "a/b", "size": size, "digest": digest, "annotations": {
+            "org.opencontainers.image.ref.name": name, "io.hubcap.repository": repository,
+            "io.hubcap.digest": digest, "io.hubcap.size": size.to_string()}});
+        let text = serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
+        if let Ok(index) = serde_json::from_str::<crate::layout::ImageIndex>(&text) {
+            for entry in index.entries() {
+                // What is understood stays in its place.
+                proptest::prop_assert!(!entry.name().contains(".."), "{}", entry.name());
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Bodies: a blob in pieces, or a small document as a whole.
 
+use std::future::Future;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -12,6 +13,10 @@ use crate::Error;
 
 /// A body may pause so long; a connection that is silent for longer is dead.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// A document may take so long altogether: one that trickles would keep its clients waiting for as long as they do,
+/// which is 30 s for containerd.
+const DOCUMENT: Duration = Duration::from_secs(20);
 
 /// A blob as it arrives.
 #[derive(Debug)]
@@ -70,8 +75,18 @@ async fn next(response: &mut Response) -> Result<Option<Bytes>, Error> {
     }
 }
 
-/// Reads a document of at most `limit` bytes.
-pub(crate) async fn whole(mut response: Response, limit: usize) -> Result<Bytes, Error> {
+/// Reads a document of at most `limit` bytes, which may take 20 s.
+pub(crate) async fn whole(response: Response, limit: usize) -> Result<Bytes, Error> {
+    within(DOCUMENT, read(response, limit)).await
+}
+
+async fn within<T>(patience: Duration, reading: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late =
+        |_| Error::unavailable(format!("a document was not complete after {} s", patience.as_secs_f32()));
+    tokio::time::timeout(patience, reading).await.map_err(late)?
+}
+
+async fn read(mut response: Response, limit: usize) -> Result<Bytes, Error> {
     let too_long = || Error::invalid(format!("a document of more than {limit} bytes"));
     if content_length(&response).is_some_and(|length| length > limit as u64) {
         return Err(too_long());
@@ -89,4 +104,23 @@ pub(crate) async fn whole(mut response: Response, limit: usize) -> Result<Bytes,
 /// The header itself: for a HEAD, the client library knows only that there is no body.
 pub(crate) fn content_length(response: &Response) -> Option<u64> {
     response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt as _, stream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_document_that_trickles_for_ever_is_given_up() {
+        let drops =
+            stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(b" "))).then(async |drop| {
+                tokio::task::yield_now().await;
+                drop
+            });
+        let trickle = Response::from(http::Response::new(reqwest::Body::wrap_stream(drops)));
+        let given_up = within(Duration::from_millis(20), read(trickle, usize::MAX)).await;
+        assert!(matches!(given_up, Err(Error::Unavailable { .. })), "{given_up:?}");
+    }
 }

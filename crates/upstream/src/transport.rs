@@ -1,6 +1,6 @@
 //! One request: its time limits, and where a redirect may lead.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -180,12 +180,30 @@ fn is_private(url: &Url) -> bool {
     is_private_ip(ip)
 }
 
+/// Whether no registry of the world can be there (IANA's special-purpose addresses, as far as they are routed).
 fn is_private_ip(ip: IpAddr) -> bool {
     match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
-        IpAddr::V6(ip) => {
-            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified()
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            // 0.0.0.0/8 is this host; 100.64.0.0/10 is a provider's own net, where some clouds keep their metadata.
+            let shared = first == 0 || (first == 100 && second & 0xc0 == 64);
+            shared
+                || ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || ip.is_broadcast()
+                || ip.is_multicast()
         }
+        IpAddr::V6(ip) => match ip.segments() {
+            // NAT64 (RFC 6052): an IPv4 address in other clothes.
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+                is_private_ip(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into())
+            }
+            _ => {
+                let local = ip.is_unique_local() || ip.is_unicast_link_local();
+                local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast()
+            }
+        },
     }
 }
 
@@ -205,6 +223,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         assert!(runtime.block_on(resolving).is_err());
         assert!(follows("https://registry-1.docker.io", "https://production.cloudfront.docker.com/x?sig=1"));
+        assert!(follows("https://registry-1.docker.io", "https://[64:ff9b::808:808]/x"));
+        assert!(follows("https://registry-1.docker.io", "https://100.128.0.1/x"));
         assert!(follows("http://127.0.0.1:5000", "http://127.0.0.1:6000"));
         assert!(follows("http://10.0.0.1", "https://cdn.example"));
         for to in [
@@ -217,6 +237,12 @@ mod tests {
             "https://[::1]",
             "https://[::ffff:127.0.0.1]",
             "https://0.0.0.0",
+            "https://0.1.2.3",
+            "https://100.100.100.200/latest",
+            "https://255.255.255.255",
+            "https://[64:ff9b::a9fe:a9fe]/latest",
+            "https://[fd00::1]",
+            "https://[ff02::1]",
         ] {
             assert!(!follows("https://registry-1.docker.io", to), "{to}");
         }
