@@ -9,6 +9,9 @@ use crate::Error;
 const PATIENCE: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// After a pause one request goes out, and all others are answered as before until it is known how that went, for at
+/// most so long: the outage goes on perhaps, and would cost each of them a timeout.
+const PROBE: Duration = Duration::from_secs(5);
 /// What a `Retry-After` may ask for at most.
 const LONGEST_WISH: Duration = Duration::from_secs(600);
 
@@ -24,13 +27,17 @@ struct State {
 impl Circuit {
     /// Whether the upstream may be asked at `now`.
     pub(crate) fn check(&self, now: Instant) -> Result<(), Error> {
-        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &state.closed_until {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut state.closed_until {
             Some((until, why)) if *until > now => {
                 let left = until.duration_since(now).as_secs() + 1;
                 Err(Error::unavailable(format!("{why}; not asked again for {left} s")))
             }
-            _ => Ok(()),
+            Some((until, _)) => {
+                *until = now + PROBE;
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
@@ -80,6 +87,21 @@ mod tests {
         assert_eq!(circuit.check(start + FIRST_PAUSE), Ok(()));
         circuit.record(&down(), start);
         assert!(circuit.check(start + FIRST_PAUSE).is_err(), "the second pause is longer");
+    }
+
+    #[test]
+    fn after_a_pause_one_request_goes_out_for_all() {
+        let (circuit, start) = (Circuit::default(), Instant::now());
+        for _ in 0..PATIENCE {
+            circuit.record(&down(), start);
+        }
+        let after = start + FIRST_PAUSE;
+        assert_eq!(circuit.check(after), Ok(()));
+        assert!(circuit.check(after).is_err(), "a second one, before the first has come back");
+        // One that never comes back does not close the way for ever.
+        assert_eq!(circuit.check(after + PROBE), Ok(()));
+        circuit.record(&Ok::<_, Error>(()), after + PROBE);
+        assert_eq!([circuit.check(after + PROBE), circuit.check(after + PROBE)], [Ok(()), Ok(())]);
     }
 
     #[test]
