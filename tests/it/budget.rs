@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use crate::support::disk::SmallDisk;
 use crate::support::hubcap::{Hubcap, Place, blob, manifest, run, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
@@ -172,4 +173,24 @@ async fn a_store_over_its_limit_is_brought_below_it_by_the_next_pull() {
     pull(&hubcap, "c", &c).await;
     assert_eq!(hubcap.stop(), Some(0));
     assert!(walk(&place) <= 5 * MIB as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_the_disk_and_what_has_to_be_left_of_it_are_limits_as_well() {
+    // 20 MiB have room for all three images, 35% of them and all but 12 for two.
+    for limit in [["--max-size", "35%", "--min-free", "0"], ["--max-size", "100%", "--min-free", "12MiB"]] {
+        let (origin, place) = (Origin::start().await, Place::new());
+        let [a, b, c] = three(&origin);
+        std::fs::create_dir(place.store()).expect("a directory");
+        let disk = place.store();
+        let _mounted = SmallDisk::mount(&disk, 20);
+        let hubcap = place.start(&origin.url(), &limit);
+        for (name, image) in [("a", &a), ("b", &b), ("c", &c)] {
+            pull(&hubcap, name, image).await;
+        }
+        let here = place.blobs();
+        assert!(!here.contains(&a.blobs[2]), "{limit:?}: {}", hubcap.log());
+        assert!(c.blobs.iter().all(|digest| here.contains(digest)), "{limit:?}: {}", hubcap.log());
+        assert_eq!(hubcap.stop(), Some(0));
+    }
 }

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use crate::support::disk::SmallDisk;
 use crate::support::hubcap::{Place, blob, manifest, run, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
 use crate::support::origin::Origin;
-use crate::support::programs::{program, succeed};
 
 /// A store with one image, pulled through and stopped.
 async fn filled() -> (Origin, Place, Image) {
@@ -280,28 +280,27 @@ async fn a_store_that_cannot_be_written_serves_what_it_has_and_the_rest_goes_pas
     );
 }
 
-/// A file system of a few MiB in memory, unmounted with the test.
-struct SmallDisk<'a>(&'a Path);
-
-impl SmallDisk<'_> {
-    fn mount(at: &Path, mib: u32) -> SmallDisk<'_> {
-        let size = format!("size={mib}m");
-        succeed(program("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at));
-        SmallDisk(at)
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_login_comes_past_a_store_that_cannot_be_written_at_the_first_try() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    origin.make_private("org/private", "me:hunter2", "Bearer client-s3cret");
+    let layer = noise(300_000, 1);
+    let image = image::put(&origin, "org/private:1", &[&layer]);
+    fs::create_dir(place.store()).expect("a directory");
+    let disk = place.store();
+    let mounted = SmallDisk::mount(&disk, 8);
+    mounted.read_only();
+    let hubcap = place.start(&origin.url(), &[]);
+    let ask =
+        async |path: &str, who: &str| hubcap.ask(reqwest::Method::GET, path, &[("authorization", who)]).await;
+    let paths = [manifest("org/private", "1"), blob("org/private", &image.blobs[1])];
+    for path in &paths {
+        let answer = ask(path, "Bearer client-s3cret").await;
+        assert_eq!(answer.status(), 200, "{path}: {}", hubcap.log());
+        answer.bytes().await.expect("a body");
+        // And nobody else gets it for that.
+        assert_eq!(ask(path, "Bearer another").await.status(), 403, "{path}");
+        assert_eq!(hubcap.get(path).await.status(), 403, "{path}");
     }
-
-    fn read_only(&self) {
-        succeed(program("mount").args(["-o", "remount,ro"]).arg(self.0));
-    }
-
-    fn grow(&self, mib: u32) {
-        let size = format!("remount,size={mib}m");
-        succeed(program("mount").args(["-o", &size]).arg(self.0));
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = program("umount").arg("--lazy").arg(self.0).status();
-    }
+    assert_eq!(hubcap.stop(), Some(0));
 }

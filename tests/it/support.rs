@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod disk;
 pub(crate) mod hubcap;
 pub(crate) mod image;
 pub(crate) mod origin;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hubcap_oci::{Digest, Reference, Target};
 use hubcap_upstream::{Secret, Upstream};
 
-use crate::{Cache, Error, lock, on_disk};
+use crate::{Cache, lock, on_disk};
 
 /// How long a grant is good without asking again.
 const GRANT: Duration = Duration::from_secs(300);
@@ -116,12 +116,7 @@ impl Cache {
 
     /// Finds out whether anybody may have what `upstream` has just given to this caller. Must be done before it is
     /// linked, or others could have it in between.
-    pub(crate) async fn classify(
-        &self,
-        upstream: &Upstream,
-        access: &Access,
-        what: &Noun<'_>,
-    ) -> Result<(), Error> {
+    pub(crate) async fn classify(&self, upstream: &Upstream, access: &Access, what: &Noun<'_>) {
         let target = &access.target;
         let known = lock(&self.0.grants.public).contains(target) || self.store().is_private(target);
         if !known && upstream.is_privileged().await {
@@ -130,20 +125,22 @@ impl Cache {
                 Noun::Manifest(reference) => anybody.head_manifest(repository, reference).await.is_ok(),
                 Noun::Blob(digest) => anybody.head_blob(repository, digest).await.is_ok(),
             };
-            self.note(target, public).await?;
+            self.note(target, public).await;
         }
         self.granted(access);
-        Ok(())
     }
 
-    /// What could not be found out counts as private.
-    async fn note(&self, target: &Target, public: bool) -> Result<(), Error> {
+    /// What could not be found out counts as private. A disk that does not take the mark takes nothing of the repository
+    /// either, and the mark is in memory: it does not cost the client its answer.
+    async fn note(&self, target: &Target, public: bool) {
         if public {
             lock(&self.0.grants.public).insert(target.clone());
-            return Ok(());
+            return;
         }
         tracing::debug!(target: "hubcap::cache", upstream = %target, "the repository is private");
         let (store, target) = (self.store().clone(), target.clone());
-        on_disk(move || store.mark_private(&target)).await
+        if let Err(error) = on_disk(move || store.mark_private(&target)).await {
+            self.store_takes_nothing(&error);
+        }
     }
 }

@@ -168,7 +168,7 @@ impl Cache {
         let answer = upstream.head_blob(&access.target.repository, digest).await.map_err(Error::from);
         self.0.refusals.note(refused, &answer);
         answer?;
-        self.classify(&upstream, access, &Noun::Blob(digest)).await?;
+        self.classify(&upstream, access, &Noun::Blob(digest)).await;
         self.store().link(&access.target, digest).map_err(Error::from)?;
         Ok(())
     }

@@ -124,7 +124,7 @@ async fn begin<'a>(
             (fetch, ingest)
         }
     };
-    cache.classify(&upstream, access, &Noun::Blob(&digest)).await?;
+    cache.classify(&upstream, access, &Noun::Blob(&digest)).await;
     Ok((fetch, ingest, place))
 }
 

@@ -162,7 +162,7 @@ impl Cache {
             && let Some(content) = self.stored(&have)
         {
             let head = upstream.head_manifest(&target.repository, reference).await?;
-            self.classify(upstream, access, &Noun::Manifest(reference)).await?;
+            self.classify(upstream, access, &Noun::Manifest(reference)).await;
             match (tag, head.digest) {
                 // By digest the upstream's 200 is all that was missing: the bytes are here, and verified.
                 (None, _) => {
@@ -180,7 +180,7 @@ impl Cache {
         }
         let content = self.get(upstream, target, &wanted).await?;
         self.brought_manifest(target, content.descriptor.size);
-        self.classify(upstream, access, &Noun::Manifest(&wanted)).await?;
+        self.classify(upstream, access, &Noun::Manifest(&wanted)).await;
         self.keep(target, content.clone(), tag.cloned()).await?;
         let outcome = if known.is_some() { Outcome::Refreshed } else { Outcome::Miss };
         Ok(Fetched { content, outcome })
