@@ -35,7 +35,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 /// An address that listens everywhere is asked on this machine's own.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

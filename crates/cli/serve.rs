@@ -11,11 +11,13 @@ use hubcap_oci::Registry;
 use hubcap_proxy::{Bound, DRAIN};
 use hubcap_store::Store;
 use hubcap_upstream::Upstreams;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
 use crate::args::Serve;
 use crate::config::Config;
+use crate::health;
 use crate::run::Run;
 use crate::workspace;
 
@@ -50,6 +52,7 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     // Before anything is promised: a signal that comes early must not be lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    raise_open_files();
     let run = Run::begin(&config);
     if let Some(why) = workspace::not_checked_out(&config.store, std::env::var_os) {
         tracing::warn!(target: "hubcap::serve", "{why}");
@@ -122,6 +125,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Each client and each content that is read costs an open file. The usual soft limit of 1024 is there for programs that
+/// cannot count further, and the hard one is for us.
+fn raise_open_files() {
+    let limits = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }) {
+        tracing::warn!(target: "hubcap::serve", "the limit of open files stays as it is: {error}");
+    }
+}
+
 /// A store that cannot be written serves what it has; only one that another process holds stops the start.
 fn open(config: &Config) -> anyhow::Result<Store> {
     match Store::open(&config.store, config.store_options()) {
@@ -173,7 +185,9 @@ fn announce(bound: &Bound, config: &Config) -> anyhow::Result<()> {
     let upstreams = config.upstreams.iter().map(|one| format!("{}={}", one.registry, one.url));
     writeln!(out, "upstreams {}{}", upstreams.collect::<Vec<_>>().join(" "), offline(config))?;
     if let Some(address) = bound.https() {
-        let (mirror, ca) = (format!("https://{address}"), bound.ca_certificate().display());
+        // Everywhere is where it listens, and nowhere that a client can go to.
+        let mirror = format!("https://{}", health::reachable(address));
+        let ca = bound.ca_certificate().display();
         write!(
             out,
             "\n/etc/docker/daemon.json, then `systemctl reload docker`:\n\n    \

@@ -102,6 +102,25 @@ async fn a_client_that_does_not_finish_its_handshake_is_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_clients_than_the_soft_limit_of_open_files_are_served() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -S -n 64 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_hubcap")]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+    command.arg("--store").arg(place.store()).arg("--state").arg(place.state());
+    command.args(["--upstream", &format!("docker.io={}", origin.url())]);
+    let hubcap = crate::support::hubcap::Hubcap::spawn(command);
+    let address = hubcap.http.trim_start_matches("http://");
+    let clients: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(address).expect("connected")).collect();
+    for mut client in &clients {
+        client.set_read_timeout(Some(crate::support::PATIENCE)).expect("set");
+        client.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+        client.read_exact(&mut [0; 12]).expect("an answer");
+    }
+    assert!(!hubcap.log().contains("could not be accepted"), "{}", hubcap.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_clients_that_do_not_read_cost_no_memory() {
     let (origin, place) = (Origin::start().await, Place::new());
     let content = crate::support::noise(24 << 20, 1);
@@ -141,4 +160,25 @@ async fn a_token_service_that_sends_rubbish_is_an_error_and_not_shown() {
     image::put(&origin, "library/y:1", &[b"layer"]);
     assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
     assert_eq!(hubcap.get(&manifest("y", "1")).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetches_beyond_sixty_four_at_a_time_are_sent_to_the_registry_itself() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let digests: Vec<String> = (0..65).map(|n| origin.put_blob(&crate::support::noise(50_000, n))).collect();
+    let (open, gate) = tokio::sync::watch::channel(false);
+    origin.fault("blobs", Fault::Gate(40_000, gate));
+    let hubcap = place.start(&origin.url(), &[]);
+    let mut running = Vec::new();
+    for digest in &digests[..64] {
+        running.push(hubcap.get(&blob("a", digest)).await);
+    }
+    let refused = hubcap.get(&blob("a", &digests[64])).await;
+    assert_eq!(refused.status(), 404);
+    assert!(refused.text().await.expect("a body").contains("64 fetches run already"));
+    open.send(true).expect("the origin waits");
+    for (answer, digest) in running.into_iter().zip(&digests) {
+        assert_eq!(image::sha256(&answer.bytes().await.expect("a body")), *digest);
+    }
+    assert_eq!(hubcap.get(&blob("a", &digests[64])).await.status(), 200);
 }
