@@ -5,7 +5,7 @@ mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -74,8 +74,7 @@ const VARIABLES: [&str; 17] = [
 
 /// Loads the configuration of this process.
 pub(crate) fn load(flags: &Common) -> anyhow::Result<Config> {
-    let environment: BTreeMap<String, String> =
-        std::env::vars().filter(|(_, value)| !value.is_empty()).collect();
+    let environment = environment()?;
     let unknown = |name: &&String| name.starts_with("HUBCAP_") && !VARIABLES.contains(&name.as_str());
     for name in environment.keys().filter(unknown) {
         tracing::warn!(target: "hubcap::config", "the variable {name} is none of hubcap's; it is ignored");
@@ -83,6 +82,20 @@ pub(crate) fn load(flags: &Common) -> anyhow::Result<Config> {
     let path = flags.config.clone().or_else(|| environment.get("HUBCAP_CONFIG").map(PathBuf::from));
     let file = path.map(|path| File::read(&path)).transpose()?.unwrap_or_default();
     merge(flags, &environment, file)
+}
+
+/// The variables of this process that are set to something. Other programs' may be in any encoding.
+fn environment() -> anyhow::Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for (name, value) in std::env::vars_os().filter(|(_, value)| !value.is_empty()) {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => drop(found.insert(name, value)),
+            Err(_) if name.starts_with("HUBCAP_") => bail!("{name}: its value is not UTF-8"),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 /// The store alone, for commands that need nothing else.
@@ -149,7 +162,7 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
     let state =
         directory(&flags.state, "HUBCAP_STATE", &file.state, xdg(environment, "STATE", ".local/state"))?;
     let (store, state) = (std::path::absolute(store)?, std::path::absolute(state)?);
-    if state.starts_with(&store) {
+    if real(&state).starts_with(real(&store)) {
         bail!(
             "the state directory {} is inside the store {}: the CA's private key would be archived with it; \
              choose another --state",
@@ -210,7 +223,8 @@ fn upstreams(
     let mut found: BTreeMap<Registry, UpstreamConfig> = BTreeMap::new();
     let mut put = |name: &str, url: &str, credentials| {
         let registry: Registry = name.parse()?;
-        let url = Url::parse(url).with_context(|| format!("upstream {name}: {url:?} is no URL"))?;
+        let url = Url::parse(url)
+            .with_context(|| format!("upstream {name}: {:?} is no URL", without_login(url)))?;
         found.insert(registry.clone(), UpstreamConfig { registry, url, credentials });
         anyhow::Ok(())
     };
@@ -229,7 +243,7 @@ fn upstreams(
         environment.get("HUBCAP_UPSTREAM").into_iter().flat_map(|list| list.split(',')).map(str::trim);
     for text in listed.chain(flags.upstream.iter().map(String::as_str)) {
         let (name, url) = text.split_once('=').with_context(|| {
-            format!("upstream {text:?}: it is written NAME=URL, as ghcr.io=https://ghcr.io")
+            format!("upstream {:?}: it is written NAME=URL, as ghcr.io=https://ghcr.io", without_login(text))
         })?;
         put(name, url, None)?;
     }
@@ -243,6 +257,25 @@ fn upstreams(
         _ => bail!("HUBCAP_USERNAME and HUBCAP_PASSWORD go together"),
     }
     Ok(found.into_values().collect())
+}
+
+/// What may be shown of a URL that cannot be read.
+fn without_login(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, rest)| rest)
+}
+
+/// Where a path leads, past symbolic links and `..`; what is not there yet is taken as it is written.
+fn real(path: &Path) -> PathBuf {
+    let mut found = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(found.pop()),
+            part => found.push(part),
+        }
+        // Each step by itself: `..` behind a link leads out of where the link leads to.
+        found = std::fs::canonicalize(&found).unwrap_or(found);
+    }
+    found
 }
 
 /// actions/cache carries what is in the workspace; elsewhere a cache belongs to the user's caches.

@@ -142,6 +142,22 @@ fn a_slip_is_named_and_exits_with_2() {
     assert!(text(&output.stderr).contains("HUBCAP_LISTN"));
 }
 
+#[test]
+fn variables_of_other_programs_may_be_in_any_encoding_and_hubcaps_are_refused_by_name() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = Place::new();
+    for (name, code) in [("OTHER", 0), ("HUBCAP_STORE", 2)] {
+        let output = command(place.dir.path())
+            .args(["serve", "--check"])
+            .env(name, std::ffi::OsStr::from_bytes(b"/tmp/caf\xe9"))
+            .output()
+            .expect("it starts");
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert!(code == 0 || told.contains(name), "{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_told_with_a_way_out() {
     let (origin, place) = (Origin::start().await, Place::new());

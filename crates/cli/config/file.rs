@@ -60,7 +60,20 @@ impl File {
             let at_start = error.span().is_some_and(|span| text[..span.start].ends_with('\n'));
             let line = line.map(|line| if at_start { line + 1 } else { line });
             let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
-            anyhow::anyhow!("{line}{}", error.message())
+            anyhow::anyhow!("{line}{}", without_value(error.message()))
         })
+    }
+}
+
+/// What the parser says, without the value that it quotes: that may be a password in the wrong place.
+fn without_value(message: &str) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((found, expected))
+            if found.starts_with("invalid type") || found.starts_with("invalid value") =>
+        {
+            let kind = found.split(['"', '`']).next().unwrap_or_default().trim_end();
+            format!("{kind}, expected {expected}")
+        }
+        _ => message.to_owned(),
     }
 }

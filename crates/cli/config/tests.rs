@@ -50,6 +50,33 @@ fn the_private_key_is_kept_out_of_the_store() {
 }
 
 #[test]
+fn nor_does_the_private_key_get_into_the_store_by_a_link_or_a_detour() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::create_dir_all(path("store/deep")).expect("a directory");
+    for (to, link) in [("store", "link-to-store"), ("store/deep", "link-into-store")] {
+        std::os::unix::fs::symlink(path(to), path(link)).expect("a link");
+    }
+    for (store, state) in [
+        ("store", "elsewhere/../store/state"),
+        ("store", "link-to-store/state"),
+        ("store", "link-into-store/new/state"),
+        ("store", "link-into-store/../state"),
+        ("link-to-store", "store/state"),
+        ("store/", "store"),
+    ] {
+        let (store, state) = (path(store), path(state));
+        let refused = merged(&["--store", &store, "--state", &state], &[], "");
+        assert!(refused.is_err(), "{store} {state}");
+    }
+    // Beside it, above it, and with a name that begins the same.
+    for (store, state) in [("store", "state"), ("state/store", "state"), ("store", "store-state")] {
+        let (store, state) = (path(store), path(state));
+        assert!(merged(&["--store", &store, "--state", &state], &[], "").is_ok(), "{store} {state}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_line() {
     for (file, line) in [
         ("offline = true\n\nlisten-on = \"x\"", "line 3"),
@@ -59,6 +86,23 @@ fn an_unknown_key_is_named_with_its_line() {
         let error = format!("{:#}", merged(&[], &[], file).expect_err(file));
         assert!(error.contains(line) && error.contains("unknown field"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_password_in_the_wrong_place_is_not_shown() {
+    let file = |text: &str| merged(&[], &[], text);
+    let flag = |text: &str| merged(&["--upstream", text], &[], "");
+    for (told, named) in [
+        (file("[upstream]\npassword = \"hunter2\""), "line 2: invalid type: string, expected"),
+        (file("upstream = \"hunter2\""), "line 1: invalid type: string, expected"),
+        (file("offline = \"a, expected hunter2\""), "line 1: invalid type: string"),
+        (file("[upstream.\"docker.io\"]\nurl = \"https://x\"\npassword = \"hunter2"), "line 3"),
+        (flag("docker.io=https://me:hunter2@x y"), "no URL"),
+        (flag("https://me:hunter2@x"), "NAME=URL"),
+    ] {
+        let told = format!("{:#}", told.expect_err(named));
+        assert!(told.contains(named) && !told.contains("hunter2"), "{told}");
     }
 }
 
@@ -110,6 +154,72 @@ fn the_files_under_config_are_understood_and_the_default_one_changes_nothing() {
     }
     let (with, without) = (merged(&[], &[], default).expect("with"), merged(&[], &[], "").expect("without"));
     assert_eq!(with.to_string(), without.to_string());
+}
+
+#[test]
+fn flags_variables_and_keys_mean_the_same() {
+    let (mut flags, mut variables, mut file) = (Vec::new(), Vec::new(), String::new());
+    for (name, value, written) in [
+        ("listen", "127.0.0.1:1", "\"127.0.0.1:1\""),
+        ("http-listen", "127.0.0.1:2", "\"127.0.0.1:2\""),
+        ("store", "/s", "\"/s\""),
+        ("state", "/t", "\"/t\""),
+        ("offline", "true", "true"),
+        ("tag-ttl", "1s", "\"1s\""),
+        ("upstream-timeout", "2s", "\"2s\""),
+        ("read-ahead", "true", "true"),
+        ("max-size", "10%", "\"10%\""),
+        ("min-free", "4MiB", "\"4MiB\""),
+        ("pin", "ghcr.io/*", "[\"ghcr.io/*\"]"),
+    ] {
+        flags.push(format!("--{name}"));
+        flags.extend((name != "offline").then(|| value.to_owned()));
+        variables.push((format!("HUBCAP_{}", name.to_uppercase().replace('-', "_")), value));
+        file += &format!("{name} = {written}\n");
+    }
+    let upstream = "ghcr.io=http://127.0.0.1:3";
+    flags.extend(["--upstream".into(), upstream.into()]);
+    variables.push(("HUBCAP_UPSTREAM".into(), upstream));
+    file += "[upstream.\"ghcr.io\"]\nurl = \"http://127.0.0.1:3\"\n";
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let variables: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let shown = |flags, variables, file| merged(flags, variables, file).expect("a configuration").to_string();
+    let from_flags = shown(&flags, &[], "");
+    assert_eq!(shown(&[], &variables, ""), from_flags);
+    assert_eq!(shown(&[], &[], &file), from_flags);
+    let default = shown(&[], &[], "");
+    let same: Vec<&str> = from_flags.lines().filter(|line| default.contains(line)).collect();
+    assert_eq!(same, ["", "[upstream.\"docker.io\"]", "url = \"https://registry-1.docker.io/\"", ""]);
+}
+
+#[test]
+fn every_setting_is_a_flag_a_variable_and_a_key_and_is_in_all_documents() {
+    use clap::CommandFactory as _;
+    let documents = [
+        ("config/default.toml", include_str!("../../../config/default.toml")),
+        ("README.md", include_str!("../../../README.md")),
+    ];
+    let serve = crate::args::Args::command().find_subcommand("serve").expect("serve").clone();
+    for flag in serve.get_arguments().filter_map(clap::Arg::get_long) {
+        if matches!(flag, "help" | "check") {
+            continue;
+        }
+        let variable = format!("HUBCAP_{}", flag.to_uppercase().replace('-', "_"));
+        assert!(VARIABLES.contains(&variable.as_str()), "{variable} is none");
+        let [(_, default), (_, readme)] = documents;
+        // The file cannot name itself, and upstreams are tables.
+        let key = match flag {
+            "config" => continue,
+            "upstream" => "[upstream.".to_owned(),
+            key => format!("{key} = "),
+        };
+        assert!(
+            default.lines().any(|line| line.trim_start_matches("# ").starts_with(&key)),
+            "{key}: default.toml"
+        );
+        assert!(readme.contains(&format!("`--{flag}")) && readme.contains(&variable), "{flag}: README.md");
+    }
 }
 
 #[test]
