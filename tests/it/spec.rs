@@ -168,6 +168,47 @@ async fn what_does_not_exist_is_404_and_what_cannot_exist_is_400_or_404() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_answer_says_how_it_was_found_and_a_head_says_the_same_without_a_body() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = image::put(&origin, "a/b:1", &[&noise(2048, 1)]);
+    let hubcap = place.start(&origin.url(), &[]);
+    let (missing, layer) = (sha256(b"nobody has this"), blob("a/b", &image.blobs[1]));
+    hubcap.get(&layer).await.bytes().await.expect("a body");
+    for (path, range, code) in [
+        ("/v2/".to_owned(), "", 200),
+        ("/".into(), "", 404),
+        ("/v2/_catalog".into(), "", 404),
+        (manifest("A", "1"), "", 400),
+        (manifest("a/b", "1"), "", 200),
+        (manifest("a/b", "2"), "", 404),
+        (manifest("a/b", &missing), "", 404),
+        (manifest("a/b", "1?ns=nobody.example"), "", 404),
+        (layer.clone(), "", 200),
+        (layer, "bytes=5000-10000", 416),
+        (blob("a/b", &missing), "", 404),
+        (blob("a/b", "sha256:baddigeststring"), "", 400),
+        ("/v2/a/b/tags/list".into(), "", 200),
+        (format!("/v2/a/b/referrers/{}", image.digest), "", 200),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            // A range means nothing to a HEAD (RFC 9110, section 14.2).
+            let code = if method == Method::HEAD && code == 416 { 200 } else { code };
+            let answer = hubcap.ask(method.clone(), &path, &[("range", range)]).await;
+            assert_eq!(answer.status(), code, "{method} {path}");
+            assert!(header(&answer, "cache-status").starts_with("hubcap; "), "{method} {path}");
+            assert!(answer.headers().contains_key("content-length"), "{method} {path}");
+            let body = answer.bytes().await.expect("a body");
+            assert_eq!(body.is_empty(), method == Method::HEAD, "{method} {path}");
+        }
+    }
+    let refused = hubcap.ask(Method::PUT, &manifest("a/b", "1"), &[]).await;
+    assert_eq!(
+        (refused.status().as_u16(), header(&refused, "cache-status").as_str()),
+        (405, "hubcap; detail=local")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_writes_gets_405_unsupported() {
     let (origin, place) = (Origin::start().await, Place::new());
     let hubcap = place.start(&origin.url(), &[]);
@@ -260,4 +301,38 @@ async fn referrers_are_an_index_and_can_be_filtered() {
     assert_eq!(ask(&subject, "").await, (vec!["a/sbom".into(), "a/signature".into()], String::new()));
     assert_eq!(ask(&subject, "?artifactType=a/sbom").await, (vec!["a/sbom".into()], "artifactType".into()));
     assert_eq!(ask(&sha256(b"nobody"), "").await, (vec![], String::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn referrers_of_a_registry_without_that_endpoint_come_from_the_tag_schema_and_offline_from_the_store() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = image::put(&origin, "library/a:1", &[b"layer"]);
+    let signature = json!({"schemaVersion": 2, "artifactType": "a/signature", "mediaType": media_type::OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": sha256(b"{}"), "size": 2}, "layers": [],
+        "annotations": {"k": "v"},
+        "subject": {"mediaType": media_type::OCI_MANIFEST, "digest": image.digest, "size": image.manifest.len()}});
+    let signature = signature.to_string();
+    let digest = origin.put_manifest("library/a:signature", media_type::OCI_MANIFEST, signature.as_bytes());
+    let entry = json!({"mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": signature.len(),
+        "artifactType": "a/signature", "annotations": {"k": "v"}});
+    let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry]});
+    let tag = image.digest.replace(':', "-");
+    origin.put_manifest(&format!("library/a:{tag}"), media_type::OCI_INDEX, index.to_string().as_bytes());
+    let path = format!("/v2/a/referrers/{}", image.digest);
+    let list = async |hubcap: &crate::support::hubcap::Hubcap, filter: &str| -> Value {
+        let answer = hubcap.get(&format!("{path}{filter}")).await;
+        assert_eq!(answer.status(), 200);
+        let body: Value = serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON");
+        body["manifests"].clone()
+    };
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_eq!(list(&hubcap, "").await, json!([entry]));
+    assert_eq!(list(&hubcap, "?artifactType=a/sbom").await, json!([]));
+    for reference in ["1", &digest] {
+        hubcap.get(&manifest("a", reference)).await.bytes().await.expect("a body");
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    let offline = place.start(&origin.url(), &["--offline"]);
+    assert_eq!(list(&offline, "").await, json!([entry]));
+    assert_eq!(list(&offline, "?artifactType=a/sbom").await, json!([]));
 }
