@@ -195,16 +195,13 @@ fn flags_variables_and_keys_mean_the_same() {
 
 #[test]
 fn every_setting_is_a_flag_a_variable_and_a_key_and_is_in_all_documents() {
-    use clap::CommandFactory as _;
+    use clap::Args as _;
     let documents = [
         ("config/default.toml", include_str!("../../../config/default.toml")),
         ("README.md", include_str!("../../../README.md")),
     ];
-    let serve = crate::args::Args::command().find_subcommand("serve").expect("serve").clone();
-    for flag in serve.get_arguments().filter_map(clap::Arg::get_long) {
-        if matches!(flag, "help" | "check") {
-            continue;
-        }
+    let all = Common::augment_args(clap::Command::new("hubcap"));
+    for flag in all.get_arguments().filter_map(clap::Arg::get_long) {
         let variable = format!("HUBCAP_{}", flag.to_uppercase().replace('-', "_"));
         assert!(VARIABLES.contains(&variable.as_str()), "{variable} is none");
         let [(_, default), (_, readme)] = documents;
