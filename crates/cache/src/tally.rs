@@ -101,7 +101,7 @@ impl Asking {
                 tally.fetched += bytes;
             }
             Outcome::Passed | Outcome::Local => {}
-            Outcome::Refused | Outcome::Offline | Outcome::Failed => tally.failed += 1,
+            Outcome::Refused | Outcome::NotLocked | Outcome::Offline | Outcome::Failed => tally.failed += 1,
         }
     }
 }
