@@ -63,11 +63,8 @@ async fn play(cell: Cell, fault: Option<Fault>) -> String {
     let layer = noise(300_000, 5);
     let image = image::put(&origin, "library/x:1", &[&layer]);
     let stale = matches!(cell, Cell::ManifestStale);
-    let options: &[&str] = if stale {
-        &["--tag-ttl", "0s", "--upstream-timeout", "500ms"]
-    } else {
-        &["--upstream-timeout", "500ms"]
-    };
+    let options: &[&str] =
+        if stale { &["--tag-ttl", "0s", "--upstream-timeout", "3s"] } else { &["--upstream-timeout", "3s"] };
     let mut hubcap = place.start(&origin.url(), options);
     let digest = &image.blobs[1];
     let path = match cell {
@@ -76,11 +73,11 @@ async fn play(cell: Cell, fault: Option<Fault>) -> String {
     };
     if matches!(cell, Cell::BlobCold) {
         // As a client does: the manifest first.
-        hubcap.get(&manifest("x", "1")).await;
+        assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
     }
     if !matches!(cell, Cell::ManifestCold | Cell::BlobCold) {
-        hubcap.get(&manifest("x", "1")).await;
-        hubcap.get(&blob("x", digest)).await.bytes().await.expect("a body");
+        assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
+        assert_eq!(hubcap.get(&blob("x", digest)).await.bytes().await.expect("a body").len(), layer.len());
     }
     if matches!(cell, Cell::BlobDamaged) {
         assert_eq!(hubcap.stop(), Some(0));
