@@ -264,3 +264,108 @@ async fn a_daemon_that_starts_before_the_checkout_says_so() {
     let hubcap = start(place.dir.path());
     assert!(!hubcap.log().contains("checkout"), "{}", hubcap.log());
 }
+
+/// Every file and directory below, with what `ls -l` would say of it.
+fn tree(dir: &Path) -> Vec<(std::path::PathBuf, fs::Metadata)> {
+    let mut found = Vec::new();
+    let mut rest = vec![dir.to_owned()];
+    while let Some(dir) = rest.pop() {
+        for entry in fs::read_dir(&dir).expect("a directory").flatten() {
+            let metadata = entry.metadata().expect("metadata");
+            if metadata.is_dir() {
+                rest.push(entry.path());
+            }
+            found.push((entry.path(), metadata));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_archive_that_is_made_while_pulls_run_opens_and_serves() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let layers: Vec<Vec<u8>> = (0..40).map(|seed| noise(400_000, seed)).collect();
+    let images: Vec<Image> = layers
+        .iter()
+        .enumerate()
+        .map(|(number, layer)| image::put(&origin, &format!("library/x{number}:1"), &[layer]))
+        .collect();
+    let hubcap = place.start(&origin.url(), &[]);
+    pull(&hubcap, "x0", &["1"], &images[0]).await;
+    let pulling = tokio::spawn(async move {
+        for (number, image) in images.iter().enumerate() {
+            pull(&hubcap, &format!("x{number}"), &["1"], image).await;
+        }
+        (hubcap, images)
+    });
+    let mut archives = 0;
+    while !pulling.is_finished() || archives < 3 {
+        let copy = Place::new();
+        fs::create_dir(copy.store()).expect("a directory");
+        let archive = copy.dir.path().join("store.tar");
+        let mut tar = program("tar");
+        let tarred =
+            tar.arg("-cf").arg(&archive).arg("-C").arg(place.store()).arg(".").output().expect("tar starts");
+        // 1 is a file that changed or went meanwhile, as ingests do.
+        assert!(matches!(tarred.status.code(), Some(0 | 1)), "{}", text(&tarred.stderr));
+        succeed(program("tar").arg("-xf").arg(&archive).arg("-C").arg(copy.store()));
+        let listed = succeeds(&at(&copy, "ls", &[]));
+        let whole: Vec<String> = listed
+            .lines()
+            .filter(|line| !line.contains("incomplete"))
+            .filter_map(|line| Some(line.strip_prefix("docker.io/library/")?.split_once(':')?.0.to_owned()))
+            .collect();
+        assert!(whole.contains(&"x0".to_owned()), "{listed}");
+        let offline = copy.start(&origin.url(), &["--offline"]);
+        for name in whole {
+            let answer = offline.get(&manifest(&name, "1")).await;
+            assert_eq!(answer.status(), 200, "{name}: {}", offline.log());
+            let manifest: serde_json::Value =
+                serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("a manifest");
+            let digest = manifest["layers"][0]["digest"].as_str().expect("a layer");
+            let layer = offline.get(&blob(&name, digest)).await;
+            assert_eq!(image::sha256(&layer.bytes().await.expect("a body")), digest);
+        }
+        assert_eq!(offline.stop(), Some(0));
+        succeeds(&at(&copy, "verify", &[]));
+        archives += 1;
+    }
+    let (hubcap, _) = pulling.await.expect("pulled");
+    assert_eq!(hubcap.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_few_plain_files_of_its_user_with_nothing_half_done_and_no_secret() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let images = images().await;
+    let place = everything(&images).await;
+    let owner = fs::metadata(place.dir.path()).expect("metadata").uid();
+    let found = tree(&place.store());
+    let below =
+        |name: &str| found.iter().filter(|(path, _)| path.starts_with(place.store().join(name))).count();
+    assert_eq!((below("ingest"), below("quarantine")), (1, 1), "the directories, and nothing in them");
+    let others = found.len() - below("blobs");
+    assert!(others < 40, "{others} files beside the contents");
+    for (path, metadata) in &found {
+        let mode = metadata.permissions().mode();
+        let wanted = if metadata.is_dir() { 0o700 } else { 0o600 };
+        assert!(metadata.uid() == owner && mode & wanted == wanted, "{}: {mode:o}", path.display());
+        assert!(metadata.is_dir() || metadata.is_file(), "{}", path.display());
+        if metadata.is_file() {
+            let bytes = fs::read(path).expect("readable");
+            for secret in ["s3cret", "hunter2", "PRIVATE KEY"] {
+                assert!(
+                    !bytes.windows(secret.len()).any(|part| part == secret.as_bytes()),
+                    "{}",
+                    path.display()
+                );
+            }
+        }
+    }
+    let index: u64 = found
+        .iter()
+        .filter(|(path, _)| path.starts_with(place.store().join("index-sled034-v1")))
+        .map(|(_, one)| one.len())
+        .sum();
+    println!("{} files, of them {} contents; the index has {index} bytes", found.len(), place.blobs().len());
+}

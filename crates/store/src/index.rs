@@ -58,8 +58,9 @@ struct Trees {
 }
 
 impl Index {
-    /// Opens it; fills it up from the layout when it is missing, torn, or was not closed in order.
-    pub(crate) fn open(layout: &Layout, images: &ImageIndex) -> Result<Self, Error> {
+    /// Opens it; fills it up from the layout when it is missing, torn, or was not closed in order. Says, too, whether it
+    /// was.
+    pub(crate) fn open(layout: &Layout, images: &ImageIndex) -> Result<(Self, bool), Error> {
         let index = Self {
             layout: layout.clone(),
             trees: RwLock::new(None),
@@ -82,13 +83,13 @@ impl Index {
             Ok(trees) => *index.write() = Some(trees),
             Err(why) => {
                 index.start_over(&why, Some(images));
-                return Ok(index);
+                return Ok((index, false));
             }
         }
         if !sealed {
             rebuild::index(&index, layout, images);
         }
-        Ok(index)
+        Ok((index, sealed))
     }
 
     /// One for a store that cannot be written: outside of it, and gone with the process.

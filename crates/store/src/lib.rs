@@ -182,9 +182,11 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        let index = Index::open(&layout, &images)?;
+        let (index, in_order) = Index::open(&layout, &images)?;
         if torn {
             images = rebuild::image_index(&index);
+            layout.write_index(&images)?;
+        } else if !in_order && rebuild::forget_missing(&layout, &mut images) {
             layout.write_index(&images)?;
         }
         Ok(Self::new((layout, images), index, options, Ok(lock)))

@@ -35,6 +35,15 @@ pub(crate) fn index(index: &Index, layout: &Layout, images: &ImageIndex) {
     }
 }
 
+/// Takes out what names a manifest that is not here; whether there was any. In an archive that was made beside a daemon
+/// `index.json` may be younger than the contents.
+pub(crate) fn forget_missing(layout: &Layout, images: &mut ImageIndex) -> bool {
+    let missing: Vec<_> =
+        images.entries().filter(|entry| !layout.blob(&entry.descriptor.digest).exists()).collect();
+    images.remove(&missing.iter().collect::<Vec<_>>());
+    !missing.is_empty()
+}
+
 /// What belongs to an image, whether it is here or not.
 pub(crate) struct Reached {
     /// Its manifest or index first, then the index's manifests, with their true media types where they are here.
