@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use hubcap_cache::{Brought, Cache, Tally};
+use hubcap_cache::{Brought, Cache, FrozenReport, Tally};
 use hubcap_oci::{ImageRef, Platform};
 use hubcap_store::Store;
 use serde::{Deserialize, Serialize};
@@ -57,9 +57,29 @@ pub(crate) struct Status {
     pub(crate) ca: PathBuf,
     pub(crate) store: PathBuf,
     pub(crate) offline: bool,
+    /// What `--frozen` has refused and found out.
+    #[serde(default)]
+    pub(crate) frozen: Frozen,
     /// By `registry/repository`.
     pub(crate) repositories: BTreeMap<String, Repository>,
     pub(crate) registries: BTreeMap<String, Registry>,
+}
+
+/// Tags, by the images' whole names.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Frozen {
+    /// Not in the lock: dockerd fetched them past hubcap, if at all. And how often they were asked for.
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// Locked to something else than they mean upstream by now: this digest.
+    pub(crate) moved: BTreeMap<String, String>,
+}
+
+impl From<FrozenReport> for Frozen {
+    fn from(FrozenReport { refused, moved }: FrozenReport) -> Self {
+        let moved = moved.into_iter().map(|(name, digest)| (name, digest.to_string())).collect();
+        Self { refused, moved }
+    }
 }
 
 /// A repository's part in a run.
@@ -212,6 +232,7 @@ impl Admin {
             ca: self.ca.clone(),
             store: self.store.root().to_owned(),
             offline: self.offline,
+            frozen: self.cache.frozen().unwrap_or_default().into(),
             repositories: self
                 .cache
                 .tallies()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::admin::{Registry, Repository, Status};
+use crate::admin::{Frozen, Registry, Repository, Status};
 use crate::down::speed::Speeds;
 use crate::progress::bytes;
 
@@ -16,6 +16,7 @@ const EVEN: f64 = 1.0;
 pub(crate) struct Account<'a> {
     repositories: &'a BTreeMap<String, Repository>,
     registries: &'a BTreeMap<String, Registry>,
+    frozen: &'a Frozen,
     speeds: &'a Speeds,
     /// What bringing the store here took, in seconds, where that is known.
     restored_in: Option<f64>,
@@ -54,7 +55,8 @@ impl Repository {
 
 impl<'a> Account<'a> {
     pub(crate) fn new(status: &'a Status, speeds: &'a Speeds, restored_in: Option<f64>) -> Self {
-        Self { repositories: &status.repositories, registries: &status.registries, speeds, restored_in }
+        let Status { repositories, registries, frozen, .. } = status;
+        Self { repositories, registries, frozen, speeds, restored_in }
     }
 
     /// Bytes that no upstream had to send.
@@ -100,6 +102,15 @@ impl<'a> Account<'a> {
                 writeln!(page, "| `{name}{tags}` | {} | {stored} | {fetched} | {seconds:.1} s |", one.word());
         }
         page.push_str(&chart(&pulled));
+        for name in self.frozen.refused.keys() {
+            let _ = writeln!(
+                page,
+                "\n`{name}` is not in `hubcap.lock` and was refused; dockerd fetches it past hubcap."
+            );
+        }
+        for (name, now) in &self.frozen.moved {
+            let _ = writeln!(page, "\n`{name}` was served as it is locked; upstream it is `{now}` by now.");
+        }
         for (name, registry) in self.registries {
             if let Some((left, of)) = registry.rate_limit {
                 let _ = writeln!(page, "\n{name} reported {left} of {of} pulls left in its rate limit.");
@@ -203,6 +214,7 @@ mod tests {
             ca: "/ca".into(),
             store: "/store".into(),
             offline: false,
+            frozen: Frozen::default(),
             repositories: [("docker.io/library/sdk".to_owned(), one)].into(),
             registries: [("docker.io".to_owned(), Registry { rate_limit, ..Registry::default() })].into(),
         }
