@@ -3,6 +3,7 @@
 //! One test binary; modules by behaviour. `support` has the scripted origin that plays Docker Hub and its faults,
 //! and starts the real programs.
 
+mod archive;
 mod budget;
 mod carry;
 mod cli;

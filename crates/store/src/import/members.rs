@@ -212,3 +212,60 @@ fn normal(base: &str, name: &str) -> Option<String> {
     }
     Some(parts.join("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scanned(bytes: &[u8]) -> Result<HashMap<String, Found>, String> {
+        let file = tempfile::tempfile().expect("a file");
+        file.write_all_at(bytes, 0).expect("written");
+        scan(&Arc::new(file), bytes.len() as u64)
+    }
+
+    fn tar() -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for name in ["a/short", &format!("a/{}", "long".repeat(60))] {
+            let mut header = Header::new_gnu();
+            header.set_size(5);
+            tar.append_data(&mut header, name, b"bytes".as_slice()).expect("a member");
+        }
+        tar.into_inner().expect("a tar")
+    }
+
+    #[test]
+    fn members_are_found_under_short_and_long_names() {
+        let found = scanned(&tar()).expect("a tar");
+        let long = format!("a/{}", "long".repeat(60));
+        for name in ["a/short", &long] {
+            assert!(matches!(found.get(name), Some(Found::Member(member)) if member.size == 5), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_changed_byte_makes_the_scanner_panic() {
+        let whole = tar();
+        for at in 0..whole.len().min(2048) {
+            for byte in [0, b'7', 0xff] {
+                let mut changed = whole.clone();
+                changed[at] = byte;
+                let _ = scanned(&changed);
+                // With a right checksum too, so that what it says is believed.
+                let start = at / 512 * 512;
+                let mut header = Header::from_byte_slice(&changed[start..start + 512]).clone();
+                header.set_cksum();
+                changed[start..start + 512].copy_from_slice(header.as_bytes());
+                let _ = scanned(&changed);
+            }
+        }
+    }
+
+    #[test]
+    fn no_name_leads_out_of_an_archive() {
+        assert_eq!(normal("", "./a//b/../c").as_deref(), Some("a/c"));
+        assert_eq!(normal("a/b", "../../c").as_deref(), Some("c"));
+        for name in ["/a", "../a", "a/../../b"] {
+            assert_eq!(normal("", name), None, "{name}");
+        }
+    }
+}
