@@ -6,7 +6,8 @@
 //! In the order of a request:
 //!
 //! - [`endpoint`]: method and path to [`Endpoint`], and back.
-//! - [`name`]: [`Registry`], [`Repository`], [`Tag`].
+//! - [`registry`]: [`Registry`], its form in a path, [`RegistryPattern`].
+//! - [`name`]: [`Repository`], [`Tag`].
 //! - [`mod@reference`]: [`Reference`] (tag or digest) and [`ImageRef`], what a user types.
 //! - [`digest`]: [`Digest`], [`Algorithm`], [`Verifier`].
 //! - [`descriptor`]: [`Descriptor`], [`Platform`], media types.
@@ -24,16 +25,18 @@ pub mod name;
 pub mod pattern;
 pub mod range;
 pub mod reference;
+pub mod registry;
 
 pub use descriptor::{Descriptor, Platform, media_type};
 pub use digest::{Algorithm, Digest, Verifier};
 pub use endpoint::{Endpoint, Page};
 pub use error::ErrorCode;
 pub use manifest::{Links, Manifest};
-pub use name::{Registry, Repository, Tag};
+pub use name::{Repository, Tag};
 pub use pattern::Pattern;
 pub use range::{ByteRange, RangeRequest};
 pub use reference::{ImageRef, Reference, Target};
+pub use registry::{Registry, RegistryPattern};
 
 /// Why a string from outside is not one of the words of this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

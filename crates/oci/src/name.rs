@@ -1,4 +1,4 @@
-//! Names: registry, repository, tag (distribution-spec, "Pulling manifests").
+//! Names: repository, tag (distribution-spec, "Pulling manifests").
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,10 +45,6 @@ macro_rules! name {
 }
 
 name!(
-    /// A registry as image names and `?ns=` write it: `docker.io`, `ghcr.io`, `localhost:5000`.
-    Registry, "registry", check_registry
-);
-name!(
     /// A repository's `<name>`, of any depth: `library/alpine`. At most 255 characters.
     Repository, "repository", check_repository
 );
@@ -56,49 +52,6 @@ name!(
     /// A tag: at most 128 characters of `[A-Za-z0-9_.-]`, not beginning with `.` or `-`.
     Tag, "tag", check_tag
 );
-
-impl Registry {
-    /// Docker Hub's name in image references; its API is at `registry-1.docker.io`.
-    pub const DOCKER_HUB: &'static str = "docker.io";
-
-    /// Docker Hub.
-    pub fn docker_hub() -> Self {
-        Self(Self::DOCKER_HUB.into())
-    }
-
-    /// Whether this is Docker Hub, where a name of one part means `library/<name>`.
-    pub fn is_docker_hub(&self) -> bool {
-        &*self.0 == Self::DOCKER_HUB
-    }
-}
-
-/// A host name or IPv4 address, with or without a port.
-fn check_registry(text: &str) -> Result<(), &'static str> {
-    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
-    if text.len() > 255 || host.is_empty() {
-        return Err("a host name of 1 to 255 characters is needed");
-    }
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if !host.split('.').all(label) {
-        return Err("the host must be labels of letters, digits and '-', parted by '.'");
-    }
-    match port {
-        Some(port)
-            if port.is_empty()
-                || !port.bytes().all(|c| c.is_ascii_digit())
-                || port.parse::<u16>().is_err() =>
-        {
-            Err("the port must be a number up to 65535")
-        }
-        _ => Ok(()),
-    }
-}
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`
 fn check_repository(text: &str) -> Result<(), &'static str> {
@@ -155,17 +108,6 @@ mod tests {
             &long,
         ] {
             assert!(text.parse::<Repository>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn registries_have_a_host_and_perhaps_a_port() {
-        for text in ["docker.io", "localhost", "localhost:5000", "127.0.0.1:5000", "my-reg.example"] {
-            assert!(text.parse::<Registry>().is_ok(), "{text}");
-        }
-        for text in ["", ":1", "a:", "a:b", "a:99999", "-a", "a/b", "user@host", "a..b", "http://a", "a:1:2"]
-        {
-            assert!(text.parse::<Registry>().is_err(), "{text}");
         }
     }
 

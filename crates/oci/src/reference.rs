@@ -78,10 +78,7 @@ impl FromStr for ImageRef {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
             _ => (Registry::DOCKER_HUB, name),
         };
-        let registry: Registry = match registry {
-            "index.docker.io" | "registry-1.docker.io" => Registry::docker_hub(),
-            other => other.parse()?,
-        };
+        let registry: Registry = registry.parse()?;
         let repository = if registry.is_docker_hub() && !path.contains('/') {
             format!("library/{path}").parse()
         } else {
