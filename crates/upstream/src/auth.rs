@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::HeaderValue;
 use http::{HeaderMap, Method, header};
+use reqwest::Response;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use url::Url;
@@ -17,7 +18,8 @@ use url::Url;
 use crate::Error;
 use crate::body;
 use crate::credentials::{self, Credentials, Login, Secret};
-use crate::transport::{Request, Transport, is_loopback};
+use crate::address::{Reach, is_loopback};
+use crate::transport::{Request, Transport, check_lead, reach_from};
 use challenge::Challenge;
 
 /// Without `expires_in` a token is good for so long, says the specification.
@@ -53,8 +55,8 @@ pub(crate) struct Auth {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What the upstream last wanted.
-    challenge: Option<Challenge>,
+    /// What the upstream last wanted, and where it may lead.
+    challenge: Option<(Challenge, Reach)>,
     /// By who asks and the scope.
     tokens: HashMap<(Who, String), Token>,
     /// When the token service last could not be used, and why.
@@ -85,9 +87,10 @@ impl Auth {
         let challenge = self.state().challenge.clone();
         match challenge {
             None => Ok(None),
-            Some(Challenge::Basic) => Ok(self.basic(who).await),
-            Some(Challenge::Bearer { realm, service }) => {
-                self.token(transport, (&realm, service.as_deref()), (who, scope)).await.map(Some)
+            Some((Challenge::Basic, _)) => Ok(self.basic(who).await),
+            Some((Challenge::Bearer { realm, service }, reach)) => {
+                let service = service.unwrap_or_default();
+                self.token(transport, (&realm, &service, reach), (who, scope)).await.map(Some)
             }
         }
     }
@@ -95,19 +98,26 @@ impl Auth {
     /// Takes a 401. True when another try with [`authorization`](Self::authorization) makes sense.
     pub(crate) fn challenged(
         &self,
-        headers: &HeaderMap,
+        (response, asked): (&Response, Reach),
         (who, scope): (&Who, &str),
         sent: Option<&HeaderValue>,
     ) -> bool {
         if matches!(who, Who::Client(_)) {
             return false;
         }
-        let values = headers.get_all(header::WWW_AUTHENTICATE);
+        let values = response.headers().get_all(header::WWW_AUTHENTICATE);
         let Some(challenge) =
             values.iter().filter_map(|value| value.to_str().ok()).find_map(Challenge::parse)
         else {
             return false;
         };
+        let reach = reach_from(response, asked);
+        if let Challenge::Bearer { realm, .. } = &challenge
+            && let Err(why) = check_lead(&self.url, realm, reach)
+        {
+            tracing::warn!(target: "hubcap::upstream", realm = realm.host_str(), "a token service that leads {why}");
+            return false;
+        }
         let mut state = self.state();
         // A token that was refused may have been revoked; a login that was refused stays so.
         let refused = sent.is_some();
@@ -115,7 +125,7 @@ impl Auth {
         if refused {
             state.tokens.remove(&(who.clone(), scope.to_owned()));
         }
-        state.challenge = Some(challenge);
+        state.challenge = Some((challenge, reach));
         worth_it
     }
 
@@ -145,7 +155,7 @@ impl Auth {
     async fn token(
         &self,
         transport: &Transport,
-        (realm, service): (&Url, Option<&str>),
+        (realm, service, reach): (&Url, &str, Reach),
         (who, scope): (&Who, &str),
     ) -> Result<HeaderValue, Error> {
         let key = (who.clone(), scope.to_owned());
@@ -163,7 +173,7 @@ impl Auth {
         {
             return Err(error.clone());
         }
-        let fetched = self.fetch(transport, (realm, service), (who, scope)).await;
+        let fetched = self.fetch(transport, (realm, service, reach), (who, scope)).await;
         if let Err(error @ (Error::Unavailable { .. } | Error::RateLimited { .. })) = &fetched {
             self.state().trouble = Some((Instant::now(), error.clone()));
         }
@@ -183,7 +193,7 @@ impl Auth {
     async fn fetch(
         &self,
         transport: &Transport,
-        (realm, service): (&Url, Option<&str>),
+        (realm, service, reach): (&Url, &str, Reach),
         (who, scope): (&Who, &str),
     ) -> Result<Token, Error> {
         let login = if realm_belongs(&self.url, realm) {
@@ -192,7 +202,6 @@ impl Auth {
             tracing::debug!(target: "hubcap::upstream", realm = realm.host_str(), "a foreign realm gets no login");
             &Login::Anonymous
         };
-        let service = service.unwrap_or_default();
         let response = if let Login::Identity(token) = login {
             let form = url::form_urlencoded::Serializer::new(String::new())
                 .extend_pairs([
@@ -203,7 +212,7 @@ impl Auth {
                 .extend_pairs([("scope", scope), ("refresh_token", token.expose())])
                 .finish();
             let request = transport
-                .client(realm)?
+                .client(realm, reach)?
                 .post(realm.clone())
                 .timeout(transport.timeout())
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -216,7 +225,7 @@ impl Auth {
             if let Login::Password(credentials) = login {
                 headers.insert(header::AUTHORIZATION, basic(credentials));
             }
-            transport.send(Request { method: Method::GET, url, headers }).await?
+            transport.send(Request { method: Method::GET, url, headers, reach }).await?
         };
         let asked = Instant::now();
         match response.status().as_u16() {
@@ -295,8 +304,22 @@ fn owner(name: &str) -> Option<&str> {
     let (top, second) = (labels.first()?, labels.get(1)?);
     let shared = top.len() == 2 && second.len() <= 3;
     // Hosts for everybody: each customer has a name of their own below these.
-    let tenants =
-        ["amazonaws.com", "azurecr.io", "github.io", "cloudfront.net", "windows.net", "appspot.com"];
+    let tenants = [
+        "amazonaws.com",
+        "appspot.com",
+        "azurecr.io",
+        "azurewebsites.net",
+        "cloudfront.net",
+        "fly.dev",
+        "github.io",
+        "herokuapp.com",
+        "ngrok.io",
+        "pages.dev",
+        "pkg.dev",
+        "run.app",
+        "windows.net",
+        "workers.dev",
+    ];
     let two = format!("{second}.{top}");
     let count = if tenants.contains(&two.as_str()) {
         return None;

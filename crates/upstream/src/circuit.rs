@@ -48,8 +48,12 @@ impl Circuit {
             Err(Error::RateLimited { retry_after: Some(wish) } | Error::Overloaded { retry_after: wish }) => {
                 (*wish).min(LONGEST_WISH)
             }
-            Err(Error::Unavailable { .. } | Error::RateLimited { .. }) => {
+            Err(error @ (Error::Unavailable { .. } | Error::RateLimited { .. })) => {
                 state.failures += 1;
+                // "Too many" is for all that comes, not for the one object.
+                if matches!(error, Error::RateLimited { .. }) {
+                    state.failures = state.failures.max(PATIENCE);
+                }
                 if state.failures < PATIENCE {
                     return;
                 }
@@ -114,6 +118,14 @@ mod tests {
             circuit.record(&down(), now);
             assert_eq!(circuit.check(now), Ok(()));
         }
+    }
+
+    #[test]
+    fn too_many_requests_close_it_at_once() {
+        let (circuit, now) = (Circuit::default(), Instant::now());
+        circuit.record(&Err::<(), _>(Error::RateLimited { retry_after: None }), now);
+        assert!(circuit.check(now).is_err());
+        assert_eq!(circuit.check(now + FIRST_PAUSE), Ok(()));
     }
 
     #[test]

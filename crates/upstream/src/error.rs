@@ -32,6 +32,19 @@ pub enum Error {
         /// What happened, without anything secret.
         why: String,
     },
+    /// The host that it redirects to refuses what it redirected: a signed URL that has run out, or is for another
+    /// method.
+    #[error("the host that the registry redirects to refuses the request ({status})")]
+    Elsewhere {
+        /// 400, 401, 403 or 410.
+        status: u16,
+    },
+    /// It leads to where hubcap must not go.
+    #[error("{why}")]
+    NotAllowed {
+        /// What leads where.
+        why: String,
+    },
     /// It answered, with something that cannot be right.
     #[error("{why}")]
     Invalid {

@@ -2,14 +2,17 @@
 //!
 //! In the order of a request:
 //!
+//! - [`known`]: the registries that need no configuration.
 //! - [`registry`]: the pull side of the distribution specification, as a client.
 //! - [`auth`]: challenge to token (distribution's token specification), cached.
 //! - [`credentials`]: what the operator gave, or Docker's own configuration file and helpers.
-//! - [`transport`]: one request, its time limits, and the rules for redirects.
+//! - [`transport`], [`address`]: one request, its time limits, and where it and its redirects may lead.
+//! - [`passthrough`], [`tunnel`]: what a client says to a registry, or to anybody, untouched.
 //! - [`circuit`]: an upstream that fails is left alone for a while.
 //! - [`ratelimit`]: what the upstream says of its limit.
 //! - [`error`]: what an answer means for whoever asked.
 
+mod address;
 mod auth;
 mod body;
 mod circuit;
@@ -17,18 +20,23 @@ mod credentials;
 pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod known;
 mod link;
+pub mod passthrough;
 mod ratelimit;
 pub mod registry;
 mod transport;
+mod tunnel;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hubcap_oci::Registry;
+use hubcap_oci::{Registry, RegistryPattern};
+use tokio::net::TcpStream;
 use url::Url;
 
+pub use address::Reach;
 pub use body::BlobBody;
 pub use credentials::{Credentials, Secret};
 pub use error::Error;
@@ -42,6 +50,8 @@ use transport::Transport;
 pub struct Config {
     /// The registries.
     pub upstreams: Vec<UpstreamConfig>,
+    /// Further ones that may be asked at their own name, over HTTPS and at public addresses.
+    pub allowed: Vec<RegistryPattern>,
     /// From the request to the headers of its answer, connecting included.
     pub timeout: Duration,
 }
@@ -57,9 +67,20 @@ pub struct UpstreamConfig {
     pub credentials: Option<Credentials>,
 }
 
+/// Registries that no configuration names and that were asked: what is known of them is forgotten beyond so many.
+const MAX_MET: usize = 256;
+
 /// The registries that may be asked; a clone is another handle of the same ones.
 #[derive(Debug, Clone)]
-pub struct Upstreams(Arc<BTreeMap<Registry, Upstream>>);
+pub struct Upstreams(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    configured: BTreeMap<Registry, Upstream>,
+    allowed: Vec<RegistryPattern>,
+    met: Mutex<BTreeMap<Registry, Upstream>>,
+    transport: Arc<Transport>,
+}
 
 impl Upstreams {
     /// Takes the configuration. No connection is opened, and no TLS set up, before the first request.
@@ -70,25 +91,70 @@ impl Upstreams {
         let transport = Arc::new(Transport::new(config.timeout));
         let upstream = |config: UpstreamConfig| {
             let registry = config.registry.clone();
-            Ok((registry, Upstream::new(config, Arc::clone(&transport))?))
+            Ok((registry, Upstream::new(config, Arc::clone(&transport), Reach::Named)?))
         };
-        Ok(Self(Arc::new(config.upstreams.into_iter().map(upstream).collect::<Result<_, Error>>()?)))
+        let configured = config.upstreams.into_iter().map(upstream).collect::<Result<_, Error>>()?;
+        let allowed = known::patterns().chain(config.allowed).collect();
+        Ok(Self(Arc::new(Inner { configured, allowed, met: Mutex::default(), transport })))
     }
 
-    /// The upstream of that name.
+    /// The upstream of that name; `None` when nobody has allowed it.
     pub fn get(&self, registry: &Registry) -> Option<Upstream> {
-        self.0.get(registry).cloned()
+        let Inner { configured, allowed, met, transport } = &*self.0;
+        if let Some(upstream) = configured.get(registry) {
+            return Some(upstream.clone());
+        }
+        let mut met = met.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upstream) = met.get(registry) {
+            return Some(upstream.clone());
+        }
+        let reach = if known::is_named(registry) {
+            Reach::Named
+        } else if allowed.iter().any(|pattern| pattern.matches(registry)) {
+            Reach::Public
+        } else {
+            return None;
+        };
+        let config = UpstreamConfig { registry: registry.clone(), url: known_url(registry)?, credentials: None };
+        let upstream = Upstream::new(config, Arc::clone(transport), reach).ok()?;
+        if met.len() >= MAX_MET {
+            met.clear();
+        }
+        met.insert(registry.clone(), upstream.clone());
+        Some(upstream)
     }
 
     /// Makes what the first request needs and takes its time for, some 40 ms of it for the system's roots. Blocks.
     pub fn prepare(&self) {
-        for upstream in self.0.values() {
+        for upstream in self.0.configured.values() {
             upstream.prepare();
         }
     }
 
-    /// All names.
-    pub fn registries(&self) -> impl Iterator<Item = &Registry> {
-        self.0.keys()
+    /// Every registry that has a name here: the configured ones and those that need no configuration.
+    pub fn names(&self) -> impl Iterator<Item = Registry> {
+        let known = known::names().filter(|name| !self.0.configured.contains_key(name));
+        self.0.configured.keys().cloned().chain(known)
     }
+
+    /// The patterns of further ones.
+    pub fn patterns(&self) -> &[RegistryPattern] {
+        &self.0.allowed
+    }
+
+    /// A connection to anybody, for a client's own TLS.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] for a name that leads only to private addresses, where `reach` is the Internet;
+    /// [`Error::Unavailable`] for one that cannot be reached.
+    pub async fn tunnel(&self, to: (&str, u16), reach: Reach) -> Result<TcpStream, Error> {
+        tunnel::open(to, reach, self.0.transport.timeout()).await
+    }
+}
+
+/// Where a registry is that is at its own name; for Docker Hub, its API's.
+pub fn known_url(registry: &Registry) -> Option<Url> {
+    let (_, port) = registry.host_and_port();
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    Url::parse(&format!("https://{}{port}", registry.api_host())).ok()
 }

@@ -6,11 +6,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method};
-use hubcap_oci::{Descriptor, Digest, Endpoint, Manifest, Page, Reference, Repository, Tag, media_type};
+use hubcap_oci::{
+    Algorithm, Descriptor, Digest, Endpoint, Manifest, Page, Reference, Registry, Repository, Tag, media_type,
+};
 use reqwest::Response;
 use serde::Deserialize;
 use url::Url;
 
+use crate::address::Reach;
 use crate::auth::{Auth, Who};
 use crate::body::{self, BlobBody};
 use crate::circuit::Circuit;
@@ -32,7 +35,9 @@ pub struct Upstream {
 
 #[derive(Debug)]
 struct Inner {
+    registry: Registry,
     url: Url,
+    reach: Reach,
     transport: Arc<Transport>,
     auth: Auth,
     circuit: Circuit,
@@ -69,7 +74,11 @@ pub struct TagList {
 }
 
 impl Upstream {
-    pub(crate) fn new(config: UpstreamConfig, transport: Arc<Transport>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        config: UpstreamConfig,
+        transport: Arc<Transport>,
+        reach: Reach,
+    ) -> Result<Self, Error> {
         let UpstreamConfig { registry, mut url, credentials } = config;
         let bad = |why: &str| Error::Config { why: format!("the address of upstream {registry} {why}") };
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -86,7 +95,7 @@ impl Upstream {
         url.set_path(&path);
         let auth = Auth::new(url.clone(), credentials);
         let (circuit, rate_limit) = (Circuit::default(), Mutex::default());
-        let inner = Arc::new(Inner { url, transport, auth, circuit, rate_limit });
+        let inner = Arc::new(Inner { registry, url, reach, transport, auth, circuit, rate_limit });
         Ok(Self { inner, who: Who::Own })
     }
 
@@ -100,9 +109,19 @@ impl Upstream {
         Self { inner: Arc::clone(&self.inner), who: Who::Anonymous }
     }
 
+    /// Where its API is, and the client for it.
+    pub(crate) fn passage(&self) -> Result<(&Url, &reqwest::Client), Error> {
+        Ok((&self.inner.url, self.inner.transport.client(&self.inner.url, self.inner.reach)?))
+    }
+
+    /// The registry's name.
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
     pub(crate) fn prepare(&self) {
         // A failure is told by the request that needs it.
-        let _ = self.inner.transport.client(&self.inner.url);
+        let _ = self.inner.transport.client(&self.inner.url, self.inner.reach);
     }
 
     /// Whether what this handle gets may be more than anybody would.
@@ -129,7 +148,15 @@ impl Upstream {
         reference: &Reference,
     ) -> Result<ManifestHead, Error> {
         let endpoint = Endpoint::Manifest { repository: repository.clone(), reference: reference.clone() };
-        let response = self.ask(Method::HEAD, &endpoint, manifest_headers()).await?;
+        let response = match self.ask(Method::HEAD, &endpoint, manifest_headers()).await {
+            // What it redirects to is signed for GETs alone.
+            Err(Error::Elsewhere { .. }) => {
+                let ManifestBody { bytes, media_type } = self.manifest(repository, reference).await?;
+                let digest = Some(Digest::of(Algorithm::Sha256, &bytes));
+                return Ok(ManifestHead { digest, media_type, size: Some(bytes.len() as u64) });
+            }
+            answered => answered?,
+        };
         let digest = response.headers().get("docker-content-digest");
         Ok(ManifestHead {
             digest: digest.and_then(|value| value.to_str().ok()?.parse().ok()),
@@ -160,8 +187,14 @@ impl Upstream {
     /// [`Error`]; see its variants.
     pub async fn head_blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
         let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
-        let response = self.ask(Method::HEAD, &endpoint, HeaderMap::new()).await?;
-        Ok(body::content_length(&response))
+        match self.ask(Method::HEAD, &endpoint, HeaderMap::new()).await {
+            // What it redirects to is signed for GETs alone. One byte tells the length as well.
+            Err(Error::Elsewhere { .. }) => {
+                let response = self.ask(Method::GET, &endpoint, range("bytes=0-0")).await?;
+                Ok(BlobBody::new(response, 0..1)?.size)
+            }
+            answered => Ok(body::content_length(&answered?)),
+        }
     }
 
     /// end-2, GET, from byte `offset` on. An upstream that ignores ranges begins at 0; the body says so.
@@ -192,7 +225,7 @@ impl Upstream {
     ) -> Result<BlobBody, Error> {
         let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
         let headers = range(&format!("bytes={}-{}", part.start, part.end - 1));
-        let request = Request { method: Method::GET, url: self.url(&endpoint)?, headers };
+        let request = self.request(Method::GET, self.url(&endpoint)?, headers);
         let body = BlobBody::new(self.with_token(request, repository, true).await?, part.clone())?;
         if body.position != part.start {
             return Err(Error::invalid("a range was asked for, and the whole came"));
@@ -256,7 +289,7 @@ impl Upstream {
         let mut found = Vec::new();
         for _ in 0..MAX_PAGES {
             // Not followed: GHCR redirects to a web page that is no registry's answer.
-            let request = Request { method: Method::GET, url: url.clone(), headers: HeaderMap::new() };
+            let request = self.request(Method::GET, url.clone(), HeaderMap::new());
             let response = self.authorized(request, repository, false).await?;
             if is_redirect(response.status())
                 || content_type(&response).as_deref() != Some(media_type::OCI_INDEX)
@@ -296,12 +329,16 @@ impl Upstream {
         Url::parse(&format!("{base}{}", endpoint.path())).map_err(|error| Error::invalid(error.to_string()))
     }
 
+    fn request(&self, method: Method, url: Url, headers: HeaderMap) -> Request {
+        Request { method, url, headers, reach: self.inner.reach }
+    }
+
     async fn ask(&self, method: Method, endpoint: &Endpoint, headers: HeaderMap) -> Result<Response, Error> {
         let url = self.url(endpoint)?;
         let Some(repository) = endpoint.repository() else {
             return Err(Error::invalid("no repository is asked"));
         };
-        self.authorized(Request { method, url, headers }, repository, true).await
+        self.authorized(self.request(method, url, headers), repository, true).await
     }
 
     /// Sends a request with the Authorization that its repository needs, and reads the status.
@@ -323,15 +360,17 @@ impl Upstream {
         repository: &Repository,
         follow: bool,
     ) -> Result<Response, Error> {
-        let Inner { transport, auth, .. } = &*self.inner;
+        let Inner { transport, auth, reach, .. } = &*self.inner;
         let scope = format!("repository:{repository}:pull");
-        let mut last = false;
+        let who = (&self.who, scope.as_str());
+        let (mut last, mut signed_again) = (false, false);
         loop {
             let mut request = request.clone();
-            let authorization = auth.authorization(transport, (&self.who, &scope)).await?;
+            let authorization = auth.authorization(transport, who).await?;
             if let Some(authorization) = &authorization {
                 request.headers.insert(header::AUTHORIZATION, authorization.clone());
             }
+            let (method, origin) = (request.method.clone(), request.url.origin());
             let response = if follow {
                 transport.send_following(request).await?
             } else {
@@ -340,13 +379,31 @@ impl Upstream {
             if let Some(limit) = RateLimit::read(response.headers()) {
                 *self.inner.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
             }
-            let again = response.status() == 401
-                && !last
-                && auth.challenged(response.headers(), (&self.who, &scope), authorization.as_ref());
-            if !again {
+            let status = response.status().as_u16();
+            if response.url().origin() != origin && matches!(status, 400 | 401 | 403 | 410) {
+                // The registry's own answer was yes. Its next one is signed anew.
+                if signed_again || method == Method::HEAD {
+                    return Err(Error::Elsewhere { status });
+                }
+                signed_again = true;
+                continue;
+            }
+            if status != 401 || last {
                 return judge(response);
             }
             last = true;
+            let silent = !response.headers().contains_key(header::WWW_AUTHENTICATE);
+            let again = if silent && !matches!(self.who, Who::Client(_)) {
+                // gcr.io tells what it wants only there (end-1).
+                let version = self.request(Method::GET, self.url(&Endpoint::Version)?, HeaderMap::new());
+                let told = transport.send(version).await?;
+                auth.challenged((&told, *reach), who, authorization.as_ref())
+            } else {
+                auth.challenged((&response, *reach), who, authorization.as_ref())
+            };
+            if !again {
+                return judge(response);
+            }
         }
     }
 }

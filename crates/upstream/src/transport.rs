@@ -1,15 +1,14 @@
 //! One request: its time limits, and where a redirect may lead.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, header};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, redirect};
-use url::{Host, Url};
+use url::Url;
 
 use crate::Error;
+use crate::address::{PublicOnly, Reach, is_link_local, is_loopback, is_private, is_public};
 
 /// A registry redirects once, to its blob store; more than this is a loop.
 const MAX_REDIRECTS: usize = 5;
@@ -22,24 +21,8 @@ pub(crate) struct Transport {
     direct: OnceLock<Result<Client, String>>,
     /// For plain HTTP on this machine: no roots are read for it, which is most of what a client costs.
     plain: OnceLock<Result<Client, String>>,
-    /// For redirects of a public registry: no name leads it to a private address.
+    /// For what nobody has named, and redirects of a public registry: no name leads to a private address.
     public: OnceLock<Result<Client, String>>,
-}
-
-/// The system's resolver, without what is private.
-struct PublicOnly;
-
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| !is_private_ip(address.ip())).collect();
-            if public.is_empty() {
-                return Err("a public registry leads to a private address".into());
-            }
-            Ok(Box::new(public.into_iter()) as Addrs)
-        })
-    }
 }
 
 /// A request without a body, as all of a pull's are.
@@ -48,6 +31,7 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
+    pub(crate) reach: Reach,
 }
 
 impl Transport {
@@ -67,8 +51,14 @@ impl Transport {
     }
 
     /// The client for a URL: `HTTPS_PROXY` and its like are for the outside world, never for this machine.
-    pub(crate) fn client(&self, url: &Url) -> Result<&Client, Error> {
-        if is_loopback(url) && url.scheme() == "http" {
+    pub(crate) fn client(&self, url: &Url, reach: Reach) -> Result<&Client, Error> {
+        if reach == Reach::Public {
+            if is_private(url) {
+                let host = url.host_str().unwrap_or_default();
+                return Err(Error::NotAllowed { why: format!("{host} is a private address") });
+            }
+            self.make(&self.public, |builder| builder.dns_resolver(Arc::new(PublicOnly)))
+        } else if is_loopback(url) && url.scheme() == "http" {
             self.make(&self.plain, |builder| builder.no_proxy().tls_certs_only([]))
         } else if is_loopback(url) {
             self.make(&self.direct, reqwest::ClientBuilder::no_proxy)
@@ -97,10 +87,7 @@ impl Transport {
 
     /// Sends one request, and waits for the headers of its answer.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, Error> {
-        self.send_with(self.client(&request.url)?, request).await
-    }
-
-    async fn send_with(&self, client: &Client, request: Request) -> Result<Response, Error> {
+        let client = self.client(&request.url, request.reach)?;
         let host = request.url.host_str().unwrap_or_default().to_owned();
         let sending = client.request(request.method, request.url).headers(request.headers).send();
         match tokio::time::timeout(self.timeout, sending).await {
@@ -117,9 +104,8 @@ impl Transport {
     /// registry at a public address leads to no private one.
     pub(crate) async fn send_following(&self, mut request: Request) -> Result<Response, Error> {
         let origin = request.url.clone();
-        let mut client = self.client(&origin)?;
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send_with(client, request.clone()).await?;
+            let response = self.send(request.clone()).await?;
             if !is_redirect(response.status()) {
                 return Ok(response);
             }
@@ -127,14 +113,8 @@ impl Transport {
             let next = location
                 .and_then(|location| request.url.join(location).ok())
                 .ok_or_else(|| Error::invalid("a redirect without a usable Location"))?;
-            // An upstream that a name leads to this network may redirect within it.
-            let public = response.remote_addr().is_some_and(|address| !is_private_ip(address.ip()));
-            check_redirect(&origin, &next, public)?;
-            client = if public {
-                self.make(&self.public, |builder| builder.dns_resolver(Arc::new(PublicOnly)))?
-            } else {
-                self.client(&next)?
-            };
+            request.reach = reach_from(&response, request.reach);
+            check_redirect(&origin, &next, request.reach)?;
             if next.origin() != request.url.origin() {
                 request.headers.remove(header::AUTHORIZATION);
             }
@@ -144,67 +124,39 @@ impl Transport {
     }
 }
 
+/// Where an answer may lead: one from the Internet stays there, one from a network that the operator named may lead
+/// within it.
+pub(crate) fn reach_from(response: &Response, asked: Reach) -> Reach {
+    match response.remote_addr() {
+        Some(address) if is_public(address.ip()) => Reach::Public,
+        _ => asked,
+    }
+}
+
 pub(crate) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// A public registry must not lead us to this machine or its network, nor out of TLS.
-fn check_redirect(origin: &Url, next: &Url, public: bool) -> Result<(), Error> {
+/// A public registry must not lead us to this machine or its network, nor any one out of TLS.
+fn check_redirect(origin: &Url, next: &Url, reach: Reach) -> Result<(), Error> {
     match (origin.scheme(), next.scheme()) {
         ("https", "https") | ("http", "http" | "https") => {}
         ("https", "http") => return Err(Error::invalid("a redirect from https to http")),
         _ => return Err(Error::invalid("a redirect to something that is not http")),
     }
-    if (public && is_private(next)) || (is_loopback(next) && !is_private(origin)) {
-        return Err(Error::invalid("a redirect from a public registry to a private address"));
+    check_lead(origin, next, reach).map_err(|why| Error::invalid(format!("a redirect {why}")))
+}
+
+/// Whether a registry may lead us from `origin` to `next`, as far as the URL shows it; what its name stands for is
+/// seen by [`PublicOnly`].
+pub(crate) fn check_lead(origin: &Url, next: &Url, reach: Reach) -> Result<(), &'static str> {
+    if (reach == Reach::Public && is_private(next)) || (is_loopback(next) && !is_private(origin)) {
+        return Err("from a public registry to a private address");
+    }
+    if is_link_local(next) && !is_link_local(origin) {
+        return Err("to a link's own address, where clouds have their secrets");
     }
     Ok(())
-}
-
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
-}
-
-/// Loopback, link-local and the private networks, as far as the URL itself shows it.
-fn is_private(url: &Url) -> bool {
-    let ip: IpAddr = match url.host() {
-        Some(Host::Ipv4(ip)) => ip.into(),
-        Some(Host::Ipv6(ip)) => ip.into(),
-        _ => return is_loopback(url),
-    };
-    is_private_ip(ip)
-}
-
-/// Whether no registry of the world can be there (IANA's special-purpose addresses, as far as they are routed).
-fn is_private_ip(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [first, second, ..] = ip.octets();
-            // 0.0.0.0/8 is this host; 100.64.0.0/10 is a provider's own net, where some clouds keep their metadata.
-            let shared = first == 0 || (first == 100 && second & 0xc0 == 64);
-            shared
-                || ip.is_loopback()
-                || ip.is_private()
-                || ip.is_link_local()
-                || ip.is_broadcast()
-                || ip.is_multicast()
-        }
-        IpAddr::V6(ip) => match ip.segments() {
-            // NAT64 (RFC 6052): an IPv4 address in other clothes.
-            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-                is_private_ip(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)).into())
-            }
-            _ => {
-                let local = ip.is_unique_local() || ip.is_unicast_link_local();
-                local || ip.is_loopback() || ip.is_unspecified() || ip.is_multicast()
-            }
-        },
-    }
 }
 
 #[cfg(test)]
@@ -213,15 +165,12 @@ mod tests {
 
     fn follows(from: &str, to: &str) -> bool {
         let from: Url = from.parse().expect("a URL");
-        check_redirect(&from, &to.parse().expect("a URL"), !is_private(&from)).is_ok()
+        let reach = if is_private(&from) { Reach::Named } else { Reach::Public };
+        check_redirect(&from, &to.parse().expect("a URL"), reach).is_ok()
     }
 
     #[test]
     fn a_public_registry_leads_nowhere_private_and_not_out_of_tls() {
-        // What a name stands for is known only when it is asked for.
-        let resolving = PublicOnly.resolve("localhost".parse().expect("a name"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        assert!(runtime.block_on(resolving).is_err());
         assert!(follows("https://registry-1.docker.io", "https://production.cloudfront.docker.com/x?sig=1"));
         assert!(follows("https://registry-1.docker.io", "https://[64:ff9b::808:808]/x"));
         assert!(follows("https://registry-1.docker.io", "https://100.128.0.1/x"));
@@ -243,8 +192,20 @@ mod tests {
             "https://[64:ff9b::a9fe:a9fe]/latest",
             "https://[fd00::1]",
             "https://[ff02::1]",
+            "https://2130706433",
         ] {
             assert!(!follows("https://registry-1.docker.io", to), "{to}");
+        }
+        // Nobody's blobs are at a cloud's metadata service.
+        assert!(!follows("http://127.0.0.1:5000", "http://169.254.169.254/latest/meta-data"));
+    }
+
+    #[test]
+    fn what_nobody_named_is_not_asked_at_a_private_address() {
+        let transport = Transport::new(Duration::from_secs(1));
+        for url in ["https://127.0.0.1:5000", "https://localhost", "https://[fd00::1]"] {
+            let refused = transport.client(&url.parse().expect("a URL"), Reach::Public);
+            assert!(matches!(refused, Err(Error::NotAllowed { .. })), "{url}");
         }
     }
 }

@@ -1,0 +1,174 @@
+//! What a client says to its registry, untouched: pushes, logins, and whatever else is no pull.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, Response, uri};
+use http_body::{Body, Frame, SizeHint};
+use url::Url;
+
+use crate::{Error, Upstream};
+
+/// For so long neither side need send anything. Long: a registry that puts a big layer in its place says nothing.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Between two hops only (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::EXPECT,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+];
+
+impl Upstream {
+    /// Sends a client's request to the registry as it is, and gives its answer as it is. Nothing is followed, nothing
+    /// kept, and the login is the client's own.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the registry cannot be reached, or neither side has said anything for five minutes.
+    pub async fn pass<B>(&self, request: Request<B>) -> Result<Response<reqwest::Body>, Error>
+    where
+        B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let (base, client) = self.passage()?;
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
+        let url = Url::parse(&format!("{}{path}", base.as_str().trim_end_matches('/')))
+            .map_err(|error| Error::invalid(error.to_string()))?;
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let mut headers = end_to_end(parts.headers);
+        if base.scheme() == "http" {
+            // It writes its own address into its answers, and the client has come to another one by TLS.
+            headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+        }
+        let heard = Heard(Arc::new(Mutex::new(Instant::now())));
+        let empty = body.is_end_stream();
+        let mut sending = client.request(parts.method, url).headers(headers);
+        if !empty {
+            sending = sending.body(reqwest::Body::wrap(Watched { inner: body, heard: heard.clone() }));
+        }
+        let sending = sending.send();
+        tokio::pin!(sending);
+        let response = loop {
+            let left = IDLE.saturating_sub(heard.silence());
+            match tokio::time::timeout(left, &mut sending).await {
+                Ok(answered) => break answered.map_err(Error::connection)?,
+                Err(_) if heard.silence() < IDLE => {}
+                Err(_) => return Err(Error::unavailable(format!("nothing came for {} s", IDLE.as_secs()))),
+            }
+        };
+        let (mut parts, body) = Response::<reqwest::Body>::from(response).into_parts();
+        parts.headers = end_to_end(parts.headers);
+        if let (Some(host), Some(location)) = (host, parts.headers.get(header::LOCATION))
+            && let Some(location) = location.to_str().ok().and_then(|text| at_host(text, base, &host))
+        {
+            parts.headers.insert(header::LOCATION, location);
+        }
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+/// A Location at the address that hubcap has for the registry, as the client knows the registry.
+fn at_host(location: &str, base: &Url, host: &str) -> Option<HeaderValue> {
+    let url = Url::parse(location).ok()?;
+    let same = Url::parse(&format!("{}://{host}", base.scheme())).is_ok_and(|one| one.origin() == url.origin());
+    if url.origin() != base.origin() && !same {
+        return None;
+    }
+    let path = url[url::Position::BeforePath..].strip_prefix(base.path().trim_end_matches('/'))?;
+    HeaderValue::from_str(&format!("https://{host}{path}")).ok()
+}
+
+fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(',').filter_map(|name| name.trim().parse().ok()))
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// When a body last had something to say.
+#[derive(Clone)]
+struct Heard(Arc<Mutex<Instant>>);
+
+impl Heard {
+    fn silence(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+struct Watched<B> {
+    inner: B,
+    heard: Heard,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(context);
+        if frame.is_ready() {
+            self.heard.now();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_at_the_registry_is_told_as_the_client_knows_it_and_others_stay() {
+        let base: Url = "http://127.0.0.1:5000/prefix".parse().expect("a URL");
+        let told = |location: &str| at_host(location, &base, "ghcr.io");
+        assert_eq!(
+            told("http://127.0.0.1:5000/prefix/v2/a/blobs/uploads/1?_state=x%3D").expect("told"),
+            "https://ghcr.io/v2/a/blobs/uploads/1?_state=x%3D"
+        );
+        for other in ["/v2/a", "https://cdn.example/x", "https://127.0.0.1:5000/v2/", "http://127.0.0.1:5000/v2/"] {
+            assert_eq!(told(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_between_two_hops_stays_there() {
+        let mut headers = HeaderMap::new();
+        for name in ["connection", "keep-alive", "x-mine", "authorization", "content-length"] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x-mine"));
+        }
+        let left: Vec<_> = end_to_end(headers).keys().map(ToString::to_string).collect();
+        assert_eq!(left, ["authorization", "content-length"]);
+    }
+}

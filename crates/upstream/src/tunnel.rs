@@ -1,0 +1,58 @@
+//! A connection to another host, for a client that speaks TLS through it to somebody who is none of our registries.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::Error;
+use crate::address::{Reach, is_public};
+
+/// Connects.
+///
+/// # Errors
+/// [`Error::NotAllowed`] for a name that leads only to private addresses, [`Error::Unavailable`] for one that cannot
+/// be reached within `timeout`.
+pub(crate) async fn open(
+    (host, port): (&str, u16),
+    reach: Reach,
+    timeout: Duration,
+) -> Result<TcpStream, Error> {
+    let connecting = async {
+        let found = tokio::net::lookup_host((host, port)).await;
+        let found = found.map_err(|error| Error::unavailable(format!("{host} has no address: {error}")))?;
+        let usable: Vec<SocketAddr> =
+            found.filter(|address| reach == Reach::Named || is_public(address.ip())).collect();
+        if usable.is_empty() {
+            return Err(Error::NotAllowed { why: format!("{host} leads to a private address") });
+        }
+        let connected = TcpStream::connect(usable.as_slice()).await;
+        connected.map_err(|error| Error::unavailable(format!("{host}:{port} cannot be reached: {error}")))
+    };
+    let late = || Error::unavailable(format!("{host}:{port} did not answer within {} s", timeout.as_secs_f32()));
+    let stream = tokio::time::timeout(timeout, connecting).await.map_err(|_| late())??;
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_address_is_refused_before_anybody_connects_to_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+            listener.set_nonblocking(true).expect("set");
+            let port = listener.local_addr().expect("an address").port();
+            let patience = Duration::from_secs(10);
+            for host in ["127.0.0.1", "localhost"] {
+                let refused = open((host, port), Reach::Public, patience).await;
+                assert!(matches!(refused, Err(Error::NotAllowed { .. })), "{refused:?}");
+            }
+            assert!(listener.accept().is_err(), "nobody came");
+            assert!(open(("127.0.0.1", port), Reach::Named, patience).await.is_ok());
+        });
+    }
+}
