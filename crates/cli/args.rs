@@ -291,15 +291,26 @@ pub(crate) struct Common {
     /// Plain HTTP address (HUBCAP_HTTP_LISTEN) (default: off)
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http_listen: Option<SocketAddr>,
+    /// Address of the HTTP proxy, for what cannot use a mirror (HUBCAP_PROXY_LISTEN) (default: off)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) proxy_listen: Option<SocketAddr>,
+    /// Registries that the proxy answers for, whose clients trust the local CA, several times for several
+    /// (HUBCAP_PROXY_INTERCEPT, parted by commas) (default: all that are allowed)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) proxy_intercept: Vec<String>,
+    /// Hosts that the proxy tunnels to although they are no public address's port 443, several times for several
+    /// (HUBCAP_PROXY_TUNNEL, parted by commas)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) proxy_tunnel: Vec<String>,
     /// Where contents are kept (HUBCAP_STORE) (default: $GITHUB_WORKSPACE/.hubcap, else ~/.cache/hubcap)
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
     /// Where the CA and its key are kept, never inside the store (HUBCAP_STATE) (default: ~/.local/state/hubcap)
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Add or replace a registry, several times for several (HUBCAP_UPSTREAM, parted by commas)
-    /// (default: docker.io at registry-1.docker.io)
-    #[arg(long, value_name = "NAME=URL")]
+    /// Allow a registry, or all of a pattern as '*.azurecr.io', or say where one is, several times for several
+    /// (HUBCAP_UPSTREAM, parted by commas) (default: Docker Hub and other public registries)
+    #[arg(long, value_name = "NAME[=URL]")]
     pub(crate) upstream: Vec<String>,
     /// Read settings from a TOML file (HUBCAP_CONFIG)
     #[arg(long, value_name = "FILE")]

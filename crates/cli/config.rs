@@ -1,7 +1,9 @@
 //! One configuration out of flags, variables, a file and defaults, in that order.
 
 mod file;
+mod logins;
 mod units;
+mod upstreams;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,10 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use hubcap_cache::{TagRules, Ttl};
-use hubcap_oci::{Pattern, Registry};
+use hubcap_oci::{Pattern, Registry, RegistryPattern};
+use hubcap_proxy::ConnectConfig;
 use hubcap_store::{Limit, Limits, Options};
-use hubcap_upstream::{Credentials, Secret, UpstreamConfig};
-use url::Url;
+use hubcap_upstream::UpstreamConfig;
 
 use crate::args::Common;
 use crate::lock::Lock;
@@ -35,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) min_free: Limit,
     pub(crate) pins: Vec<Pattern>,
     pub(crate) upstreams: Vec<UpstreamConfig>,
+    pub(crate) allowed: Vec<RegistryPattern>,
+    pub(crate) proxy: Option<ConnectConfig>,
 }
 
 /// A lock that tags are answered from, and where it is.
@@ -52,7 +56,7 @@ impl Frozen {
 }
 
 /// The variables that hubcap reads; any other HUBCAP_ one is a slip of somebody's pen.
-const VARIABLES: [&str; 17] = [
+const VARIABLES: [&str; 19] = [
     "HUBCAP_LISTEN",
     "HUBCAP_HTTP_LISTEN",
     "HUBCAP_STORE",
@@ -67,8 +71,10 @@ const VARIABLES: [&str; 17] = [
     "HUBCAP_MAX_SIZE",
     "HUBCAP_MIN_FREE",
     "HUBCAP_PIN",
-    "HUBCAP_USERNAME",
-    "HUBCAP_PASSWORD",
+    "HUBCAP_LOGIN",
+    "HUBCAP_PROXY_LISTEN",
+    "HUBCAP_PROXY_INTERCEPT",
+    "HUBCAP_PROXY_TUNNEL",
     "HUBCAP_LOG",
 ];
 
@@ -120,6 +126,7 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
         (None, Some(text), _) => Some(address("HUBCAP_HTTP_LISTEN", text)?),
         (None, None, text) => text.as_ref().map(|text| address("http-listen", text)).transpose()?,
     };
+    let proxy = proxy(flags, environment, &file)?;
     let text = |flag: &Option<String>, (name, key): (&'static str, &'static str), file: &Option<String>| {
         let flag = flag.as_ref().map(|text| (key, text.clone()));
         let variable = || var(name).map(|text| (name, text.to_owned()));
@@ -170,7 +177,7 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
             store.display()
         );
     }
-    let upstreams = upstreams(flags, environment, file)?;
+    let (upstreams, allowed) = upstreams::merge(flags, environment, file)?;
     Ok(Config {
         listen,
         http_listen,
@@ -185,7 +192,40 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
         min_free,
         pins,
         upstreams,
+        allowed,
+        proxy,
     })
+}
+
+/// The HTTP proxy, where it is on.
+fn proxy(
+    flags: &Common,
+    environment: &BTreeMap<String, String>,
+    file: &File,
+) -> anyhow::Result<Option<ConnectConfig>> {
+    let var = |name: &str| environment.get(name).map(String::as_str);
+    let read = |name: &str, text: &str| {
+        text.parse::<SocketAddr>()
+            .with_context(|| format!("{name}: {text:?} is no address and port, as 127.0.0.1:5480"))
+    };
+    let address = match (flags.proxy_listen, var("HUBCAP_PROXY_LISTEN"), &file.proxy_listen) {
+        (Some(flag), _, _) => flag,
+        (None, Some(text), _) => read("HUBCAP_PROXY_LISTEN", text)?,
+        (None, None, Some(text)) => read("proxy-listen", text)?,
+        (None, None, None) => return Ok(None),
+    };
+    let list =
+        |flags: &[String], name: &str, file: &Option<Vec<String>>| -> anyhow::Result<Vec<RegistryPattern>> {
+            let listed = || Some(var(name)?.split(',').map(|one| one.trim().to_owned()).collect());
+            let texts = (!flags.is_empty()).then(|| flags.to_vec()).or_else(listed).or_else(|| file.clone());
+            texts.unwrap_or_default().iter().map(|text| text.parse().context(name.to_owned())).collect()
+        };
+    let intercept = list(&flags.proxy_intercept, "HUBCAP_PROXY_INTERCEPT", &file.proxy_intercept)?;
+    let tunnel = list(&flags.proxy_tunnel, "HUBCAP_PROXY_TUNNEL", &file.proxy_tunnel)?;
+    if let Some(wide) = intercept.iter().find(|one| one.registry().is_none() && one.domain().is_none()) {
+        bail!("proxy-intercept: {wide} is under no domain that the local CA could be constrained to");
+    }
+    Ok(Some(ConnectConfig { address, intercept, tunnel }))
 }
 
 /// Reads a setting where it is set; an error names where.
@@ -212,56 +252,6 @@ fn tag_rules(file: &File, default: Ttl) -> anyhow::Result<TagRules> {
         }
     }
     Ok(TagRules { rules, default })
-}
-
-/// The registries: the default, then the file's, the variable's and the flags', each replacing those of its name.
-fn upstreams(
-    flags: &Common,
-    environment: &BTreeMap<String, String>,
-    file: File,
-) -> anyhow::Result<Vec<UpstreamConfig>> {
-    let mut found: BTreeMap<Registry, UpstreamConfig> = BTreeMap::new();
-    let mut put = |name: &str, url: &str, credentials| {
-        let registry: Registry = name.parse()?;
-        let url = Url::parse(url)
-            .with_context(|| format!("upstream {name}: {:?} is no URL", without_login(url)))?;
-        found.insert(registry.clone(), UpstreamConfig { registry, url, credentials });
-        anyhow::Ok(())
-    };
-    put(Registry::DOCKER_HUB, "https://registry-1.docker.io", None)?;
-    for (name, upstream) in file.upstream {
-        let credentials = match (upstream.username, upstream.password) {
-            (Some(username), Some(password)) => {
-                Some(Credentials { username, password: Secret::new(password) })
-            }
-            (None, None) => None,
-            _ => bail!("upstream {name}: username and password go together"),
-        };
-        put(&name, &upstream.url, credentials)?;
-    }
-    let listed =
-        environment.get("HUBCAP_UPSTREAM").into_iter().flat_map(|list| list.split(',')).map(str::trim);
-    for text in listed.chain(flags.upstream.iter().map(String::as_str)) {
-        let (name, url) = text.split_once('=').with_context(|| {
-            format!("upstream {:?}: it is written NAME=URL, as ghcr.io=https://ghcr.io", without_login(text))
-        })?;
-        put(name, url, None)?;
-    }
-    let hub = found.values_mut().find(|upstream| upstream.registry.is_docker_hub());
-    match (environment.get("HUBCAP_USERNAME"), environment.get("HUBCAP_PASSWORD"), hub) {
-        (Some(username), Some(password), Some(hub)) => {
-            let password = Secret::new(password);
-            hub.credentials = Some(Credentials { username: username.clone(), password });
-        }
-        (None, None, _) | (_, _, None) => {}
-        _ => bail!("HUBCAP_USERNAME and HUBCAP_PASSWORD go together"),
-    }
-    Ok(found.into_values().collect())
-}
-
-/// What may be shown of a URL that cannot be read.
-fn without_login(url: &str) -> &str {
-    url.rsplit_once('@').map_or(url, |(_, rest)| rest)
 }
 
 /// Where a path leads, past symbolic links and `..`; what is not there yet is taken as it is written.
@@ -312,6 +302,15 @@ impl std::fmt::Display for Config {
         if let Some(http) = self.http_listen {
             writeln!(f, "http-listen = \"{http}\"")?;
         }
+        if let Some(proxy) = &self.proxy {
+            writeln!(f, "proxy-listen = \"{}\"", proxy.address)?;
+            for (key, list) in [("proxy-intercept", &proxy.intercept), ("proxy-tunnel", &proxy.tunnel)] {
+                if !list.is_empty() {
+                    let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+                    writeln!(f, "{key} = {list:?}")?;
+                }
+            }
+        }
         writeln!(f, "store = {:?}", self.store)?;
         writeln!(f, "state = {:?}", self.state)?;
         writeln!(f, "offline = {}", self.offline)?;
@@ -337,6 +336,9 @@ impl std::fmt::Display for Config {
             if upstream.credentials.is_some() {
                 writeln!(f, "# with a login")?;
             }
+        }
+        for pattern in &self.allowed {
+            writeln!(f, "\n[upstream.\"{pattern}\"]")?;
         }
         Ok(())
     }

@@ -29,6 +29,9 @@ pub(crate) struct Run {
     pub(crate) listen: Option<SocketAddr>,
     /// Where it answers over plain HTTP.
     pub(crate) http_listen: Option<SocketAddr>,
+    /// Where its HTTP proxy is.
+    #[serde(default)]
+    pub(crate) proxy_listen: Option<SocketAddr>,
     /// The store's [`key`](hubcap_store::key) at the start; `None` when it could not be told, so that whatever is
     /// there at the end is something new.
     pub(crate) key: Option<String>,
@@ -53,6 +56,7 @@ impl Run {
             store: config.store.clone(),
             listen: None,
             http_listen: None,
+            proxy_listen: None,
             key: None,
         };
         Beginning { run, key }
@@ -96,7 +100,8 @@ impl Beginning {
     /// The run, now that it is known where it answers.
     pub(crate) async fn bound(self, bound: &Bound) -> Run {
         let Self { run, key } = self;
-        Run { listen: bound.https(), http_listen: bound.http(), key: key.await.ok().flatten(), ..run }
+        let (listen, http_listen, proxy_listen) = (bound.https(), bound.http(), bound.connect());
+        Run { listen, http_listen, proxy_listen, key: key.await.ok().flatten(), ..run }
     }
 }
 
@@ -120,6 +125,7 @@ mod tests {
             store: "/s".into(),
             listen: "127.0.0.1:5443".parse().ok(),
             http_listen: None,
+            proxy_listen: None,
             key: Some("k".into()),
         };
         run.write(&state);

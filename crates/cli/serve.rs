@@ -64,6 +64,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         http: config.http_listen,
         state: config.state.clone(),
         default_registry: Registry::docker_hub(),
+        connect: config.proxy.clone(),
     };
     let bound = hubcap_proxy::bind(cache.clone(), proxy).await.map_err(|error| match error {
         hubcap_proxy::Error::Listen { .. } => {
@@ -160,6 +161,7 @@ async fn flush_now_and_then(store: Store) {
 pub(crate) fn cache(store: Store, config: &Config) -> anyhow::Result<Cache> {
     let upstreams = Upstreams::new(hubcap_upstream::Config {
         upstreams: config.upstreams.clone(),
+        allowed: config.allowed.clone(),
         timeout: config.upstream_timeout,
     })?;
     let rules = hubcap_cache::Config {
@@ -179,6 +181,9 @@ fn announce(bound: &Bound, config: &Config) -> anyhow::Result<()> {
         if let Some(address) = address {
             writeln!(out, "listening on {scheme}://{address}")?;
         }
+    }
+    if let Some(address) = bound.connect() {
+        writeln!(out, "proxy on http://{address}")?;
     }
     writeln!(out, "store {}", config.store.display())?;
     writeln!(out, "ca certificate {}", bound.ca_certificate().display())?;
@@ -211,6 +216,7 @@ const fn offline(config: &Config) -> &'static str {
 fn checked(config: &Config) -> anyhow::Result<()> {
     Upstreams::new(hubcap_upstream::Config {
         upstreams: config.upstreams.clone(),
+        allowed: config.allowed.clone(),
         timeout: config.upstream_timeout,
     })?;
     for (what, path) in [("store", &config.store), ("state", &config.state)] {

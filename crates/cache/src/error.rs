@@ -30,8 +30,14 @@ impl From<Error> for Failure {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No upstream is configured under this name.
-    #[error("hubcap has no upstream for {0}; start it with --upstream {0}=https://{0} to allow it")]
+    #[error("hubcap is not allowed to ask {0}; start it with --upstream {0} to allow it")]
     UnknownRegistry(Registry),
+    /// It leads to where hubcap must not go.
+    #[error("{why}; --upstream NAME=URL names where a registry is")]
+    NotAllowed {
+        /// What leads where.
+        why: String,
+    },
     /// The upstream does not have it.
     #[error("the upstream does not have it")]
     NotFound,
@@ -92,6 +98,7 @@ impl From<hubcap_upstream::Error> for Error {
         match error {
             Upstream::NotFound => Self::NotFound,
             Upstream::Denied { .. } => Self::Denied,
+            Upstream::NotAllowed { why } => Self::NotAllowed { why },
             Upstream::Invalid { .. } => Self::WrongContent { why: error.to_string() },
             other => Self::Unavailable { why: other.to_string() },
         }

@@ -16,6 +16,7 @@
 //! - [`delivery`]: a blob's bytes to a client.
 //! - [`bypass`]: a blob that the store does not take.
 //! - [`tally`]: what each repository was asked for, and what it cost.
+//! - [`passage`]: what is no pull, to the registry or to others, untouched.
 //! - [`outcome`]: the one enum behind `Cache-Status` and the log.
 //! - [`error`]: what can go wrong, as a client has to know it.
 
@@ -31,6 +32,7 @@ pub mod freshness;
 mod frozen;
 pub mod manifest;
 pub mod outcome;
+pub mod passage;
 mod ranged;
 mod read_ahead;
 pub mod referrers;
@@ -54,7 +56,7 @@ pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
 pub use frozen::FrozenReport;
 pub use hubcap_store::Content;
-pub use hubcap_upstream::RateLimit;
+pub use hubcap_upstream::{PassedBody, RateLimit, Reach};
 pub use manifest::ManifestContent;
 pub use outcome::{Answer, Outcome, StaleBecause};
 pub use tags::TagPage;
@@ -65,6 +67,7 @@ use fill::{Fallen, Filling, MAX_FILLS};
 use flight::Flights;
 use frozen::Frozen;
 use manifest::Fetched;
+use passage::Pushes;
 use refusals::Refusals;
 use tally::Tallies;
 
@@ -116,6 +119,7 @@ struct Inner {
     grants: Grants,
     refusals: Refusals,
     tallies: Tallies,
+    pushes: Pushes,
     /// When the log was last told that the store takes nothing.
     told: Mutex<Option<Instant>>,
 }
@@ -136,6 +140,7 @@ impl Cache {
             grants: Grants::default(),
             refusals: Refusals::default(),
             tallies: Tallies::default(),
+            pushes: Pushes::default(),
             told: Mutex::default(),
         }))
     }

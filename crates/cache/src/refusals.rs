@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use hubcap_oci::Reference;
+use hubcap_oci::{Reference, Target};
 
 use crate::{Access, Error, Failure, Outcome, lock};
 
@@ -32,6 +32,12 @@ impl Refusals {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Forgets what a repository refused: it has just been written to.
+    pub(crate) fn forget(&self, target: &Target) {
+        lock(&self.0)
+            .retain(|(Refused::Manifest(access, _) | Refused::Blob(access, _)), _| access.target != *target);
     }
 
     /// Notes an answer; only a "no" is remembered.

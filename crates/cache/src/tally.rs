@@ -186,7 +186,7 @@ impl Cache {
         repositories.iter().map(tally).collect()
     }
 
-    /// Every registry that can be asked, and what it brought.
+    /// Every registry that is configured or was asked, and what it brought.
     pub fn brought(&self) -> BTreeMap<Registry, Brought> {
         let counted = lock(&self.0.tallies.registries);
         let brought = |registry: &Registry| {
@@ -197,6 +197,6 @@ impl Cache {
             let rate_limit = self.0.upstreams.get(registry).and_then(|upstream| upstream.rate_limit());
             (registry.clone(), Brought { rate_limit, ..brought.unwrap_or_default() })
         };
-        self.0.upstreams.registries().map(brought).collect()
+        self.0.upstreams.registries().iter().map(brought).collect()
     }
 }

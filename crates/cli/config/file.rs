@@ -13,6 +13,9 @@ use serde::Deserialize;
 pub(crate) struct File {
     pub(crate) listen: Option<String>,
     pub(crate) http_listen: Option<String>,
+    pub(crate) proxy_listen: Option<String>,
+    pub(crate) proxy_intercept: Option<Vec<String>>,
+    pub(crate) proxy_tunnel: Option<Vec<String>>,
     pub(crate) store: Option<PathBuf>,
     pub(crate) state: Option<PathBuf>,
     pub(crate) offline: Option<bool>,
@@ -33,7 +36,8 @@ pub(crate) struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct UpstreamTable {
-    pub(crate) url: String,
+    /// Without it, at its own name.
+    pub(crate) url: Option<String>,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     pub(crate) tag_ttl: Option<String>,

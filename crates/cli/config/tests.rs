@@ -126,10 +126,15 @@ fn upstreams_are_added_and_replaced_by_name() {
 #[test]
 fn what_cannot_be_meant_is_refused_by_name() {
     for (flags, variables, file, named) in [
-        (["--upstream", "ghcr.io"].as_slice(), [].as_slice(), "", "NAME=URL"),
+        (["--upstream", "ghcr.io=ghcr.io"].as_slice(), [].as_slice(), "", "no URL"),
+        (&["--upstream", "*.example.com=https://x.example.com"], &[], "", "name it"),
+        (&["--upstream", "https://ghcr.io"], &[], "", "upstream"),
+        (&["--proxy-listen", "127.0.0.1:0", "--proxy-intercept", "*"], &[], "", "proxy-intercept"),
+        (&[], &[("HUBCAP_PROXY_LISTEN", "5480")], "", "HUBCAP_PROXY_LISTEN"),
+        (&[], &[("HUBCAP_LOGIN", "nobody.example=me:x")], "", "--upstream nobody.example"),
         (&[], &[("HUBCAP_LISTEN", "5443")], "", "HUBCAP_LISTEN"),
         (&[], &[("HUBCAP_OFFLINE", "perhaps")], "", "HUBCAP_OFFLINE"),
-        (&[], &[("HUBCAP_USERNAME", "me")], "", "HUBCAP_PASSWORD"),
+        (&[], &[("HUBCAP_LOGIN", "me")], "", "USER:TOKEN"),
         (&["--tag-ttl", "5"], &[], "", "tag-ttl"),
         (&[], &[], "upstream-timeout = \"-1s\"", "upstream-timeout"),
         (&[], &[], "listen = \"here\"", "listen"),
@@ -235,4 +240,33 @@ fn tag_rules_come_in_the_order_of_the_file_before_the_upstreams_own() {
     );
     // What is printed can be read again.
     assert!(merged(&[], &[], &shown).is_ok(), "{shown}");
+}
+
+#[test]
+fn registries_are_allowed_by_name_or_pattern_and_logins_find_theirs() {
+    let flags =
+        ["--upstream", "r.example:5000", "--upstream", "*.azurecr.io", "--proxy-listen", "127.0.0.1:0"];
+    let variables = [
+        ("HUBCAP_LOGIN", "me:a,ghcr.io=you:b,r.example:5000=us:c,x.azurecr.io=them:d"),
+        ("HUBCAP_PROXY_INTERCEPT", "ghcr.io, *.azurecr.io"),
+    ];
+    let config = merged(&flags, &variables, "").expect("a configuration");
+    let found: Vec<_> = config
+        .upstreams
+        .iter()
+        .map(|one| (one.url.as_str(), one.credentials.as_ref().map_or("", |login| login.username.as_str())))
+        .collect();
+    let expected = [
+        ("https://registry-1.docker.io/", "me"),
+        ("https://ghcr.io/", "you"),
+        ("https://r.example:5000/", "us"),
+        ("https://x.azurecr.io/", "them"),
+    ];
+    assert_eq!(found, expected);
+    let shown = config.to_string();
+    assert!(shown.contains("[upstream.\"*.azurecr.io\"]") && shown.contains("proxy-intercept"), "{shown}");
+    assert_eq!(
+        merged(&[], &[], &shown).expect("read again").to_string(),
+        shown.replace("# with a login\n", "")
+    );
 }

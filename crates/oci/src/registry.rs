@@ -95,8 +95,8 @@ impl fmt::Debug for Registry {
 /// A pattern of registries: `*-docker.pkg.dev`, `*.dkr.ecr.*.amazonaws.com`, `*`. `*` stands for any characters except
 /// '.', or, alone, for every registry.
 ///
-/// No address is matched, whatever its notation, and no port but the pattern's own: what a client may choose freely
-/// must not be where it leads.
+/// Without a '*' it is the one registry of that name. With one no address is matched, whatever its notation, and no port
+/// but the pattern's own: what a client may choose freely must not be where it leads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RegistryPattern {
     text: Box<str>,
@@ -106,6 +106,9 @@ pub struct RegistryPattern {
 impl RegistryPattern {
     /// Whether a registry is meant.
     pub fn matches(&self, registry: &Registry) -> bool {
+        if !self.text.contains('*') {
+            return self.text.parse::<Registry>().as_ref() == Ok(registry);
+        }
         let (host, port) = registry.host_and_port();
         if port != self.port || is_address(host) {
             return false;
@@ -119,6 +122,11 @@ impl RegistryPattern {
             (host_pattern.split('.').collect(), host.split('.').collect());
         wanted.len() == given.len()
             && wanted.iter().zip(&given).all(|(wanted, given)| WildMatch::new(wanted).matches(given))
+    }
+
+    /// The one registry that is meant, where it is one.
+    pub fn registry(&self) -> Option<Registry> {
+        self.text.parse().ok()
     }
 
     /// The domain that all of its registries are under: `amazonaws.com`. `None` where there is none that one owner
@@ -180,11 +188,11 @@ fn check(text: &str, more: impl Fn(u8) -> bool) -> Result<(), &'static str> {
     match port {
         Some(port)
             if port.is_empty()
-                || port.len() > 5
+                || port.starts_with('0')
                 || !port.bytes().all(|c| c.is_ascii_digit())
                 || port.parse::<u16>().is_err() =>
         {
-            Err("the port must be a number up to 65535")
+            Err("the port must be a number from 1 to 65535")
         }
         _ => Ok(()),
     }
@@ -200,8 +208,26 @@ mod tests {
             assert_eq!(text.parse::<Registry>().expect(text).to_string(), text);
         }
         for text in [
-            "", ":1", "a:", "a:b", "a:99999", "a:0000443", "-a", "a/b", "user@host", "a..b", "http://a", "a:1:2",
-            "a#b", "a%2fb", "a_b", "[::1]", "ghcr.io.", "ghcr.io@evil.example", "ä.example",
+            "",
+            ":1",
+            "a:",
+            "a:b",
+            "a:99999",
+            "a:0443",
+            "a:0",
+            "-a",
+            "a/b",
+            "user@host",
+            "a..b",
+            "http://a",
+            "a:1:2",
+            "a#b",
+            "a%2fb",
+            "a_b",
+            "[::1]",
+            "ghcr.io.",
+            "ghcr.io@evil.example",
+            "ä.example",
         ] {
             assert!(text.parse::<Registry>().is_err(), "{text}");
         }
@@ -247,6 +273,7 @@ mod tests {
         let ecr = "*.dkr.ecr.*.amazonaws.com";
         assert!(matches(ecr, "1234.dkr.ecr.eu-west-1.amazonaws.com"));
         assert!(matches("*-docker.pkg.dev", "us-docker.pkg.dev"));
+        assert!(matches("registry-1.docker.io", "docker.io") && matches("127.0.0.1:5000", "127.0.0.1:5000"));
         assert!(matches("*", "anything.example") && matches("*:5000", "a.example:5000"));
         for (pattern, name) in [
             (ecr, "1234.dkr.ecr.eu-west-1.amazonaws.com.evil.example"),

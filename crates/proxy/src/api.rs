@@ -19,6 +19,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) access: Access,
     /// `?ns=`, to be told back.
     pub(crate) namespace: Option<String>,
+    /// Whether the client takes us for the registry itself, and has no other endpoint to go on to.
+    pub(crate) only_way: bool,
 }
 
 /// An answer before it is a response: what the log and `Cache-Status` need is still in it.
@@ -39,6 +41,13 @@ impl Reply {
         let version = HeaderName::from_static("docker-distribution-api-version");
         headers.insert(version, HeaderValue::from_static("registry/2.0"));
         Self { status, outcome, length: Some(0), asking: None, headers, body: Body::empty() }
+    }
+
+    /// A registry's own answer, which is passed on as it is.
+    pub(crate) fn passed(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let (status, headers) = (parts.status, parts.headers);
+        Self { status, outcome: Outcome::Passed, length: None, asking: None, headers, body }
     }
 
     /// Adds a header; one whose value cannot be sent is left out.

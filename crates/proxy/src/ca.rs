@@ -1,4 +1,5 @@
-//! A local CA: made once, kept under the state directory, good for this machine's names only.
+//! A local CA: made once, kept under the state directory, good for this machine's names only, and those of the registries
+//! whose TLS is terminated here.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -9,7 +10,7 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, NameConstraints,
+    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -26,7 +27,6 @@ const RENEW_BEFORE: Duration = Duration::days(60);
 pub(crate) struct Authority {
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
-    names: Vec<String>,
     expires: OffsetDateTime,
 }
 
@@ -52,22 +52,23 @@ pub(crate) fn names(address: IpAddr) -> Vec<String> {
 }
 
 impl Authority {
-    /// The CA under `state`; made anew when there is none, when it cannot be read, ends soon, or is for other names.
+    /// The CA under `state`. It is made anew when there is none, when it cannot be read or ends soon. When it lacks a
+    /// name, it is issued again with the same key: who trusts the old certificate goes on to do so, for its names.
     pub(crate) fn load_or_make(state: &Path, names: &[String]) -> Result<Self, Error> {
         make_private(state)?;
         let now = OffsetDateTime::now_utc();
-        match Self::load(state, names, now) {
-            Ok(authority) => Ok(authority),
-            Err(why) => {
-                let authority = Self::make(state, names, now)?;
-                let path = certificate_path(state);
-                tracing::info!(target: "hubcap::ca", "made a new local CA ({why}): {}", path.display());
-                Ok(authority)
-            }
-        }
+        let (why, key) = match Self::load(state, names, now) {
+            Ok(Found::Usable(authority)) => return Ok(*authority),
+            Ok(Found::Lacks(name, key)) => (format!("the old one was not for {name}"), Ok(key)),
+            Err(why) => (why, KeyPair::generate()),
+        };
+        let authority = Self::make(state, (names, key.map_err(certificate_error)?), now)?;
+        let path = certificate_path(state);
+        tracing::info!(target: "hubcap::ca", "made a new local CA ({why}): {}", path.display());
+        Ok(authority)
     }
 
-    fn load(state: &Path, names: &[String], now: OffsetDateTime) -> Result<Self, String> {
+    fn load(state: &Path, names: &[String], now: OffsetDateTime) -> Result<Found, String> {
         let read = |name: &str| fs::read_to_string(state.join(name)).map_err(|_| "there was none".to_owned());
         let (pem, key, about) = (read("ca.pem")?, read("ca.key")?, read("ca.names")?);
         let (expires, known) = about.split_once('\n').ok_or("its names could not be read")?;
@@ -76,20 +77,20 @@ impl Authority {
         if expires - RENEW_BEFORE < now {
             return Err("the old one ends soon".into());
         }
-        if known.lines().ne(names.iter().map(String::as_str)) {
-            return Err("the old one was for other names".into());
-        }
         let key = KeyPair::from_pem(&key).map_err(|_| "the old key could not be read")?;
+        let known: Vec<String> = known.lines().map(Into::into).collect();
+        if let Some(lacking) = names.iter().find(|name| !known.contains(name)) {
+            return Ok(Found::Lacks(lacking.clone(), key));
+        }
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| "the old certificate could not be read")?;
         // What signs is the name and the key; the certificate itself is the one that clients have.
-        let params = params(names, expires).map_err(|error| error.to_string())?;
-        Ok(Self { certificate, issuer: Issuer::new(params, key), names: names.to_vec(), expires })
+        let params = params(&known, expires).map_err(|error| error.to_string())?;
+        Ok(Found::Usable(Box::new(Self { certificate, issuer: Issuer::new(params, key), expires })))
     }
 
-    fn make(state: &Path, names: &[String], now: OffsetDateTime) -> Result<Self, Error> {
+    fn make(state: &Path, (names, key): (&[String], KeyPair), now: OffsetDateTime) -> Result<Self, Error> {
         let expires = now + LIFE;
-        let key = KeyPair::generate().map_err(certificate_error)?;
         let params = params(names, expires).map_err(certificate_error)?;
         let certificate = params.self_signed(&key).map_err(certificate_error)?;
         let about = format!("{}\n{}\n", expires.unix_timestamp(), names.join("\n"));
@@ -98,23 +99,40 @@ impl Authority {
         write_private(state, "ca.pem", &certificate.pem())?;
         write_private(state, "ca.names", &about)?;
         let certificate = certificate.der().clone();
-        Ok(Self { certificate, issuer: Issuer::new(params, key), names: names.to_vec(), expires })
+        Ok(Self { certificate, issuer: Issuer::new(params, key), expires })
     }
 
-    /// A certificate for this machine's names, with its chain and key.
-    pub(crate) fn leaf(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
-        let mut params = CertificateParams::new(self.names.clone()).map_err(certificate_error)?;
+    /// A certificate for some of its names, with its chain and key.
+    pub(crate) fn leaf(
+        &self,
+        names: &[String],
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+        let mut params = CertificateParams::new(names).map_err(certificate_error)?;
         params.distinguished_name.push(DnType::CommonName, "hubcap");
         params.not_before = OffsetDateTime::now_utc() - Duration::days(1);
         params.not_after = self.expires;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
+        params.serial_number = Some(serial());
         let key = KeyPair::generate().map_err(certificate_error)?;
         let leaf = params.signed_by(&key, &self.issuer).map_err(certificate_error)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         Ok((vec![leaf.der().clone(), self.certificate.clone()], key))
     }
+}
+
+/// What is under the state directory.
+enum Found {
+    Usable(Box<Authority>),
+    /// It is not for this name.
+    Lacks(String, KeyPair),
+}
+
+/// A number that no certificate of this CA had before: the time, in nanoseconds.
+fn serial() -> SerialNumber {
+    let now = OffsetDateTime::now_utc().unix_timestamp_nanos();
+    SerialNumber::from_slice(&now.to_be_bytes()[8..])
 }
 
 /// The CA's own certificate: it can sign leaves, no further CAs, and only for these names.
@@ -123,6 +141,7 @@ fn params(names: &[String], expires: OffsetDateTime) -> Result<CertificateParams
     params.distinguished_name.push(DnType::CommonName, "hubcap local CA");
     params.not_before = expires - LIFE - Duration::days(1);
     params.not_after = expires;
+    params.serial_number = Some(serial());
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let subtree = |name: &String| match name.parse::<IpAddr>() {

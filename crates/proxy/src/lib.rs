@@ -4,6 +4,8 @@
 //!
 //! - [`listen`]: a task per connection, its limits, and the drain at the end.
 //! - [`tls`], [`ca`]: a local CA, and a leaf certificate signed by it.
+//! - [`connect`]: an HTTP proxy for what cannot be told of a mirror: registries as if we were them, a tunnel for the
+//!   rest.
 //! - [`router`]: method and path to an endpoint; one answer for each.
 //! - [`resolve`]: which registry's repository a request means.
 //! - [`api`]: an answer's headers and body for each endpoint, and the one place where an error becomes a status.
@@ -12,6 +14,7 @@
 mod access;
 mod api;
 mod ca;
+mod connect;
 mod listen;
 mod resolve;
 mod router;
@@ -20,10 +23,11 @@ mod tls;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hubcap_cache::Cache;
-use hubcap_oci::Registry;
+use hubcap_oci::{Registry, RegistryPattern};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -32,6 +36,7 @@ pub use api::proof::PROOF;
 pub use ca::certificate_path;
 
 use ca::Authority;
+use connect::Gate;
 use router::App;
 
 /// How long requests that run may go on after the end was asked for.
@@ -48,6 +53,28 @@ pub struct Config {
     pub state: PathBuf,
     /// What a request means that names no registry.
     pub default_registry: Registry,
+    /// The HTTP proxy.
+    pub connect: Option<ConnectConfig>,
+}
+
+/// The HTTP proxy, for clients that are told of a proxy only.
+#[derive(Debug, Clone)]
+pub struct ConnectConfig {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Registries whose TLS is terminated here; without any, all that hubcap may ask and that a CA can be constrained
+    /// to. Clients must trust the CA for each.
+    pub intercept: Vec<RegistryPattern>,
+    /// Hosts and ports that are tunnelled to although they are no public address's port 443.
+    pub tunnel: Vec<RegistryPattern>,
+}
+
+/// What a listener's connections speak.
+#[derive(Clone)]
+enum Speaks {
+    Http(App),
+    Https(TlsAcceptor, App),
+    Connect(Arc<Gate>),
 }
 
 /// Why hubcap cannot listen.
@@ -74,6 +101,7 @@ pub struct Bound {
     app: App,
     https: Option<(TcpListener, SocketAddr, TlsAcceptor)>,
     http: Option<(TcpListener, SocketAddr)>,
+    connect: Option<(TcpListener, SocketAddr, Arc<Gate>)>,
     certificate: PathBuf,
 }
 
@@ -101,15 +129,34 @@ pub async fn bind(cache: Cache, config: Config) -> Result<Bound, Error> {
         None => None,
     };
     let https = match config.https {
-        Some(address) => {
-            let (listener, local) = listen(address).await?;
-            let authority = Authority::load_or_make(&config.state, &ca::names(local.ip()))?;
-            Some((listener, local, tls::acceptor(&authority)?))
-        }
+        Some(address) => Some(listen(address).await?),
         None => None,
     };
+    let connect = match &config.connect {
+        Some(connect) => Some((listen(connect.address).await?, connect)),
+        None => None,
+    };
+    let app = App::new(cache.clone(), config.default_registry);
+    let own = https.as_ref().map(|(_, local)| ca::names(local.ip())).unwrap_or_default();
+    let others = config.connect.as_ref().map(|connect| connect::names(&cache, connect)).unwrap_or_default();
+    let (https, connect) = if https.is_some() || connect.is_some() {
+        let authority = Authority::load_or_make(&config.state, &[own.as_slice(), &others].concat())?;
+        let https = match https {
+            Some((listener, local)) => Some((listener, local, tls::acceptor(&authority, &own)?)),
+            None => None,
+        };
+        let connect = match connect {
+            Some(((listener, local), connect)) => {
+                Some((listener, local, Arc::new(Gate::new(app.clone(), authority, connect))))
+            }
+            None => None,
+        };
+        (https, connect)
+    } else {
+        (None, None)
+    };
     let certificate = ca::certificate_path(&config.state);
-    Ok(Bound { app: App::new(cache, config.default_registry), https, http, certificate })
+    Ok(Bound { app, https, http, connect, certificate })
 }
 
 impl Bound {
@@ -123,6 +170,11 @@ impl Bound {
         self.http.as_ref().map(|(_, address)| *address)
     }
 
+    /// Where the HTTP proxy is.
+    pub fn connect(&self) -> Option<SocketAddr> {
+        self.connect.as_ref().map(|(_, address, _)| *address)
+    }
+
     /// The CA's certificate, for clients.
     pub fn ca_certificate(&self) -> &Path {
         &self.certificate
@@ -133,18 +185,23 @@ impl Bound {
         let (stop, stopped) = watch::channel(());
         let https = async {
             if let Some((listener, _, tls)) = self.https {
-                listen::serve(listener, Some(tls), self.app.clone(), stopped.clone()).await;
+                listen::serve(listener, Speaks::Https(tls, self.app.clone()), stopped.clone()).await;
+            }
+        };
+        let connect = async {
+            if let Some((listener, _, gate)) = self.connect {
+                listen::serve(listener, Speaks::Connect(gate), stopped.clone()).await;
             }
         };
         let http = async {
             if let Some((listener, _)) = self.http {
-                listen::serve(listener, None, self.app.clone(), stopped.clone()).await;
+                listen::serve(listener, Speaks::Http(self.app.clone()), stopped.clone()).await;
             }
         };
         let until = async {
             shutdown.await;
             drop(stop);
         };
-        tokio::join!(https, http, until);
+        tokio::join!(https, http, connect, until);
     }
 }

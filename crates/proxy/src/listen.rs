@@ -11,22 +11,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
-use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 use tower::timeout::Timeout;
 
-use crate::DRAIN;
 use crate::api;
+use crate::connect;
 use crate::router::App;
+use crate::{DRAIN, Speaks};
 
 /// Connections at a time, per listener; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For the headers of a request, and how long an idle connection is kept.
 const HEADERS: Duration = Duration::from_secs(60);
 /// From a request to the headers of its answer. An upstream has its own, shorter time; this is for what nobody thought
 /// of, since a client that waits for ever is a job that hangs.
-const REQUEST: Duration = Duration::from_secs(60);
+pub(crate) const REQUEST: Duration = Duration::from_secs(60);
 /// A client that takes nothing for so long is gone. Generous: one that unpacks as it reads may pause.
 const STALLED: Duration = Duration::from_secs(300);
 /// The longest request line and headers, in bytes; hyper answers 431 when they are more than its buffer by then, which
@@ -34,12 +34,7 @@ const STALLED: Duration = Duration::from_secs(300);
 const MAX_HEADERS: usize = 64 << 10;
 
 /// Accepts connections until `stopped`, then drains them.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    app: App,
-    mut stopped: watch::Receiver<()>,
-) {
+pub(crate) async fn serve(listener: TcpListener, speaks: Speaks, mut stopped: watch::Receiver<()>) {
     let graceful = GracefulShutdown::new();
     let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -65,10 +60,14 @@ pub(crate) async fn serve(
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(STALLED));
         let stream = Box::pin(stream);
-        let (tls, app, watcher) = (tls.clone(), app.clone(), graceful.watcher());
+        let (speaks, watcher, stopped) = (speaks.clone(), graceful.watcher(), stopped.clone());
         tokio::spawn(async move {
             let _place = place;
-            let Some(tls) = tls else { return answer(stream, app, watcher).await };
+            let (tls, app) = match speaks {
+                Speaks::Http(app) => return answer(stream, app, watcher).await,
+                Speaks::Https(tls, app) => (tls, app),
+                Speaks::Connect(gate) => return connect::answer(stream, &gate, (watcher, stopped)).await,
+            };
             match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
                 Ok(Ok(stream)) => answer(stream, app, watcher).await,
                 Ok(Err(error)) => {
@@ -98,12 +97,15 @@ where
         let answered = app.clone().oneshot(request);
         async move { Ok::<_, Infallible>(answered.await.unwrap_or_else(|_| api::error::too_slow(REQUEST))) }
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
-        .max_buf_size(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+    let connection = builder().serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(target: "hubcap::listen", "a connection ended: {error}");
     }
+}
+
+/// HTTP/1.1, with its limits.
+pub(crate) fn builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(MAX_HEADERS);
+    builder
 }

@@ -11,7 +11,7 @@ use hubcap_oci::{Endpoint, Reference, Registry};
 
 use crate::access::{self, Entry};
 use crate::api::{self, Asked, Reply};
-use crate::resolve::{Resolver, Selector};
+use crate::resolve::{Resolver, Selector, Via};
 
 /// Everything that answers a request; a clone is another handle of the same.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ impl App {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
         let head = parts.method == Method::HEAD;
-        let mut reply = self.reply(&parts).await;
+        let mut reply = self.reply(&parts, &Via::Mirror).await;
         let entry = Entry::new(&parts, &mut reply, started);
         let mut response = reply.into_response();
         if head {
@@ -41,7 +41,12 @@ impl App {
         access::logged(response, entry)
     }
 
-    async fn reply(&self, parts: &http::request::Parts) -> Reply {
+    /// What the registries are asked through.
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.0.cache
+    }
+
+    pub(crate) async fn reply(&self, parts: &http::request::Parts, via: &Via) -> Reply {
         let path = parts.uri.path();
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return api::error::unsupported();
@@ -55,15 +60,20 @@ impl App {
         };
         let Some(repository) = endpoint.repository() else { return api::version() };
         let namespace = query.into_iter().find(|(key, _)| key == "ns").map(|(_, value)| value);
-        let selector = namespace.clone().map_or(Selector::Default, Selector::Namespace);
+        let namespace = namespace.filter(|_| *via == Via::Mirror);
+        let selector = match (via, &namespace) {
+            (Via::Connect(registry), _) => Selector::Connect(registry.clone()),
+            (Via::Mirror, Some(name)) => Selector::Namespace(name.clone()),
+            (Via::Mirror, None) => Selector::Path,
+        };
         let cache = &self.0.cache;
-        let target = match self.0.resolver.resolve(&selector, repository, cache) {
+        let target = match self.0.resolver.resolve(&selector, repository, |registry| cache.knows(registry)) {
             Ok(target) => target,
             Err(unknown) => return api::error::unknown_registry(&endpoint, &unknown),
         };
         let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         if target.registry.is_docker_hub()
-            && api::proof::is_meant(repository)
+            && api::proof::is_meant(&target.repository)
             && let Some(reply) = api::proof::answer(&endpoint)
         {
             return reply;
@@ -74,7 +84,7 @@ impl App {
             _ => None,
         };
         let asking = cache.asking(&access.target, tag);
-        let asked = Asked { parts, access, namespace };
+        let asked = Asked { parts, access, namespace, only_way: *via != Via::Mirror };
         let mut reply = match &endpoint {
             Endpoint::Version => api::version(),
             Endpoint::Manifest { reference, .. } => api::manifest::answer(cache, &asked, reference).await,

@@ -1,4 +1,4 @@
-//! TLS for our own listener: a leaf certificate, made in memory at each start.
+//! TLS with a leaf certificate, made in memory at each start.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::Error;
 use crate::ca::Authority;
 
-/// An acceptor with a leaf of this authority. Its key is never written anywhere.
-pub(crate) fn acceptor(authority: &Authority) -> Result<TlsAcceptor, Error> {
-    let (chain, key) = authority.leaf()?;
+/// An acceptor with a leaf of this authority for these names. Its key is never written anywhere.
+pub(crate) fn acceptor(authority: &Authority, names: &[String]) -> Result<TlsAcceptor, Error> {
+    let (chain, key) = authority.leaf(names)?;
     let failed = |error: rustls::Error| Error::Certificate(error.to_string());
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()

@@ -139,6 +139,14 @@ impl Store {
         Ok(())
     }
 
+    /// Makes a tag one that must be asked for again: it was moved upstream.
+    pub fn expire_tag(&self, target: &Target, tag: &Tag) {
+        if let Some(mut entry) = self.0.index.tag(target, tag) {
+            entry.validated_at = SystemTime::UNIX_EPOCH;
+            self.0.index.put_tag(target, tag, &entry);
+        }
+    }
+
     /// The tags of a repository that are stored, sorted.
     pub fn tags(&self, target: &Target) -> Vec<Tag> {
         self.0.index.tags(target)

@@ -16,9 +16,9 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::Error;
+use crate::address::{Reach, is_loopback};
 use crate::body;
 use crate::credentials::{self, Credentials, Login, Secret};
-use crate::address::{Reach, is_loopback};
 use crate::transport::{Request, Transport, check_lead, reach_from};
 use challenge::Challenge;
 

@@ -42,6 +42,7 @@ pub use credentials::{Credentials, Secret};
 pub use error::Error;
 pub use ratelimit::RateLimit;
 pub use registry::{ManifestBody, ManifestHead, TagList, Upstream};
+pub use reqwest::Body as PassedBody;
 
 use transport::Transport;
 
@@ -115,7 +116,8 @@ impl Upstreams {
         } else {
             return None;
         };
-        let config = UpstreamConfig { registry: registry.clone(), url: known_url(registry)?, credentials: None };
+        let config =
+            UpstreamConfig { registry: registry.clone(), url: known_url(registry)?, credentials: None };
         let upstream = Upstream::new(config, Arc::clone(transport), reach).ok()?;
         if met.len() >= MAX_MET {
             met.clear();
@@ -137,6 +139,12 @@ impl Upstreams {
         self.0.configured.keys().cloned().chain(known)
     }
 
+    /// Those that are configured, or were asked.
+    pub fn registries(&self) -> Vec<Registry> {
+        let met = self.0.met.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.configured.keys().chain(met.keys()).cloned().collect()
+    }
+
     /// The patterns of further ones.
     pub fn patterns(&self) -> &[RegistryPattern] {
         &self.0.allowed
@@ -150,6 +158,11 @@ impl Upstreams {
     pub async fn tunnel(&self, to: (&str, u16), reach: Reach) -> Result<TcpStream, Error> {
         tunnel::open(to, reach, self.0.transport.timeout()).await
     }
+}
+
+/// Whether a registry needs no configuration.
+pub fn is_known(registry: &Registry) -> bool {
+    known::is_named(registry) || known::patterns().any(|pattern| pattern.matches(registry))
 }
 
 /// Where a registry is that is at its own name; for Docker Hub, its API's.

@@ -1,9 +1,9 @@
 //! What a client says to its registry, untouched: pushes, logins, and whatever else is no pull.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use std::pin::Pin;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -81,7 +81,8 @@ impl Upstream {
 /// A Location at the address that hubcap has for the registry, as the client knows the registry.
 fn at_host(location: &str, base: &Url, host: &str) -> Option<HeaderValue> {
     let url = Url::parse(location).ok()?;
-    let same = Url::parse(&format!("{}://{host}", base.scheme())).is_ok_and(|one| one.origin() == url.origin());
+    let same =
+        Url::parse(&format!("{}://{host}", base.scheme())).is_ok_and(|one| one.origin() == url.origin());
     if url.origin() != base.origin() && !same {
         return None;
     }
@@ -157,7 +158,9 @@ mod tests {
             told("http://127.0.0.1:5000/prefix/v2/a/blobs/uploads/1?_state=x%3D").expect("told"),
             "https://ghcr.io/v2/a/blobs/uploads/1?_state=x%3D"
         );
-        for other in ["/v2/a", "https://cdn.example/x", "https://127.0.0.1:5000/v2/", "http://127.0.0.1:5000/v2/"] {
+        for other in
+            ["/v2/a", "https://cdn.example/x", "https://127.0.0.1:5000/v2/", "http://127.0.0.1:5000/v2/"]
+        {
             assert_eq!(told(other), None, "{other}");
         }
     }

@@ -29,7 +29,8 @@ pub(crate) async fn open(
         let connected = TcpStream::connect(usable.as_slice()).await;
         connected.map_err(|error| Error::unavailable(format!("{host}:{port} cannot be reached: {error}")))
     };
-    let late = || Error::unavailable(format!("{host}:{port} did not answer within {} s", timeout.as_secs_f32()));
+    let late =
+        || Error::unavailable(format!("{host}:{port} did not answer within {} s", timeout.as_secs_f32()));
     let stream = tokio::time::timeout(timeout, connecting).await.map_err(|_| late())??;
     let _ = stream.set_nodelay(true);
     Ok(stream)

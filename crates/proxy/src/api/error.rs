@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{Response, StatusCode, header};
 use hubcap_cache::{Error, Failure, Outcome};
-use hubcap_oci::{Endpoint, ErrorCode, ParseError};
+use hubcap_oci::{Endpoint, ErrorCode, ParseError, Registry};
 
 use crate::api::{Asked, Reply};
 use crate::resolve::Unknown;
@@ -35,8 +35,19 @@ impl Noun {
 pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply {
     let (status, code) = match failure.error {
         Error::Denied => (StatusCode::FORBIDDEN, ErrorCode::Denied),
+        // A 404 would say that the registry does not have it.
+        Error::Unavailable { .. }
+        | Error::Offline
+        | Error::WrongContent { .. }
+        | Error::NoRoom { .. }
+        | Error::Internal { .. }
+            if asked.only_way =>
+        {
+            (StatusCode::BAD_GATEWAY, noun.unknown())
+        }
         Error::NotFound
         | Error::UnknownRegistry(_)
+        | Error::NotAllowed { .. }
         | Error::Unavailable { .. }
         | Error::Offline
         | Error::NotLocked { .. }
@@ -50,6 +61,12 @@ pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply 
             failure.error);
     }
     reply(status, (code, &failure.error.to_string()), failure.outcome).for_request(asked)
+}
+
+/// What could not be passed to the registry.
+pub(crate) fn not_passed(error: &Error, registry: &Registry) -> Reply {
+    tracing::warn!(target: "hubcap::api", upstream = %registry, "not passed on: {error}");
+    reply(StatusCode::BAD_GATEWAY, (ErrorCode::Denied, &error.to_string()), Outcome::Failed)
 }
 
 /// A registry that nobody allowed.
