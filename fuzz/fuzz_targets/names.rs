@@ -24,7 +24,11 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         assert_eq!(image.to_string().parse::<ImageRef>().ok(), Some(image));
     }
     let _ = text.parse::<Platform>();
-    let _ = text.parse::<Registry>();
+    if let Ok(registry) = text.parse::<Registry>() {
+        assert_eq!(registry.to_string().parse::<Registry>().ok(), Some(registry.clone()));
+        assert_eq!(Registry::from_path_segment(&registry.path_segment()).unwrap_or(registry.clone()), registry);
+    }
+    let _ = text.parse::<hubcap_oci::RegistryPattern>();
     if let (Ok(pattern), Ok(repository)) = (text.parse::<Pattern>(), "library/alpine".parse()) {
         let _ = pattern.matches(&Target { registry: Registry::docker_hub(), repository }, None);
     }

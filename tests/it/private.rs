@@ -99,7 +99,7 @@ async fn hubcaps_own_login_is_for_its_clients_and_marks_what_it_brings() {
         command.arg("--store").arg(place.store()).arg("--state").arg(place.state());
         command.args(["--upstream", &format!("docker.io={}", origin.url())]);
         if login {
-            command.env("HUBCAP_USERNAME", "me").env("HUBCAP_PASSWORD", "hunter2");
+            command.env("HUBCAP_LOGIN", "me:hunter2");
         }
         Hubcap::spawn(command)
     };
@@ -125,7 +125,7 @@ async fn no_secret_is_in_a_log_an_answer_the_store_or_an_archive_of_it() {
     command.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
     command.arg("--store").arg(place.store()).arg("--state").arg(place.state());
     command.args(["--upstream", &format!("docker.io={}", origin.url())]);
-    command.env("HUBCAP_USERNAME", "me").env("HUBCAP_PASSWORD", "hunter2").env("HUBCAP_LOG", "trace");
+    command.env("HUBCAP_LOGIN", "me:hunter2").env("HUBCAP_LOG", "trace");
     let hubcap = Hubcap::spawn(command);
     let mut answers = String::new();
     for who in [None, Some(SECRET), Some("Bearer wr0ng-s3cret")] {

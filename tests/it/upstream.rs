@@ -91,7 +91,7 @@ async fn logins_come_from_variables_the_file_dockers_file_and_its_helpers() {
     assert_eq!(anonymous.get(&path).await.status(), 403);
     drop(anonymous);
 
-    let variables = [("HUBCAP_USERNAME", "me"), ("HUBCAP_PASSWORD", "hunter2")];
+    let variables = [("HUBCAP_LOGIN", "me:hunter2")];
     check(start_with(&place, &origin, &variables, &[]), &place).await;
 
     let place = Place::new();

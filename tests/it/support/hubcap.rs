@@ -40,11 +40,16 @@ impl Place {
 
     /// Starts a daemon here; `more` are further arguments.
     pub(crate) fn start(&self, origin: &str, more: &[&str]) -> Hubcap {
+        Hubcap::spawn(self.serve(origin, more))
+    }
+
+    /// The same, before it starts.
+    pub(crate) fn serve(&self, origin: &str, more: &[&str]) -> Command {
         let mut command = command(self.dir.path());
         command.arg("serve").args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
         command.arg("--store").arg(self.store()).arg("--state").arg(self.state());
         command.args(["--upstream", &format!("docker.io={origin}")]).args(more);
-        Hubcap::spawn(command)
+        command
     }
 
     /// The committed contents, by path below `blobs/`.
@@ -72,6 +77,8 @@ pub(crate) struct Hubcap {
     child: Child,
     pub(crate) https: String,
     pub(crate) http: String,
+    /// Where its HTTP proxy is, if it has one.
+    pub(crate) proxy: Option<String>,
     log: Arc<Mutex<String>>,
     client: Client,
 }
@@ -91,18 +98,22 @@ impl Hubcap {
             }
         });
         let mut lines = BufReader::new(child.stdout.take().expect("its words"));
-        let (mut https, mut http) = (None, None);
-        while https.is_none() || http.is_none() {
+        let (mut https, mut http, mut proxy) = (None, None, None);
+        let mut store = false;
+        while https.is_none() || http.is_none() || !store {
             let mut line = String::new();
             let read = lines.read_line(&mut line).expect("a line");
             assert!(read > 0, "hubcap ended: {}", log.lock().expect("no panic before"));
             let told = line.trim().strip_prefix("listening on ");
             https = https.or_else(|| told.filter(|url| url.starts_with("https:")).map(Into::into));
             http = http.or_else(|| told.filter(|url| url.starts_with("http:")).map(Into::into));
+            proxy = proxy.or_else(|| line.trim().strip_prefix("proxy on ").map(Into::into));
+            // Told after all addresses.
+            store = line.starts_with("store ");
         }
         std::thread::spawn(move || lines.read_to_string(&mut String::new()));
         let client = Client::builder().no_proxy().build().expect("a client");
-        Self { child, https: https.expect("https"), http: http.expect("http"), log, client }
+        Self { child, https: https.expect("https"), http: http.expect("http"), proxy, log, client }
     }
 
     pub(crate) async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Response {
@@ -111,6 +122,14 @@ impl Hubcap {
             request = request.header(*name, *value);
         }
         request.send().await.expect("an answer")
+    }
+
+    /// A client that knows of nothing but the proxy, and of the local CA.
+    pub(crate) fn through_proxy(&self, place: &Place) -> Client {
+        let pem = std::fs::read(place.state().join("ca.pem")).expect("the certificate");
+        let trusted = reqwest::Certificate::from_pem(&pem).expect("a certificate");
+        let proxy = reqwest::Proxy::https(self.proxy.as_deref().expect("a proxy")).expect("a proxy's URL");
+        Client::builder().proxy(proxy).tls_certs_only([trusted]).build().expect("a client")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {

@@ -42,6 +42,16 @@ pub(crate) enum Fault {
     Endless,
     /// A page for people instead of what was asked for.
     Html,
+    /// This status, for the first request.
+    StatusOnce(u16),
+    /// A redirect to there.
+    Redirect(u16, String),
+    /// This status for a HEAD.
+    NoHead(u16),
+    /// A 401 does not say what is wanted; `/v2/` does.
+    Silent,
+    /// Headers of so many bytes.
+    Headers(usize),
     /// To the same place again, for ever.
     Loop,
     /// The same as it should be, a little later each time a piece is sent.
@@ -121,6 +131,7 @@ struct Private {
 pub(crate) struct Origin {
     state: Arc<Mutex<State>>,
     registry: SocketAddr,
+    cdn: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -165,12 +176,17 @@ impl Origin {
             let app = Router::new().fallback(async move |request| answer(&host, request).await);
             tasks.push(tokio::spawn(async move { axum::serve(listener, app).await.expect("a server") }));
         }
-        Self { state, registry: registry_address, tasks }
+        Self { state, registry: registry_address, cdn: cdn_address, tasks }
     }
 
     /// Its address, as `--upstream` takes it.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.registry)
+    }
+
+    /// Where its blobs are, by another name of the same machine: another origin, as a regional host is.
+    pub(crate) fn region(&self) -> String {
+        format!("http://localhost:{}", self.cdn.port())
     }
 
     /// As Docker Hub: a token from another host, blobs from a third. `login` is `user:password`, where one is needed.
@@ -305,10 +321,21 @@ async fn answer(host: &Host, request: Request<Body>) -> Response<Body> {
                 }
                 Some(once)
             }
+            Some((at, once @ Fault::StatusOnce(_))) => {
+                state.faults.remove(at);
+                Some(once)
+            }
             found => found.map(|(_, fault)| fault),
         }
     };
     match fault.clone() {
+        Some(Fault::StatusOnce(status)) => return plain(status),
+        Some(Fault::NoHead(status)) if parts.method == Method::HEAD => return plain(status),
+        Some(Fault::Redirect(status, location)) if host.role == Role::Registry => {
+            let mut response = plain(status);
+            response.headers_mut().insert(header::LOCATION, location.parse().expect("a value"));
+            return response;
+        }
         Some(Fault::Status(status)) => return plain(status),
         Some(Fault::RetryAfter(status, seconds)) => {
             let mut response = plain(status);
@@ -359,7 +386,9 @@ async fn answer(host: &Host, request: Request<Body>) -> Response<Body> {
             let mut response = plain(401);
             let realm =
                 format!("Bearer realm=\"http://{}/token\",service=\"origin\",scope=\"x\"", host.token);
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, realm.parse().expect("a value"));
+            if !matches!(fault, Some(Fault::Silent)) {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, realm.parse().expect("a value"));
+            }
             response
         }
         Role::Registry | Role::Cdn => {
@@ -495,6 +524,7 @@ fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Bo
         bytes = bytes.slice(range.start as usize..range.end as usize);
     }
     let length = bytes.len();
+    let fault_headers = fault.clone();
     let told = !matches!(fault, Some(Fault::NoLength | Fault::Endless));
     let start = range.map_or(0, |range| range.start as usize);
     let inner = match fault {
@@ -545,6 +575,12 @@ fn body(bytes: &Bytes, headers: &HeaderMap, fault: Option<Fault>) -> Response<Bo
         _ => Body::from(bytes),
     };
     let mut response = Response::new(inner);
+    if let Some(Fault::Headers(length)) = fault_headers {
+        for (number, chunk) in vec![b'x'; length].chunks(4096).enumerate() {
+            let name: http::HeaderName = format!("x-goog-{number}").parse().expect("a name");
+            response.headers_mut().insert(name, chunk.try_into().expect("a value"));
+        }
+    }
     if told {
         response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
     }

@@ -59,11 +59,16 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn start(dir: &Path) -> Self {
+        Self::start_with(dir, "")
+    }
+
+    /// With further configuration, as its file has it.
+    pub(crate) fn start_with(dir: &Path, more: &str) -> Self {
         let port = free_port();
         let (config, log, root) = (dir.join("registry.yml"), dir.join("registry.log"), dir.join("registry"));
         let text = format!(
             "version: 0.1\nlog:\n  accesslog:\n    disabled: false\n  level: info\nstorage:\n  filesystem:\n    \
-             rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+             rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n{more}",
             root.display()
         );
         std::fs::write(&config, text).expect("a file");
@@ -78,6 +83,11 @@ impl Registry {
             std::thread::sleep(Duration::from_millis(10));
         }
         Self { port, log, _process: process }
+    }
+
+    /// Its own log.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("its log")
     }
 
     /// GETs of blobs that it answered, by its own access log.
