@@ -74,7 +74,8 @@ async fn an_image_that_cannot_be_pulled_fails_the_run_and_not_the_others() {
     image::put(&origin, "library/x:1", &[b"layer"]);
     let broken = image::put(&origin, "library/broken:1", &[b"other"]);
     origin.fault(&broken.blobs[1], Fault::Status(404));
-    let (code, out, err) = at(&place, &origin, &["pull", "x:1", "missing", "broken:1", "ghcr.io/a/b"]);
+    let (code, out, err) =
+        at(&place, &origin, &["pull", "x:1", "missing", "broken:1", "registry.example/a/b"]);
     assert_eq!(code, Some(1));
     assert!(err.contains("3 of 4 images"), "{err}");
     assert!(out.contains("docker.io/library/x:1  sha256:"), "{out}");
@@ -85,7 +86,7 @@ async fn an_image_that_cannot_be_pulled_fails_the_run_and_not_the_others() {
         "{out}"
     );
     assert!(out.contains("docker.io/library/broken:1  failed: blob"), "{out}");
-    assert!(out.contains("--upstream ghcr.io="), "{out}");
+    assert!(out.contains("--upstream registry.example "), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +122,7 @@ fn a_slip_is_named_and_exits_with_2() {
     for (arguments, named) in [
         (["serve", "--check", "--config", file].as_slice(), ["listen-on", "line 2"]),
         (&["serve", "--check", "--config", "/nowhere.toml"], ["/nowhere.toml", "No such file"]),
-        (&["serve", "--check", "--upstream", "docker.io"], ["docker.io", "NAME=URL"]),
+        (&["serve", "--check", "--upstream", "docker_io"], ["docker_io", "NAME=URL"]),
         (&["serve", "--check", "--upstream", "docker.io=ftp://x"], ["docker.io", "http"]),
         (&["serve", "--check", "--listen", "5443"], ["5443", "--listen"]),
         (&["serve", "--check", "--store", "/dev/null/x"], ["/dev/null", "store"]),
