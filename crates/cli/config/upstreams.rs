@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
-use hubcap_oci::{Registry, RegistryPattern};
+use anyhow::{Context as _, anyhow, bail};
+use hubcap_oci::{ParseError, Registry, RegistryPattern};
 use hubcap_upstream::{Credentials, Secret, UpstreamConfig, known_url};
 use url::Url;
 
@@ -57,15 +57,23 @@ impl Found {
             if url.is_some() || credentials.is_some() {
                 bail!("upstream {name}: a URL or a login is for one registry; name it");
             }
-            let pattern: RegistryPattern = name.parse()?;
+            let pattern: RegistryPattern = name
+                .parse()
+                .map_err(|error: ParseError| anyhow!("upstream {:?}: {}", without_login(name), error.why))?;
             if !self.allowed.contains(&pattern) {
                 self.allowed.push(pattern);
             }
             return Ok(());
         }
-        let registry: Registry = name.parse().with_context(|| {
-            format!("upstream {:?}: NAME, NAME=URL or a pattern is needed", without_login(name))
-        })?;
+        // Not the error's own text: it quotes what may have a login in it.
+        let bad = |error: ParseError| {
+            let shown = without_login(name);
+            anyhow!(
+                "upstream {shown:?}: it is written NAME, NAME=URL, or as a pattern of names; {}",
+                error.why
+            )
+        };
+        let registry: Registry = name.parse().map_err(bad)?;
         let url = match url {
             Some(url) => Url::parse(url)
                 .with_context(|| format!("upstream {name}: {:?} is no URL", without_login(url)))?,
