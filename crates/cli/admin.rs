@@ -40,8 +40,8 @@ pub(crate) enum Question {
 pub(crate) enum Progress {
     /// For people.
     Line(String),
-    /// The last line: whether every image was pulled.
-    Done(bool),
+    /// The last line: how many images could not be pulled.
+    Done(usize),
 }
 
 /// How the daemon is, and what it did.

@@ -42,8 +42,9 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         tried("the store is not trimmed", trim::carry(config, run, flags.keep_private));
     }
     let key = hubcap_store::key(&store);
-    let changed = match (&key, run.filter(|run| run.store == store).and_then(|run| run.key)) {
-        (Ok(now), Some(then)) => *now != then,
+    let then = run.as_ref().filter(|run| run.store == store).and_then(|run| run.key.as_ref());
+    let changed = match (&key, then) {
+        (Ok(now), Some(then)) => now != then,
         (Ok(_), None) => true,
         (Err(_), _) => false,
     };
@@ -66,6 +67,9 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         if !github::summary(&page) && !flags.quiet {
             println!("\n{page}");
         }
+    }
+    if let Some(run) = run {
+        Run { ended: true, ..run }.write(&config.state);
     }
     Ok(if failed && !github::is_job() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -46,7 +46,7 @@ impl Tally {
 /// Pulls every image; one that fails does not keep the others from being pulled.
 pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let all = runtime.block_on(async {
+    let failed = runtime.block_on(async {
         let store = match Store::open(&config.store, config.store_options()) {
             Err(error @ hubcap_store::Error::Held { .. }) => {
                 let what = (flags.images.as_slice(), flags.platform.as_slice());
@@ -55,14 +55,15 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
             opened => opened?,
         };
         let job = Job::new(serve::cache(store.clone(), config)?, flags.platform.clone(), Out::Terminal);
-        let all = job.all(&flags.images).await;
+        let failed = job.all(&flags.images).await;
         store.close();
-        Ok(all)
+        Ok(failed)
     })?;
-    if !all {
-        eprintln!("hubcap: not every image could be pulled");
+    if failed > 0 {
+        eprintln!("hubcap: {failed} of {} images could not be pulled", flags.images.len());
+        return Ok(ExitCode::FAILURE);
     }
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Fetches what is missing of one image; what it has to say goes to standard error.
@@ -72,8 +73,8 @@ pub(crate) fn fetch(config: &Config, image: &ImageRef, platform: &Platform) -> a
         let store = match Store::open(&config.store, config.store_options()) {
             Err(error @ hubcap_store::Error::Held { .. }) => {
                 let what = (std::slice::from_ref(image), std::slice::from_ref(platform));
-                let all = by_daemon((config, error), what, |line| eprintln!("{line}"))?;
-                anyhow::ensure!(all, "the daemon that has the store could not fetch it");
+                let failed = by_daemon((config, error), what, |line| eprintln!("{line}"))?;
+                anyhow::ensure!(failed == 0, "the daemon that has the store could not fetch it");
                 return Ok(());
             }
             opened => opened?,
@@ -85,12 +86,12 @@ pub(crate) fn fetch(config: &Config, image: &ImageRef, platform: &Platform) -> a
     })
 }
 
-/// The daemon that has the store fills it.
+/// The daemon that has the store fills it. How many images could not be pulled.
 fn by_daemon(
     (config, held): (&Config, hubcap_store::Error),
     (images, platforms): (&[ImageRef], &[Platform]),
     say: impl FnMut(&str),
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<usize> {
     let daemon = client::status(&config.state).ok().filter(|status| status.store == config.store);
     if daemon.is_none() {
         return Err(anyhow::Error::new(held)
@@ -148,8 +149,8 @@ impl Job {
         }
     }
 
-    /// Pulls every image; whether all were pulled.
-    pub(crate) async fn all(&self, images: &[ImageRef]) -> bool {
+    /// Pulls every image; how many could not be pulled.
+    pub(crate) async fn all(&self, images: &[ImageRef]) -> usize {
         let started = Instant::now();
         let running: Vec<_> = images
             .iter()
@@ -172,10 +173,8 @@ impl Job {
                 }
             }
         }
-        let failed =
-            if failed == 0 { String::new() } else { format!(", {failed} of {} failed", images.len()) };
-        self.say(format!("total: {}, in {:.1} s{failed}", told(total), started.elapsed().as_secs_f64()));
-        failed.is_empty()
+        self.say(format!("total: {}, in {:.1} s", told(total), started.elapsed().as_secs_f64()));
+        failed
     }
 
     async fn image(&self, image: &ImageRef) -> anyhow::Result<(Digest, Tally)> {

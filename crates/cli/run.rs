@@ -35,6 +35,9 @@ pub(crate) struct Run {
     /// The store's [`key`](hubcap_store::key) at the start; `None` when it could not be told, so that whatever is
     /// there at the end is something new.
     pub(crate) key: Option<String>,
+    /// Whether `hubcap down` has ended it.
+    #[serde(default)]
+    pub(crate) ended: bool,
 }
 
 /// A run whose store is still being looked at, beside the rest of the start.
@@ -44,20 +47,25 @@ pub(crate) struct Beginning {
 }
 
 impl Run {
-    /// Begins one, before its daemon changes anything in the store.
-    pub(crate) fn begin(config: &Config) -> Beginning {
+    /// Begins one, before its daemon changes anything in the store. With `go_on` it is the one before, where that is of
+    /// this store and was not ended: a daemon that was started again after a crash is still the same job's.
+    pub(crate) fn begin(config: &Config, go_on: bool) -> Beginning {
+        let same = |run: &Self| go_on && !run.ended && run.store == config.store;
+        let before = Self::read(&config.state).ok().flatten().filter(same);
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let store = config.store.clone();
-        let key = tokio::task::spawn_blocking(move || hubcap_store::key(&store).ok());
+        let known = before.as_ref().and_then(|run| run.key.clone());
+        let key = tokio::task::spawn_blocking(move || known.or_else(|| hubcap_store::key(&store).ok()));
         let run = Self {
             // 2^64 milliseconds are longer than any clock's time.
-            started: since.as_millis() as u64,
+            started: before.map_or(since.as_millis() as u64, |run| run.started),
             pid: std::process::id(),
             store: config.store.clone(),
             listen: None,
             http_listen: None,
             proxy_listen: None,
             key: None,
+            ended: false,
         };
         Beginning { run, key }
     }
@@ -127,6 +135,7 @@ mod tests {
             http_listen: None,
             proxy_listen: None,
             key: Some("k".into()),
+            ended: false,
         };
         run.write(&state);
         assert_eq!(Run::read(&state).expect("read"), Some(run));

@@ -43,17 +43,17 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
         });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, flags.background));
     // What still runs has been abandoned: nothing waits for the hash of some gigabytes.
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
     // Before anything is promised: a signal that comes early must not be lost.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     raise_open_files();
-    let run = Run::begin(&config);
+    let run = Run::begin(&config, go_on);
     if let Some(why) = workspace::not_checked_out(&config.store, std::env::var_os) {
         tracing::warn!(target: "hubcap::serve", "{why}");
     }

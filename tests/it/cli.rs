@@ -90,11 +90,25 @@ async fn an_image_that_cannot_be_pulled_fails_the_run_and_not_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pull_says_who_holds_the_store() {
+async fn pull_hands_its_work_to_the_daemon_that_has_the_store_and_else_says_who_holds_it() {
     let (origin, place) = (Origin::start().await, Place::new());
+    image::put(&origin, "library/x:1", &[b"layer"]);
     let hubcap = place.start(&origin.url(), &[]);
-    let (code, _, err) = at(&place, &origin, &["pull", "x"]);
+    let (code, out, err) = at(&place, &origin, &["pull", "x:1", "missing"]);
     assert_eq!(code, Some(1));
+    assert!(err.contains("1 of 2 images"), "{err}");
+    assert!(
+        out.contains("docker.io/library/x:1  sha256:") && out.contains("missing:latest  failed"),
+        "{out}"
+    );
+    let (code, out, _) = at(&place, &origin, &["pull", "x:1"]);
+    assert!(code == Some(0) && out.contains("fetched 0 bytes"), "{out}");
+    // In another state directory nobody knows of that daemon.
+    let (store, state) = (place.store(), place.dir.path().join("other-state"));
+    let (store, state) = (store.to_str().expect("text"), state.to_str().expect("text"));
+    let output = run(place.dir.path(), &["pull", "x:1", "--store", store, "--state", state]);
+    assert_eq!(output.status.code(), Some(1));
+    let err = text(&output.stderr);
     assert!(err.contains(&hubcap.pid().to_string()), "{err}");
 }
 

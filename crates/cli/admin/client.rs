@@ -21,7 +21,7 @@ pub(crate) fn status(state: &Path) -> anyhow::Result<Status> {
     serde_json::from_str(&line).context("the daemon is of another version; stop it, and start this one")
 }
 
-/// Has the daemon fill its store; `told` gets its lines. Whether every image was pulled.
+/// Has the daemon fill its store; `told` gets its lines. How many images could not be pulled.
 ///
 /// # Errors
 /// When none answers, or it ends in the midst of it.
@@ -29,11 +29,11 @@ pub(crate) fn pull(
     state: &Path,
     (images, platforms): (Vec<String>, Vec<String>),
     mut told: impl FnMut(&str),
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<usize> {
     for line in ask(state, &Question::Pull { images, platforms }, None)? {
         match serde_json::from_str(&line?)? {
             Progress::Line(line) => told(&line),
-            Progress::Done(all) => return Ok(all),
+            Progress::Done(failed) => return Ok(failed),
         }
     }
     anyhow::bail!("the daemon ended before the pull was done")

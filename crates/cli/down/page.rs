@@ -37,12 +37,12 @@ enum Worth {
 
 impl Repository {
     /// Bytes that clients got and the upstream was not asked for.
-    fn from_store(&self) -> u64 {
+    fn out_of_store(&self) -> u64 {
         self.served.saturating_sub(self.fetched)
     }
 
     fn word(&self) -> &'static str {
-        match (self.stale, self.from_store(), self.fetched, self.failed) {
+        match (self.stale, self.out_of_store(), self.fetched, self.failed) {
             (1.., ..) => "stale",
             (0, 0, 0, 0) => "looked up",
             (0, 0, 0, _) => "failed",
@@ -61,21 +61,21 @@ impl<'a> Account<'a> {
 
     /// Bytes that no upstream had to send.
     pub(crate) fn saved(&self) -> u64 {
-        self.repositories.values().map(Repository::from_store).sum()
+        self.repositories.values().map(Repository::out_of_store).sum()
     }
 
     fn worth(&self) -> Worth {
         let served: u64 = self.repositories.values().map(|one| one.served).sum();
         let (saved, mut upstream, mut unmeasured) = (self.saved(), 0.0, false);
-        for (name, one) in self.repositories.iter().filter(|(_, one)| one.from_store() > 0) {
+        for (name, one) in self.repositories.iter().filter(|(_, one)| one.out_of_store() > 0) {
             let registry = name.split('/').next().unwrap_or_default();
             match self.speeds.get(registry) {
-                Some(speed) => upstream += one.from_store() as f64 / speed,
+                Some(speed) => upstream += one.out_of_store() as f64 / speed,
                 None => unmeasured = true,
             }
         }
         // Of an image that came from both, the store's part of its time.
-        let part = |one: &Repository| one.from_store() as f64 / one.served.max(1) as f64;
+        let part = |one: &Repository| one.out_of_store() as f64 / one.served.max(1) as f64;
         let store = self.repositories.values().map(|one| part(one) * one.answering_ms as f64 / 1000.0).sum();
         match (served, saved) {
             (0, _) => Worth::Nothing,
@@ -96,7 +96,7 @@ impl<'a> Account<'a> {
         }
         for (name, one) in &pulled {
             let tags = if one.tags.is_empty() { String::new() } else { format!(":{}", one.tags.join(", :")) };
-            let (stored, fetched) = (bytes(one.from_store()), bytes(one.fetched));
+            let (stored, fetched) = (bytes(one.out_of_store()), bytes(one.fetched));
             let seconds = one.answering_ms as f64 / 1000.0;
             let _ =
                 writeln!(page, "| `{name}{tags}` | {} | {stored} | {fetched} | {seconds:.1} s |", one.word());
@@ -169,7 +169,7 @@ impl<'a> Account<'a> {
 /// Bars, as GitHub draws them from Mermaid.
 fn chart(pulled: &[(&String, &Repository)]) -> String {
     let mut largest: Vec<_> = pulled.iter().filter(|(_, one)| one.served + one.fetched > 0).collect();
-    largest.sort_by_key(|(_, one)| std::cmp::Reverse(one.from_store() + one.fetched));
+    largest.sort_by_key(|(_, one)| std::cmp::Reverse(one.out_of_store() + one.fetched));
     largest.truncate(BARS);
     if largest.is_empty() {
         return String::new();
@@ -177,7 +177,7 @@ fn chart(pulled: &[(&String, &Repository)]) -> String {
     let (mut names, mut bars) = (Vec::new(), Vec::new());
     for (name, one) in largest {
         let short = name.rsplit('/').next().unwrap_or(name);
-        for (from, count) in [("store", one.from_store()), ("upstream", one.fetched)] {
+        for (from, count) in [("store", one.out_of_store()), ("upstream", one.fetched)] {
             // Quotes and brackets mean something to Mermaid; a repository's name has none.
             names.push(format!("\"{short}: {from}\""));
             bars.push(format!("{:.1}", count as f64 / 1e6));
