@@ -1,0 +1,102 @@
+// Carries the store from job to job with @actions/cache, GitHub's own library, which is installed when the step begins
+// as package-lock.json pins it.
+//
+// Entries of GitHub's cache never change, so each content has a key of its own: `<prefix>@<content key>`. The newest
+// one that begins with `<prefix>@` is restored; no prefix has an @, so none is the beginning of another one's.
+
+import { existsSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { run } from "./program.js";
+import { note, say } from "./runner.js";
+
+/** Left of the disk beside an archive. */
+const RESERVE = 256 << 20;
+
+/**
+ * Installs @actions/cache beside this file, with the npm of the node that runs this, else the one in PATH. Where somebody
+ * has installed it already, for machines without a way to npm's registry, it is left as it is.
+ */
+export async function install() {
+  if (existsSync(new URL("node_modules/@actions/cache/package.json", import.meta.url))) return;
+  const beside = join(dirname(process.execPath), "../lib/node_modules/npm/bin/npm-cli.js");
+  const [command, ...first] = existsSync(beside) ? [process.execPath, beside] : ["npm"];
+  const args = ["ci", "--omit=dev", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--no-update-notifier"];
+  await run(command, [...first, ...args], { minutes: 3, cwd: fileURLToPath(new URL(".", import.meta.url)) });
+}
+
+/** Of a prefix as it was given; an error says what may not be in it. */
+export function checked(prefix) {
+  if (/[,@]/.test(prefix)) throw new Error(`the key "${prefix}" has a comma or an @ in it, which it may not`);
+  if (prefix.length > 300) throw new Error(`the key has ${prefix.length} characters, at most 300 are possible`);
+  return prefix;
+}
+
+/** Whether a store is there already, as on a machine that is kept; nothing is restored over it. */
+export function present(path) {
+  return existsSync(join(path, "oci-layout"));
+}
+
+/** Whether a store has nothing in it. */
+export function empty(path) {
+  const blobs = join(path, "blobs/sha256");
+  return !existsSync(blobs) || readdirSync(blobs).length === 0;
+}
+
+/** Restores the newest store of a prefix. The content key of what came; undefined when there was nothing. */
+export async function restore({ path, prefix }) {
+  const cache = await library();
+  const ours = !existsSync(path);
+  const found = await cache.restoreCache([path], `${prefix}@`, [`${prefix}@`]);
+  if (found) {
+    say(`restored ${found}`);
+    return found.slice(prefix.length + 1);
+  }
+  // A restore that broke off leaves what came so far, on a disk that may now be full.
+  if (ours) rmSync(path, { recursive: true, force: true });
+  say(`nothing to restore: no cache whose key begins with ${prefix}@`);
+  return undefined;
+}
+
+/** Saves the store under its content's key, or says why not. */
+export async function save({ path, prefix, content }) {
+  const cache = await library();
+  const key = `${prefix}@${content}`;
+  // Asked first: the library archives everything before it finds out.
+  if ((await cache.restoreCache([path], key, [], { lookupOnly: true })) === key) {
+    return say(`another job has saved ${key} already`);
+  }
+  const [size, free] = [sizeOf(path), freeAt(process.env.RUNNER_TEMP ?? "/tmp")];
+  if (size + RESERVE > free) {
+    return note(
+      `the store is not saved: its archive of about ${mib(size)} needs as much room again, and ${mib(free)} are free. ` +
+        "Give the input max-size, or make room before the job ends.",
+    );
+  }
+  // Layers are compressed already: what a higher level finds to do in them is not worth its time.
+  process.env.ZSTD_CLEVEL ??= "1";
+  const id = await cache.saveCache([path], key);
+  if (id === -1) note("the store is not saved; the log says why, above this line");
+  else say(`saved ${key}, ${mib(size)}`);
+}
+
+async function library() {
+  const cache = await import("@actions/cache");
+  if (!cache.isFeatureAvailable()) throw new Error("this runner has no cache service");
+  return cache;
+}
+
+function sizeOf(path) {
+  const stat = statSync(path);
+  if (!stat.isDirectory()) return stat.size;
+  return readdirSync(path).reduce((sum, name) => sum + sizeOf(join(path, name)), 0);
+}
+
+function freeAt(path) {
+  const { bavail, bsize } = statfsSync(path);
+  return bavail * bsize;
+}
+
+function mib(bytes) {
+  return `${Math.ceil(bytes / (1 << 20))} MiB`;
+}

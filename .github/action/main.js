@@ -1,0 +1,74 @@
+// The step itself: restore the store, start hubcap, wire dockerd.
+
+import { dirname, resolve } from "node:path";
+import { obtain } from "./binary.js";
+import { checked, install, present, restore } from "./carrier.js";
+import { hubcap, leave } from "./program.js";
+import { addPath, attempt, input, output, remember, say, step, warn, words } from "./runner.js";
+
+/** Where jobs of this kind find their store: the same images in each run, and in no other job. */
+function defaultPrefix() {
+  const { RUNNER_OS, RUNNER_ARCH, GITHUB_WORKFLOW, GITHUB_JOB } = process.env;
+  const parts = ["hubcap", RUNNER_OS, RUNNER_ARCH, GITHUB_WORKFLOW, GITHUB_JOB].filter(Boolean);
+  return parts.join("-").toLowerCase().replace(/[^a-z0-9._-]+/g, "-").slice(0, 300);
+}
+
+/** As it is typed, because GitHub's cache finds an entry only by the same text; relative to the workspace. */
+const path = process.env.HUBCAP_STORE || ".hubcap";
+
+function store() {
+  return resolve(process.env.GITHUB_WORKSPACE ?? ".", path);
+}
+
+/** What up and down take alike. */
+function common() {
+  const given = ["docker-host", "daemon-json", "certs-dir"].filter((name) => input(name));
+  return ["--store", store(), ...given.flatMap((name) => [`--${name}`, input(name)])];
+}
+
+await step(async () => {
+  output("cache-hit", "false");
+  if (process.platform !== "linux") return warn(`there is no hubcap for ${process.platform}; the job goes on without it`);
+  process.chdir(process.env.GITHUB_WORKSPACE ?? ".");
+  const began = Date.now();
+  const [binary, prefix] = await Promise.all([
+    attempt("there is no hubcap, the job goes on without it", () => obtain(input("version"))),
+    attempt("the job goes on without the cache", async () => {
+      const prefix = checked(input("key") || defaultPrefix());
+      await install();
+      return prefix;
+    }),
+  ]);
+  if (!binary) return;
+
+  if (prefix) remember("prefix", prefix);
+  if (present(path)) {
+    remember("kept", "true");
+    say(`a store is in ${path} already, nothing is restored over it`);
+  } else if (prefix) {
+    const restored = await attempt("nothing is restored", () => restore({ path, prefix }));
+    if (restored) {
+      remember("restored", restored);
+      remember("restored-in", ((Date.now() - began) / 1000).toFixed(1));
+      output("cache-hit", "true");
+    }
+  }
+
+  // From here on the post step has something to undo, whatever comes.
+  remember("binary", binary);
+  remember("path", path);
+  remember("flags", JSON.stringify(common()));
+  addPath(dirname(binary));
+  const args = [...common()];
+  if (input("max-size")) args.push("--max-size", input("max-size"));
+  for (const upstream of words("upstreams")) args.push("--upstream", upstream);
+  const told = await attempt("hubcap does not run, the job goes on without it", () =>
+    hubcap(binary, ["up", ...args], { minutes: 5 }),
+  );
+  if (!told) return attempt("and what it wired could not be undone", () => hubcap(binary, ["down", ...common()], { minutes: 2 }));
+  // Where it could not be wired, it has said so.
+  if (told.wired === "false") return;
+  remember("started", "true");
+  const images = words("images");
+  if (images.length) remember("images", leave(binary, ["pull", "--store", store(), ...images]));
+});
