@@ -3,6 +3,7 @@
 //! One test binary; modules by behaviour. `support` has the scripted origin that plays Docker Hub and its faults,
 //! and starts the real programs.
 
+mod action;
 mod archive;
 mod budget;
 mod carry;
@@ -13,6 +14,7 @@ mod faults;
 mod flight;
 mod freshness;
 mod hostile;
+mod job;
 mod kill;
 mod limits;
 mod private;
@@ -29,3 +31,4 @@ mod support;
 mod tls;
 mod upstream;
 mod wiring;
+mod workflows;

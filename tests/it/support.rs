@@ -1,10 +1,12 @@
 //! What the tests stand on.
 
+pub(crate) mod cache_service;
 pub(crate) mod disk;
 pub(crate) mod hubcap;
 pub(crate) mod image;
 pub(crate) mod origin;
 pub(crate) mod programs;
+pub(crate) mod runner;
 
 use std::time::{Duration, Instant};
 

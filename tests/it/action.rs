@@ -1,0 +1,333 @@
+//! The GitHub action: its real code in the runner's node, with the real @actions/cache, beside a stand-in of GitHub's
+//! cache service; only hubcap is played.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::support::cache_service::CacheService;
+use crate::support::disk::SmallDisk;
+use crate::support::noise;
+use crate::support::programs::{program, succeed};
+use crate::support::runner::{Ended, Job, nodes};
+
+/// A cache service, a played hubcap, and machines for jobs.
+struct Github {
+    dir: TempDir,
+    cache: CacheService,
+    machines: usize,
+}
+
+impl Github {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cache = CacheService::start(&dir.path().join("cache"));
+        let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/job/fake-hubcap");
+        std::fs::create_dir(dir.path().join("bin")).expect("a directory");
+        std::fs::copy(fake, dir.path().join("bin/hubcap")).expect("copied");
+        Self { dir, cache, machines: 0 }
+    }
+
+    fn hubcap(&self, file: &str) -> PathBuf {
+        self.dir.path().join("bin").join(file)
+    }
+
+    /// A job on a new machine, on which the action's library is installed already: that takes seconds.
+    fn job(&mut self) -> Job {
+        self.bare_job().installed()
+    }
+
+    /// A job on a new machine.
+    fn bare_job(&mut self) -> Job {
+        self.machines += 1;
+        let machine = self.dir.path().join(format!("machine-{}", self.machines));
+        std::fs::create_dir(&machine).expect("a directory");
+        let mut job = Job::new(&machine, &self.cache.url);
+        job.input("version", self.hubcap("hubcap").to_str().expect("text"));
+        job
+    }
+
+    /// How hubcap was called since the last time somebody asked.
+    fn calls(&self) -> Vec<String> {
+        let calls = std::fs::read_to_string(self.hubcap("calls")).unwrap_or_default();
+        let _ = std::fs::remove_file(self.hubcap("calls"));
+        calls.lines().map(Into::into).collect()
+    }
+}
+
+/// As dockerd's pull would leave it.
+fn pull(job: &Job, blob: &str) {
+    std::fs::write(job.workspace().join(".hubcap/blobs/sha256").join(blob), noise(300_000, 7))
+        .expect("written");
+}
+
+fn stored(job: &Job, blob: &str) -> bool {
+    std::fs::read(job.workspace().join(".hubcap/blobs/sha256").join(blob))
+        .is_ok_and(|it| it == noise(300_000, 7))
+}
+
+/// A step that neither fails the job nor warns.
+fn fine(ended: &Ended) {
+    assert!(ended.success && ended.warnings().is_empty(), "{}", ended.log);
+}
+
+#[test]
+fn a_store_is_carried_to_the_next_job_and_saved_only_when_it_has_changed() {
+    for node in nodes() {
+        let mut github = Github::new();
+        let mut first = github.bare_job().with_node(&node);
+        first.input("images", "alpine:3\nghcr.io/org/app:1");
+        first.input("upstreams", "ghcr.io=https://ghcr.io");
+        first.input("max-size", "5GiB");
+        let began = first.main();
+        fine(&began);
+        assert_eq!(began.output("cache-hit"), "false");
+        let store = first.workspace().join(".hubcap");
+        let up = format!("up --store {} --max-size 5GiB --upstream ghcr.io=https://ghcr.io", store.display());
+        let fill = format!("pull --store {} alpine:3 ghcr.io/org/app:1", store.display());
+        // The images come in beside the job's next steps.
+        first
+            .run(&format!("until grep -q '^pull' {}; do sleep 0.05; done", github.hubcap("calls").display()));
+        assert_eq!(github.calls(), [up, fill]);
+        pull(&first, "one");
+        let ended = first.post("success");
+        fine(&ended);
+        assert_eq!(github.calls(), [format!("down --store {} --trim=true", store.display())]);
+        assert_eq!((ended.output("changed"), ended.output("bytes-saved")), ("true", "12345"));
+        assert_eq!(ended.summary, "a summary\n");
+        let [key] = github.cache.saved().try_into().expect("one entry");
+        assert!(key.starts_with("hubcap-linux-x64-played-in-a-test-it@"), "{key}");
+
+        let mut second = github.job().with_node(&node);
+        let began = second.main();
+        fine(&began);
+        assert_eq!(began.output("cache-hit"), "true");
+        assert!(stored(&second, "one"));
+        github.calls();
+        let ended = second.post("success");
+        fine(&ended);
+        assert!(
+            github.calls()[0].contains(" --restored-in "),
+            "what the restore took is part of the account"
+        );
+        assert_eq!(ended.output("changed"), "false");
+        assert_eq!(github.cache.asked_to_save(), 1, "an unchanged store is not archived");
+
+        let mut third = github.job().with_node(&node);
+        fine(&third.main());
+        pull(&third, "two");
+        fine(&third.post("success"));
+        assert_eq!(github.cache.saved().len(), 2);
+
+        let mut fourth = github.job().with_node(&node);
+        fine(&fourth.main());
+        assert!(stored(&fourth, "one") && stored(&fourth, "two"), "the newest is restored");
+    }
+}
+
+#[test]
+fn a_job_that_failed_or_was_cancelled_saves_what_it_pulled_and_trims_nothing() {
+    let mut github = Github::new();
+    for (status, blob) in [("failure", "one"), ("cancelled", "two")] {
+        let mut job = github.job();
+        fine(&job.main());
+        pull(&job, blob);
+        github.calls();
+        fine(&job.post(status));
+        assert_eq!(
+            github.calls(),
+            [format!("down --store {} --trim=false", job.workspace().join(".hubcap").display())]
+        );
+    }
+    assert_eq!(github.cache.saved().len(), 2);
+}
+
+#[test]
+fn a_job_restores_its_own_key_and_not_one_that_only_begins_like_it() {
+    let mut github = Github::new();
+    for (key, blob) in [("sdk", "one"), ("sdk-arm", "two")] {
+        let mut job = github.job();
+        job.input("key", key);
+        fine(&job.main());
+        pull(&job, blob);
+        fine(&job.post("success"));
+    }
+    let mut job = github.job();
+    job.input("key", "sdk");
+    fine(&job.main());
+    assert!(stored(&job, "one") && !stored(&job, "two"));
+}
+
+#[test]
+fn a_job_that_may_not_write_the_cache_reads_it_and_goes_on() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    fine(&job.main());
+    pull(&job, "one");
+    fine(&job.post("success"));
+
+    let mut outsider = github.job();
+    outsider.env("ACTIONS_RUNTIME_TOKEN", "main:read");
+    fine(&outsider.main());
+    assert!(stored(&outsider, "one"));
+    pull(&outsider, "two");
+    let ended = outsider.post("success");
+    assert!(ended.success && ended.log.contains("the store is not saved"), "{}", ended.log);
+    assert_eq!(github.cache.saved().len(), 1);
+
+    let mut reader = github.job();
+    reader.input("save", "false");
+    fine(&reader.main());
+    pull(&reader, "two");
+    fine(&reader.post("success"));
+    assert_eq!(github.cache.asked_to_save(), 2, "nobody asks who may not");
+}
+
+#[test]
+fn a_step_of_the_jobs_own_may_call_down_first_and_the_store_is_saved_all_the_same() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    fine(&job.main());
+    pull(&job, "one");
+    let ended = job.run("hubcap down --store \"$GITHUB_WORKSPACE/.hubcap\" --trim");
+    fine(&ended);
+    assert_eq!(ended.output("changed"), "true");
+    std::fs::write(github.hubcap("before"), "one\n").expect("written");
+    let ended = job.post("success");
+    fine(&ended);
+    assert_eq!(ended.output("changed"), "false", "the second down has nothing to tell");
+    assert_eq!(github.cache.saved().len(), 1);
+}
+
+#[test]
+fn two_jobs_with_the_same_content_save_it_once() {
+    let mut github = Github::new();
+    let mut jobs = [github.job(), github.job()];
+    for job in &mut jobs {
+        fine(&job.main());
+        pull(job, "one");
+    }
+    for job in &mut jobs {
+        fine(&job.post("success"));
+    }
+    assert_eq!(github.cache.asked_to_save(), 1);
+}
+
+#[test]
+fn the_job_goes_on_whatever_fails() {
+    let mut github = Github::new();
+
+    // No library: hubcap runs without the cache.
+    let mut job = github.bare_job();
+    job.env("npm_config_cache", "/nonexistent");
+    let began = job.main();
+    assert!(began.success && began.warnings().len() == 1, "{}", began.log);
+    assert!(began.log.contains("goes on without the cache"), "{}", began.log);
+    assert!(github.calls()[0].starts_with("up "));
+    fine(&job.post("success"));
+
+    // No service.
+    let mut job = github.job();
+    job.env("ACTIONS_RESULTS_URL", "http://127.0.0.1:9/");
+    let began = job.main();
+    assert!(began.success && !began.warnings().is_empty(), "{}", began.log);
+    pull(&job, "one");
+    assert!(job.post("success").success);
+    github.calls();
+
+    // No hubcap: there is nothing to undo either.
+    let mut job = github.job();
+    job.input("version", "./not/here");
+    let began = job.main();
+    assert!(began.success && began.warnings().len() == 1, "{}", began.log);
+    fine(&job.post("success"));
+    assert_eq!(github.calls(), Vec::<String>::new());
+
+    // hubcap that does not start: what it may have wired is unwired at once, not when the job ends.
+    let mut job = github.job();
+    job.env("FAKE_UP_FAILS", "1");
+    job.run("mkdir -p .hubcap/blobs/sha256; touch .hubcap/oci-layout");
+    let began = job.main();
+    assert!(began.success && began.warnings().len() == 1, "{}", began.log);
+    let calls = github.calls();
+    assert!(calls[0].starts_with("up ") && calls[1].starts_with("down "), "{calls:?}");
+    fine(&job.post("success"));
+    assert!(github.cache.saved().is_empty());
+}
+
+#[test]
+fn a_key_that_cannot_be_one_is_told_and_costs_only_the_cache() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    job.input("key", "sdk, arm");
+    let began = job.main();
+    assert!(began.success && began.warnings()[0].contains("has a comma or an @ in it"), "{}", began.log);
+    assert!(github.calls()[0].starts_with("up "));
+}
+
+#[test]
+fn hubcap_gets_none_of_the_jobs_tokens() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    job.env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "secret");
+    fine(&job.main());
+    let environment = std::fs::read_to_string(github.hubcap("environment")).expect("it ran");
+    assert!(environment.contains("GITHUB_WORKSPACE="), "{environment}");
+    assert!(!environment.contains("TOKEN"), "{environment}");
+}
+
+#[test]
+fn a_store_whose_archive_has_no_room_is_not_saved() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    let temp = job.temp();
+    let _disk = SmallDisk::mount(&temp, 64);
+    fine(&job.main());
+    pull(&job, "one");
+    let ended = job.post("success");
+    fine(&ended);
+    assert!(
+        ended.log.contains("::notice title=hubcap::the store is not saved: its archive of about"),
+        "{}",
+        ended.log
+    );
+    assert_eq!(github.cache.asked_to_save(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_runs_only_with_the_checksum_that_it_says_it_has() {
+    use axum::body::Body;
+    let mut github = Github::new();
+    let archive = github.dir.path().join("hubcap.tar.gz");
+    succeed(program("tar").arg("-czf").arg(&archive).arg("-C").arg(github.hubcap("")).arg("hubcap"));
+    let archive = std::fs::read(archive).expect("read");
+    let sum = crate::support::image::sha256(&archive).replace("sha256:", "");
+    let releases = axum::Router::new().fallback(async move |request: http::Request<Body>| {
+        let (right, path) = (request.uri().path().contains("v1.2.3"), request.uri().path());
+        let known =
+            path.contains("/org/hubcap/releases/download/v") && path.contains("-unknown-linux-gnu.tar.gz");
+        assert!(known, "{path}");
+        match path.ends_with(".sha256") {
+            true if right => Body::from(format!("{sum}  hubcap.tar.gz\n")),
+            true => Body::from(format!("{}  hubcap.tar.gz\n", "0".repeat(64))),
+            false => Body::from(archive.clone()),
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let server = format!("http://{}", listener.local_addr().expect("an address"));
+    let serving = tokio::spawn(async move { axum::serve(listener, releases).await.expect("a server") });
+
+    for (version, right) in [("v1.2.3", true), ("1.2.3", true), ("", false), ("0.9.0", false)] {
+        let mut job = github.job();
+        job.input("version", version);
+        job.env("GITHUB_SERVER_URL", &server);
+        job.env("GITHUB_ACTION_REPOSITORY", "org/hubcap");
+        // Where the binary is, the played hubcap writes its log.
+        let log = job.temp().join("hubcap-bin/calls");
+        let began = tokio::task::block_in_place(|| job.main());
+        assert!(began.success, "{}", began.log);
+        assert_eq!(log.exists(), right, "{version}: {}", began.log);
+        assert_eq!(began.log.contains("but its .sha256 says 000"), !right, "{version}: {}", began.log);
+    }
+    serving.abort();
+}

@@ -1,0 +1,169 @@
+//! The job as its user has it, with nothing played but GitHub: the action from its first to its last step as a user who
+//! is not root, its own hubcap, Debian's dockerd, a real registry, and the real @actions/cache.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::real::{layout, push};
+use crate::support::cache_service::CacheService;
+use crate::support::programs::{Dockerd, Registry, program, succeed};
+use crate::support::runner::{Ended, Job};
+
+const IMAGE: &str = "library/it:1";
+/// As somebody wrote it, with what hubcap does not know.
+const DAEMON_JSON: &str = "{\n\t\"log-level\": \"warn\",\n    \"labels\": [ \"kept=as it is\" ]\n}\n";
+
+/// A user who may do everything with sudo, as on GitHub's machines; removed with the test.
+struct User(String);
+
+impl User {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let user = Self(format!("hubcap-it-{}-{number}", std::process::id()));
+        succeed(program("useradd").args(["--no-create-home", "--shell", "/bin/bash", &user.0]));
+        std::fs::write(user.sudoers(), format!("{} ALL=(ALL) NOPASSWD:ALL\n", user.0)).expect("written");
+        std::fs::set_permissions(user.sudoers(), PermissionsExt::from_mode(0o440)).expect("a mode");
+        user
+    }
+
+    fn sudoers(&self) -> PathBuf {
+        Path::new("/etc/sudoers.d").join(&self.0)
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.sudoers());
+        let _ = program("userdel").arg(&self.0).status();
+    }
+}
+
+/// GitHub, as far as a job sees it: new machines, the cache, and somewhere a registry.
+struct Github {
+    dir: tempfile::TempDir,
+    cache: CacheService,
+    registry: Registry,
+    user: User,
+}
+
+/// A new machine with its dockerd, and the job that it was made for.
+struct Machine {
+    job: Job,
+    dockerd: Dockerd,
+    docker: PathBuf,
+}
+
+impl Github {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("a mode");
+        std::fs::copy(env!("CARGO_BIN_EXE_hubcap"), dir.path().join("hubcap")).expect("copied");
+        let registry = Registry::start(dir.path());
+        push(&registry, &layout(dir.path()), (IMAGE, "v2s2"));
+        let cache = CacheService::start(&dir.path().join("cache"));
+        Self { dir, cache, registry, user: User::new() }
+    }
+
+    /// The first one has to install the action's library; that takes seconds, so the others have it already.
+    fn machine(&self, name: &str) -> Machine {
+        let (home, docker) = (self.dir.path().join(name), self.dir.path().join(format!("{name}-docker")));
+        for directory in [&home, &docker] {
+            std::fs::create_dir(directory).expect("a directory");
+        }
+        let dockerd = Dockerd::start_with(&docker, DAEMON_JSON, &["--group", &self.user.0]);
+        let mut job = Job::new(&home, &self.cache.url).owned_by(&self.user.0);
+        if name != "first" {
+            job = job.installed();
+        }
+        job.env("DOCKER_HOST", dockerd.host());
+        job.env("HUBCAP_LISTEN", "127.0.0.1:0");
+        job.input("version", self.dir.path().join("hubcap").to_str().expect("text"));
+        job.input("upstreams", &format!("docker.io=http://127.0.0.1:{}", self.registry.port));
+        job.input("certs-dir", docker.join("certs.d").to_str().expect("text"));
+        Machine { job, dockerd, docker }
+    }
+}
+
+impl Machine {
+    /// What dockerd reads, as text; the files of certs.d by their names.
+    fn wiring(&self) -> (String, Vec<String>) {
+        let daemon_json = std::fs::read_to_string(self.docker.join("daemon.json")).expect("it is there");
+        let certs = Command::new("find")
+            .arg(self.docker.join("certs.d"))
+            .args(["-type", "f"])
+            .output()
+            .expect("find");
+        (daemon_json, String::from_utf8_lossy(&certs.stdout).lines().map(Into::into).collect())
+    }
+
+    fn unwired(&self) -> bool {
+        self.wiring() == (DAEMON_JSON.to_owned(), Vec::new())
+    }
+
+    /// The job's own step.
+    fn pull(&mut self) {
+        let ended =
+            self.job.run(&format!("docker pull --quiet {IMAGE}\ndocker run --rm --network=none {IMAGE}"));
+        assert!(ended.success && ended.log.contains("hello from the store"), "{}", ended.log);
+    }
+}
+
+fn fine(ended: &Ended) {
+    assert!(ended.success && ended.warnings().is_empty(), "{}", ended.log);
+}
+
+#[test]
+fn the_second_job_pulls_without_the_origin_and_an_unchanged_one_saves_nothing() {
+    let github = Github::new();
+    let before = github.registry.blobs_served();
+    let mut first = github.machine("first");
+    first.job.input("images", IMAGE);
+    let began = first.job.main();
+    fine(&began);
+    assert_eq!(began.output("cache-hit"), "false");
+    assert!(!first.unwired(), "dockerd has a mirror");
+    first.pull();
+    let ended = first.job.post("success");
+    fine(&ended);
+    assert!(first.unwired(), "{:?}", first.wiring());
+    assert_eq!(ended.output("changed"), "true");
+    assert!(!ended.summary.is_empty());
+    let served = github.registry.blobs_served();
+    assert_eq!(served - before, 4, "three layers and the configuration, once each");
+    assert_eq!(github.cache.saved().len(), 1, "{}", ended.log);
+    drop(first);
+
+    for name in ["second", "third"] {
+        let mut machine = github.machine(name);
+        let began = machine.job.main();
+        fine(&began);
+        assert_eq!(began.output("cache-hit"), "true");
+        machine.pull();
+        let ended = machine.job.post("success");
+        fine(&ended);
+        assert!(machine.unwired(), "{:?}", machine.wiring());
+        assert_eq!(ended.output("changed"), "false");
+        assert_ne!(ended.output("bytes-saved"), "0");
+        assert_eq!(github.registry.blobs_served(), served, "{name}: a blob came from the origin");
+        assert_eq!(github.cache.asked_to_save(), 1, "{name}: an unchanged store is not archived");
+    }
+}
+
+#[test]
+fn a_cancelled_job_leaves_dockerd_as_it_was_and_its_store_for_the_next_one() {
+    let github = Github::new();
+    let mut first = github.machine("first");
+    fine(&first.job.main());
+    first.pull();
+    let ended = first.job.post("cancelled");
+    fine(&ended);
+    assert!(first.unwired(), "{:?}", first.wiring());
+    assert_eq!(github.cache.saved().len(), 1);
+    // Without hubcap and without a way to Docker Hub it is still a dockerd.
+    assert!(first.dockerd.docker(&["image", "inspect", IMAGE]).contains("sha256:"));
+    let mut second = github.machine("second");
+    assert_eq!(second.job.main().output("cache-hit"), "true");
+}
