@@ -42,11 +42,20 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
             }
         });
     }
+    keep_memory();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config, flags.background));
     // What still runs has been abandoned: nothing waits for the hash of some gigabytes.
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
+}
+
+/// Lets the C library keep some MiB that were freed. By default it gives back what lies free beyond some hundred KiB, and
+/// takes it again page by page, for each piece of a blob: a tenth of what a fetch costs. glibc's limits follow the largest
+/// block that was freed (mallopt(3), `M_MMAP_THRESHOLD`); this one is never touched, and costs no memory.
+fn keep_memory() {
+    const KEPT: usize = 4 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT)));
 }
 
 async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
