@@ -1,5 +1,6 @@
 //! One log line a request, written when its body has been sent or was cut.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -7,17 +8,20 @@ use std::time::Instant;
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Response};
+use http::{Method, Response, Uri};
 use http_body::{Frame, SizeHint};
 use hubcap_cache::{Asking, Outcome};
 
 use crate::api::Reply;
 
+/// What is told of a path at most, in bytes.
+const LONGEST: usize = 512;
+
 /// What the line will say.
 pub(crate) struct Entry {
     method: Method,
-    /// Without the query, which may hold anything.
-    path: String,
+    /// Told without the query, which may hold anything.
+    uri: Uri,
     outcome: Outcome,
     status: u16,
     started: Instant,
@@ -33,7 +37,7 @@ impl Entry {
         let head = parts.method == Method::HEAD;
         Self {
             method: parts.method.clone(),
-            path: parts.uri.path().chars().take(512).collect(),
+            uri: parts.uri.clone(),
             outcome: reply.outcome,
             status: reply.status.as_u16(),
             started,
@@ -85,13 +89,18 @@ impl http_body::Body for Logged {
 
 impl Drop for Logged {
     fn drop(&mut self) {
-        let Entry { method, path, outcome, status, started, bytes, expected, broken, asking } = &self.entry;
+        let Entry { method, uri, outcome, status, started, bytes, expected, broken, asking } = &self.entry;
         let (bytes, status) = (*bytes, *status);
         if let Some(asking) = asking {
             // The text of an error is no content.
             asking.answered(*outcome, if status < 300 { bytes } else { 0 });
         }
         let outcome = outcome.label();
+        let path = match uri.path() {
+            path if path.len() <= LONGEST => Cow::Borrowed(path),
+            path => Cow::Owned(path.chars().take(LONGEST).collect::<String>()),
+        };
+        let path = path.as_ref();
         let duration_ms = started.elapsed().as_secs_f64() * 1000.0;
         let duration_ms = (duration_ms * 1000.0).round() / 1000.0;
         if let Some(why) = broken {
