@@ -111,18 +111,24 @@ async fn begin<'a>(
     let place = place.ok().and_then(Result::ok).ok_or_else(busy)?;
     let (store, digest) = (cache.store().clone(), *digest);
     let known = store.linked_size(&access.target, &digest);
-    let mut ingest = on_disk(move || store.ingest(digest, known)).await?;
-    let fetching = Fetch::begin(upstream.clone(), (&access.target, &digest), (0, known));
-    let (fetch, ingest) = match known {
-        // Allocating takes a disk some milliseconds, and the upstream's answer more.
-        Some(size) => tokio::try_join!(fetching, on_disk(move || ingest.allocate(size).map(|()| ingest)))?,
-        None => {
-            let fetch = fetching.await?;
-            if let Some(size) = fetch.size() {
-                ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?;
-            }
-            (fetch, ingest)
+    let ahead = known.is_none() && !store.is_read_only();
+    let making = on_disk(move || store.ingest(digest, known));
+    let fetching = async {
+        // Whether hubcap has a login is needed below, and the first time it is looked up in a file.
+        let begun = Fetch::begin(upstream.clone(), (&access.target, &digest), (0, known));
+        tokio::join!(begun, upstream.is_privileged()).0
+    };
+    let (fetch, ingest) = if ahead {
+        // Nothing is promised yet, so nothing can be refused: the file is made while the upstream is asked.
+        let (fetch, mut ingest) = tokio::try_join!(fetching, making)?;
+        if let Some(size) = fetch.size() {
+            ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?;
         }
+        (fetch, ingest)
+    } else {
+        let mut ingest = making.await?;
+        // Allocating takes a disk some milliseconds, and the upstream's answer more.
+        tokio::try_join!(fetching, on_disk(move || ingest.allocate(known.unwrap_or(0)).map(|()| ingest)))?
     };
     cache.classify(&upstream, access, &Noun::Blob(&digest)).await;
     Ok((fetch, ingest, place))

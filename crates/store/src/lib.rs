@@ -286,6 +286,11 @@ impl Store {
         }
     }
 
+    /// Whether nothing can be written, so that [`ingest`](Self::ingest) is refused.
+    pub fn is_read_only(&self) -> bool {
+        self.0.read_only.is_some()
+    }
+
     /// Remembers that the repository has this content.
     ///
     /// # Errors
