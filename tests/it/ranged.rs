@@ -62,3 +62,33 @@ async fn an_origin_that_is_fast_on_one_connection_gets_one() {
     assert!(hubcap.get(&blob("x", &digest)).await.bytes().await.expect("a body") == content);
     assert_eq!(origin.count(&Method::GET, &digest), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_is_here_within_a_second_gets_one_connection_however_slow_it_comes() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let content = noise(RATE / 2, 3);
+    let digest = origin.put_blob(&content);
+    origin.fault(&digest, Fault::Throttle(RATE, Parts::Given));
+    let hubcap = place.start(&origin.url(), &[]);
+    assert!(hubcap.get(&blob("x", &digest)).await.bytes().await.expect("a body") == content);
+    assert_eq!((origin.count(&Method::GET, &digest), origin.most_parts()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_bounded_for_a_blob_and_for_a_registry() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let hubcap = place.start(&origin.url(), &[]);
+    let fetch = async |seed: u64| {
+        let content = noise(SIZE, seed);
+        let digest = origin.put_blob(&content);
+        origin.fault(&digest, Fault::Throttle(RATE / 2, Parts::Given));
+        assert!(hubcap.get(&blob("x", &digest)).await.bytes().await.expect("a body") == content);
+    };
+    fetch(4).await;
+    let one = origin.most_parts();
+    assert!((4..=8).contains(&one), "{one} for one blob");
+    futures_util::future::join_all((5..9).map(fetch)).await;
+    let four = origin.most_parts();
+    // Sixteen, and each blob's first connection, which fetches parts as well in the end.
+    assert!((9..=20).contains(&four), "{four} for four blobs");
+}

@@ -68,11 +68,9 @@ use flight::Flights;
 use frozen::Frozen;
 use manifest::Fetched;
 use passage::Pushes;
+use ranged::Spare;
 use refusals::Refusals;
 use tally::Tallies;
-
-/// Connections beyond each fill's first, of all fills together.
-const SPARE: usize = 16;
 
 /// The log hears of a store that takes nothing once in this time.
 const REMIND: Duration = Duration::from_secs(300);
@@ -113,7 +111,7 @@ struct Inner {
     /// Places for fills; all are free when none runs.
     fills: Semaphore,
     /// Places for connections beyond a fill's first.
-    spare: Arc<Semaphore>,
+    spare: Spare,
     /// Places for fills that nobody has asked for.
     ahead: Semaphore,
     grants: Grants,
@@ -134,7 +132,7 @@ impl Cache {
             config,
             blobs: Flights::default(),
             manifests: Flights::default(),
-            spare: Arc::new(Semaphore::new(SPARE)),
+            spare: Spare::default(),
             ahead: Semaphore::new(read_ahead::MAX),
             fills: Semaphore::new(MAX_FILLS as usize),
             grants: Grants::default(),

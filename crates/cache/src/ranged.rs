@@ -5,14 +5,14 @@
 //! that who follows the blob in order waits for none for long. An origin that does not want this (a 200, 429, 503) is
 //! left with fewer connections, in the end with the first.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use hubcap_oci::{Digest, Target};
+use hubcap_oci::{Digest, Registry, Target};
 use hubcap_upstream::Upstream;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::fetch::{Fetch, RESUME_AFTER};
@@ -27,6 +27,47 @@ const WORTH: Duration = Duration::from_secs(1);
 const WIDTH: usize = 8;
 /// Parts are so large, in bytes: small enough to come in order, large enough that asking for them costs little.
 const PART: Range<u64> = (4 << 20)..(64 << 20);
+
+/// Connections beyond each blob's first, of all blobs together, and of those that come from one registry: one that is
+/// slow must not take them all.
+const SPARE: usize = 24;
+const SPARE_EACH: usize = 16;
+
+/// Places for connections beyond each blob's first.
+pub(crate) struct Spare {
+    all: Arc<Semaphore>,
+    /// One for each registry that a slow blob came from, and those are few.
+    each: Mutex<HashMap<Registry, Arc<Semaphore>>>,
+}
+
+impl Default for Spare {
+    fn default() -> Self {
+        Self { all: Arc::new(Semaphore::new(SPARE)), each: Mutex::default() }
+    }
+}
+
+/// Those that one registry's blobs may have; a clone is another handle of the same.
+#[derive(Clone)]
+struct Places {
+    all: Arc<Semaphore>,
+    each: Arc<Semaphore>,
+}
+
+impl Spare {
+    fn of(&self, registry: &Registry) -> Places {
+        let mut each = lock(&self.each);
+        let each = each.entry(registry.clone()).or_insert_with(|| Arc::new(Semaphore::new(SPARE_EACH)));
+        Places { all: Arc::clone(&self.all), each: Arc::clone(each) }
+    }
+}
+
+impl Places {
+    /// A place, if there is one: it is given back when this is dropped.
+    fn take(&self) -> Option<[OwnedSemaphorePermit; 2]> {
+        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        Some([take(&self.each)?, take(&self.all)?])
+    }
+}
 
 /// The bytes that one blob still needs.
 struct Work {
@@ -62,14 +103,13 @@ struct Parts {
     digest: Digest,
     work: Arc<Mutex<Work>>,
     pieces: mpsc::Sender<Piece>,
-    /// Connections beyond each blob's first, of all blobs together.
-    spare: Arc<Semaphore>,
+    places: Places,
 }
 
 /// Hands over the whole blob, in pieces with their places.
 pub(crate) async fn hand_over(
     mut fetch: Fetch,
-    spare: &Arc<Semaphore>,
+    spare: &Spare,
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<(), Error> {
     let started = Instant::now();
@@ -126,20 +166,21 @@ impl Parts {
     fn new(
         fetch: &Fetch,
         (end, size): (u64, u64),
-        (spare, pieces): (&Arc<Semaphore>, &mpsc::Sender<Piece>),
+        (spare, pieces): (&Spare, &mpsc::Sender<Piece>),
     ) -> Self {
         let part = ((size - end) / (4 * WIDTH as u64)).clamp(PART.start, PART.end);
         // The first connection goes on to where the first part begins.
         let next = (end + part).min(size);
         let work = Work { first: end, stop: size, back: VecDeque::new(), next, size, part, running: 0 };
         let (upstream, target, digest) = fetch.source();
-        let (work, pieces, spare) = (Arc::new(Mutex::new(work)), pieces.clone(), Arc::clone(spare));
-        Self { upstream, target, digest, work, pieces, spare }
+        let (work, pieces) = (Arc::new(Mutex::new(work)), pieces.clone());
+        let places = spare.of(&target.registry);
+        Self { upstream, target, digest, work, pieces, places }
     }
 
     /// Fetches the first part; when the origin gives it, lets the first connection stop before it, and calls others.
     async fn probe(self) -> Result<(), Error> {
-        let Ok(_place) = Arc::clone(&self.spare).try_acquire_owned() else { return Ok(()) };
+        let Some(_place) = self.places.take() else { return Ok(()) };
         let Some(part) = lock(&self.work).take() else { return Ok(()) };
         // Whatever is wrong here, the first connection goes on to the end.
         let Ok(fetch) = self.begin(&part).await else { return Ok(()) };
@@ -155,7 +196,7 @@ impl Parts {
             work.running = 2;
             // With the first connection and this one.
             for _ in 2..WIDTH {
-                let Ok(place) = Arc::clone(&self.spare).try_acquire_owned() else { break };
+                let Some(place) = self.places.take() else { break };
                 work.running += 1;
                 let parts = self.clone();
                 others.spawn(async move {

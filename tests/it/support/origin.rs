@@ -132,6 +132,7 @@ pub(crate) struct Origin {
     state: Arc<Mutex<State>>,
     registry: SocketAddr,
     cdn: SocketAddr,
+    most_parts: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -143,6 +144,8 @@ struct Host {
     cdn: SocketAddr,
     /// How many parts are being sent.
     parts: Arc<AtomicUsize>,
+    /// How many there were at most.
+    most_parts: Arc<AtomicUsize>,
 }
 
 /// A part that is being sent.
@@ -164,7 +167,7 @@ impl Origin {
         let (registry_address, token_address, cdn_address) =
             (address(&registry), address(&token), address(&cdn));
         let mut tasks = Vec::new();
-        let parts = Arc::<AtomicUsize>::default();
+        let (parts, most_parts) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         for (listener, role) in [(registry, Role::Registry), (token, Role::Token), (cdn, Role::Cdn)] {
             let host = Host {
                 role,
@@ -172,11 +175,12 @@ impl Origin {
                 token: token_address,
                 cdn: cdn_address,
                 parts: Arc::clone(&parts),
+                most_parts: Arc::clone(&most_parts),
             };
             let app = Router::new().fallback(async move |request| answer(&host, request).await);
             tasks.push(tokio::spawn(async move { axum::serve(listener, app).await.expect("a server") }));
         }
-        Self { state, registry: registry_address, cdn: cdn_address, tasks }
+        Self { state, registry: registry_address, cdn: cdn_address, most_parts, tasks }
     }
 
     /// Its address, as `--upstream` takes it.
@@ -187,6 +191,11 @@ impl Origin {
     /// Where its blobs are, by another name of the same machine: another origin, as a regional host is.
     pub(crate) fn region(&self) -> String {
         format!("http://localhost:{}", self.cdn.port())
+    }
+
+    /// How many parts of throttled contents were asked for at a time, at most.
+    pub(crate) fn most_parts(&self) -> usize {
+        self.most_parts.load(Ordering::SeqCst)
     }
 
     /// As Docker Hub: a token from another host, blobs from a third. `login` is `user:password`, where one is needed.
@@ -363,6 +372,7 @@ async fn answer(host: &Host, request: Request<Body>) -> Response<Body> {
     let mut open = None;
     if let (Some(Fault::Throttle(_, manner)), true) = (&fault, part) {
         let before = host.parts.fetch_add(1, Ordering::SeqCst);
+        host.most_parts.fetch_max(before + 1, Ordering::SeqCst);
         let sending = Sending(Arc::clone(&host.parts));
         match manner {
             Parts::Refused => return plain(503),
