@@ -13,6 +13,8 @@ use hubcap_oci::{Digest, Verifier};
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::watch;
 
+use crate::latest::Latest;
+
 /// How many bytes a reader of a growing content stays behind its writer, until the digest is verified: no client
 /// ever has all of a wrong content. 16 KiB, one TLS record.
 pub const HOLD_BACK: u64 = 16 << 10;
@@ -53,7 +55,14 @@ pub enum ReadError {
 pub struct Content {
     file: Arc<File>,
     size: Option<u64>,
-    growth: Option<watch::Receiver<Progress>>,
+    growth: Option<Growth>,
+}
+
+/// The news of a growing content.
+#[derive(Debug, Clone)]
+struct Growth {
+    progress: watch::Receiver<Progress>,
+    latest: Arc<Latest>,
 }
 
 impl Content {
@@ -65,12 +74,12 @@ impl Content {
         Self { file, size: Some(size), growth: None }
     }
 
-    pub(crate) const fn growing(
+    pub(crate) fn growing(
         file: Arc<File>,
         size: Option<u64>,
-        growth: watch::Receiver<Progress>,
+        (progress, latest): (watch::Receiver<Progress>, Arc<Latest>),
     ) -> Self {
-        Self { file, size, growth: Some(growth) }
+        Self { file, size, growth: Some(Growth { progress, latest }) }
     }
 
     /// The whole length in bytes; `None` while it grows and nobody told.
@@ -84,7 +93,7 @@ impl Content {
     /// [`ReadError::Failed`] when it never will be.
     pub async fn settled(&mut self) -> Result<u64, ReadError> {
         if let Some(growth) = &mut self.growth {
-            let done = growth.wait_for(|progress| matches!(progress, Progress::Done(_))).await;
+            let done = growth.progress.wait_for(|progress| matches!(progress, Progress::Done(_))).await;
             // A writer that went away without Done has failed; the channel's end is never the content's.
             let Ok(Progress::Done(size)) = done.as_deref().copied() else { return Err(ReadError::Failed) };
             drop(done);
@@ -96,7 +105,7 @@ impl Content {
 
     /// How many bytes are there so far.
     pub fn available(&self) -> u64 {
-        match self.growth.as_ref().map(|growth| *growth.borrow()) {
+        match self.growth.as_ref().map(|growth| *growth.progress.borrow()) {
             Some(Progress::Partial(size) | Progress::Done(size)) => size,
             None => self.size.unwrap_or(0),
         }
@@ -112,7 +121,7 @@ impl Content {
                 Progress::Partial(size) => size > seen,
                 Progress::Done(_) => true,
             };
-            growth.wait_for(more).await.map_err(|_| ReadError::Failed)?;
+            growth.progress.wait_for(more).await.map_err(|_| ReadError::Failed)?;
         }
         Ok(self.available())
     }
@@ -153,7 +162,7 @@ impl Content {
 #[derive(Debug)]
 pub struct Reader {
     file: Arc<File>,
-    growth: Option<watch::Receiver<Progress>>,
+    growth: Option<Growth>,
     position: u64,
     end: u64,
 }
@@ -170,7 +179,13 @@ impl Reader {
             return Ok(None);
         }
         // 128 KiB at most, so the cast cannot cut.
-        let chunk = read(&self.file, self.position, wanted as usize).await?;
+        let wanted = wanted as usize;
+        if let Some(mut chunk) = self.growth.as_ref().and_then(|growth| growth.latest.find(self.position)) {
+            chunk.truncate(wanted);
+            self.position += chunk.len() as u64;
+            return Ok(Some(chunk));
+        }
+        let chunk = read(&self.file, self.position, wanted).await?;
         if chunk.is_empty() {
             return Err(ReadError::Truncated { at: self.position, size: self.end });
         }
@@ -186,7 +201,7 @@ impl Reader {
             Progress::Partial(written) => written.saturating_sub(HOLD_BACK).min(end) > position,
             Progress::Done(_) => true,
         };
-        let progress = *growth.wait_for(beyond).await.map_err(|_| ReadError::Failed)?;
+        let progress = *growth.progress.wait_for(beyond).await.map_err(|_| ReadError::Failed)?;
         match progress {
             Progress::Partial(written) => Ok(written.saturating_sub(HOLD_BACK).min(end)),
             Progress::Done(size) => {

@@ -4,21 +4,18 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use hubcap_oci::{Algorithm, Digest, Verifier};
 
+use crate::held::Held;
+
 /// From so many bytes on a thread is worth it.
 const SMALL: u64 = 1 << 20;
 /// Pieces in its hand: some hundred KiB each.
 const IN_HAND: usize = 8;
-/// What all hashers together may hold in memory, in bytes. Beyond it a piece is read again from its file, which costs a
-/// copy, so that memory stays flat however many contents come at once.
-const IN_MEMORY: u64 = 8 << 20;
-static HELD: AtomicU64 = AtomicU64::new(0);
 
 /// What is read at once from a file, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -45,30 +42,10 @@ pub(crate) enum Job {
     File(Arc<File>, Range<u64>),
 }
 
-/// Bytes that count as held until they are hashed.
-#[derive(Debug)]
-pub(crate) struct Held(Bytes);
-
-impl Held {
-    /// Nothing when enough is held already.
-    fn hold(bytes: &Bytes) -> Option<Self> {
-        let held = HELD.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        // Made before it is looked at, so that it is given back either way.
-        let this = Self(bytes.clone());
-        (held < IN_MEMORY).then_some(this)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        HELD.fetch_sub(self.0.len() as u64, Ordering::Relaxed);
-    }
-}
-
 impl Job {
     fn hash(self, verifier: &mut Verifier) -> std::io::Result<()> {
         match self {
-            Self::Bytes(held) => verifier.update(&held.0),
+            Self::Bytes(held) => verifier.update(held.bytes()),
             Self::File(file, mut range) => {
                 let mut buffer = vec![0; CHUNK];
                 while !range.is_empty() {

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::budget::Reservation;
 use crate::content::{Content, Progress};
 use crate::hasher::Hasher;
+use crate::latest::Latest;
 use crate::{Error, Store, lock};
 
 /// What is promised at a time to a content whose length nobody told, in bytes.
@@ -39,6 +40,7 @@ pub struct Ingest {
     /// Bytes that are there without a gap.
     written: u64,
     ahead: Ahead,
+    latest: Arc<Latest>,
     progress: watch::Sender<Progress>,
     reservation: Reservation,
     flight: InFlight,
@@ -99,6 +101,7 @@ impl Ingest {
             hasher: Hasher::new(expected.algorithm()),
             written: 0,
             ahead: Ahead::default(),
+            latest: Arc::default(),
             progress: watch::Sender::new(Progress::Partial(0)),
             reservation,
             flight,
@@ -142,6 +145,7 @@ impl Ingest {
             return Ok(());
         }
         self.hasher.update(bytes, (&self.file, offset))?;
+        self.latest.keep(offset, bytes);
         self.written = end;
         if let Some(end) = self.ahead.take_from(self.written) {
             self.hasher.update_from(&self.file, self.written..end)?;
@@ -158,7 +162,8 @@ impl Ingest {
 
     /// The content as its readers follow it. `size` is its whole length, where the upstream told it.
     pub fn content(&self, size: Option<u64>) -> Content {
-        Content::growing(Arc::clone(&self.file), size, self.progress.subscribe())
+        let news = (self.progress.subscribe(), Arc::clone(&self.latest));
+        Content::growing(Arc::clone(&self.file), size, news)
     }
 
     /// Verifies the digest and makes the content visible: the only way into `blobs/`.
@@ -186,6 +191,7 @@ impl Ingest {
         store.0.index.used(&self.expected);
         // Only now: a reader that sees Done may rely on the store having it.
         self.progress.send_replace(Progress::Done(self.written));
+        self.latest.clear();
         Ok(Content::committed_shared(Arc::clone(&self.file), self.written))
     }
 }

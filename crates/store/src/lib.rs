@@ -6,6 +6,8 @@
 //! - [`mod@lock`]: one process at a time.
 //! - [`ingest`]: a content that is being written; [`Ingest::commit`] is the only way into `blobs/`.
 //! - [`hasher`]: the digest of it, computed beside the writing.
+//! - [`held`]: how much of it all ingests together hold in memory.
+//! - [`latest`]: what was written last, for readers that keep pace.
 //! - [`content`]: reading one, committed or still growing.
 //! - [`verified`]: what this process has not verified yet is, while it is first read.
 //! - [`index`]: sled; quick answers to "who may have this" and "what does this tag mean".
@@ -27,11 +29,13 @@ pub mod export;
 pub mod fuzzing;
 pub mod gc;
 mod hasher;
+mod held;
 pub mod images;
 pub mod import;
 mod index;
 pub mod ingest;
 pub mod key;
+mod latest;
 pub mod layout;
 mod lock;
 mod manifests;

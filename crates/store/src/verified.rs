@@ -60,7 +60,7 @@ impl Verified {
         }
         let file = Arc::new(file);
         let progress = watch::Sender::new(Progress::Partial(0));
-        let content = Content::growing(Arc::clone(&file), Some(size), progress.subscribe());
+        let content = Content::growing(Arc::clone(&file), Some(size), (progress.subscribe(), Arc::default()));
         known.running.insert(*digest, content.clone());
         drop(known);
         let (verified, digest) = (self.clone(), *digest);
