@@ -163,11 +163,7 @@ async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), Error> {
 }
 
 impl Parts {
-    fn new(
-        fetch: &Fetch,
-        (end, size): (u64, u64),
-        (spare, pieces): (&Spare, &mpsc::Sender<Piece>),
-    ) -> Self {
+    fn new(fetch: &Fetch, (end, size): (u64, u64), (spare, pieces): (&Spare, &mpsc::Sender<Piece>)) -> Self {
         let part = ((size - end) / (4 * WIDTH as u64)).clamp(PART.start, PART.end);
         // The first connection goes on to where the first part begins.
         let next = (end + part).min(size);
