@@ -45,7 +45,7 @@ pub(super) fn merge(
     }
     let logins = environment.get("HUBCAP_LOGIN").map(|text| logins::parse(text)).transpose()?;
     for (registry, credentials) in logins.unwrap_or_default() {
-        found.login(registry, credentials)?;
+        found.login(&registry, credentials)?;
     }
     Ok((found.named.into_values().collect(), found.allowed))
 }
@@ -85,15 +85,14 @@ impl Found {
         Ok(())
     }
 
-    fn login(&mut self, registry: Registry, credentials: Credentials) -> anyhow::Result<()> {
-        if !self.named.contains_key(&registry) {
-            if !hubcap_upstream::is_known(&registry) && !self.allowed.iter().any(|one| one.matches(&registry))
-            {
+    fn login(&mut self, registry: &Registry, credentials: Credentials) -> anyhow::Result<()> {
+        if !self.named.contains_key(registry) {
+            if !hubcap_upstream::is_known(registry) && !self.allowed.iter().any(|one| one.matches(registry)) {
                 bail!("HUBCAP_LOGIN: there is no upstream {registry}; --upstream {registry} allows it");
             }
             self.put(registry.as_str(), None, None)?;
         }
-        if let Some(upstream) = self.named.get_mut(&registry) {
+        if let Some(upstream) = self.named.get_mut(registry) {
             upstream.credentials = Some(credentials);
         }
         Ok(())

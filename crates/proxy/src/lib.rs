@@ -145,12 +145,9 @@ pub async fn bind(cache: Cache, config: Config) -> Result<Bound, Error> {
             Some((listener, local)) => Some((listener, local, tls::acceptor(&authority, &own)?)),
             None => None,
         };
-        let connect = match connect {
-            Some(((listener, local), connect)) => {
-                Some((listener, local, Arc::new(Gate::new(app.clone(), authority, connect))))
-            }
-            None => None,
-        };
+        let connect = connect.map(|((listener, local), connect)| {
+            (listener, local, Arc::new(Gate::new(app.clone(), authority, connect)))
+        });
         (https, connect)
     } else {
         (None, None)
