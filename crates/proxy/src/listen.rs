@@ -8,7 +8,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
@@ -68,6 +68,9 @@ pub(crate) async fn serve(listener: TcpListener, speaks: Speaks, mut stopped: wa
                 Speaks::Https(tls, app) => (tls, app),
                 Speaks::Connect(gate) => return connect::answer(stream, &gate, (watcher, stopped)).await,
             };
+            if peer.ip().is_loopback() && is_plain(stream.as_ref().get_ref().get_ref()).await {
+                return answer(stream, app, watcher).await;
+            }
             match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
                 Ok(Ok(stream)) => answer(stream, app, watcher).await,
                 Ok(Err(error)) => {
@@ -81,6 +84,14 @@ pub(crate) async fn serve(listener: TcpListener, speaks: Speaks, mut stopped: wa
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         tracing::warn!(target: "hubcap::listen", "requests still run after {} s; they are cut", DRAIN.as_secs());
     }
+}
+
+/// Whether a client of HTTPS speaks plain HTTP. BuildKit in dockerd before 28 does so with every mirror on loopback,
+/// whatever its URL says (BuildKit's `util/resolver`, `fillInsecureOpts`), and would go past hubcap otherwise.
+async fn is_plain(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    let peeked = tokio::time::timeout(HANDSHAKE, stream.peek(&mut first)).await;
+    matches!(peeked, Ok(Ok(1))) && first[0].is_ascii_uppercase()
 }
 
 /// Answers a connection's requests. HTTP/1.1 only: it is what registries' clients speak.
