@@ -1,11 +1,18 @@
 //! The command line, as it is typed; what it means together with variables and files is [`crate::config`]'s.
 
+mod clients;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, ArgMatches, Args as _, Parser, Subcommand};
-use hubcap_oci::{ImageRef, Platform, Registry};
+use hubcap_oci::{ImageRef, Platform};
+
+pub(crate) use clients::{
+    DockerFlags, Setup, SetupBuildkit, SetupContainerd, SetupDocker, SetupPodman, Unset, UnsetDocker, Unwire,
+    Wire,
+};
 
 /// A caching registry proxy for CI: dockerd pulls through it, and what it pulled stays in a store that can be carried
 /// from job to job.
@@ -93,57 +100,6 @@ pub(crate) struct Down {
     /// Do not print the account where there is no $GITHUB_STEP_SUMMARY for it
     #[arg(long)]
     pub(crate) quiet: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Setup {
-    /// dockerd: registry-mirrors in daemon.json, and certs.d/REGISTRY/hosts.toml
-    Docker(SetupDocker),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Unset {
-    /// dockerd
-    Docker(UnsetDocker),
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct SetupDocker {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    #[command(flatten)]
-    pub(crate) docker: DockerFlags,
-    /// Only show what would be changed in which file, as a diff
-    #[arg(long)]
-    pub(crate) print: bool,
-    /// Registries, as ghcr.io (default: those that hubcap can be asked for); Docker Hub is docker.io
-    #[arg(value_name = "REGISTRY")]
-    pub(crate) registries: Vec<Registry>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct UnsetDocker {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    #[command(flatten)]
-    pub(crate) docker: DockerFlags,
-    /// Only show what would be changed in which file, as a diff
-    #[arg(long)]
-    pub(crate) print: bool,
-}
-
-/// Which dockerd; what is not said is found out from the one that runs.
-#[derive(Debug, Default, Clone, clap::Args)]
-pub(crate) struct DockerFlags {
-    /// dockerd's socket (default: $DOCKER_HOST, else unix:///var/run/docker.sock, else a rootless one)
-    #[arg(long, value_name = "unix://PATH")]
-    pub(crate) docker_host: Option<String>,
-    /// Its daemon.json (default: the one that it reads)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) daemon_json: Option<PathBuf>,
-    /// Its certs.d (default: /etc/docker/certs.d, else ~/.config/docker/certs.d of a rootless one)
-    #[arg(long, value_name = "DIR")]
-    pub(crate) certs_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

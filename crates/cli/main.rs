@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use args::{Args, Setup, Unset, Verb};
+use args::{Args, Verb};
 
 /// What a shell sees of a usage that cannot be meant.
 const USAGE: u8 = 2;
@@ -60,12 +60,8 @@ fn main() -> ExitCode {
             config::load(&flags.common).map(|config| up::run(&config, &flags, &for_serve))
         }
         Verb::Down(flags) => config::load(&flags.common).map(|config| down::run(&config, &flags)),
-        Verb::Setup(Setup::Docker(flags)) => {
-            config::load(&flags.common).map(|config| setup::docker(&config, &flags))
-        }
-        Verb::Unset(Unset::Docker(flags)) => {
-            config::load(&flags.common).map(|config| setup::undocker(&config, &flags))
-        }
+        Verb::Setup(setup) => config::load(setup.common()).map(|config| setup::run(&config, &setup)),
+        Verb::Unset(unset) => config::load(unset.common()).map(|config| setup::unset(&config, &unset)),
     };
     match done {
         Ok(Ok(code)) => code,

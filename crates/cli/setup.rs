@@ -1,27 +1,54 @@
 //! `hubcap setup` and `hubcap unset`: the clients' own files, wired and unwired.
 
+mod clients;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use hubcap_oci::Registry;
-use hubcap_wiring::{Change, Client, Docker, Mirror, Wiring};
+use hubcap_wiring::{Change, Client, Docker, Mirror, Proxy, Registries, Wiring};
 
 use crate::admin::client;
-use crate::args::{DockerFlags, SetupDocker, UnsetDocker};
+use crate::args::{Setup, SetupDocker, Unset, UnsetDocker, Wire};
 use crate::config::Config;
 use crate::run::Run;
 
+/// Wires a client.
+pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
+    match setup {
+        Setup::Docker(flags) => docker(config, flags),
+        Setup::Containerd(flags) => clients::containerd(config, flags),
+        Setup::Buildkit(flags) => clients::buildkit(config, flags),
+        Setup::Podman(flags) => clients::podman(config, flags),
+    }
+}
+
+/// Takes a client's wiring back.
+pub(crate) fn unset(config: &Config, unset: &Unset) -> anyhow::Result<ExitCode> {
+    match unset {
+        Unset::Docker(flags) => undocker(config, flags),
+        Unset::Containerd(flags) => clients::unset((config, flags), Client::Containerd),
+        Unset::Buildkit(flags) => clients::unset((config, flags), Client::Buildkit),
+        Unset::Podman(flags) => clients::unset((config, flags), Client::Podman),
+    }
+}
+
 /// Wires dockerd, or prints what that would change.
-pub(crate) fn docker(config: &Config, flags: &SetupDocker) -> anyhow::Result<ExitCode> {
-    let mirror = mirror(config, !flags.print)?;
-    let registries = match flags.registries.as_slice() {
-        [] => registries(config),
-        given => given.to_vec(),
-    };
+fn docker(config: &Config, flags: &SetupDocker) -> anyhow::Result<ExitCode> {
+    let mirror = mirror(config, !flags.wire.print)?;
+    // With the proxy the names are for it, and the mirrors for what hubcap knows anyway.
+    let named = if flags.proxy { registries(config) } else { named(config, &flags.wire) };
+    let registries = Registries { named, every_other: flags.all };
     let docker = Docker::find(&flags.docker.at())?;
     let mut wiring = Wiring::open(&config.state, Client::Docker)?;
-    let plan = docker.plan(&wiring, &mirror, &registries)?;
-    if flags.print {
+    let mut plan = docker.plan(&wiring, &mirror, &registries)?;
+    if flags.proxy {
+        plan = docker.with_proxy(&wiring, &proxy(config, flags, &mirror)?, plan)?;
+    }
+    if flags.wire.print {
         print(plan.iter().map(|(change, _)| change));
         return Ok(ExitCode::SUCCESS);
     }
@@ -31,11 +58,52 @@ pub(crate) fn docker(config: &Config, flags: &SetupDocker) -> anyhow::Result<Exi
         Ok(version) => println!("dockerd {version} now asks {} first", mirror.url()),
         Err(why) => println!("{why}; it reads {} when it starts", docker.daemon_json().display()),
     }
+    if flags.proxy {
+        println!(
+            "once restarted, dockerd sends everything but Docker Hub's through hubcap's proxy. While hubcap does not run, \
+             those pulls fail: `hubcap unset docker` and a restart before it is stopped for good."
+        );
+        restart(&docker, flags.restart)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
+/// dockerd reads its proxy at its start alone.
+fn restart(docker: &Docker, now: bool) -> anyhow::Result<()> {
+    if now {
+        docker.restart()?;
+        println!("dockerd is restarted");
+    } else {
+        println!(
+            "to have it take effect: systemctl daemon-reload; systemctl restart docker (or --restart does it here)"
+        );
+    }
+    Ok(())
+}
+
+/// Where hubcap's proxy is: as configured, else as the last daemon had it.
+pub(crate) fn proxy_address(config: &Config) -> Option<SocketAddr> {
+    let last = || Run::read(&config.state).ok().flatten().and_then(|run| run.proxy_listen);
+    let configured = config.proxy.as_ref().map(|proxy| proxy.address).filter(|address| address.port() != 0);
+    let address = configured.or_else(last)?;
+    Some(Mirror::new(address, PathBuf::new()).address)
+}
+
+/// hubcap's proxy, for the registries that were named.
+fn proxy(config: &Config, flags: &SetupDocker, mirror: &Mirror) -> anyhow::Result<Proxy> {
+    let Some(address) = proxy_address(config) else {
+        bail!("hubcap has no proxy: start it with --proxy-listen ADDR:PORT, or give that here as well")
+    };
+    Ok(Proxy {
+        address,
+        registries: flags.wire.registries.clone(),
+        ca: mirror.ca.clone(),
+        drop_in: flags.drop_in.clone(),
+    })
+}
+
 /// Takes back what [`docker`] did, or prints what that would change.
-pub(crate) fn undocker(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
+fn undocker(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
     let mut wiring = Wiring::open(&config.state, Client::Docker)?;
     if wiring.is_empty() {
         println!("dockerd is not wired from {}: nothing to do", config.state.display());
@@ -43,12 +111,17 @@ pub(crate) fn undocker(config: &Config, flags: &UnsetDocker) -> anyhow::Result<E
     }
     let docker = Docker::find(&flags.docker.at().or_host(wiring.host()))?;
     let changes = docker.unplan(&wiring)?;
-    if flags.print {
+    if flags.unwire.print {
         print(&changes);
         return Ok(ExitCode::SUCCESS);
     }
+    let proxy = docker.has_proxy_of(&wiring);
     docker.unwire(&mut wiring)?;
     tell(&changes);
+    if proxy {
+        println!("dockerd still uses hubcap's proxy, until it is restarted");
+        restart(&docker, flags.restart)?;
+    }
     println!("dockerd's files are as they were");
     Ok(ExitCode::SUCCESS)
 }
@@ -69,9 +142,17 @@ pub(crate) fn mirror(config: &Config, make: bool) -> anyhow::Result<Mirror> {
     Ok(Mirror::new(listen, hubcap_proxy::certificate_path(&config.state)))
 }
 
-/// The registries that hubcap can be asked for, Docker Hub among them.
+/// The registries that are configured, Docker Hub among them, and those that the running daemon has to do with.
 pub(crate) fn registries(config: &Config) -> Vec<Registry> {
-    config.upstreams.iter().map(|upstream| upstream.registry.clone()).collect()
+    let mut found: BTreeSet<Registry> =
+        config.upstreams.iter().map(|upstream| upstream.registry.clone()).collect();
+    let running = client::status(&config.state).map(|status| status.registries).unwrap_or_default();
+    found.extend(running.keys().filter_map(|name| name.parse().ok()));
+    found.into_iter().collect()
+}
+
+fn named(config: &Config, flags: &Wire) -> Vec<Registry> {
+    if flags.registries.is_empty() { registries(config) } else { flags.registries.clone() }
 }
 
 pub(crate) fn print<'a>(changes: impl IntoIterator<Item = &'a Change>) {
@@ -88,15 +169,5 @@ pub(crate) fn tell<'a>(changes: impl IntoIterator<Item = &'a Change>) {
             (Some(_), Some(_)) => "changed",
         };
         println!("{did} {}", change.path.display());
-    }
-}
-
-impl DockerFlags {
-    pub(crate) fn at(&self) -> hubcap_wiring::DockerAt {
-        hubcap_wiring::DockerAt {
-            host: self.docker_host.clone(),
-            daemon_json: self.daemon_json.clone(),
-            certs_dir: self.certs_dir.clone(),
-        }
     }
 }

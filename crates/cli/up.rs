@@ -48,7 +48,7 @@ fn wire(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()> {
     let docker = Docker::find(&flags.docker.at())?;
     let registries = setup::registries(config);
     let mut wiring = Wiring::open(&config.state, Client::Docker)?;
-    let plan = docker.plan(&wiring, &mirror, &registries)?;
+    let plan = docker.plan(&wiring, &mirror, &registries.clone().into())?;
     docker.wire(&mut wiring, &mirror, &plan)?;
     setup::tell(plan.iter().map(|(change, _)| change));
     let version = match docker.version() {
@@ -111,7 +111,7 @@ fn print(config: &Config, flags: &Up) -> anyhow::Result<ExitCode> {
     let mirror = setup::mirror(config, false)?;
     let docker = Docker::find(&flags.docker.at())?;
     let wiring = Wiring::open(&config.state, Client::Docker)?;
-    let plan = docker.plan(&wiring, &mirror, &setup::registries(config))?;
+    let plan = docker.plan(&wiring, &mirror, &setup::registries(config).into())?;
     setup::print(plan.iter().map(|(change, _)| change));
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,9 @@ use similar::TextDiff;
 
 use crate::{Error, file};
 
+/// A file's change, and the file without hubcap.
+pub type Planned = (Change, Option<String>);
+
 /// What one file is to become.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {

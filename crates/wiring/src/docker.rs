@@ -6,16 +6,22 @@
 mod api;
 mod daemon_json;
 mod find;
+mod proxy;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hubcap_oci::Registry;
 use rustix::process::Pid;
 
-use crate::hosts_toml::{directory, with_mirror, without_mirror};
+use crate::change::Planned;
+use crate::hosts_toml::{self, Registries, without_ours};
 use crate::wiring::Wiring;
 use crate::{Change, Error, Mirror, file};
+use proxy::PROXIES;
+pub use proxy::Proxy;
+
 use daemon_json::DaemonJson;
 use find::Info;
 
@@ -51,11 +57,10 @@ pub struct Docker {
     pid: Option<Pid>,
     /// Mirrors were given as flags, which dockerd does not take together with the file's.
     mirrors_by_flag: bool,
+    /// The same of its proxies.
+    proxy_by_flag: bool,
     running: Result<Info, String>,
 }
-
-/// A file's change, and the file without hubcap.
-type Planned = (Change, Option<String>);
 
 impl Docker {
     /// Finds it.
@@ -74,6 +79,26 @@ impl Docker {
     /// Whether `docker pull` reads `hosts.toml`, as it does with containerd's image store.
     pub fn has_containerd_store(&self) -> bool {
         self.running.as_ref().is_ok_and(Info::has_containerd_store)
+    }
+
+    /// Docker Hub's mirrors, as it has them now.
+    pub fn mirrors(&self) -> &[String] {
+        self.running.as_ref().map(Info::mirrors).unwrap_or_default()
+    }
+
+    /// A registry's `hosts.toml`, which may not be there.
+    pub fn hosts_toml(&self, registry: &Registry) -> PathBuf {
+        self.certs_dir.join(hosts_toml::directory(registry)).join(hosts_toml::FILE)
+    }
+
+    /// Its proxy for HTTPS as it runs, as `127.0.0.1:5480`, without a login.
+    pub fn proxy(&self) -> Option<&str> {
+        self.running.as_ref().ok()?.proxy()
+    }
+
+    /// The proxy that it would use for a mirror at this address, without a login. Go never uses one for loopback.
+    pub fn proxy_before(&self, mirror: IpAddr) -> Option<String> {
+        self.running.as_ref().ok().filter(|_| !mirror.is_loopback())?.proxy_before(mirror)
     }
 
     /// Its `daemon.json`.
@@ -95,16 +120,9 @@ impl Docker {
         &self,
         wiring: &Wiring,
         mirror: &Mirror,
-        registries: &[Registry],
+        registries: &Registries,
     ) -> Result<Vec<Planned>, Error> {
-        let mut plan = Vec::new();
-        for registry in registries {
-            let dir = self.certs_dir.join(directory(registry));
-            let path = dir.join("hosts.toml");
-            let original = wiring.original(&path, |now| Ok(without_mirror(&now)))?;
-            let then = with_mirror(original.as_deref(), mirror);
-            plan.push((Change::of(path, Some(then))?, original));
-        }
+        let mut plan = hosts_toml::plan(&self.certs_dir, (wiring, mirror), registries)?;
         if !mirror.address.ip().is_loopback() {
             // Elsewhere than on loopback dockerd checks the mirror's certificate.
             let path = self.certs_dir.join(mirror.address.to_string()).join("ca.crt");
@@ -112,7 +130,7 @@ impl Docker {
             let ca = file::read(&mirror.ca)?;
             plan.push((Change::of(path, ca)?, original));
         }
-        if registries.iter().any(Registry::is_docker_hub) {
+        if registries.named.iter().any(Registry::is_docker_hub) {
             plan.push(self.plan_daemon_json(wiring, mirror)?);
         }
         Ok(plan)
@@ -126,7 +144,7 @@ impl Docker {
                 .into();
             return Err(Error::NotUnderstood { path: path.clone(), why });
         }
-        let original = wiring.original(path, |now| self.without(&now).map(Some))?;
+        let original = wiring.original(path, |now| self.without(wiring, &now).map(Some))?;
         let json = DaemonJson::parse(path, original.as_deref())?;
         let mut mirrors = json.mirrors(path)?.unwrap_or_default();
         if mirrors.iter().any(|one| one.trim_end_matches('/') == mirror.url()) {
@@ -134,13 +152,24 @@ impl Docker {
             return Ok((Change::of(path.clone(), original.clone())?, original));
         }
         mirrors.insert(0, mirror.url());
-        Ok((Change::of(path.clone(), Some(json.with_mirrors(Some(&mirrors))))?, original))
+        let mut text = json.with_mirrors(Some(&mirrors));
+        if let Some(proxies) = self.kept_proxies(wiring) {
+            // Set before; dockerd would keep it until its restart, whatever is written here.
+            text = DaemonJson::parse(path, Some(&text))?.with(PROXIES, Some(proxies));
+        }
+        Ok((Change::of(path.clone(), Some(text))?, original))
     }
 
-    /// `daemon.json` without loopback mirrors over HTTPS, after somebody else has written to it.
-    fn without(&self, now: &str) -> Result<String, Error> {
-        let json = DaemonJson::parse(&self.daemon_json, Some(now))?;
-        let Some(mut mirrors) = json.mirrors(&self.daemon_json)? else { return Ok(now.to_owned()) };
+    /// `daemon.json` without loopback mirrors over HTTPS and without our proxy, after somebody else has written to it.
+    fn without(&self, wiring: &Wiring, now: &str) -> Result<String, Error> {
+        let mut json = DaemonJson::parse(&self.daemon_json, Some(now))?;
+        let ours = self
+            .kept_proxies(wiring)
+            .is_some_and(|ours| json.get(PROXIES).is_some_and(|now| now.get() == ours.get()));
+        if ours {
+            json = DaemonJson::parse(&self.daemon_json, Some(&json.with(PROXIES, None)))?;
+        }
+        let Some(mut mirrors) = json.mirrors(&self.daemon_json)? else { return Ok(json.to_string()) };
         mirrors.retain(|one| !is_loopback(one));
         Ok(json.with_mirrors((!mirrors.is_empty()).then_some(&mirrors)))
     }
@@ -169,8 +198,9 @@ impl Docker {
     /// As [`plan`](Self::plan).
     pub fn unplan(&self, wiring: &Wiring) -> Result<Vec<Change>, Error> {
         wiring.undoing(|path, now| match path.extension() {
-            Some(kind) if kind == "json" => self.without(&now).map(Some),
-            Some(kind) if kind == "toml" => Ok(without_mirror(&now)),
+            Some(kind) if kind == "json" => self.without(wiring, &now).map(Some),
+            Some(kind) if kind == "toml" => without_ours(now),
+            Some(kind) if kind == "conf" => Ok(None),
             _ => Ok(Some(now)),
         })
     }
@@ -218,6 +248,24 @@ impl Docker {
                 )));
             }
             std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Restarts dockerd through systemd, which stops its containers unless it has live-restore; waits until it answers.
+    ///
+    /// # Errors
+    /// [`Error::Client`] with what systemctl says.
+    pub fn restart(&self) -> Result<(), Error> {
+        file::systemctl(&["daemon-reload"])?;
+        file::systemctl(&["restart", "docker"])?;
+        let end = Instant::now() + RELOAD;
+        while Info::ask(&self.socket).is_err() {
+            if Instant::now() > end {
+                let socket = self.socket.display();
+                return Err(Error::Client(format!("dockerd does not answer on {socket} after its restart")));
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
     }

@@ -121,6 +121,21 @@ pub(crate) fn hang_up(pid: rustix::process::Pid) -> Result<(), Error> {
     }
 }
 
+/// Has systemd do something, as root.
+pub(crate) fn systemctl(words: &[&str]) -> Result<(), Error> {
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new("systemctl")
+    } else {
+        let mut command = Command::new("sudo");
+        command.args(["-n", "systemctl"]);
+        command
+    };
+    let failed = |why: &str| Error::Client(format!("systemctl {}: {why}", words.join(" ")));
+    let output =
+        command.args(words).stdin(Stdio::null()).output().map_err(|error| failed(&error.to_string()))?;
+    if output.status.success() { Ok(()) } else { Err(failed(String::from_utf8_lossy(&output.stderr).trim())) }
+}
+
 /// Runs a shell script on a path by sudo, which must not ask anything.
 fn as_root(path: &Path, script: &str, stdin: Option<&str>) -> Result<Output, Error> {
     let rights = |why: String| Error::Rights { path: path.to_owned(), why };

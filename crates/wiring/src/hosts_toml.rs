@@ -1,41 +1,32 @@
 //! `hosts.toml`: how containerd, and dockerd 28 and later, are told of a registry's mirrors. It is read at each pull.
 
+use std::path::Path;
+
 use hubcap_oci::Registry;
+use toml_edit::{Document, Item};
 
-use crate::Mirror;
+use crate::change::Planned;
+use crate::document::{not_understood, quoted};
+use crate::{Change, Error, Mirror, Wiring};
 
-/// The first line of our part of a file.
-const BEGIN: &str = "# Written by hubcap, which removes it again: hubcap unset\n";
-/// Its last line. Known to containerd 2.1 and later; others pass over it.
-const END: &str = "  dial_timeout = \"1s\"\n";
+/// The first line of everything that is ours.
+pub(crate) const HEADER: &str = "# Written by hubcap, which removes it again: hubcap unset\n";
+/// The last line of our part.
+const LAST: &str = "  dial_timeout = \"1s\"\n";
+/// The file's name.
+pub(crate) const FILE: &str = "hosts.toml";
+/// The directory for registries that have none of their own.
+const EVERY: &str = "_default";
 
-/// A registry's file, with the mirror before everything that is in it already: hosts are asked in their order. There is
-/// no `server` line of ours, so that the registry itself is asked where no mirror helps.
-pub fn with_mirror(original: Option<&str>, mirror: &Mirror) -> String {
-    let (url, ca) = (mirror.url(), quoted(&mirror.ca.display().to_string()));
-    let ours =
-        format!("{BEGIN}[host.\"{url}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = {ca}\n{END}");
-    let theirs = original.unwrap_or_default();
-    // Keys before the first table belong to the whole file.
-    let mut at = 0;
-    for line in theirs.split_inclusive('\n') {
-        if line.trim_start().starts_with('[') {
-            return format!("{}{ours}{}", &theirs[..at], &theirs[at..]);
-        }
-        at += line.len();
-    }
-    let newline = if theirs.is_empty() || theirs.ends_with('\n') { "" } else { "\n" };
-    format!("{theirs}{newline}{ours}")
-}
-
-/// A file without our part, after somebody else has written to it; `None` when nothing else is in it.
-pub(crate) fn without_mirror(now: &str) -> Option<String> {
-    let mut left = now.to_owned();
-    while let Some(begin) = left.find(BEGIN) {
-        let Some(length) = left[begin..].find(END) else { break };
-        left.replace_range(begin..begin + length + END.len(), "");
-    }
-    (!left.trim().is_empty()).then_some(left)
+/// A registry's file. There is no `server` line, so that the registry itself is asked where the mirror cannot help.
+///
+/// `dial_timeout` is known to containerd 2.1 and later; others pass over it.
+pub fn hosts_toml(mirror: &Mirror) -> String {
+    let (url, ca) = (mirror.url(), mirror.ca.display().to_string());
+    format!(
+        "{HEADER}[host.\"{url}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = {}\n{LAST}",
+        quoted(&ca)
+    )
 }
 
 /// The directory of a registry in `certs.d`.
@@ -43,27 +34,144 @@ pub fn directory(registry: &Registry) -> String {
     registry.to_string()
 }
 
-/// A TOML basic string.
-fn quoted(text: &str) -> String {
-    // JSON's escapes are TOML's, for everything that a path can have.
-    serde_json::Value::from(text).to_string()
+/// Which registries' files are written.
+#[derive(Debug, Clone, Default)]
+pub struct Registries {
+    /// These.
+    pub named: Vec<Registry>,
+    /// And, in `_default`, all that have no directory of their own.
+    pub every_other: bool,
+}
+
+impl From<Vec<Registry>> for Registries {
+    fn from(named: Vec<Registry>) -> Self {
+        Self { named, every_other: false }
+    }
+}
+
+/// What a `certs.d` is to have.
+pub(crate) fn plan(
+    certs_dir: &Path,
+    (wiring, mirror): (&Wiring, &Mirror),
+    registries: &Registries,
+) -> Result<Vec<Planned>, Error> {
+    let every = registries.every_other.then(|| EVERY.to_owned());
+    let names = registries.named.iter().map(directory).chain(every);
+    let planned = names.map(|name| {
+        let path = certs_dir.join(name).join(FILE);
+        // A lost journal does not make our part somebody else's.
+        let original = wiring.original(&path, without_ours)?.map(without_ours).transpose()?.flatten();
+        let text = with_mirror(&path, original.as_deref(), mirror)?;
+        Ok((Change::of(path, Some(text))?, original))
+    });
+    planned.collect()
+}
+
+/// A user's file with the mirror before all other hosts, or one that is wholly ours.
+pub(crate) fn with_mirror(path: &Path, original: Option<&str>, mirror: &Mirror) -> Result<String, Error> {
+    let ours = hosts_toml(mirror);
+    let Some(text) = original.filter(|text| !text.trim().is_empty()) else { return Ok(ours) };
+    let document = Document::parse(text).map_err(|error| not_understood(path, (text, &error)))?;
+    let first = match document.get("host") {
+        None => None,
+        Some(Item::Table(hosts)) if hosts.contains_key(&mirror.url()) => return Ok(text.to_owned()),
+        // A dotted key has no header to write before.
+        Some(Item::Table(hosts)) if !hosts.is_dotted() && hosts.iter().all(|(_, host)| host.is_table()) => {
+            hosts.iter().filter_map(|(_, host)| host.span()).map(|span| span.start).min()
+        }
+        Some(_) => {
+            let why = "its hosts are not written as [host.\"...\"] tables; write them so, or remove the file"
+                .into();
+            return Err(Error::NotUnderstood { path: path.to_owned(), why });
+        }
+    };
+    let at = first.map_or(text.len(), |start| above_comments(text, start));
+    let newline = if at == text.len() && !text.ends_with('\n') { "\n" } else { "" };
+    Ok(format!("{}{newline}{ours}{}", &text[..at], &text[at..]))
+}
+
+/// The beginning of the lines of comment right above a header, which are about it.
+fn above_comments(text: &str, header: usize) -> usize {
+    let mut at = text[..header].rfind('\n').map_or(0, |newline| newline + 1);
+    while at > 0 {
+        let line = text[..at - 1].rfind('\n').map_or(0, |newline| newline + 1);
+        if !text[line..at].trim_start().starts_with('#') {
+            break;
+        }
+        at = line;
+    }
+    at
+}
+
+/// A file that somebody else has written to since, without our part. `None` when nothing else is in it.
+pub(crate) fn without_ours(now: String) -> Result<Option<String>, Error> {
+    let Some(start) = now.find(HEADER) else { return Ok(Some(now)) };
+    let ours = &now[start..];
+    // Where our part was changed, up to the next table's header.
+    let next = || ours.match_indices("\n[").nth(1).map(|(at, _)| at + 1);
+    let end = ours.find(LAST).map(|at| at + LAST.len()).or_else(next).unwrap_or(ours.len());
+    let rest = format!("{}{}", &now[..start], &ours[end..]);
+    Ok((!rest.trim().is_empty()).then_some(rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn mirror() -> Mirror {
+        Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into())
+    }
+
+    fn merged(text: &str) -> String {
+        let merged = with_mirror(Path::new(FILE), Some(text), &mirror()).expect(text);
+        assert_eq!(without_ours(merged.clone()).expect("text").as_deref(), Some(text));
+        let hosts: toml_edit::DocumentMut = merged.parse().expect("TOML");
+        assert!(hosts["host"][mirror().url()]["ca"].is_str(), "{merged}");
+        merged
+    }
+
     #[test]
-    fn the_mirror_comes_before_the_hosts_of_others_and_goes_without_them() {
-        let mirror = Mirror::new("0.0.0.0:5443".parse().expect("an address"), "/state/ca.pem".into());
-        let alone = with_mirror(None, &mirror);
-        assert!(alone.starts_with(BEGIN) && alone.contains("[host.\"https://127.0.0.1:5443\"]\n"), "{alone}");
-        assert_eq!(without_mirror(&alone), None);
-        let theirs =
-            "server = \"https://docker.io\"\n\n[host.\"https://corp\"]\n  capabilities = [\"pull\"]\n";
-        let both = with_mirror(Some(theirs), &mirror);
-        assert!(both.starts_with("server") && both.find("127.0.0.1") < both.find("corp"), "{both}");
-        assert_eq!(without_mirror(&both).as_deref(), Some(theirs));
-        assert!(with_mirror(Some("server = \"x\""), &mirror).starts_with("server = \"x\"\n# Written"));
+    fn hubcap_comes_before_a_users_hosts_and_their_text_stays() {
+        let text = "server = \"https://a\" # mine\n\n# the office's\n[host.\"https://office\"]\n  \
+                    capabilities = [\n[\"pull\"][0]]\n";
+        // Not TOML for containerd, but for us only the place counts.
+        let text = text.replace("[\n[\"pull\"][0]]", "[\n\"pull\"\n]");
+        let (before, after) = text.split_once("# the").expect("it is there");
+        assert_eq!(merged(&text), format!("{before}{}# the{after}", hosts_toml(&mirror())));
+        assert_eq!(
+            merged("server = \"https://a\"\n"),
+            format!("server = \"https://a\"\n{}", hosts_toml(&mirror()))
+        );
+        let header = "[host]\n[host.\"https://a\"]\n[host.\"https://a\".header]\nx = \"y\"\n";
+        assert!(merged(header).starts_with("[host]\n# Written by hubcap"));
+    }
+
+    #[test]
+    fn a_user_who_has_written_the_mirror_keeps_it() {
+        let text = "[host.\"https://127.0.0.1:5443\"]\nskip_verify = true\n";
+        assert_eq!(with_mirror(Path::new(FILE), Some(text), &mirror()).expect("TOML"), text);
+    }
+
+    #[test]
+    fn what_cannot_be_merged_is_refused_with_its_line() {
+        for (text, said) in [
+            ("server = \"a\"\nhost = = 1\n", "line 2: "),
+            ("host = {\"https://a\" = {}}\n", "[host.\"...\"] tables"),
+            ("host.\"https://a\".skip_verify = true\n", "[host.\"...\"] tables"),
+        ] {
+            let error = with_mirror(Path::new(FILE), Some(text), &mirror()).expect_err(text).to_string();
+            assert!(error.starts_with("hosts.toml is left as it is") && error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_ours_goes_and_what_others_added_to_it_stays() {
+        let ours = hosts_toml(&mirror());
+        assert_eq!(without_ours(ours.clone()).expect("text"), None);
+        let added = format!("{ours}[host.\"https://b\"]\n");
+        assert_eq!(without_ours(added).expect("text").as_deref(), Some("[host.\"https://b\"]\n"));
+        let changed = ours.replace("1s", "9s") + "[host.\"https://b\"]\n";
+        assert_eq!(without_ours(changed).expect("text").as_deref(), Some("[host.\"https://b\"]\n"));
+        assert_eq!(without_ours("theirs".into()).expect("text").as_deref(), Some("theirs"));
     }
 }

@@ -5,23 +5,33 @@
 //!
 //! - [`mirror`]: where hubcap answers, as a client has to be told.
 //! - [`docker`]: dockerd: which one runs, its two files, its reload, and the proof.
+//! - [`containerd`], [`buildkit`], [`podman`]: the others' files, and what their users have to know.
 //! - [`hosts_toml`]: containerd's format, which dockerd 28 and later read as well.
+//! - [`document`]: a TOML file with what its user has written.
 //! - [`change`]: a file before and after, and the difference for people.
 //! - [`wiring`]: changes made and taken back, with a journal that outlives a crash.
 //! - [`file`]: reading and replacing files, as root where that is needed.
 
+pub mod buildkit;
 pub mod change;
+pub mod containerd;
 pub mod docker;
+mod document;
 mod file;
 pub mod hosts_toml;
 pub mod mirror;
+pub mod podman;
 pub mod wiring;
 
 use std::path::PathBuf;
 
-pub use change::Change;
-pub use docker::{Docker, DockerAt};
+pub use buildkit::Buildkit;
+pub use change::{Change, Planned};
+pub use containerd::{Containerd, ContainerdAt};
+pub use docker::{Docker, DockerAt, Proxy};
+pub use hosts_toml::Registries;
 pub use mirror::Mirror;
+pub use podman::{Podman, PodmanAt};
 pub use wiring::{Client, Wiring};
 
 /// Why a client could not be wired. Its files are as they were.

@@ -15,13 +15,35 @@ use crate::{Change, Error, file};
 pub enum Client {
     /// dockerd.
     Docker,
+    /// containerd.
+    Containerd,
+    /// BuildKit's own builders.
+    Buildkit,
+    /// podman, buildah and skopeo.
+    Podman,
 }
 
 impl Client {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Docker, Self::Containerd, Self::Buildkit, Self::Podman];
+
     /// As a user types it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Docker => "docker",
+            Self::Containerd => "containerd",
+            Self::Buildkit => "buildkit",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// The programs that are meant.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Docker => "dockerd",
+            Self::Containerd => "containerd",
+            Self::Buildkit => "BuildKit",
+            Self::Podman => "podman, buildah and skopeo",
         }
     }
 }
@@ -83,6 +105,27 @@ impl Wiring {
     /// The files that were changed.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.journal.files.iter().map(|kept| kept.path.as_path())
+    }
+
+    /// The files that are not as hubcap left them.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Rights`] when one cannot be read.
+    pub fn changed_since(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut changed = Vec::new();
+        for kept in &self.journal.files {
+            if file::read(&kept.path)? != kept.after {
+                changed.push(kept.path.clone());
+            }
+        }
+        Ok(changed)
+    }
+
+    /// A file as it was before hubcap, and as hubcap left it.
+    pub fn kept(&self, path: &Path) -> Option<(Option<&str>, Option<&str>)> {
+        let path = file::resolved(path.to_owned());
+        let kept = self.journal.files.iter().find(|kept| kept.path == path)?;
+        Some((kept.before.as_deref(), kept.after.as_deref()))
     }
 
     /// A file without what hubcap wrote into it: what a new wiring is made from. `None` when there is no such file.

@@ -69,13 +69,22 @@ impl DaemonJson {
     }
 
     /// The same file with these mirrors; `None` takes the key out.
-    pub(crate) fn with_mirrors(mut self, mirrors: Option<&[String]>) -> String {
-        let value = mirrors.and_then(|mirrors| serde_json::value::to_raw_value(mirrors).ok());
-        let at = self.entries.iter().position(|(key, _)| key == MIRRORS);
+    pub(crate) fn with_mirrors(self, mirrors: Option<&[String]>) -> String {
+        self.with(MIRRORS, mirrors.and_then(|mirrors| serde_json::value::to_raw_value(mirrors).ok()))
+    }
+
+    /// A key's value, as it is written.
+    pub(crate) fn get(&self, name: &str) -> Option<&RawValue> {
+        self.entries.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
+    }
+
+    /// The same file with this value; `None` takes the key out.
+    pub(crate) fn with(mut self, name: &str, value: Option<Box<RawValue>>) -> String {
+        let at = self.entries.iter().position(|(key, _)| key == name);
         match (at, value) {
             (Some(at), Some(value)) => self.entries[at].1 = value,
             (Some(at), None) => drop(self.entries.remove(at)),
-            (None, Some(value)) => self.entries.push((MIRRORS.into(), value)),
+            (None, Some(value)) => self.entries.push((name.into(), value)),
             (None, None) => {}
         }
         self.to_string()

@@ -1,5 +1,6 @@
 //! Which dockerd runs here, and which files it reads.
 
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,8 @@ pub(crate) struct Info {
     security_options: Vec<String>,
     driver_status: Vec<(String, String)>,
     registry_config: RegistryConfig,
+    https_proxy: String,
+    no_proxy: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +43,20 @@ impl Info {
     /// Whether images are in containerd's store, the default of new installations since dockerd 29.
     pub(crate) fn has_containerd_store(&self) -> bool {
         self.driver_status.iter().any(|(name, value)| name == "driver-type" && value.contains("snapshotter"))
+    }
+
+    /// Its proxy for HTTPS, unless the address is one of those that go without.
+    pub(crate) fn proxy_before(&self, address: IpAddr) -> Option<String> {
+        let address = address.to_string();
+        let without = self.no_proxy.split(',').any(|one| one.trim() == address || one.trim() == "*");
+        self.proxy().filter(|_| !without).map(str::to_owned)
+    }
+
+    /// Its proxy for HTTPS, without a login.
+    pub(crate) fn proxy(&self) -> Option<&str> {
+        // A login is before the last '@', a scheme before that.
+        let proxy = self.https_proxy.rsplit('@').next().unwrap_or_default();
+        Some(proxy.strip_prefix("http://").unwrap_or(proxy)).filter(|proxy| !proxy.is_empty())
     }
 
     /// Docker Hub's mirrors, each with a slash at its end.
@@ -70,6 +87,7 @@ pub(crate) fn find(at: &DockerAt) -> Result<Docker, Error> {
         daemon_json: daemon_json.unwrap_or_else(|| etc.join("daemon.json")),
         certs_dir: at.certs_dir.clone().unwrap_or_else(|| etc.join("certs.d")),
         mirrors_by_flag: flagged("--registry-mirror").is_some(),
+        proxy_by_flag: ["--http-proxy", "--https-proxy"].into_iter().any(|flag| flagged(flag).is_some()),
         pid,
         running: asked.map_err(|error| format!("no dockerd answers on {}: {error}", socket.display())),
         socket,

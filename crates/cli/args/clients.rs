@@ -1,0 +1,198 @@
+//! The flags of `setup` and `unset` for each client.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use hubcap_oci::Registry;
+
+use super::Common;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Setup {
+    /// dockerd: registry-mirrors in daemon.json, and certs.d/REGISTRY/hosts.toml
+    Docker(SetupDocker),
+    /// containerd: certs.d/REGISTRY/hosts.toml
+    Containerd(SetupContainerd),
+    /// BuildKit's own builders: buildkitd.toml
+    Buildkit(SetupBuildkit),
+    /// podman, buildah and skopeo: a file in registries.conf.d, and the CA
+    Podman(SetupPodman),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Unset {
+    /// dockerd
+    Docker(UnsetDocker),
+    /// containerd
+    Containerd(Unwire),
+    /// BuildKit's own builders
+    Buildkit(Unwire),
+    /// podman, buildah and skopeo
+    Podman(Unwire),
+}
+
+impl Setup {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::Docker(flags) => &flags.wire.common,
+            Self::Containerd(flags) => &flags.wire.common,
+            Self::Buildkit(flags) => &flags.wire.common,
+            Self::Podman(flags) => &flags.wire.common,
+        }
+    }
+}
+
+impl Unset {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::Docker(flags) => &flags.unwire.common,
+            Self::Containerd(flags) | Self::Buildkit(flags) | Self::Podman(flags) => &flags.common,
+        }
+    }
+}
+
+/// What every client's `setup` has.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wire {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Only show what would be changed in which file, as a diff
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Registries, as ghcr.io (default: those that hubcap can be asked for); Docker Hub is docker.io
+    #[arg(value_name = "REGISTRY")]
+    pub(crate) registries: Vec<Registry>,
+}
+
+/// What every client's `unset` has; which files it is about is written down.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Unwire {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// Only show what would be changed in which file, as a diff
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetupDocker {
+    #[command(flatten)]
+    pub(crate) wire: Wire,
+    #[command(flatten)]
+    pub(crate) docker: DockerFlags,
+    /// Every other registry as well, by _default/hosts.toml
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The registries named here by hubcap's HTTP proxy (--proxy-listen) rather than by hosts.toml: for a dockerd that
+    /// reads no hosts.toml. It takes effect with a restart of dockerd, whose pulls then all need hubcap
+    #[arg(long, requires = "registries")]
+    pub(crate) proxy: bool,
+    /// Restart dockerd through systemd where that is needed
+    #[arg(long)]
+    pub(crate) restart: bool,
+    /// systemd's drop-in for a dockerd before 23 (default: /etc/systemd/system/docker.service.d/hubcap-proxy.conf)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) drop_in: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnsetDocker {
+    #[command(flatten)]
+    pub(crate) unwire: Unwire,
+    #[command(flatten)]
+    pub(crate) docker: DockerFlags,
+    /// Restart dockerd through systemd where that is needed
+    #[arg(long)]
+    pub(crate) restart: bool,
+}
+
+/// Which dockerd; what is not said is found out from the one that runs.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub(crate) struct DockerFlags {
+    /// dockerd's socket (default: $DOCKER_HOST, else unix:///var/run/docker.sock, else a rootless one)
+    #[arg(long, value_name = "unix://PATH")]
+    pub(crate) docker_host: Option<String>,
+    /// Its daemon.json (default: the one that it reads)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) daemon_json: Option<PathBuf>,
+    /// Its certs.d (default: /etc/docker/certs.d, else ~/.config/docker/certs.d of a rootless one)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) certs_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetupContainerd {
+    #[command(flatten)]
+    pub(crate) wire: Wire,
+    #[command(flatten)]
+    pub(crate) containerd: ContainerdFlags,
+    /// Every other registry as well, by _default/hosts.toml
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Which containerd.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub(crate) struct ContainerdFlags {
+    /// Its config.toml, which is read and never written (default: /etc/containerd/config.toml)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) containerd_config: Option<PathBuf>,
+    /// Its certs.d (default: its config_path, else /etc/containerd/certs.d)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) certs_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetupBuildkit {
+    #[command(flatten)]
+    pub(crate) wire: Wire,
+    /// A buildkitd.toml, several times for several (default: buildx's for new builders,
+    /// ~/.docker/buildx/buildkitd.default.toml, and /etc/buildkit/buildkitd.toml where there is an /etc/buildkit)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) buildkitd_toml: Vec<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetupPodman {
+    #[command(flatten)]
+    pub(crate) wire: Wire,
+    #[command(flatten)]
+    pub(crate) podman: PodmanFlags,
+}
+
+/// Which files of podman, buildah and skopeo.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub(crate) struct PodmanFlags {
+    /// registries.conf.d (default: /etc/containers/registries.conf.d for root, else
+    /// ~/.config/containers/registries.conf.d)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) conf_dir: Option<PathBuf>,
+    /// certs.d (default: beside registries.conf.d, unless another one has a directory for hubcap's address)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) certs_dir: Option<PathBuf>,
+}
+
+impl DockerFlags {
+    pub(crate) fn at(&self) -> hubcap_wiring::DockerAt {
+        hubcap_wiring::DockerAt {
+            host: self.docker_host.clone(),
+            daemon_json: self.daemon_json.clone(),
+            certs_dir: self.certs_dir.clone(),
+        }
+    }
+}
+
+impl ContainerdFlags {
+    pub(crate) fn at(&self) -> hubcap_wiring::ContainerdAt {
+        hubcap_wiring::ContainerdAt {
+            config: self.containerd_config.clone(),
+            certs_dir: self.certs_dir.clone(),
+        }
+    }
+}
+
+impl PodmanFlags {
+    pub(crate) fn at(&self) -> hubcap_wiring::PodmanAt {
+        hubcap_wiring::PodmanAt { conf_dir: self.conf_dir.clone(), certs_dir: self.certs_dir.clone() }
+    }
+}
