@@ -51,6 +51,8 @@ pub(crate) enum Verb {
     Up(Up),
     /// Leave dockerd as it was before `up`, stop the daemon, and tell what the cache was worth
     Down(Down),
+    /// Tell which pulls go through hubcap, which do not and why, and what mends it; 0 when all that was set up works
+    Doctor(Doctor),
     /// Write hubcap into a client's files
     #[command(subcommand)]
     Setup(Setup),
@@ -100,6 +102,17 @@ pub(crate) struct Down {
     /// Do not print the account where there is no $GITHUB_STEP_SUMMARY for it
     #[arg(long)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) docker: DockerFlags,
+    /// For programs: an object with the findings
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -11,27 +11,38 @@ use crate::config::Config;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks plain HTTP for `/v2/` where that is on; on HTTPS, whether a TLS server answers a greeting.
+/// Asks plain HTTP where that is on, else HTTPS.
 pub(crate) fn run(config: &Config) -> anyhow::Result<ExitCode> {
-    let address = reachable(config.http_listen.unwrap_or(config.listen));
+    let address = match config.http_listen {
+        // `/v2/`, end-1 of the specification.
+        Some(http) => {
+            ask(http, b"GET /v2/ HTTP/1.1\r\nHost: hubcap\r\nConnection: close\r\n\r\n", b"HTTP/1.1 200 ")?
+        }
+        None => answers_https(config.listen)?,
+    };
+    println!("hubcap answers on {address}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a TLS server answers a greeting. It is no handshake, which would need the CA: a record that no server
+/// accepts, and every TLS server answers with an alert (RFC 8446, section 6).
+pub(crate) fn answers_https(address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    ask(address, &[0x16, 3, 1, 0, 4, 1, 0, 0, 0], &[0x15])
+}
+
+fn ask(address: SocketAddr, question: &[u8], expected: &[u8]) -> anyhow::Result<SocketAddr> {
+    let address = reachable(address);
     let none = || format!("no hubcap answers on {address}");
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(none)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let (question, expected): (&[u8], &[u8]) = match config.http_listen {
-        Some(_) => (b"GET /v2/ HTTP/1.1\r\nHost: hubcap\r\nConnection: close\r\n\r\n", b"HTTP/1.1 200 "),
-        // Not a handshake, which would need the CA: a record that no server accepts, and every TLS server answers
-        // with an alert (RFC 8446, section 6).
-        None => (&[0x16, 3, 1, 0, 4, 1, 0, 0, 0], &[0x15]),
-    };
     stream.write_all(question).with_context(none)?;
     let mut answer = vec![0; expected.len()];
     stream.read_exact(&mut answer).with_context(none)?;
     if answer != expected {
         bail!("what answers on {address} is not a hubcap");
     }
-    println!("hubcap answers on {address}");
-    Ok(ExitCode::SUCCESS)
+    Ok(address)
 }
 
 /// An address that listens everywhere is asked on this machine's own.

@@ -3,7 +3,9 @@
 mod admin;
 mod args;
 mod config;
+mod coverage;
 mod daemon;
+mod doctor;
 mod down;
 mod export;
 mod gc;
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
             config::load(&flags.common).map(|config| up::run(&config, &flags, &for_serve))
         }
         Verb::Down(flags) => config::load(&flags.common).map(|config| down::run(&config, &flags)),
+        Verb::Doctor(flags) => config::load(&flags.common).map(|config| doctor::run(&config, &flags)),
         Verb::Setup(setup) => config::load(setup.common()).map(|config| setup::run(&config, &setup)),
         Verb::Unset(unset) => config::load(unset.common()).map(|config| setup::unset(&config, &unset)),
     };

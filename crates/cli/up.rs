@@ -10,6 +10,7 @@ use hubcap_wiring::{Client, Docker, Mirror, Wiring};
 use crate::admin::Status;
 use crate::args::Up;
 use crate::config::Config;
+use crate::coverage::{Pulls, docker_pulls};
 use crate::{daemon, github, setup};
 
 /// Starts, wires and proves. In a GitHub job what fails is a warning: a job must not fail because of its cache.
@@ -67,9 +68,10 @@ fn wire(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()> {
         mirror.url(),
         hubcap_proxy::PROOF
     );
-    for line in coverage(&docker, version, &registries) {
-        println!("{line}");
+    for Pulls { through, says, .. } in docker_pulls(&docker, version, &registries) {
+        println!("{}through hubcap: {says}", if through { "" } else { "not " });
     }
+    println!("not through hubcap: buildx builders in containers, podman, and what the runner pulled before");
     Ok(())
 }
 
@@ -77,34 +79,6 @@ fn wire(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()> {
 fn prove(docker: &Docker) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(docker.pull_and_remove(hubcap_proxy::PROOF, &format!("t{}", now.as_nanos()))?)
-}
-
-/// What goes through hubcap from here on, and what does not.
-fn coverage(docker: &Docker, version: &str, registries: &[hubcap_oci::Registry]) -> Vec<String> {
-    let hosts_files =
-        version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|it| it >= 28);
-    let others: Vec<String> =
-        registries.iter().filter(|one| !one.is_docker_hub()).map(ToString::to_string).collect();
-    let others = others.join(", ");
-    let mut lines = vec!["through hubcap: docker pull, run and compose with Docker Hub's images".to_owned()];
-    match (hosts_files, docker.has_containerd_store()) {
-        (true, true) if !others.is_empty() => lines.push(format!("through hubcap: the images of {others}")),
-        (true, false) if !others.is_empty() => {
-            lines.push(format!("through hubcap: docker build, with the images of {others} as well"));
-            lines.push(format!(
-                "not through hubcap: docker pull from {others} (only with containerd's image store, or --proxy-listen)"
-            ));
-        }
-        (true, _) => lines.push("through hubcap: docker build".to_owned()),
-        (false, _) => lines.push(format!(
-            "not through hubcap: other registries than Docker Hub (dockerd {version} has mirrors for Docker Hub only)"
-        )),
-    }
-    lines.push(
-        "not through hubcap: buildx builders in containers, podman, and what the runner pulled before"
-            .to_owned(),
-    );
-    lines
 }
 
 fn print(config: &Config, flags: &Up) -> anyhow::Result<ExitCode> {

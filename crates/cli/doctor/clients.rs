@@ -1,0 +1,91 @@
+//! The clients beside dockerd, each by what is written down of its wiring and by its own files.
+
+use hubcap_wiring::{Client, Containerd, ContainerdAt, Wiring};
+
+use super::machine::is_installed;
+use super::{Finding, State};
+use crate::admin::Status;
+use crate::config::Config;
+
+pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (client, programs) in [
+        (Client::Containerd, &["containerd"][..]),
+        (Client::Podman, &["podman", "buildah", "skopeo"]),
+        (Client::Buildkit, &["docker", "buildkitd"]),
+    ] {
+        let setup = format!("hubcap setup {}", client.name());
+        let wiring = match Wiring::open(&config.state, client) {
+            Ok(wiring) => wiring,
+            Err(error) => {
+                found.push(Finding::new(State::Broken, client.name(), error.to_string()));
+                continue;
+            }
+        };
+        let installed: Vec<&str> = programs.iter().copied().filter(|name| is_installed(name)).collect();
+        if !wiring.is_empty() {
+            let drift = drift(&wiring, client.name(), &setup);
+            if drift.is_empty() {
+                found.push(Finding::new(State::Through, client.name(), through(client)));
+            }
+            found.extend(drift);
+        } else if !installed.is_empty() && client != Client::Buildkit {
+            let says = format!("{} ask no hubcap", installed.join(", "));
+            found.push(Finding::new(State::Past, client.name(), says).mend(setup));
+        }
+    }
+    found.extend(builders(config, status));
+    found
+}
+
+/// Files that are not any more as hubcap left them.
+pub(super) fn drift(wiring: &Wiring, about: &'static str, setup: &str) -> Vec<Finding> {
+    match wiring.changed_since() {
+        Ok(paths) => {
+            let says =
+                |path: std::path::PathBuf| format!("{} was changed since hubcap wrote it", path.display());
+            let finding = |path| {
+                Finding::new(State::Broken, about, says(path)).mend(format!("{setup}, with its registries"))
+            };
+            paths.into_iter().map(finding).collect()
+        }
+        Err(error) => vec![Finding::new(State::Broken, about, error.to_string())],
+    }
+}
+
+fn through(client: Client) -> String {
+    match client {
+        Client::Containerd => match Containerd::find(&ContainerdAt::default()) {
+            Ok(containerd) => containerd.notes().join("; ").replace('\n', " "),
+            Err(error) => error.to_string(),
+        },
+        Client::Podman => "podman, buildah and skopeo with the registries of zz-hubcap.conf".to_owned(),
+        Client::Buildkit => "builders that are made from now on".to_owned(),
+        Client::Docker => "dockerd".to_owned(),
+    }
+}
+
+/// buildx's builders: each has a copy of the configuration of its day.
+fn builders(config: &Config, status: Option<&Status>) -> Vec<Finding> {
+    let (about, wired) =
+        ("buildkit", Wiring::open(&config.state, Client::Buildkit).is_ok_and(|wiring| !wiring.is_empty()));
+    let address = status.and_then(|status| status.listen).unwrap_or(config.listen);
+    let builders =
+        hubcap_wiring::buildkit::builders().into_iter().filter(|builder| builder.has_own_buildkit());
+    let finding = |builder: hubcap_wiring::buildkit::Builder| {
+        let name = &builder.name;
+        let anew =
+            format!("docker buildx rm {name}; docker buildx create --name {name} --driver-opt network=host");
+        if !builder.config.contains(&address.to_string()) {
+            let says = format!("the builder {name} was made without hubcap");
+            let setup = if wired { "" } else { "hubcap setup buildkit; " };
+            return Finding::new(State::Past, about, says).mend(format!("{setup}{anew}"));
+        }
+        if address.ip().is_loopback() && !builder.host_network {
+            let says = format!("the builder {name} asks {address}, which is its own container there");
+            return Finding::new(State::Broken, about, says).mend(anew);
+        }
+        Finding::new(State::Through, about, format!("the builder {name}"))
+    };
+    builders.map(finding).collect()
+}

@@ -1,0 +1,106 @@
+//! dockerd: which pulls it brings.
+
+use hubcap_oci::Registry;
+use hubcap_wiring::{Client, Docker, Mirror, Wiring};
+
+use super::{Finding, State};
+use crate::admin::Status;
+use crate::args::Doctor;
+use crate::config::Config;
+use crate::coverage::{Pulls, docker_pulls};
+use crate::setup;
+
+const ABOUT: &str = "dockerd";
+const SETUP: &str = "hubcap setup docker";
+
+pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> Vec<Finding> {
+    let wiring = match Wiring::open(&config.state, Client::Docker) {
+        Ok(wiring) => wiring,
+        Err(error) => return vec![Finding::new(State::Broken, ABOUT, error.to_string())],
+    };
+    let docker = match Docker::find(&flags.docker.at().or_host(wiring.host())) {
+        Ok(docker) => docker,
+        Err(error) => return vec![Finding::new(State::Note, ABOUT, error.to_string())],
+    };
+    let version = match docker.version() {
+        Ok(version) => version.to_owned(),
+        Err(why) if wiring.is_empty() => return vec![Finding::new(State::Note, ABOUT, why)],
+        Err(why) => return vec![Finding::new(State::Note, ABOUT, format!("{why}; wired, for when it runs"))],
+    };
+    let store =
+        if docker.has_containerd_store() { "containerd's image store" } else { "its own image store" };
+    let mut found = vec![Finding::new(State::Fine, ABOUT, format!("{version}, with {store}"))];
+    if wiring.is_empty() {
+        let says = format!("it does not ask hubcap{}", others(&docker));
+        found.push(Finding::new(State::Past, ABOUT, says).mend(SETUP));
+        return found;
+    }
+    found.extend(super::clients::drift(&wiring, ABOUT, SETUP));
+    let Some(mirror) = mirror(config, status) else { return found };
+    let reads = docker.mirrors().iter().any(|one| one.trim_end_matches('/') == mirror.url());
+    let wired: Vec<Registry> =
+        setup::registries(config).into_iter().filter(|one| docker.hosts_toml(one).exists()).collect();
+    if !reads && !docker.has_containerd_store() {
+        let says = format!("it does not have {} as a mirror{}", mirror.url(), others(&docker));
+        found.push(
+            Finding::new(State::Broken, ABOUT, says).mend(format!("{SETUP}, or systemctl reload docker")),
+        );
+    } else {
+        found.extend(docker_pulls(&docker, &version, &wired).into_iter().map(finding));
+    }
+    if docker.has_proxy_of(&wiring) {
+        found.push(through_proxy(config, &docker));
+    }
+    if let Some(proxy) = docker.proxy_before(mirror.address.ip()) {
+        let says = format!("it sends what is for {} to the proxy {proxy}", mirror.url());
+        let how = format!(
+            "add {} to no-proxy in {}, and restart dockerd",
+            mirror.address.ip(),
+            docker.daemon_json().display()
+        );
+        found.push(Finding::new(State::Broken, ABOUT, says).mend(how));
+    }
+    found
+}
+
+/// Whether dockerd has been started since it was told of hubcap's proxy.
+fn through_proxy(config: &Config, docker: &Docker) -> Finding {
+    let address = setup::proxy_address(config).map(|address| address.to_string());
+    match (address, docker.proxy()) {
+        (Some(ours), Some(its)) if its.trim_end_matches('/') == ours => Finding::new(
+            State::Through,
+            ABOUT,
+            format!("by its proxy {ours}: the registries with a certs.d/REGISTRY/hubcap.crt"),
+        ),
+        (Some(ours), _) => {
+            Finding::new(State::Broken, ABOUT, format!("it does not have {ours} as its proxy yet"))
+                .mend("systemctl daemon-reload; systemctl restart docker")
+        }
+        (None, _) => Finding::new(State::Broken, ABOUT, "it is told of a proxy, and hubcap has none")
+            .mend("hubcap serve --proxy-listen ADDR:PORT, or hubcap unset docker"),
+    }
+}
+
+/// Where the clients were told that hubcap is.
+fn mirror(config: &Config, status: Option<&Status>) -> Option<Mirror> {
+    match status.and_then(|status| Some(Mirror::new(status.listen?, status.ca.clone()))) {
+        Some(mirror) => Some(mirror),
+        None => setup::mirror(config, false).ok(),
+    }
+}
+
+fn others(docker: &Docker) -> String {
+    match docker.mirrors() {
+        [] => String::new(),
+        mirrors => format!("; its mirrors are {}", mirrors.join(", ")),
+    }
+}
+
+fn finding(pulls: Pulls) -> Finding {
+    let state = if pulls.through { State::Through } else { State::Past };
+    let finding = Finding::new(state, ABOUT, pulls.says);
+    match pulls.mend {
+        Some(mend) => finding.mend(mend),
+        None => finding,
+    }
+}

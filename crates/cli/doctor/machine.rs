@@ -1,0 +1,36 @@
+//! The machine: what makes pulls slow that no cache mends.
+
+use super::{Finding, State};
+
+pub(super) fn look() -> Vec<Finding> {
+    let mut found = Vec::new();
+    if is_installed("dockerd") {
+        found.push(if is_installed("pigz") {
+            Finding::new(State::Fine, "machine", "pigz is there: dockerd unpacks layers with it")
+        } else {
+            Finding::new(
+                State::Note,
+                "machine",
+                "without pigz dockerd unpacks layers with a slower gzip of its own",
+            )
+            .mend("apt-get install pigz")
+        });
+    }
+    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let proxies: Vec<&str> =
+        ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"].into_iter().filter(set).collect();
+    if !proxies.is_empty() {
+        // Not their values: passwords may be in them.
+        let says = format!("{} set here: clients may send what is for hubcap there", proxies.join(" and "));
+        found.push(Finding::new(State::Note, "machine", says).mend("NO_PROXY=127.0.0.1,localhost"));
+    }
+    found
+}
+
+/// Whether a program is where a shell, or root's, would find it.
+pub(super) fn is_installed(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|dir| dir.join(name).is_file())
+}
