@@ -8,6 +8,7 @@ mod archive;
 mod budget;
 mod carry;
 mod cli;
+mod clients;
 mod connect;
 mod e2e;
 mod faults;

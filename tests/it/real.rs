@@ -10,17 +10,19 @@ use crate::support::programs::{Registry, program, succeed};
 
 /// An image in an OCI layout, with a program that runs without any library, as layers of files.
 pub(crate) fn layout(dir: &Path) -> std::path::PathBuf {
+    layout_with(dir, b"hello from the store\n")
+}
+
+/// The same, with a greeting of its own.
+pub(crate) fn layout_with(dir: &Path, greeting: &[u8]) -> std::path::PathBuf {
     let root = dir.join("image");
     let tree = dir.join("tree");
     std::fs::create_dir_all(root.join("blobs/sha256")).expect("a directory");
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     let busybox =
         std::fs::read(busybox.expect("busybox is missing: tests/run installs it")).expect("busybox");
-    let files: [(&str, Vec<u8>); 3] = [
-        ("bin/busybox", busybox),
-        ("data/noise", noise(8 << 20, 1)),
-        ("etc/greeting", b"hello from the store\n".to_vec()),
-    ];
+    let files: [(&str, Vec<u8>); 3] =
+        [("bin/busybox", busybox), ("data/noise", noise(8 << 20, 1)), ("etc/greeting", greeting.to_vec())];
     let put = |bytes: &[u8]| {
         let digest = crate::support::image::sha256(bytes);
         std::fs::write(root.join("blobs/sha256").join(digest.trim_start_matches("sha256:")), bytes)
@@ -35,7 +37,14 @@ pub(crate) fn layout(dir: &Path) -> std::path::PathBuf {
         std::fs::write(&file, bytes).expect("written");
         succeed(Command::new("chmod").args(["-R", "755"]).arg(&layer));
         let tar = dir.join("layer.tar");
-        succeed(program("tar").arg("-cf").arg(&tar).arg("-C").arg(&layer).arg("."));
+        succeed(
+            program("tar")
+                .args(["--mtime=@0", "--sort=name", "-cf"])
+                .arg(&tar)
+                .arg("-C")
+                .arg(&layer)
+                .arg("."),
+        );
         diffs.push(crate::support::image::sha256(&std::fs::read(&tar).expect("read")));
         let _ = std::fs::remove_file(dir.join("layer.tar.gz"));
         succeed(Command::new("gzip").args(["-1", "-n"]).arg(&tar));

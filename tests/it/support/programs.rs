@@ -32,7 +32,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// A process that is ended, by its id, with the test.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -100,7 +100,7 @@ impl Registry {
 /// A dockerd with everything of its own.
 pub(crate) struct Dockerd {
     socket: String,
-    _process: Running,
+    process: Running,
 }
 
 impl Dockerd {
@@ -110,11 +110,16 @@ impl Dockerd {
 
     /// With this `daemon.json`, and more flags.
     pub(crate) fn start_with(dir: &Path, json: &str, flags: &[&str]) -> Self {
+        Self::start_as(program("dockerd"), dir, (json, flags))
+    }
+
+    /// By this command, which becomes dockerd.
+    pub(crate) fn start_as(mut command: Command, dir: &Path, (json, flags): (&str, &[&str])) -> Self {
         let (config, socket) = (dir.join("daemon.json"), dir.join("docker.sock"));
         std::fs::write(&config, json).expect("a file");
         let log = std::fs::File::create(dir.join("dockerd.log")).expect("a log");
         let socket = format!("unix://{}", socket.display());
-        let child = program("dockerd")
+        let child = command
             .args(["--bridge=none", "--iptables=false", "--host", &socket])
             .arg("--config-file")
             .arg(&config)
@@ -128,7 +133,7 @@ impl Dockerd {
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn();
-        let dockerd = Self { socket, _process: Running(child.expect("dockerd starts")) };
+        let dockerd = Self { socket, process: Running(child.expect("dockerd starts")) };
         let end = Instant::now() + PATIENCE;
         while !dockerd.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
             let log = || std::fs::read_to_string(dir.join("dockerd.log")).unwrap_or_default();
@@ -142,6 +147,23 @@ impl Dockerd {
         let mut command = program("docker");
         command.env("DOCKER_HOST", &self.socket).args(arguments);
         command
+    }
+
+    /// Has it read its file again.
+    pub(crate) fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.process.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("a running process");
+    }
+
+    /// Builds with the BuildKit that is in dockerd.
+    pub(crate) fn build(&self, context: &Path, tag: &str) {
+        let mut command = self.command(&["build", "--tag", tag]);
+        // Debian's own client: later ones want a plugin for that.
+        if Path::new("/usr/bin/docker").exists() {
+            command = Command::new("/usr/bin/docker");
+            command.env("DOCKER_HOST", &self.socket).args(["build", "--tag", tag]);
+        }
+        succeed(command.env("DOCKER_BUILDKIT", "1").arg(context));
     }
 
     /// Where it answers: `unix://...`.

@@ -1,0 +1,135 @@
+//! podman 4.3, buildah and skopeo, as root of a machine whose `/etc/containers` is the test's own: each command runs in
+//! a mount namespace, so the tester's files are neither read nor written.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{OTHER, REPOSITORY, Site, tree};
+use crate::support::programs::{program, succeed};
+
+/// A machine's `/etc/containers` and a home directory.
+pub(super) struct Machine {
+    etc: PathBuf,
+    home: PathBuf,
+    storage: PathBuf,
+    real: [(PathBuf, BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>); 2],
+}
+
+impl Machine {
+    pub(super) fn new(site: &Site) -> Self {
+        let etc = site.dir("etc-containers");
+        std::fs::write(etc.join("policy.json"), r#"{"default": [{"type": "insecureAcceptAnything"}]}"#)
+            .expect("written");
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let real = [PathBuf::from("/etc/containers"), home.join(".config/containers")];
+        Self {
+            etc,
+            home: site.dir("home"),
+            storage: site.dir("storage"),
+            real: real.map(|dir| (dir.clone(), tree(&dir))),
+        }
+    }
+
+    /// A command on this machine.
+    fn on(&self, program: &str) -> Command {
+        let mut command = crate::support::programs::program("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount --bind \"$1\" /etc/containers && shift && exec \"$@\"").arg("sh").arg(&self.etc);
+        command.arg(program).env_clear().env("HOME", &self.home).env("TMPDIR", &self.storage);
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+    }
+
+    pub(super) fn hubcap(&self, site: &Site, words: &[&str]) -> String {
+        let mut command = self.on(env!("CARGO_BIN_EXE_hubcap"));
+        succeed(
+            command.args(words).arg("--state").arg(site.place.state()).arg("--store").arg(site.place.store()),
+        )
+    }
+
+    /// podman or buildah.
+    pub(super) fn run(&self, name: &str, words: &[&str]) -> String {
+        drop(program(name));
+        let mut command = self.on(name);
+        command.arg("--root").arg(self.storage.join("root")).arg("--runroot").arg(self.storage.join("run"));
+        succeed(command.args(["--storage-driver", "vfs"]).args(words)).trim().to_owned()
+    }
+
+    /// Pulls with podman, tells the digest, and removes the image again.
+    fn pull(&self, image: &str) -> String {
+        self.run("podman", &["pull", "--quiet", image]);
+        let digest = self.run("podman", &["image", "inspect", "--format", "{{.Digest}}", image]);
+        self.run("podman", &["rmi", "--force", image]);
+        digest
+    }
+
+    fn skopeo(&self, image: &str, to: &Path) {
+        drop(program("skopeo"));
+        let _ = std::fs::remove_dir_all(to);
+        succeed(
+            self.on("skopeo")
+                .arg("copy")
+                .arg(format!("docker://{image}"))
+                .arg(format!("dir:{}", to.display())),
+        );
+    }
+
+    pub(super) fn assert_the_testers_own_files_are_untouched(&self) {
+        for (dir, before) in &self.real {
+            assert_eq!(&tree(dir), before, "{}", dir.display());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_skopeo_and_buildah_pull_from_two_registries_cold_warm_and_without_them() {
+    let mut site = Site::start("oci");
+    let machine = Machine::new(&site);
+    let before = tree(&machine.etc);
+    let printed = machine.hubcap(&site, &["setup", "podman", "--print"]);
+    assert!(printed.contains("+++ b/etc/containers/registries.conf.d/zz-hubcap.conf"), "{printed}");
+    assert_eq!(tree(&machine.etc), before, "--print changes nothing");
+    machine.hubcap(&site, &["setup", "podman", "docker.io", OTHER]);
+    let wired = tree(&machine.etc);
+    machine.hubcap(&site, &["setup", "podman", "docker.io", OTHER]);
+    assert_eq!(tree(&machine.etc), wired, "twice is once");
+
+    let images = [format!("docker.io/{REPOSITORY}"), format!("{OTHER}/{REPOSITORY}")];
+    let pull = || images.each_ref().map(|image| machine.pull(image));
+    let cold = pull();
+    assert_ne!(cold[0], cold[1], "two registries' images of one name are two");
+    let served = site.blobs_served();
+    assert_eq!(served, 6, "what both have comes from one of them, and the rest once");
+    assert_eq!(pull(), cold);
+    assert_eq!(machine.pull("docker.io/it:1"), cold[0], "a short name is Docker Hub's library/");
+    machine.skopeo(&images[1], &site.place.dir.path().join("copied"));
+    assert_eq!(site.blobs_served(), served, "no blob comes from an origin again, for skopeo neither");
+    site.origins.clear();
+    assert_eq!(pull(), cold, "with the origins stopped");
+    machine.skopeo(&images[0], &site.place.dir.path().join("copied"));
+
+    machine.hubcap(&site, &["unset", "podman"]);
+    assert_eq!(tree(&machine.etc), before, "every file, mode and directory is as it was");
+    machine.assert_the_testers_own_files_are_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_a_registries_conf_of_ones_own_has_hubcap_beside_it_and_keeps_ones_mirrors() {
+    let site = Site::start("v2s2");
+    let machine = Machine::new(&site);
+    let own = machine.home.join(".config/containers");
+    std::fs::create_dir_all(&own).expect("a directory");
+    let theirs = "[[registry]]\nlocation = \"docker.io\"\n[[registry.mirror]]\nlocation = \"127.0.0.1:9\"\n";
+    std::fs::write(own.join("registries.conf"), theirs).expect("written");
+    let (before, etc) = (tree(&own), tree(&machine.etc));
+    machine.hubcap(&site, &["setup", "podman", "docker.io"]);
+    assert_eq!(tree(&machine.etc), etc, "the machine's files are not even read then");
+    let written = std::fs::read_to_string(own.join("registries.conf.d/zz-hubcap.conf")).expect("a drop-in");
+    assert!(written.ends_with("[[registry.mirror]]\nlocation = \"127.0.0.1:9\"\n"), "{written}");
+    machine.pull(&format!("docker.io/{REPOSITORY}"));
+    assert_eq!(site.blobs_served(), 4);
+    machine.hubcap(&site, &["unset", "podman"]);
+    assert_eq!(tree(&own), before);
+    machine.assert_the_testers_own_files_are_untouched();
+}
