@@ -80,8 +80,11 @@ pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Every file and directory below, with its mode and bytes.
-pub(crate) fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, Option<Vec<u8>>)> {
+/// Files and directories, with their modes and bytes.
+pub(crate) type Tree = BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>;
+
+/// Every file and directory below.
+pub(crate) fn tree(root: &Path) -> Tree {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
         let (path, metadata) = (entry.path(), entry.metadata().expect("metadata"));

@@ -188,7 +188,11 @@ async fn a_large_damaged_blob_is_never_delivered_whole() {
     assert_eq!(read(&hubcap).await.as_ref(), Some(&digest));
     assert!(hubcap.log().contains("the content is damaged"), "{}", hubcap.log());
     // The end of it for the answer that was running, all of it for the store.
-    assert!(origin.count(&reqwest::Method::GET, &digest) <= 3);
+    // Counted by what begins at the first byte: on a slow machine each may bring its parts over several connections.
+    let whole = |asked: &&crate::support::origin::Asked| {
+        asked.method == reqwest::Method::GET && asked.target.contains(&digest) && asked.range.is_none()
+    };
+    assert!(origin.log().iter().filter(whole).count() <= 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,10 @@
 //! podman 4.3, buildah and skopeo, as root of a machine whose `/etc/containers` is the test's own: each command runs in
 //! a mount namespace, so the tester's files are neither read nor written.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{OTHER, REPOSITORY, Site, tree};
+use super::{OTHER, REPOSITORY, Site, Tree, tree};
 use crate::support::programs::{program, succeed};
 
 /// A machine's `/etc/containers` and a home directory.
@@ -13,7 +12,7 @@ pub(super) struct Machine {
     etc: PathBuf,
     home: PathBuf,
     storage: PathBuf,
-    real: [(PathBuf, BTreeMap<PathBuf, (u32, Option<Vec<u8>>)>); 2],
+    real: [(PathBuf, Tree); 2],
 }
 
 impl Machine {

@@ -29,6 +29,12 @@ struct RegistryConfig {
 }
 
 impl Info {
+    /// Of a dockerd that nothing else is known of.
+    #[cfg(test)]
+    pub(crate) fn of_version(version: &str) -> Self {
+        Self { server_version: version.into(), ..Self::default() }
+    }
+
     /// Asks dockerd.
     pub(crate) fn ask(socket: &Path) -> std::io::Result<Self> {
         let answer = api::ask(socket, "GET", "/info")?;

@@ -152,7 +152,7 @@ mod tests {
                 pid: None,
                 mirrors_by_flag: false,
                 proxy_by_flag: false,
-                running: Ok(Info { server_version: version.into(), ..Info::default() }),
+                running: Ok(Info::of_version(version)),
             };
             let mirror = Mirror::new("127.0.0.1:5443".parse().expect("an address"), at("ca.pem"));
             let proxy = Proxy {
