@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgMatches, Args as _, Parser, Subcommand};
 use hubcap_oci::{ImageRef, Platform};
+use hubcap_wiring::Client;
 
 pub(crate) use clients::{
     DockerFlags, Setup, SetupBuildkit, SetupContainerd, SetupDocker, SetupPodman, Unset, UnsetDocker, Unwire,
@@ -79,6 +80,10 @@ pub(crate) struct Up {
     pub(crate) common: Common,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
+    /// Wire these only: docker, containerd, buildkit, podman (default: docker; where none of its places is given, also
+    /// podman and containerd where they are installed and would use it)
+    #[arg(long, value_name = "CLIENT")]
+    pub(crate) client: Vec<Client>,
     /// Only show what would be changed in which file, as a diff
     #[arg(long)]
     pub(crate) print: bool,

@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+pub(crate) use machine::is_installed;
+
 use crate::args::Doctor;
 use crate::config::Config;
 

@@ -26,6 +26,9 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         }
     };
     tried("dockerd is not as it was", unwire(config, flags));
+    for client in Client::ALL.into_iter().filter(|client| *client != Client::Docker) {
+        tried("a client's files are not as they were", setup::clients::undo(config, client));
+    }
     let status = client::status(&config.state).ok();
     tried(
         "the daemon still runs",

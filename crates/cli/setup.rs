@@ -1,6 +1,6 @@
 //! `hubcap setup` and `hubcap unset`: the clients' own files, wired and unwired.
 
-mod clients;
+pub(crate) mod clients;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use hubcap_wiring::{Client, Docker, Mirror, Wiring};
 
 use crate::admin::Status;
-use crate::args::Up;
+use crate::args::{DockerFlags, Up};
 use crate::config::Config;
 use crate::coverage::{Pulls, docker_pulls};
 use crate::{daemon, github, setup};
@@ -46,11 +46,46 @@ fn start(config: &Config, arguments: &[OsString]) -> anyhow::Result<Status> {
 fn wire(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()> {
     let listen = status.listen.context("the daemon does not listen for HTTPS")?;
     let mirror = Mirror::new(listen, status.ca.clone());
+    let clients = flags.clients();
+    let done = if clients.contains(&Client::Docker) { docker(config, flags, &mirror) } else { Ok(()) };
+    for client in clients.into_iter().filter(|client| *client != Client::Docker) {
+        match other(config, client, &mirror) {
+            Ok(()) => println!("through hubcap: {}", client.title()),
+            Err(error) => github::warning(&format!("{} pulls as before: {error:#}", client.title())),
+        }
+    }
+    done
+}
+
+/// A client that reads its files by itself, so there is nothing to wait for.
+fn other(config: &Config, client: Client, mirror: &Mirror) -> anyhow::Result<()> {
+    let mut wiring = Wiring::open(&config.state, client)?;
+    let plan = setup::clients::plan(client, (&wiring, mirror), &setup::registries(config))?;
+    wiring.make(&plan)?;
+    setup::tell(plan.iter().map(|(change, _)| change));
+    Ok(())
+}
+
+impl Up {
+    /// Who named a dockerd elsewhere means that one, and nothing else of the machine.
+    fn clients(&self) -> Vec<Client> {
+        if !self.client.is_empty() {
+            return self.client.clone();
+        }
+        let DockerFlags { docker_host, daemon_json, certs_dir } = &self.docker;
+        let elsewhere = docker_host.is_some() || daemon_json.is_some() || certs_dir.is_some();
+        let wanted =
+            |client: &Client| *client == Client::Docker || (!elsewhere && setup::clients::is_found(*client));
+        Client::ALL.into_iter().filter(wanted).collect()
+    }
+}
+
+fn docker(config: &Config, flags: &Up, mirror: &Mirror) -> anyhow::Result<()> {
     let docker = Docker::find(&flags.docker.at())?;
     let registries = setup::registries(config);
     let mut wiring = Wiring::open(&config.state, Client::Docker)?;
-    let plan = docker.plan(&wiring, &mirror, &registries.clone().into())?;
-    docker.wire(&mut wiring, &mirror, &plan)?;
+    let plan = docker.plan(&wiring, mirror, &registries.clone().into())?;
+    docker.wire(&mut wiring, mirror, &plan)?;
     setup::tell(plan.iter().map(|(change, _)| change));
     let version = match docker.version() {
         Ok(version) => version,
@@ -71,7 +106,7 @@ fn wire(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()> {
     for Pulls { through, says, .. } in docker_pulls(&docker, version, &registries) {
         println!("{}through hubcap: {says}", if through { "" } else { "not " });
     }
-    println!("not through hubcap: buildx builders in containers, podman, and what the runner pulled before");
+    println!("not through hubcap: buildx builders in containers, and what the runner pulled before");
     Ok(())
 }
 
@@ -83,9 +118,16 @@ fn prove(docker: &Docker) -> anyhow::Result<()> {
 
 fn print(config: &Config, flags: &Up) -> anyhow::Result<ExitCode> {
     let mirror = setup::mirror(config, false)?;
-    let docker = Docker::find(&flags.docker.at())?;
-    let wiring = Wiring::open(&config.state, Client::Docker)?;
-    let plan = docker.plan(&wiring, &mirror, &setup::registries(config).into())?;
-    setup::print(plan.iter().map(|(change, _)| change));
+    let registries = setup::registries(config);
+    for client in flags.clients() {
+        let wiring = Wiring::open(&config.state, client)?;
+        let plan = match client {
+            Client::Docker => {
+                Docker::find(&flags.docker.at())?.plan(&wiring, &mirror, &registries.clone().into())
+            }
+            other => setup::clients::plan(other, (&wiring, &mirror), &registries),
+        };
+        setup::print(plan?.iter().map(|(change, _)| change));
+    }
     Ok(ExitCode::SUCCESS)
 }

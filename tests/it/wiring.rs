@@ -224,6 +224,33 @@ fn print_shows_what_would_change_and_changes_nothing() {
     assert_eq!(tree(&machine.place.dir.path().join("docker"), &["daemon.json", "certs.d"]), before);
 }
 
+#[test]
+fn up_wires_other_clients_as_well_and_down_takes_all_of_it_back() {
+    let machine = Machine::start(JSON, &[], "http://127.0.0.1:9");
+    // With one of their own, podman passes the machine's files over, so the test does not touch them.
+    let home = machine.place.dir.path().join(".config/containers");
+    std::fs::create_dir_all(&home).expect("made");
+    std::fs::write(home.join("registries.conf"), "# mine\n").expect("written");
+    let before = tree(&home, &["."]);
+    let up = ["up", "--listen", "127.0.0.1:0", "--client", "podman", "--client", "docker"];
+    let said = machine.hubcap(&up);
+    assert!(said.contains("through hubcap: podman, buildah and skopeo") && said.contains("proved"), "{said}");
+    let conf = std::fs::read_to_string(home.join("registries.conf.d/zz-hubcap.conf")).expect("written");
+    assert!(conf.contains("docker.io"), "{conf}");
+    machine.hubcap(&["down"]);
+    assert_eq!(tree(&home, &["."]), before);
+    assert_eq!(machine.json(), JSON);
+    // Who names a dockerd elsewhere means nothing else of the machine.
+    assert!(!machine.up().contains("podman, buildah and skopeo"));
+    let output = machine.run(&["up", "--client", "moby"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("docker, containerd, buildkit, podman"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
 /// The files below some names, with what is in them.
 fn tree(root: &Path, names: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();

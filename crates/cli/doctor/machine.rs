@@ -28,7 +28,7 @@ pub(super) fn look() -> Vec<Finding> {
 }
 
 /// Whether a program is where a shell, or root's, would find it.
-pub(super) fn is_installed(name: &str) -> bool {
+pub(crate) fn is_installed(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])

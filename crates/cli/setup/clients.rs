@@ -5,11 +5,16 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use hubcap_wiring::{Buildkit, Client, Containerd, Error, Mirror, Planned, Podman, Registries, Wiring};
+use hubcap_oci::Registry;
+use hubcap_wiring::{
+    Buildkit, Change, Client, Containerd, ContainerdAt, Cri, Error, Mirror, Planned, Podman, PodmanAt,
+    Registries, Wiring,
+};
 
 use super::{mirror, named, print, tell};
 use crate::args::{SetupBuildkit, SetupContainerd, SetupPodman, Unwire, Wire};
 use crate::config::Config;
+use crate::doctor::is_installed;
 
 pub(crate) fn containerd(config: &Config, flags: &SetupContainerd) -> anyhow::Result<ExitCode> {
     let containerd = Containerd::find(&flags.containerd.at())?;
@@ -33,6 +38,47 @@ pub(crate) fn podman(config: &Config, flags: &SetupPodman) -> anyhow::Result<Exi
     wire((config, &flags.wire), Client::Podman, |wiring, mirror| {
         Ok((podman.plan((wiring, mirror), &registries)?, Podman::notes()))
     })
+}
+
+/// Whether a client is on this machine, and would use what is wired.
+pub(crate) fn is_found(client: Client) -> bool {
+    match client {
+        Client::Docker => true,
+        Client::Podman => ["podman", "buildah", "skopeo"].into_iter().any(is_installed),
+        Client::Containerd => Containerd::find(&ContainerdAt::default())
+            .is_ok_and(|containerd| containerd.is_installed() && !matches!(containerd.cri(), Cri::Not(_))),
+        // Its builders are in containers, mostly, whose loopback is not this one.
+        Client::Buildkit => false,
+    }
+}
+
+/// What wiring a client beside dockerd would change, at its usual places.
+pub(crate) fn plan(
+    client: Client,
+    (wiring, mirror): (&Wiring, &Mirror),
+    named: &[Registry],
+) -> Result<Vec<Planned>, Error> {
+    match client {
+        Client::Docker => Ok(Vec::new()),
+        Client::Podman => Podman::find(&PodmanAt::default())?.plan((wiring, mirror), named),
+        Client::Containerd => {
+            let registries = Registries { named: named.to_vec(), every_other: false };
+            Containerd::find(&ContainerdAt::default())?.plan((wiring, mirror), &registries)
+        }
+        Client::Buildkit => Buildkit::find(&[])?.plan((wiring, mirror), named),
+    }
+}
+
+/// Takes a client's wiring back; nothing to do is no error.
+pub(crate) fn undo(config: &Config, client: Client) -> anyhow::Result<()> {
+    let mut wiring = Wiring::open(&config.state, client)?;
+    if !wiring.is_empty() {
+        let changes = unplan(client, &wiring)?;
+        wiring.undo(&changes)?;
+        tell(&changes);
+        println!("the files of {} are as they were", client.title());
+    }
+    Ok(())
 }
 
 /// Wires a client, or prints what that would change.
@@ -59,23 +105,23 @@ fn wire(
 
 /// Takes a client's wiring back, or prints what that would change.
 pub(crate) fn unset((config, flags): (&Config, &Unwire), client: Client) -> anyhow::Result<ExitCode> {
-    let mut wiring = Wiring::open(&config.state, client)?;
+    let wiring = Wiring::open(&config.state, client)?;
     if wiring.is_empty() {
         println!("{} is not wired from {}: nothing to do", client.title(), config.state.display());
         return Ok(ExitCode::SUCCESS);
     }
-    let changes = match client {
-        Client::Containerd => Containerd::unplan(&wiring),
-        Client::Buildkit => Buildkit::unplan(&wiring),
-        Client::Podman => Podman::unplan(&wiring),
-        Client::Docker => bail!("dockerd has to be told; it is not unset here"),
-    }?;
     if flags.print {
-        print(&changes);
+        print(&unplan(client, &wiring)?);
         return Ok(ExitCode::SUCCESS);
     }
-    wiring.undo(&changes)?;
-    tell(&changes);
-    println!("the files of {} are as they were", client.title());
-    Ok(ExitCode::SUCCESS)
+    undo(config, client).map(|()| ExitCode::SUCCESS)
+}
+
+fn unplan(client: Client, wiring: &Wiring) -> anyhow::Result<Vec<Change>> {
+    match client {
+        Client::Containerd => Ok(Containerd::unplan(wiring)?),
+        Client::Buildkit => Ok(Buildkit::unplan(wiring)?),
+        Client::Podman => Ok(Podman::unplan(wiring)?),
+        Client::Docker => bail!("dockerd has to be told; it is not unset here"),
+    }
 }

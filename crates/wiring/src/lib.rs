@@ -27,7 +27,7 @@ use std::path::PathBuf;
 
 pub use buildkit::Buildkit;
 pub use change::{Change, Planned};
-pub use containerd::{Containerd, ContainerdAt};
+pub use containerd::{Containerd, ContainerdAt, Cri};
 pub use docker::{Docker, DockerAt, Proxy};
 pub use hosts_toml::Registries;
 pub use mirror::Mirror;

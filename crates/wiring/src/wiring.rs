@@ -48,6 +48,15 @@ impl Client {
     }
 }
 
+impl std::str::FromStr for Client {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = Self::ALL.into_iter().find(|client| client.name() == text);
+        named.ok_or_else(|| format!("{text:?} is none of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
 /// The files of one client that hubcap has changed.
 #[derive(Debug)]
 pub struct Wiring {
