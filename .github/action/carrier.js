@@ -1,5 +1,5 @@
-// Carries the store from job to job with @actions/cache, GitHub's own library, which is installed when the step begins
-// as package-lock.json pins it.
+// Carries the store from job to job. It is saved with @actions/cache, GitHub's own library, which is installed when it is
+// needed, as package-lock.json pins it; and restored without it where that is possible.
 //
 // Entries of GitHub's cache never change, so each content has a key of its own: `<prefix>@<content key>`. The newest
 // one that begins with `<prefix>@` is restored; no prefix has an @, so none is the beginning of another one's.
@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { run } from "./program.js";
 import { note, say } from "./runner.js";
+import { restoreByStream } from "./stream.js";
 
 /** Left of the disk beside an archive. */
 const RESERVE = 256 << 20;
@@ -17,7 +18,7 @@ const RESERVE = 256 << 20;
  * Installs @actions/cache beside this file, with the npm of the node that runs this, else the one in PATH. Where somebody
  * has installed it already, for machines without a way to npm's registry, it is left as it is.
  */
-export async function install() {
+async function install() {
   if (existsSync(new URL("node_modules/@actions/cache/package.json", import.meta.url))) return;
   const beside = join(dirname(process.execPath), "../lib/node_modules/npm/bin/npm-cli.js");
   const [command, ...first] = existsSync(beside) ? [process.execPath, beside] : ["npm"];
@@ -45,9 +46,12 @@ export function empty(path) {
 
 /** Restores the newest store of a prefix. The content key of what came; undefined when there was nothing. */
 export async function restore({ path, prefix }) {
-  const cache = await library();
   const ours = !existsSync(path);
-  const found = await cache.restoreCache([path], `${prefix}@`, [`${prefix}@`]);
+  const found = await streamed(path, prefix, ours).catch(async (error) => {
+    say(`restoring with @actions/cache, because ${error.message}`);
+    const cache = await library();
+    return cache.restoreCache([path], `${prefix}@`, [`${prefix}@`]);
+  });
   if (found) {
     say(`restored ${found}`);
     return found.slice(prefix.length + 1);
@@ -56,6 +60,16 @@ export async function restore({ path, prefix }) {
   if (ours) rmSync(path, { recursive: true, force: true });
   say(`nothing to restore: no cache whose key begins with ${prefix}@`);
   return undefined;
+}
+
+/** Leaves nothing behind where it breaks off. */
+async function streamed(path, prefix, ours) {
+  try {
+    return await restoreByStream(path, [`${prefix}@`]);
+  } catch (error) {
+    if (ours) rmSync(path, { recursive: true, force: true });
+    throw error;
+  }
 }
 
 /** Saves the store under its content's key, or says why not. */
@@ -81,6 +95,7 @@ export async function save({ path, prefix, content }) {
 }
 
 async function library() {
+  await install();
   const cache = await import("@actions/cache");
   if (!cache.isFeatureAvailable()) throw new Error("this runner has no cache service");
   return cache;

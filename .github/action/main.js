@@ -2,7 +2,7 @@
 
 import { dirname, resolve } from "node:path";
 import { obtain } from "./binary.js";
-import { checked, install, present, restore } from "./carrier.js";
+import { checked, present, restore } from "./carrier.js";
 import { hubcap, leave } from "./program.js";
 import { addPath, attempt, input, output, remember, say, step, warn, words } from "./runner.js";
 
@@ -31,15 +31,9 @@ await step(async () => {
   if (process.platform !== "linux") return warn(`there is no hubcap for ${process.platform}; the job goes on without it`);
   process.chdir(process.env.GITHUB_WORKSPACE ?? ".");
   const began = Date.now();
-  const [binary, prefix] = await Promise.all([
-    attempt("there is no hubcap, the job goes on without it", () => obtain(input("version"))),
-    attempt("the job goes on without the cache", async () => {
-      const prefix = checked(input("key") || defaultPrefix());
-      await install();
-      return prefix;
-    }),
-  ]);
+  const binary = await attempt("there is no hubcap, the job goes on without it", () => obtain(input("version")));
   if (!binary) return;
+  const prefix = await attempt("the job goes on without the cache", async () => checked(input("key") || defaultPrefix()));
 
   if (prefix) remember("prefix", prefix);
   if (present(path)) {

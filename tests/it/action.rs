@@ -215,20 +215,26 @@ fn two_jobs_with_the_same_content_save_it_once() {
 fn the_job_goes_on_whatever_fails() {
     let mut github = Github::new();
 
-    // No library: hubcap runs without the cache.
+    // No library: restoring does not need it, and what is new is not saved.
     let mut job = github.bare_job();
     job.env("npm_config_cache", "/nonexistent");
-    let began = job.main();
-    assert!(began.success && began.warnings().len() == 1, "{}", began.log);
-    assert!(began.log.contains("goes on without the cache"), "{}", began.log);
+    fine(&job.main());
     assert!(github.calls()[0].starts_with("up "));
-    fine(&job.post("success"));
+    pull(&job, "one");
+    let ended = job.post("success");
+    assert!(ended.success && ended.warnings().len() == 1, "{}", ended.log);
+    assert!(ended.log.contains("the store is not saved"), "{}", ended.log);
 
     // No service.
     let mut job = github.job();
     job.env("ACTIONS_RESULTS_URL", "http://127.0.0.1:9/");
     let began = job.main();
     assert!(began.success && !began.warnings().is_empty(), "{}", began.log);
+    assert!(
+        began.log.contains("restoring with @actions/cache, because"),
+        "the library is asked instead: {}",
+        began.log
+    );
     pull(&job, "one");
     assert!(job.post("success").success);
     github.calls();
