@@ -32,7 +32,7 @@ pub(crate) struct Run {
     /// Where its HTTP proxy is.
     #[serde(default)]
     pub(crate) proxy_listen: Option<SocketAddr>,
-    /// The store's [`key`](hubcap_store::key) at the start; `None` when it could not be told, so that whatever is
+    /// The store's [`key`](hubcap_store::key()) at the start; `None` when it could not be told, so that whatever is
     /// there at the end is something new.
     pub(crate) key: Option<String>,
     /// Whether `hubcap down` has ended it.
