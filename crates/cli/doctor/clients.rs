@@ -30,7 +30,7 @@ pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
             }
             found.extend(drift);
         } else if !installed.is_empty() && client != Client::Buildkit {
-            let says = format!("{} ask no hubcap", installed.join(", "));
+            let says = format!("pulls of {} go past hubcap", installed.join(", "));
             found.push(Finding::new(State::Past, client.name(), says).mend(setup));
         }
     }
