@@ -70,7 +70,7 @@ fn through_proxy(config: &Config, docker: &Docker) -> Finding {
         (Some(ours), Some(its)) if its.trim_end_matches('/') == ours => Finding::new(
             State::Through,
             ABOUT,
-            format!("by its proxy {ours}: the registries with a certs.d/REGISTRY/hubcap.crt"),
+            format!("by its proxy {ours}: the registries with a certs.d/REGISTRY/ca.crt"),
         ),
         (Some(ours), _) => {
             Finding::new(State::Broken, ABOUT, format!("it does not have {ours} as its proxy yet"))

@@ -33,7 +33,7 @@ async fn dockerd_pulls_from_another_registry_through_the_proxy_and_everything_is
         said.contains("systemctl restart docker") && said.contains("While hubcap does not run"),
         "{said}"
     );
-    assert!(certs.join(OTHER).join("hubcap.crt").exists(), "{said}");
+    assert!(certs.join(OTHER).join("ca.crt").exists(), "{said}");
 
     let doctor = |host: &str| {
         let hub = format!("docker.io=http://127.0.0.1:{}", site.origins[0].port);

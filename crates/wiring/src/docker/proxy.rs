@@ -48,8 +48,10 @@ impl Docker {
     ) -> Result<Vec<Planned>, Error> {
         let ca = file::read(&proxy.ca)?;
         for registry in &proxy.registries {
-            // Every `.crt` there is trusted, so a user's own stays.
-            let path = self.certs_dir.join(directory(registry)).join("hubcap.crt");
+            // Every `.crt` there is trusted, so a user's own stays beside ours.
+            let dir = self.certs_dir.join(directory(registry));
+            let theirs = wiring.original(&dir.join("ca.crt"), |now| Ok(Some(now)))?.is_some();
+            let path = dir.join(if theirs { "hubcap.crt" } else { "ca.crt" });
             let original = wiring.original(&path, |_| Ok(None))?;
             plan.push((Change::of(path, ca.clone())?, original));
         }
@@ -201,11 +203,25 @@ mod tests {
             json.contains("\"https-proxy\":\"http://127.0.0.1:5480\"") && json.contains("::1,.docker.io"),
             "{json}"
         );
-        assert_eq!(place.read("certs.d/ghcr.io/hubcap.crt").as_deref(), Some("a certificate\n"));
+        assert_eq!(place.read("certs.d/ghcr.io/ca.crt").as_deref(), Some("a certificate\n"));
         assert!(place.read("docker.service.d/hubcap.conf").is_none() && place.docker.has_proxy_of(&wiring));
         wiring.make(&place.plan(&wiring, false).expect("planned")).expect("made");
         assert_eq!(place.read("daemon.json"), Some(json), "a plain setup leaves it");
         place.unset();
+    }
+
+    #[test]
+    fn a_users_own_certificate_of_a_registry_stays_beside_ours() {
+        let place = Place::new("27.5.1", JSON);
+        let dir = place.dir.path().join("certs.d/ghcr.io");
+        std::fs::create_dir_all(&dir).expect("made");
+        std::fs::write(dir.join("ca.crt"), "theirs").expect("written");
+        let mut wiring = place.wiring();
+        wiring.make(&place.plan(&wiring, true).expect("planned")).expect("made");
+        assert_eq!(place.read("certs.d/ghcr.io/ca.crt").as_deref(), Some("theirs"));
+        assert_eq!(place.read("certs.d/ghcr.io/hubcap.crt").as_deref(), Some("a certificate\n"));
+        wiring.undo(&place.docker.unplan(&wiring).expect("planned")).expect("undone");
+        assert!(dir.join("ca.crt").exists() && !dir.join("hubcap.crt").exists());
     }
 
     #[test]
