@@ -72,7 +72,9 @@ impl FromStr for Registry {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         check(text, |_| false).map_err(|why| ParseError::new("registry", text, why))?;
         let text = text.to_ascii_lowercase();
-        let text = text.strip_suffix(":443").unwrap_or(&text);
+        // Without a '.' the port is what tells a registry from somebody at Docker Hub: `host:443/image`.
+        let usual = text.strip_suffix(":443").filter(|host| host.contains('.') || *host == "localhost");
+        let text = usual.unwrap_or(&text);
         Ok(match text {
             "index.docker.io" | Self::DOCKER_HUB_HOST => Self::docker_hub(),
             text => Self(text.into()),
@@ -241,6 +243,8 @@ mod tests {
             ("index.docker.io", "docker.io"),
             ("registry-1.docker.io:443", "docker.io"),
             ("docker.io", "docker.io"),
+            ("localhost:443", "localhost"),
+            ("registry:443", "registry:443"),
         ] {
             assert_eq!(text.parse::<Registry>().expect(text).to_string(), name);
         }
