@@ -64,7 +64,7 @@ impl Cache {
         tag: &Tag,
     ) -> Result<Answer<ManifestContent>, Failure> {
         let digest = frozen.digest(&access.target, tag)?;
-        let answer = self.manifest_by_digest(access, &digest).await?;
+        let answer = self.manifest_by(access, &Reference::Digest(digest)).await?;
         // So that the store says the same when it is used without the lock, or carried elsewhere.
         let known = self.store().tag(&access.target, tag);
         if known.is_none_or(|known| known.descriptor.digest != digest) {

@@ -29,6 +29,18 @@ pub(crate) struct Fetched {
     outcome: Outcome,
 }
 
+/// What the store has of a reference.
+#[derive(Default)]
+struct Stored {
+    content: Option<ManifestContent>,
+    /// What a tag meant when it was last asked for.
+    entry: Option<TagEntry>,
+    /// Seconds since the tag ran out.
+    over: u64,
+    /// As what the content may be given out without asking anybody.
+    hit: Option<Outcome>,
+}
+
 impl Cache {
     /// A manifest of a repository.
     ///
@@ -42,54 +54,68 @@ impl Cache {
         access: &Access,
         reference: &Reference,
     ) -> Result<Answer<ManifestContent>, Failure> {
-        match reference {
-            Reference::Digest(digest) => self.manifest_by_digest(access, digest).await,
-            Reference::Tag(tag) => match &self.0.frozen {
-                Some(frozen) => self.manifest_by_lock((access, frozen), tag).await,
-                None => self.manifest_by_tag(access, tag).await,
-            },
+        match (reference, &self.0.frozen) {
+            (Reference::Tag(tag), Some(frozen)) => self.manifest_by_lock((access, frozen), tag).await,
+            _ => self.manifest_by(access, reference).await,
         }
     }
 
-    pub(crate) async fn manifest_by_digest(
+    /// The same, where it is answered from the store and nobody has to be asked; `None` where that is not so. It takes no
+    /// time that is worth a task's, a timer's or a future's cost.
+    pub fn manifest_at_hand(
         &self,
         access: &Access,
-        digest: &Digest,
-    ) -> Result<Answer<ManifestContent>, Failure> {
-        let linked = self.store().is_linked(&access.target, digest);
-        let stored = self.stored(digest).filter(|_| linked);
-        let admission = self.admission(access);
-        if admission == Admission::Free
-            && let Some(content) = stored
-        {
-            return Ok(Answer::new(content, Outcome::Hit { ttl: None }));
+        reference: &Reference,
+    ) -> Option<Answer<ManifestContent>> {
+        if self.0.frozen.is_some() {
+            return None;
         }
-        match self.fetch(access, &Reference::Digest(*digest), None).await {
-            Err(failure) => self.stale(access, (stored, 0), failure),
+        let Stored { content, hit, .. } = self.look_up(access, reference);
+        Some(Answer::new(content?, hit?))
+    }
+
+    /// By what the reference means in the store and upstream, whatever a lock says.
+    pub(crate) async fn manifest_by(
+        &self,
+        access: &Access,
+        reference: &Reference,
+    ) -> Result<Answer<ManifestContent>, Failure> {
+        let (content, entry, over) = match self.look_up(access, reference) {
+            Stored { content: Some(content), hit: Some(hit), .. } => return Ok(Answer::new(content, hit)),
+            Stored { content, entry, over, .. } => (content, entry, over),
+        };
+        match self.fetch(access, reference, entry).await {
+            Err(failure) => self.stale(access, (content, over), failure),
             answered => answered,
         }
     }
 
-    async fn manifest_by_tag(&self, access: &Access, tag: &Tag) -> Result<Answer<ManifestContent>, Failure> {
-        let reference = Reference::Tag(tag.clone());
+    /// What is stored of it, and whether that may be given out without asking.
+    fn look_up(&self, access: &Access, reference: &Reference) -> Stored {
         let target = &access.target;
-        let entry = self.store().tag(target, tag);
-        // An entry whose manifest is gone is none.
-        let stored = entry.as_ref().and_then(|entry| self.stored(&entry.descriptor.digest));
-        let (Some(entry), Some(content)) = (entry, stored) else {
-            return self.fetch(access, &reference, None).await;
-        };
-        let ttl = self.config().tags.ttl(target, tag);
-        let over = match freshness::of_tag(entry.validated_at, SystemTime::now(), ttl) {
-            Freshness::Fresh { ttl } if self.admission(access) == Admission::Free => {
-                return Ok(Answer::new(content, Outcome::Hit { ttl }));
+        let (content, entry, freshness) = match reference {
+            Reference::Digest(digest) => {
+                let linked = self.store().is_linked(target, digest);
+                (self.stored(digest).filter(|_| linked), None, Freshness::Fresh { ttl: None })
             }
-            Freshness::Fresh { .. } => 0,
-            Freshness::Expired { over } => over,
+            Reference::Tag(tag) => {
+                let Some(entry) = self.store().tag(target, tag) else { return Stored::default() };
+                let ttl = self.config().tags.ttl(target, tag);
+                let freshness = freshness::of_tag(entry.validated_at, SystemTime::now(), ttl);
+                (self.stored(&entry.descriptor.digest), Some(entry), freshness)
+            }
         };
-        match self.fetch(access, &reference, Some(entry)).await {
-            Err(failure) => self.stale(access, (Some(content), over), failure),
-            answered => answered,
+        if content.is_none() {
+            // An entry whose manifest is gone is none.
+            return Stored::default();
+        }
+        match freshness {
+            Freshness::Fresh { ttl } => {
+                let hit = Outcome::Hit { ttl };
+                let hit = Some(hit).filter(|_| self.admission(access) == Admission::Free);
+                Stored { content, entry, over: 0, hit }
+            }
+            Freshness::Expired { over } => Stored { content, entry, over, hit: None },
         }
     }
 

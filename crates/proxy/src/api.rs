@@ -50,6 +50,12 @@ impl Reply {
         Self { status, outcome: Outcome::Passed, length: None, asking: None, headers, body }
     }
 
+    /// Counts it as an answer to this.
+    pub(crate) fn counted(mut self, asking: Asking) -> Self {
+        self.asking = Some(asking);
+        self
+    }
+
     /// Adds a header; one whose value cannot be sent is left out.
     pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
+use futures_util::future::Either;
+use http::request::Parts;
 use http::{Method, Request, Response, header};
-use hubcap_cache::{Access, Cache, Caller};
+use hubcap_cache::{Access, Asking, Cache, Caller};
 use hubcap_oci::endpoint::{NotAnEndpoint, parse_query};
 use hubcap_oci::{Endpoint, Reference, Registry};
 
@@ -31,14 +33,26 @@ impl App {
     pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
-        let head = parts.method == Method::HEAD;
-        let mut reply = self.reply(&parts, &Via::Mirror).await;
-        let entry = Entry::new(&parts, &mut reply, started);
-        let mut response = reply.into_response();
-        if head {
-            *response.body_mut() = Body::empty();
+        let reply = self.reply(&parts, &Via::Mirror).await;
+        respond(&parts, reply, started)
+    }
+
+    /// The same for what is at hand; else the request as it came, which has to wait for its answer.
+    pub(crate) fn at_hand<B>(&self, request: Request<B>) -> Either<Response<Body>, Request<B>> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let reply = match self.begin(&parts, &Via::Mirror) {
+            Begun::Answered(reply) => Some(reply),
+            Begun::Asked(Endpoint::Manifest { reference, .. }, asked, asking) => {
+                let reply = api::manifest::at_hand(&self.0.cache, &asked, &reference);
+                reply.map(|reply| reply.counted(asking))
+            }
+            Begun::Asked(..) => None,
+        };
+        match reply {
+            Some(reply) => Either::Left(respond(&parts, reply, started)),
+            None => Either::Right(Request::from_parts(parts, body)),
         }
-        access::logged(response, entry)
     }
 
     /// What the registries are asked through.
@@ -46,19 +60,42 @@ impl App {
         &self.0.cache
     }
 
-    pub(crate) async fn reply(&self, parts: &http::request::Parts, via: &Via) -> Reply {
+    pub(crate) async fn reply(&self, parts: &Parts, via: &Via) -> Reply {
+        let (endpoint, asked, asking) = match self.begin(parts, via) {
+            Begun::Answered(reply) => return reply,
+            Begun::Asked(endpoint, asked, asking) => (endpoint, asked, asking),
+        };
+        let cache = &self.0.cache;
+        let reply = match &endpoint {
+            Endpoint::Version => api::version(),
+            Endpoint::Manifest { reference, .. } => api::manifest::answer(cache, &asked, reference).await,
+            Endpoint::Blob { digest, .. } => api::blob::answer(cache, &asked, digest).await,
+            Endpoint::Tags { repository, page } => api::tags::answer(cache, &asked, (repository, page)).await,
+            Endpoint::Referrers { digest, artifact_type, .. } => {
+                api::referrers::answer(cache, &asked, (digest, artifact_type.as_deref())).await
+            }
+        };
+        reply.counted(asking)
+    }
+
+    /// What a request means, and the answer where that is all there is to it.
+    fn begin<'a>(&self, parts: &'a Parts, via: &Via) -> Begun<'a> {
         let path = parts.uri.path();
         if parts.method != Method::GET && parts.method != Method::HEAD {
-            return api::error::unsupported();
+            return Begun::Answered(api::error::unsupported());
         }
         let query = parse_query(parts.uri.query());
         let endpoint = match Endpoint::parse(path, &query) {
             Ok(endpoint) => endpoint,
-            Err(NotAnEndpoint::UnknownPath) => return api::error::unknown_path(path),
-            Err(NotAnEndpoint::Name(error)) => return api::error::bad_name(&error),
-            Err(NotAnEndpoint::Reference(error)) => return api::error::bad_reference(&error),
+            Err(error) => {
+                return Begun::Answered(match error {
+                    NotAnEndpoint::UnknownPath => api::error::unknown_path(path),
+                    NotAnEndpoint::Name(error) => api::error::bad_name(&error),
+                    NotAnEndpoint::Reference(error) => api::error::bad_reference(&error),
+                });
+            }
         };
-        let Some(repository) = endpoint.repository() else { return api::version() };
+        let Some(repository) = endpoint.repository() else { return Begun::Answered(api::version()) };
         let namespace = query.into_iter().find(|(key, _)| key == "ns").map(|(_, value)| value);
         let namespace = namespace.filter(|_| *via == Via::Mirror);
         let selector = match (via, &namespace) {
@@ -69,14 +106,14 @@ impl App {
         let cache = &self.0.cache;
         let target = match self.0.resolver.resolve(&selector, repository, |registry| cache.knows(registry)) {
             Ok(target) => target,
-            Err(unknown) => return api::error::unknown_registry(&endpoint, &unknown),
+            Err(unknown) => return Begun::Answered(api::error::unknown_registry(&endpoint, &unknown)),
         };
         let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         if target.registry.is_docker_hub()
             && api::proof::is_meant(&target.repository)
             && let Some(reply) = api::proof::answer(&endpoint)
         {
-            return reply;
+            return Begun::Answered(reply);
         }
         let access = Access { target, caller: Caller::new(authorization) };
         let tag = match &endpoint {
@@ -85,16 +122,23 @@ impl App {
         };
         let asking = cache.asking(&access.target, tag);
         let asked = Asked { parts, access, namespace, only_way: *via != Via::Mirror };
-        let mut reply = match &endpoint {
-            Endpoint::Version => api::version(),
-            Endpoint::Manifest { reference, .. } => api::manifest::answer(cache, &asked, reference).await,
-            Endpoint::Blob { digest, .. } => api::blob::answer(cache, &asked, digest).await,
-            Endpoint::Tags { repository, page } => api::tags::answer(cache, &asked, (repository, page)).await,
-            Endpoint::Referrers { digest, artifact_type, .. } => {
-                api::referrers::answer(cache, &asked, (digest, artifact_type.as_deref())).await
-            }
-        };
-        reply.asking = Some(asking);
-        reply
+        Begun::Asked(endpoint, asked, asking)
     }
+}
+
+/// How far a request comes without waiting for anything.
+enum Begun<'a> {
+    /// To its answer: there is nothing to look up.
+    Answered(Reply),
+    /// To what is asked for, and its count.
+    Asked(Endpoint, Asked<'a>, Asking),
+}
+
+fn respond(parts: &Parts, mut reply: Reply, started: Instant) -> Response<Body> {
+    let entry = Entry::new(parts, &mut reply, started);
+    let mut response = reply.into_response();
+    if parts.method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
+    access::logged(response, entry)
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use hubcap_oci::{Digest, Verifier};
@@ -14,13 +14,15 @@ use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::watch;
 
 use crate::latest::Latest;
+use crate::lock;
 
 /// How many bytes a reader of a growing content stays behind its writer, until the digest is verified: no client
 /// ever has all of a wrong content. 16 KiB, one TLS record.
 pub const HOLD_BACK: u64 = 16 << 10;
 
-/// The largest piece that is read at once.
-const CHUNK: u64 = 128 << 10;
+/// The largest piece that is read at once, in bytes: four TLS records, and what a client on this machine has room for.
+/// What is larger leaves the processor's cache before it has gone out.
+const CHUNK: u64 = 64 << 10;
 
 /// How far a content has grown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +138,7 @@ impl Content {
             let mut buffer = vec![0; CHUNK as usize];
             let mut position = 0;
             while position < length {
-                // At most 128 KiB, so the cast cannot cut.
+                // At most the buffer's length, so the cast cannot cut.
                 let wanted = (length - position).min(CHUNK) as usize;
                 match file.read_at(&mut buffer[..wanted], position)? {
                     0 => return Err(ReadError::Truncated { at: position, size: length }),
@@ -154,7 +156,8 @@ impl Content {
     /// Reads the bytes of `range`; `u64::MAX` as its end is the content's own.
     pub fn reader(&self, range: Range<u64>) -> Reader {
         let end = range.end.min(self.size.unwrap_or(u64::MAX));
-        Reader { file: Arc::clone(&self.file), growth: self.growth.clone(), position: range.start, end }
+        let (file, growth) = (Arc::clone(&self.file), self.growth.clone());
+        Reader { file, growth, position: range.start, end, spare: Arc::default() }
     }
 }
 
@@ -165,10 +168,11 @@ pub struct Reader {
     growth: Option<Growth>,
     position: u64,
     end: u64,
+    spare: Arc<Spare>,
 }
 
 impl Reader {
-    /// The next bytes, at most 128 KiB; `None` at the end of the range.
+    /// The next bytes, at most 64 KiB; `None` at the end of the range.
     ///
     /// # Errors
     /// A [`ReadError`], after which the reader is of no use.
@@ -178,14 +182,14 @@ impl Reader {
         if wanted == 0 {
             return Ok(None);
         }
-        // 128 KiB at most, so the cast cannot cut.
+        // 64 KiB at most, so the cast cannot cut.
         let wanted = wanted as usize;
         if let Some(mut chunk) = self.growth.as_ref().and_then(|growth| growth.latest.find(self.position)) {
             chunk.truncate(wanted);
             self.position += chunk.len() as u64;
             return Ok(Some(chunk));
         }
-        let chunk = read(&self.file, self.position, wanted).await?;
+        let chunk = self.read(wanted).await?;
         if chunk.is_empty() {
             return Err(ReadError::Truncated { at: self.position, size: self.end });
         }
@@ -211,25 +215,48 @@ impl Reader {
             }
         }
     }
+
+    /// Reads what is in the page cache on this very thread; only what has to come from the disk costs a switch.
+    async fn read(&self, wanted: usize) -> Result<Bytes, ReadError> {
+        let at = self.position;
+        let spare = lock(&self.spare.0).take().filter(|spare| spare.len() >= wanted);
+        let mut buffer = spare.unwrap_or_else(|| vec![0; wanted]);
+        let into = &mut [IoSliceMut::new(&mut buffer[..wanted])];
+        let length = match rustix::io::preadv2(self.file.as_ref(), into, at, ReadWriteFlags::NOWAIT) {
+            Ok(length) => length,
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR | Errno::NOSYS) => {
+                let file = Arc::clone(&self.file);
+                let read = move || file.read_at(&mut buffer[..wanted], at).map(|length| (buffer, length));
+                let length;
+                (buffer, length) =
+                    tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)??;
+                length
+            }
+            Err(error) => return Err(ReadError::Io(error.into())),
+        };
+        Ok(Bytes::from_owner(Lent { buffer, length, to: Arc::clone(&self.spare) }))
+    }
 }
 
-/// Reads what is in the page cache on this very thread; only what has to come from the disk costs a switch.
-async fn read(file: &Arc<File>, at: u64, length: usize) -> Result<Bytes, ReadError> {
-    let mut buffer = vec![0; length];
-    let cached =
-        rustix::io::preadv2(file.as_ref(), &mut [IoSliceMut::new(&mut buffer)], at, ReadWriteFlags::NOWAIT);
-    let length = match cached {
-        Ok(length) => length,
-        Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR | Errno::NOSYS) => {
-            let file = Arc::clone(file);
-            let read =
-                tokio::task::spawn_blocking(move || file.read_at(&mut buffer, at).map(|n| (buffer, n)));
-            let length;
-            (buffer, length) = read.await.map_err(std::io::Error::other)??;
-            length
-        }
-        Err(error) => return Err(ReadError::Io(error.into())),
-    };
-    buffer.truncate(length);
-    Ok(buffer.into())
+/// A reader's buffer while it is not in use: fresh memory would be filled with zeros first.
+#[derive(Debug, Default)]
+struct Spare(Mutex<Option<Vec<u8>>>);
+
+/// Bytes in a reader's buffer, which goes back when they have gone out.
+struct Lent {
+    buffer: Vec<u8>,
+    length: usize,
+    to: Arc<Spare>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        *lock(&self.to.0) = Some(std::mem::take(&mut self.buffer));
+    }
 }

@@ -2,6 +2,7 @@
 //! no request fails for it.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, RwLock};
@@ -30,8 +31,8 @@ struct StoredTag {
     validated_at: u64,
 }
 
-/// Tags that are remembered at most.
-const MAX_TAGS: usize = 4096;
+/// Tags, and repositories, that are remembered at most.
+const MAX_REMEMBERED: usize = 4096;
 
 /// sled, or nothing when even an empty one cannot be opened.
 #[derive(Debug)]
@@ -42,6 +43,10 @@ pub(crate) struct Index {
     used: Mutex<HashMap<Digest, SystemTime>>,
     /// The tags that were asked for, read already: a hot tag costs no look into sled.
     tags: Mutex<HashMap<Vec<u8>, TagEntry>>,
+    /// Whether the repositories that were asked for are private, likewise.
+    private: Mutex<HashMap<Target, bool>>,
+    /// Contents, each with a repository that has it; the one that was last asked for.
+    linked: Mutex<HashMap<Digest, Target>>,
 }
 
 #[derive(Debug)]
@@ -66,6 +71,8 @@ impl Index {
             trees: RwLock::new(None),
             used: Mutex::default(),
             tags: Mutex::default(),
+            private: Mutex::default(),
+            linked: Mutex::default(),
         };
         // What sled finds torn it may also silently drop, so only what an orderly end has sealed is trusted.
         let sealed = seal(&layout.sled()).is_some_and(|now| fs::read(layout.seal()).ok() == Some(now));
@@ -99,6 +106,8 @@ impl Index {
             trees: RwLock::new(None),
             used: Mutex::default(),
             tags: Mutex::default(),
+            private: Mutex::default(),
+            linked: Mutex::default(),
         };
         match contained(Trees::temporary) {
             Ok(trees) => *index.write() = Some(trees),
@@ -164,8 +173,15 @@ impl Index {
     }
 
     pub(crate) fn is_linked(&self, target: &Target, digest: &Digest) -> bool {
+        if lock(&self.linked).get(digest) == Some(target) {
+            return true;
+        }
         let key = key(target, &digest_key(digest));
-        self.with(|trees| trees.links.contains_key(&key)).unwrap_or(false)
+        let linked = self.with(|trees| trees.links.contains_key(&key)).unwrap_or(false);
+        if linked {
+            remember(&mut lock(&self.linked), *digest, target.clone());
+        }
+        linked
     }
 
     /// The length that a manifest of the repository says.
@@ -189,12 +205,24 @@ impl Index {
     pub(crate) fn mark_private(&self, target: &Target) {
         let key = target.to_string();
         self.with(|trees| trees.private.insert(key.as_bytes(), &[]).map(drop));
+        remember(&mut lock(&self.private), target.clone(), true);
     }
 
     pub(crate) fn is_private(&self, target: &Target) -> bool {
+        if let Some(private) = lock(&self.private).get(target) {
+            return *private;
+        }
         let key = target.to_string();
         // One that cannot be read may say so.
-        self.with(|trees| trees.private.contains_key(key.as_bytes())).unwrap_or(true)
+        let Some(private) = self.with(|trees| trees.private.contains_key(key.as_bytes())) else {
+            return true;
+        };
+        // Another thread may have marked it meanwhile.
+        let mut known = lock(&self.private);
+        if known.len() >= MAX_REMEMBERED {
+            known.clear();
+        }
+        *known.entry(target.clone()).or_insert(private)
     }
 
     /// Forgets an image's tag, and contents that are gone.
@@ -223,6 +251,7 @@ impl Index {
             trees.links.apply_batch(links.clone())?;
             trees.contents.apply_batch(contents.clone())
         });
+        lock(&self.linked).retain(|digest, _| !gone.contains(digest));
     }
 
     /// What a repository is known to have.
@@ -317,6 +346,8 @@ impl Index {
         tracing::warn!(target: "hubcap::store", "the index is torn ({why}); it is rebuilt from the layout");
         let path = self.layout.sled();
         *self.write() = None;
+        lock(&self.private).clear();
+        lock(&self.linked).clear();
         let aside = self.layout.torn_sled();
         let _ = fs::remove_dir_all(&aside);
         let opened = fs::rename(&path, &aside)
@@ -339,6 +370,8 @@ impl Index {
     pub(crate) fn begin_anew(&self, images: &ImageIndex) {
         lock(&self.used).clear();
         lock(&self.tags).clear();
+        lock(&self.private).clear();
+        lock(&self.linked).clear();
         {
             let mut trees = self.write();
             let _ = contained(|| {
@@ -416,11 +449,11 @@ fn read_tag(value: &[u8]) -> Option<TagEntry> {
 }
 
 /// What is remembered is bounded simply: it starts over.
-fn remember(tags: &mut HashMap<Vec<u8>, TagEntry>, key: Vec<u8>, entry: TagEntry) {
-    if tags.len() >= MAX_TAGS {
-        tags.clear();
+fn remember<K: Eq + Hash, V>(known: &mut HashMap<K, V>, key: K, value: V) {
+    if known.len() >= MAX_REMEMBERED {
+        known.clear();
     }
-    tags.insert(key, entry);
+    known.insert(key, value);
 }
 
 fn read_target(text: &str) -> Option<Target> {
