@@ -74,13 +74,17 @@ impl Error {
 
     /// A failure of the connection, told without its URL: a signed URL is a secret.
     pub(crate) fn connection(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut why = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(inner) = source {
-            why = format!("{why}: {inner}");
-            source = inner.source();
-        }
-        Self::Unavailable { why }
+        Self::unavailable(chain(&error.without_url()))
     }
+}
+
+/// An error with everything that caused it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut why = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        why = format!("{why}: {inner}");
+        source = inner.source();
+    }
+    why
 }

@@ -7,6 +7,7 @@
 //! - [`auth`]: challenge to token (distribution's token specification), cached.
 //! - [`credentials`]: what the operator gave, or Docker's own configuration file and helpers.
 //! - [`transport`], [`address`]: one request, its time limits, and where it and its redirects may lead.
+//! - [`plain`]: the client for plain HTTP.
 //! - [`passthrough`], [`tunnel`]: what a client says to a registry, or to anybody, untouched.
 //! - [`circuit`]: an upstream that fails is left alone for a while.
 //! - [`ratelimit`]: what the upstream says of its limit.
@@ -23,6 +24,7 @@ pub mod fuzzing;
 mod known;
 mod link;
 pub mod passthrough;
+mod plain;
 mod ratelimit;
 pub mod registry;
 mod transport;

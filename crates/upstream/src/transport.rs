@@ -9,9 +9,13 @@ use url::Url;
 
 use crate::Error;
 use crate::address::{PublicOnly, Reach, is_link_local, is_loopback, is_private, is_public};
+use crate::plain::Plain;
 
 /// A registry redirects once, to its blob store; more than this is a loop.
 const MAX_REDIRECTS: usize = 5;
+
+/// How hubcap calls itself.
+pub(crate) const USER_AGENT: &str = concat!("hubcap/", env!("CARGO_PKG_VERSION"));
 
 /// The HTTP client. Made at the first request: reading the system's roots costs more than a whole start.
 #[derive(Debug)]
@@ -20,9 +24,10 @@ pub(crate) struct Transport {
     proxied: OnceLock<Result<Client, String>>,
     direct: OnceLock<Result<Client, String>>,
     /// For plain HTTP on this machine: no roots are read for it, which is most of what a client costs.
-    plain: OnceLock<Result<Client, String>>,
+    unencrypted: OnceLock<Result<Client, String>>,
     /// For what nobody has named, and redirects of a public registry: no name leads to a private address.
     public: OnceLock<Result<Client, String>>,
+    plain: OnceLock<Plain>,
 }
 
 /// A request without a body, as all of a pull's are.
@@ -40,8 +45,9 @@ impl Transport {
             timeout,
             proxied: OnceLock::new(),
             direct: OnceLock::new(),
-            plain: OnceLock::new(),
+            unencrypted: OnceLock::new(),
             public: OnceLock::new(),
+            plain: OnceLock::new(),
         }
     }
 
@@ -59,7 +65,7 @@ impl Transport {
             }
             self.make(&self.public, |builder| builder.dns_resolver(Arc::new(PublicOnly)))
         } else if is_loopback(url) && url.scheme() == "http" {
-            self.make(&self.plain, |builder| builder.no_proxy().tls_certs_only([]))
+            self.make(&self.unencrypted, |builder| builder.no_proxy().tls_certs_only([]))
         } else if is_loopback(url) {
             self.make(&self.direct, reqwest::ClientBuilder::no_proxy)
         } else {
@@ -78,7 +84,7 @@ impl Transport {
                 .http1_only()
                 .redirect(redirect::Policy::none())
                 .connect_timeout(self.timeout)
-                .user_agent(concat!("hubcap/", env!("CARGO_PKG_VERSION")))
+                .user_agent(USER_AGENT)
                 .tcp_nodelay(true);
             with(builder).build().map_err(|error| Error::connection(error).to_string())
         });
@@ -87,17 +93,29 @@ impl Transport {
 
     /// Sends one request, and waits for the headers of its answer.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, Error> {
-        let client = self.client(&request.url, request.reach)?;
         let host = request.url.host_str().unwrap_or_default().to_owned();
-        let sending = client.request(request.method, request.url).headers(request.headers).send();
-        match tokio::time::timeout(self.timeout, sending).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(Error::connection(error)),
+        match tokio::time::timeout(self.timeout, self.send_patiently(request)).await {
+            Ok(answered) => answered,
             Err(_) => Err(Error::unavailable(format!(
                 "{host} did not answer within {} s",
                 self.timeout.as_secs_f32()
             ))),
         }
+    }
+
+    async fn send_patiently(&self, request: Request) -> Result<Response, Error> {
+        if request.reach != Reach::Public
+            && request.url.scheme() == "http"
+            && let Ok(uri) = request.url.as_str().parse()
+        {
+            let plain = self.plain.get_or_init(|| Plain::new(self.timeout));
+            if is_loopback(&request.url) || plain.reaches(&uri) {
+                return plain.send(request, uri).await;
+            }
+        }
+        let client = self.client(&request.url, request.reach)?;
+        let sending = client.request(request.method, request.url).headers(request.headers).send();
+        sending.await.map_err(Error::connection)
     }
 
     /// Sends a request and follows redirects by hand: the Authorization stays with the host that it was for, and a
