@@ -1,5 +1,5 @@
 // Carries the store from job to job. It is saved with @actions/cache, GitHub's own library, which is installed when it is
-// needed, as package-lock.json pins it; and restored without it where that is possible.
+// needed, as package-lock.json pins it; and restored by hubcap itself where that is possible.
 //
 // Entries of GitHub's cache never change, so each content has a key of its own: `<prefix>@<content key>`. The newest
 // one that begins with `<prefix>@` is restored; no prefix has an @, so none is the beginning of another one's.
@@ -7,9 +7,9 @@
 import { existsSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { find } from "./entry.js";
 import { run } from "./program.js";
 import { note, say } from "./runner.js";
-import { restoreByStream } from "./stream.js";
 
 /** Left of the disk beside an archive. */
 const RESERVE = 256 << 20;
@@ -44,32 +44,30 @@ export function empty(path) {
   return !existsSync(blobs) || readdirSync(blobs).length === 0;
 }
 
-/** Restores the newest store of a prefix. The content key of what came; undefined when there was nothing. */
+/**
+ * The newest store of a prefix: its content key, and the URL of its archive, for hubcap to take in. Without a URL it was
+ * restored by the library, and is on the disk; undefined when there is none.
+ */
 export async function restore({ path, prefix }) {
-  const ours = !existsSync(path);
-  const found = await streamed(path, prefix, ours).catch(async (error) => {
+  const found = await find(path, [`${prefix}@`]).catch(async (error) => {
     say(`restoring with @actions/cache, because ${error.message}`);
-    const cache = await library();
-    return cache.restoreCache([path], `${prefix}@`, [`${prefix}@`]);
+    return { key: await restoreByLibrary(path, prefix) };
   });
-  if (found) {
-    say(`restored ${found}`);
-    return found.slice(prefix.length + 1);
+  if (found?.key) {
+    say(`${found.url ? "restoring, beside the job," : "restored"} ${found.key}`);
+    return { content: found.key.slice(prefix.length + 1), url: found.url };
   }
-  // A restore that broke off leaves what came so far, on a disk that may now be full.
-  if (ours) rmSync(path, { recursive: true, force: true });
   say(`nothing to restore: no cache whose key begins with ${prefix}@`);
   return undefined;
 }
 
-/** Leaves nothing behind where it breaks off. */
-async function streamed(path, prefix, ours) {
-  try {
-    return await restoreByStream(path, [`${prefix}@`]);
-  } catch (error) {
-    if (ours) rmSync(path, { recursive: true, force: true });
-    throw error;
-  }
+/** A restore that broke off leaves what came so far, on a disk that may now be full: it is removed. */
+async function restoreByLibrary(path, prefix) {
+  const ours = !existsSync(path);
+  const cache = await library();
+  const key = await cache.restoreCache([path], `${prefix}@`, [`${prefix}@`]);
+  if (!key && ours) rmSync(path, { recursive: true, force: true });
+  return key;
 }
 
 /** Saves the store under its content's key, or says why not. */

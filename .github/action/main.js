@@ -1,4 +1,4 @@
-// The step itself: restore the store, start hubcap, wire dockerd.
+// The step itself: find the store of an earlier job, start hubcap with it, wire dockerd.
 
 import { dirname, resolve } from "node:path";
 import { obtain } from "./binary.js";
@@ -35,6 +35,7 @@ await step(async () => {
   if (!binary) return;
   const prefix = await attempt("the job goes on without the cache", async () => checked(input("key") || defaultPrefix()));
 
+  let archive;
   if (prefix) remember("prefix", prefix);
   if (present(path)) {
     remember("kept", "true");
@@ -42,7 +43,8 @@ await step(async () => {
   } else if (prefix) {
     const restored = await attempt("nothing is restored", () => restore({ path, prefix }));
     if (restored) {
-      remember("restored", restored);
+      archive = restored.url;
+      remember("restored", restored.content);
       remember("restored-in", ((Date.now() - began) / 1000).toFixed(1));
       output("cache-hit", "true");
     }
@@ -57,7 +59,7 @@ await step(async () => {
   if (input("max-size")) args.push("--max-size", input("max-size"));
   for (const upstream of words("upstreams")) args.push("--upstream", upstream);
   const told = await attempt("hubcap does not run, the job goes on without it", () =>
-    hubcap(binary, ["up", ...args], { minutes: 5 }),
+    hubcap(binary, ["up", ...args], { minutes: 5, env: archive ? { HUBCAP_RESTORE: archive } : {} }),
   );
   if (!told) return attempt("and what it wired could not be undone", () => hubcap(binary, ["down", ...common()], { minutes: 2 }));
   // Where it could not be wired, it has said so.

@@ -5,11 +5,9 @@ import { empty, save } from "./carrier.js";
 import { hubcap } from "./program.js";
 import { attempt, input, note, output, remembered, say, step } from "./runner.js";
 
-/** Compared with what was restored rather than with what down says, because a step may have called down before. */
-function unchanged(path, content, changed) {
-  const restored = remembered("restored");
-  if (restored) return restored === content;
-  return remembered("kept") ? changed !== "true" : empty(path);
+/** Whether there is nothing to save: the store is what was restored or kept, or there is none. */
+function unchanged(path, changed) {
+  return remembered("restored") || remembered("kept") ? changed !== "true" : empty(path);
 }
 
 await step(async () => {
@@ -20,6 +18,8 @@ await step(async () => {
   // A job that broke off has not used all that the next one needs: its store is kept whole.
   const complete = input("job-status") === "success";
   const args = ["down", ...JSON.parse(remembered("flags")), `--trim=${complete}`];
+  // Not with the store at its start, when it was not there yet, or what an earlier down of the job's own has left.
+  if (remembered("restored")) args.push("--since", remembered("restored"));
   if (remembered("restored-in")) args.push("--restored-in", remembered("restored-in"));
   const images = remembered("images");
   if (images && existsSync(images)) say(`what came of the input images:\n${readFileSync(images, "utf8")}`);
@@ -34,6 +34,6 @@ await step(async () => {
   if (!remembered("started") || !prefix) return say("there was no cache or no hubcap in this job, nothing is saved");
   if (input("save") === "false") return say("nothing is saved, as the input save says");
   if (!content) return note("nothing is saved: hubcap down gave no key");
-  if (unchanged(path, content, told.changed)) return say("nothing has changed, nothing is saved");
+  if (unchanged(path, told.changed)) return say("nothing has changed, nothing is saved");
   await attempt("the store is not saved", () => save({ path, prefix, content }));
 });

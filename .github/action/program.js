@@ -30,12 +30,12 @@ export function run(command, args, { minutes, ...options }) {
  * Runs hubcap and gives back what it wrote to $GITHUB_OUTPUT, as an object; only its own names, so that the action
  * decides what becomes an output of its own.
  */
-export async function hubcap(binary, args, { minutes }) {
+export async function hubcap(binary, args, { minutes, env = {} }) {
   const directory = mkdtempSync(join(process.env.RUNNER_TEMP || tmpdir(), "hubcap-"));
   const file = join(directory, "output");
   try {
     writeFileSync(file, "");
-    await run(binary, args, { minutes, env: { ...withoutTokens(process.env), GITHUB_OUTPUT: file } });
+    await run(binary, args, { minutes, env: { ...withoutTokens(process.env), ...env, GITHUB_OUTPUT: file } });
     const lines = readFileSync(file, "utf8").split("\n");
     return Object.fromEntries(
       lines.filter((line) => line.includes("=")).map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),

@@ -57,6 +57,9 @@ pub(crate) struct Status {
     pub(crate) ca: PathBuf,
     pub(crate) store: PathBuf,
     pub(crate) offline: bool,
+    /// Whether an archive of the store is still coming in.
+    #[serde(default)]
+    pub(crate) restoring: bool,
     /// What `--frozen` has refused and found out.
     #[serde(default)]
     pub(crate) frozen: Frozen,
@@ -232,6 +235,7 @@ impl Admin {
             ca: self.ca.clone(),
             store: self.store.root().to_owned(),
             offline: self.offline,
+            restoring: self.cache.is_restoring(),
             frozen: self.cache.frozen().unwrap_or_default().into(),
             repositories: self
                 .cache

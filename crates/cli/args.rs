@@ -98,6 +98,9 @@ pub(crate) struct Down {
     /// What bringing the store to this machine took, for the account of what it was worth
     #[arg(long, value_name = "SECONDS")]
     pub(crate) restored_in: Option<f64>,
+    /// Whether the store has changed since it had this key (default: the one that it had at the start)
+    #[arg(long, value_name = "KEY")]
+    pub(crate) since: Option<String>,
     /// Leave in the store what this run used, and nothing private (default: where the store is in $GITHUB_WORKSPACE)
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     pub(crate) trim: Option<bool>,

@@ -16,6 +16,7 @@ use hubcap_oci::{Pattern, Registry, RegistryPattern};
 use hubcap_proxy::ConnectConfig;
 use hubcap_store::{Limit, Limits, Options};
 use hubcap_upstream::UpstreamConfig;
+use url::Url;
 
 use crate::args::Common;
 use crate::lock::Lock;
@@ -39,6 +40,17 @@ pub(crate) struct Config {
     pub(crate) upstreams: Vec<UpstreamConfig>,
     pub(crate) allowed: Vec<RegistryPattern>,
     pub(crate) proxy: Option<ConnectConfig>,
+    pub(crate) restore: Option<Archive>,
+}
+
+/// Where the archive of a store is. No flag and no key of a file: who knows the URL may read the archive.
+#[derive(Clone)]
+pub(crate) struct Archive(pub(crate) Url);
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an archive")
+    }
 }
 
 /// A lock that tags are answered from, and where it is.
@@ -56,7 +68,7 @@ impl Frozen {
 }
 
 /// The variables that hubcap reads; any other HUBCAP_ one is a slip of somebody's pen.
-const VARIABLES: [&str; 19] = [
+const VARIABLES: [&str; 20] = [
     "HUBCAP_LISTEN",
     "HUBCAP_HTTP_LISTEN",
     "HUBCAP_STORE",
@@ -75,6 +87,7 @@ const VARIABLES: [&str; 19] = [
     "HUBCAP_PROXY_LISTEN",
     "HUBCAP_PROXY_INTERCEPT",
     "HUBCAP_PROXY_TUNNEL",
+    "HUBCAP_RESTORE",
     "HUBCAP_LOG",
 ];
 
@@ -178,6 +191,7 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
         );
     }
     let (upstreams, allowed) = upstreams::merge(flags, environment, file)?;
+    let restore = var("HUBCAP_RESTORE").map(archive).transpose()?;
     Ok(Config {
         listen,
         http_listen,
@@ -194,7 +208,16 @@ fn merge(flags: &Common, environment: &BTreeMap<String, String>, file: File) -> 
         upstreams,
         allowed,
         proxy,
+        restore,
     })
+}
+
+/// The error does not show what may be a secret.
+fn archive(text: &str) -> anyhow::Result<Archive> {
+    match text.parse::<Url>() {
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(Archive(url)),
+        _ => bail!("HUBCAP_RESTORE: it is no URL, as https://host/archive?signature"),
+    }
 }
 
 /// The HTTP proxy, where it is on.
@@ -324,6 +347,9 @@ impl std::fmt::Display for Config {
             writeln!(f, "max-size = \"{limit}\"")?;
         }
         writeln!(f, "min-free = \"{}\"", self.min_free)?;
+        if self.restore.is_some() {
+            writeln!(f, "# restored from HUBCAP_RESTORE")?;
+        }
         if !self.pins.is_empty() {
             let pins: Vec<String> = self.pins.iter().map(ToString::to_string).collect();
             writeln!(f, "pin = {pins:?}")?;

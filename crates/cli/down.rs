@@ -5,16 +5,20 @@ mod speed;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use hubcap_wiring::{Client, Docker, Wiring};
 
-use crate::admin::client;
+use crate::admin::{Status, client};
 use crate::args::Down;
 use crate::config::Config;
 use crate::run::Run;
 use crate::{daemon, github, setup, trim};
 
 use page::Account;
+
+/// How long an archive that still comes in is waited for.
+const RESTORED: Duration = Duration::from_secs(60);
 
 /// Does every part of it, whatever becomes of the others.
 pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
@@ -29,7 +33,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     for client in Client::ALL.into_iter().filter(|client| *client != Client::Docker) {
         tried("a client's files are not as they were", setup::clients::undo(config, client));
     }
-    let status = client::status(&config.state).ok();
+    let status = restored(&config.state);
     tried(
         "the daemon still runs",
         daemon::stop(&config.state).map(|stopped| {
@@ -46,6 +50,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     }
     let key = hubcap_store::key(&store);
     let then = run.as_ref().filter(|run| run.store == store).and_then(|run| run.key.as_ref());
+    let then = flags.since.as_ref().or(then);
     let changed = match (&key, then) {
         (Ok(now), Some(then)) => now != then,
         (Ok(_), None) => true,
@@ -75,6 +80,19 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         Run { ended: true, ..run }.write(&config.state);
     }
     Ok(if failed && !github::is_job() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// How the daemon is, when the archive that it takes in has come to its end: what is saved of a store that is not whole
+/// would be less than what was there.
+fn restored(state: &Path) -> Option<Status> {
+    let end = Instant::now() + RESTORED;
+    loop {
+        let status = client::status(state).ok()?;
+        if !status.restoring || Instant::now() > end {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 impl Down {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use hubcap_cache::Cache;
+use hubcap_cache::{Cache, Restored};
 use hubcap_oci::Registry;
 use hubcap_proxy::{Bound, DRAIN};
 use hubcap_store::Store;
@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
 use crate::args::Serve;
-use crate::config::Config;
+use crate::config::{Archive, Config};
 use crate::health;
 use crate::run::Run;
 use crate::workspace;
@@ -98,6 +98,7 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
         }
     };
     announce(&bound, &config)?;
+    let restoring = config.restore.map(|archive| tokio::spawn(restore(&cache, archive)));
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -126,6 +127,9 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
         () = signals => tracing::warn!(target: "hubcap::serve", "stopped at once"),
     }
     flushing.abort();
+    if let Some(restoring) = restoring {
+        restoring.abort();
+    }
     if let Some(admin) = admin {
         admin.abort();
         let _ = admin.await;
@@ -133,6 +137,28 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
     let closing = store.clone();
     tokio::task::spawn_blocking(move || closing.close()).await?;
     Ok(())
+}
+
+/// Takes in what an earlier job has saved, beside answering. What does not come is fetched as if there were no archive.
+fn restore(cache: &Cache, Archive(url): Archive) -> impl Future<Output = ()> + Send + use<> {
+    let (started, restoring) = (Instant::now(), cache.restore(url));
+    async move {
+        let restored = restoring.await;
+        let seconds = started.elapsed().as_secs_f64();
+        match restored {
+            Ok(Restored { contents, bytes, left_out: 0 }) => {
+                tracing::info!(target: "hubcap::restore", "restored {contents} contents, {bytes} bytes, in {seconds:.1} s");
+            }
+            Ok(Restored { contents, bytes, left_out }) => {
+                tracing::warn!(target: "hubcap::restore", "restored {contents} \
+                contents, {bytes} bytes, in {seconds:.1} s; {left_out} were damaged or had no room")
+            }
+            Err(error) => {
+                tracing::warn!(target: "hubcap::restore", "the archive was not restored, or not whole: {error}. \
+                What is missing is fetched")
+            }
+        }
+    }
 }
 
 /// Each client and each content that is read costs an open file. The usual soft limit of 1024 is there for programs that

@@ -23,6 +23,7 @@ mod quirks;
 mod ranged;
 mod real;
 mod registries;
+mod restore;
 mod rot;
 mod soak;
 mod spec;

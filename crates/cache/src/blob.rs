@@ -49,6 +49,7 @@ impl Cache {
         digest: &Digest,
         body: Body,
     ) -> Result<Answer<BlobContent>, Failure> {
+        self.await_content(digest).await;
         if let Some(content) = self.right(digest).await {
             return self.stored_blob(access, digest, content).await;
         }

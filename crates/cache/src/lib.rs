@@ -13,6 +13,7 @@
 //! - [`fetch`]: a blob's bytes from the upstream, over as many connections as it takes.
 //! - [`ranged`]: several of them at once, where an origin limits each.
 //! - [`read_ahead`]: an image's blobs, before they are asked for.
+//! - [`restore`]: a store that comes in from an archive meanwhile.
 //! - [`delivery`]: a blob's bytes to a client.
 //! - [`bypass`]: a blob that the store does not take.
 //! - [`tally`]: what each repository was asked for, and what it cost.
@@ -37,6 +38,7 @@ mod ranged;
 mod read_ahead;
 pub mod referrers;
 mod refusals;
+pub mod restore;
 pub mod tags;
 pub mod tally;
 
@@ -46,7 +48,7 @@ use std::time::{Duration, Instant};
 use hubcap_oci::{Digest, Reference, Registry, Tag, Target};
 use hubcap_store::Store;
 use hubcap_upstream::{Upstream, Upstreams};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 pub use access::{Access, Caller};
 pub use blob::{BlobContent, StoredBlob};
@@ -55,7 +57,7 @@ pub use delivery::Delivery;
 pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
 pub use frozen::FrozenReport;
-pub use hubcap_store::Content;
+pub use hubcap_store::{Content, Restored};
 pub use hubcap_upstream::{PassedBody, RateLimit, Reach};
 pub use manifest::ManifestContent;
 pub use outcome::{Answer, Outcome, StaleBecause};
@@ -118,6 +120,7 @@ struct Inner {
     refusals: Refusals,
     tallies: Tallies,
     pushes: Pushes,
+    restoring: watch::Sender<restore::Progress>,
     /// When the log was last told that the store takes nothing.
     told: Mutex<Option<Instant>>,
 }
@@ -139,6 +142,7 @@ impl Cache {
             refusals: Refusals::default(),
             tallies: Tallies::default(),
             pushes: Pushes::default(),
+            restoring: watch::Sender::default(),
             told: Mutex::default(),
         }))
     }

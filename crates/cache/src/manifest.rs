@@ -80,12 +80,22 @@ impl Cache {
         access: &Access,
         reference: &Reference,
     ) -> Result<Answer<ManifestContent>, Failure> {
-        let (content, entry, over) = match self.look_up(access, reference) {
+        if let Reference::Digest(digest) = reference {
+            self.await_content(digest).await;
+        }
+        let (mut content, entry, mut over) = match self.look_up(access, reference) {
             Stored { content: Some(content), hit: Some(hit), .. } => return Ok(Answer::new(content, hit)),
             Stored { content, entry, over, .. } => (content, entry, over),
         };
         match self.fetch(access, reference, entry).await {
-            Err(failure) => self.stale(access, (content, over), failure),
+            Err(failure) => {
+                if content.is_none() && self.is_restoring() {
+                    // What a tag means is known when all has come.
+                    self.await_names().await;
+                    Stored { content, over, .. } = self.look_up(access, reference);
+                }
+                self.stale(access, (content, over), failure)
+            }
             answered => answered,
         }
     }

@@ -33,6 +33,7 @@ impl Cache {
                 // In the manifest's order, which is the order in which clients unpack.
                 let Ok(place) = cache.0.ahead.acquire().await else { return };
                 let Ok(upstream) = cache.upstream(&access) else { return };
+                cache.await_content(&digest).await;
                 if cache.store().has(&digest) {
                     continue;
                 }

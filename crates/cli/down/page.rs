@@ -214,6 +214,7 @@ mod tests {
             ca: "/ca".into(),
             store: "/store".into(),
             offline: false,
+            restoring: false,
             frozen: Frozen::default(),
             repositories: [("docker.io/library/sdk".to_owned(), one)].into(),
             registries: [("docker.io".to_owned(), Registry { rate_limit, ..Registry::default() })].into(),

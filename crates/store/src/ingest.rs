@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use fs_err as fs;
@@ -170,7 +171,18 @@ impl Ingest {
     ///
     /// # Errors
     /// [`Error::DigestMismatch`], after which nothing of it is left; [`Error::Io`].
-    pub fn commit(mut self) -> Result<Content, Error> {
+    pub fn commit(self) -> Result<Content, Error> {
+        let (store, digest) = (self.flight.0.clone(), self.expected);
+        self.settle(|| store.0.index.used(&digest))
+    }
+
+    /// The same for a content that was written at another time, and that nobody has asked for since the start.
+    pub(crate) fn commit_as_of(self, written: SystemTime) -> Result<(), Error> {
+        self.file.set_modified(written)?;
+        self.settle(|| ()).map(drop)
+    }
+
+    fn settle(mut self, visible: impl FnOnce()) -> Result<Content, Error> {
         let actual = self.hasher.finish()?;
         if actual != self.expected {
             let (expected, actual) = (Box::new(self.expected), Box::new(actual));
@@ -188,7 +200,7 @@ impl Ingest {
         store.grown_by(self.written);
         store.shrunk_by(replaced);
         store.0.verified.note(&self.expected);
-        store.0.index.used(&self.expected);
+        visible();
         // Only now: a reader that sees Done may rely on the store having it.
         self.progress.send_replace(Progress::Done(self.written));
         self.latest.clear();

@@ -19,6 +19,7 @@
 //! - [`mod@verify`]: every content against its name.
 //! - [`mod@images`]: what is in a store, read without opening it.
 //! - [`export`], [`import`]: images as files, as `docker save` writes them and `docker load` reads them.
+//! - [`restore`]: a store out of its archive, while it is in use.
 //! - [`mod@key`]: one name for all of that.
 
 mod anew;
@@ -40,6 +41,7 @@ pub mod layout;
 mod lock;
 mod manifests;
 mod rebuild;
+pub mod restore;
 mod verified;
 pub mod verify;
 
@@ -57,6 +59,7 @@ pub use images::{StoredImage, images};
 pub use index::TagEntry;
 pub use ingest::Ingest;
 pub use key::key;
+pub use restore::Restored;
 pub use verify::{Finding, Report, verify};
 
 use budget::Usage;

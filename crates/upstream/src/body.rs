@@ -91,7 +91,8 @@ async fn read(mut response: Response, limit: usize) -> Result<Bytes, Error> {
     if content_length(&response).is_some_and(|length| length > limit as u64) {
         return Err(too_long());
     }
-    let mut bytes = BytesMut::new();
+    // No more than the limit, so the cast cannot cut.
+    let mut bytes = BytesMut::with_capacity(content_length(&response).unwrap_or(0) as usize);
     while let Some(chunk) = next(&mut response).await? {
         if bytes.len() + chunk.len() > limit {
             return Err(too_long());

@@ -8,12 +8,14 @@
 //! - [`credentials`]: what the operator gave, or Docker's own configuration file and helpers.
 //! - [`transport`], [`address`]: one request, its time limits, and where it and its redirects may lead.
 //! - [`plain`]: the client for plain HTTP.
+//! - [`archive`]: a store that an earlier job has saved.
 //! - [`passthrough`], [`tunnel`]: what a client says to a registry, or to anybody, untouched.
 //! - [`circuit`]: an upstream that fails is left alone for a while.
 //! - [`ratelimit`]: what the upstream says of its limit.
 //! - [`error`]: what an answer means for whoever asked.
 
 mod address;
+mod archive;
 mod auth;
 mod body;
 mod circuit;
@@ -150,6 +152,10 @@ impl Upstreams {
     /// The patterns of further ones.
     pub fn patterns(&self) -> &[RegistryPattern] {
         &self.0.allowed
+    }
+
+    pub(crate) fn transport(&self) -> Arc<Transport> {
+        Arc::clone(&self.0.transport)
     }
 
     /// A connection to anybody, for a client's own TLS.

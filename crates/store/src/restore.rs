@@ -1,0 +1,154 @@
+//! A store out of its archive, while it is in use: contents become visible one by one, each verified, and what names them
+//! when all have come. What the archive's index of other versions says is not needed: everything is in `index.json`.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use bytes::BytesMut;
+use hubcap_oci::{Algorithm, Digest};
+use tar::{Archive, EntryType};
+
+use crate::layout::ImageIndex;
+use crate::{Error, Store, lock, rebuild};
+
+/// What is read at once, in bytes.
+const CHUNK: usize = 256 << 10;
+/// The longest `index.json`, in bytes: some ten thousand images.
+const MAX_INDEX: u64 = 64 << 20;
+/// The longest of other files, in bytes.
+const MAX_NOTE: u64 = 1 << 20;
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// What came out of an archive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Contents that are in the store now and were not before.
+    pub contents: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Contents that were damaged, or for which there is no room.
+    pub left_out: u64,
+}
+
+/// A file of an archive, by what it is in a store.
+enum Member {
+    Content(Digest),
+    /// `index.json`.
+    Index,
+    /// What other rooms keep beside the contents, by its name.
+    Note,
+}
+
+impl Member {
+    /// Archives begin at whatever directory they were made from, so only the ends of names count.
+    fn of(path: &Path) -> Option<Self> {
+        let mut parts = path.iter().rev().map(|part| part.to_str());
+        let name = parts.next()??;
+        let (above, top) = (parts.next().flatten(), parts.next().flatten());
+        if top == Some("blobs") {
+            let algorithm = Algorithm::ALL.into_iter().find(|algorithm| above == Some(algorithm.name()))?;
+            return format!("{}:{name}", algorithm.name()).parse().ok().map(Self::Content);
+        }
+        match name {
+            "index.json" => Some(Self::Index),
+            "speed.json" => Some(Self::Note),
+            _ => None,
+        }
+    }
+}
+
+impl Store {
+    /// Takes in an archive of a store, a tar that may be packed by zstd. What is here already stays as it is. `landed` is
+    /// called when a content has come, and before what names them all is taken in. Reads until the archive ends, however
+    /// long that takes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the archive breaks off or the disk takes no more; what has come until then stays.
+    pub fn restore(&self, archive: impl Read, landed: &dyn Fn()) -> Result<Restored, Error> {
+        let mut archive = BufReader::with_capacity(CHUNK, archive);
+        let tar: Box<dyn Read> = match archive.fill_buf()?.starts_with(&ZSTD) {
+            true => Box::new(zstd::Decoder::with_buffer(archive)?),
+            false => Box::new(archive),
+        };
+        let (mut restored, mut index) = (Restored::default(), None);
+        for entry in Archive::new(tar).entries()? {
+            let mut entry = entry?;
+            if entry.header().entry_type() != EntryType::Regular {
+                continue;
+            }
+            let (path, size) = (entry.path()?.into_owned(), entry.size());
+            match Member::of(&path) {
+                Some(Member::Content(digest)) if !self.has(&digest) => {
+                    let written =
+                        SystemTime::UNIX_EPOCH + Duration::from_secs(entry.header().mtime().unwrap_or(0));
+                    match self.take_content(&digest, (&mut entry, size), written) {
+                        Ok(()) => {
+                            restored.contents += 1;
+                            restored.bytes += size;
+                            landed();
+                        }
+                        Err(error @ (Error::DigestMismatch { .. } | Error::NoRoom { .. })) => {
+                            restored.left_out += 1;
+                            tracing::warn!(target: "hubcap::store", digest = %digest, "left out of the archive: {error}");
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Some(Member::Index) if size <= MAX_INDEX => index = serde_json::from_reader(entry).ok(),
+                Some(Member::Note) if size <= MAX_NOTE => {
+                    let to = self.root().join(path.file_name().unwrap_or_default());
+                    if !to.exists() {
+                        std::io::copy(&mut entry, &mut fs_err::File::create(to)?)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some(index) = index {
+            self.take_names(&index)?;
+        }
+        Ok(restored)
+    }
+
+    /// As of when it was written first: it has not been used by anybody here.
+    fn take_content(
+        &self,
+        digest: &Digest,
+        (entry, size): (&mut impl Read, u64),
+        written: SystemTime,
+    ) -> Result<(), Error> {
+        let mut ingest = self.ingest(*digest, Some(size))?;
+        ingest.allocate(size)?;
+        while ingest.written() < size {
+            // 256 KiB at most, so the cast cannot cut.
+            let mut piece = BytesMut::zeroed((size - ingest.written()).min(CHUNK as u64) as usize);
+            entry.read_exact(&mut piece)?;
+            ingest.write(&piece.freeze())?;
+        }
+        ingest.commit_as_of(written)
+    }
+
+    /// Adds what an earlier `index.json` says. What this process has learned since is newer.
+    fn take_names(&self, found: &ImageIndex) -> Result<(), Error> {
+        let mut images = lock(&self.0.images);
+        let known: Vec<_> = images.entries().collect();
+        let mut missing = ImageIndex::default();
+        for entry in found.entries() {
+            let digest = entry.descriptor.digest;
+            let of_target = || known.iter().filter(|known| known.target == entry.target);
+            let moved = entry.tag.is_some() && of_target().any(|known| known.tag == entry.tag);
+            let tag = entry.tag.as_ref().filter(|_| !moved);
+            let named = tag.is_none() && of_target().any(|known| known.descriptor.digest == digest);
+            if self.has(&digest) && !named {
+                missing.put((&entry.target, tag), &entry.descriptor, entry.private);
+            }
+        }
+        rebuild::index(&self.0.index, &self.0.layout, &missing);
+        for entry in missing.entries() {
+            let private = entry.private || self.0.index.is_private(&entry.target);
+            images.put((&entry.target, entry.tag.as_ref()), &entry.descriptor, private);
+        }
+        self.0.layout.write_index(&images)
+    }
+}
