@@ -96,6 +96,9 @@ pub(crate) struct Repository {
     pub(crate) failed: u64,
     /// Bytes that went to clients.
     pub(crate) served: u64,
+    /// Bytes of the largest content that went to a client.
+    #[serde(default)]
+    pub(crate) largest: u64,
     /// Bytes that came from the upstream.
     pub(crate) fetched: u64,
     /// How long at least one client was being answered.
@@ -110,22 +113,25 @@ pub(crate) struct Registry {
     pub(crate) fetched: u64,
     /// How long at least one blob was coming in.
     pub(crate) fetching_ms: u64,
+    /// Bytes a second of the fastest single connection; zero where that is not known.
+    #[serde(default)]
+    pub(crate) alone: f64,
     /// Pulls that are left, of how many.
     pub(crate) rate_limit: Option<(u64, u64)>,
 }
 
 impl From<Tally> for Repository {
     fn from(tally: Tally) -> Self {
-        let Tally { tags, hits, misses, stale, failed, served, fetched, answering } = tally;
+        let Tally { tags, hits, misses, stale, failed, served, largest, fetched, answering } = tally;
         let tags = tags.into_iter().collect();
-        Self { tags, hits, misses, stale, failed, served, fetched, answering_ms: millis(answering) }
+        Self { tags, hits, misses, stale, failed, served, largest, fetched, answering_ms: millis(answering) }
     }
 }
 
 impl From<Brought> for Registry {
-    fn from(Brought { bytes, fetching, rate_limit }: Brought) -> Self {
+    fn from(Brought { bytes, fetching, alone, rate_limit }: Brought) -> Self {
         let rate_limit = rate_limit.map(|limit| (limit.remaining, limit.limit));
-        Self { fetched: bytes, fetching_ms: millis(fetching), rate_limit }
+        Self { fetched: bytes, fetching_ms: millis(fetching), alone, rate_limit }
     }
 }
 

@@ -1,11 +1,12 @@
 //! `hubcap health`: whether the daemon answers, for a container's health check and for scripts.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use hubcap_wiring::reachable;
 
 use crate::config::Config;
 
@@ -43,14 +44,4 @@ fn ask(address: SocketAddr, question: &[u8], expected: &[u8]) -> anyhow::Result<
         bail!("what answers on {address} is not a hubcap");
     }
     Ok(address)
-}
-
-/// An address that listens everywhere is asked on this machine's own.
-pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }

@@ -17,7 +17,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{self, Admin};
 use crate::args::Serve;
 use crate::config::{Archive, Config};
-use crate::health;
 use crate::run::Run;
 use crate::workspace;
 
@@ -226,7 +225,7 @@ fn announce(bound: &Bound, config: &Config) -> anyhow::Result<()> {
     writeln!(out, "upstreams {}{}", upstreams.collect::<Vec<_>>().join(" "), offline(config))?;
     if let Some(address) = bound.https() {
         // Everywhere is where it listens, and nowhere that a client can go to.
-        let mirror = format!("https://{}", health::reachable(address));
+        let mirror = format!("https://{}", hubcap_wiring::reachable(address));
         let ca = bound.ca_certificate().display();
         write!(
             out,

@@ -4,12 +4,11 @@ pub(crate) mod clients;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use hubcap_oci::Registry;
-use hubcap_wiring::{Change, Client, Docker, Mirror, Proxy, Registries, Wiring};
+use hubcap_wiring::{Change, Client, Docker, Mirror, Proxy, Registries, Wiring, reachable};
 
 use crate::admin::client;
 use crate::args::{Setup, SetupDocker, Unset, UnsetDocker, Wire};
@@ -85,8 +84,7 @@ fn restart(docker: &Docker, now: bool) -> anyhow::Result<()> {
 pub(crate) fn proxy_address(config: &Config) -> Option<SocketAddr> {
     let last = || Run::read(&config.state).ok().flatten().and_then(|run| run.proxy_listen);
     let configured = config.proxy.as_ref().map(|proxy| proxy.address).filter(|address| address.port() != 0);
-    let address = configured.or_else(last)?;
-    Some(Mirror::new(address, PathBuf::new()).address)
+    configured.or_else(last).map(reachable)
 }
 
 /// hubcap's proxy, for the registries that were named.

@@ -80,7 +80,7 @@ pub(crate) async fn fill(
     let (store, target) = (cache.store().clone(), access.target.clone());
     let disk = on_disk(move || write(ingest, writer, &set_reason, || store.link(&target, &digest)));
     let network = async {
-        match ranged::hand_over(fetch, &cache.0.spare, &pieces).await {
+        match ranged::hand_over(fetch, (&cache.0.spare, &bringing), &pieces).await {
             // One that is gone has told why.
             Ok(()) => drop(pieces.send(Piece::End).await),
             Err(error) => drop(failure.set(error)),

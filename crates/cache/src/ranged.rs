@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::fetch::{Fetch, RESUME_AFTER};
 use crate::fill::Piece;
+use crate::tally::Bringing;
 use crate::{Error, lock};
 
 /// How long the first connection is watched before anything is decided.
@@ -109,10 +110,10 @@ struct Parts {
 /// Hands over the whole blob, in pieces with their places.
 pub(crate) async fn hand_over(
     mut fetch: Fetch,
-    spare: &Spare,
+    (spare, bringing): (&Spare, &Bringing),
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<(), Error> {
-    let started = Instant::now();
+    let (started, first) = (Instant::now(), fetch.position());
     let (mut parts, mut running): (Option<Parts>, JoinSet<Result<(), Error>>) = (None, JoinSet::new());
     let mut decided = false;
     loop {
@@ -140,6 +141,7 @@ pub(crate) async fn hand_over(
             }
         }
     }
+    bringing.alone(fetch.position() - first, started.elapsed());
     let Some(parts) = parts else { return Ok(()) };
     {
         let work = lock(&parts.work);

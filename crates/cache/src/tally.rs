@@ -29,6 +29,8 @@ pub struct Tally {
     pub failed: u64,
     /// Bytes of contents that went to clients.
     pub served: u64,
+    /// Bytes of the largest content that went to a client.
+    pub largest: u64,
     /// Bytes of contents that came from the upstream, asked for by a client or read ahead.
     pub fetched: u64,
     /// How long at least one client was being answered.
@@ -42,6 +44,8 @@ pub struct Brought {
     pub bytes: u64,
     /// How long at least one blob was coming in.
     pub fetching: Duration,
+    /// Bytes a second of the fastest single connection; zero while nothing was large enough to tell.
+    pub alone: f64,
     /// Its limit, as it last told it.
     pub rate_limit: Option<RateLimit>,
 }
@@ -92,6 +96,7 @@ impl Asking {
     pub fn answered(&self, outcome: Outcome, bytes: u64) {
         let (tally, _) = &mut *lock(&self.0.0);
         tally.served += bytes;
+        tally.largest = tally.largest.max(bytes);
         match outcome {
             Outcome::Hit { .. } | Outcome::Granted | Outcome::Revalidated => tally.hits += 1,
             Outcome::Stale { .. } => tally.stale += 1,
@@ -118,7 +123,19 @@ pub(crate) struct Bringing {
     registry: Arc<Counter<Brought>>,
 }
 
+/// What one connection brought says something of its speed from so many bytes on.
+const TELLING: u64 = 1 << 20;
+
 impl Bringing {
+    /// The first connection brought so many bytes in this time; others may have brought more.
+    pub(crate) fn alone(&self, bytes: u64, took: Duration) {
+        if bytes >= TELLING {
+            let registry = &mut lock(&self.registry.0).0;
+            // Bytes of a blob are far from f64's limits.
+            registry.alone = registry.alone.max(bytes as f64 / took.as_secs_f64().max(1e-6));
+        }
+    }
+
     pub(crate) fn brought(&self, bytes: u64) {
         lock(&self.repository.0).0.fetched += bytes;
         lock(&self.registry.0).0.bytes += bytes;

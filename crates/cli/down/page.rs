@@ -70,7 +70,7 @@ impl<'a> Account<'a> {
         for (name, one) in self.repositories.iter().filter(|(_, one)| one.out_of_store() > 0) {
             let registry = name.split('/').next().unwrap_or_default();
             match self.speeds.get(registry) {
-                Some(speed) => upstream += one.out_of_store() as f64 / speed,
+                Some(speed) => upstream += speed.seconds(one.out_of_store(), one.largest),
                 None => unmeasured = true,
             }
         }
@@ -144,8 +144,8 @@ impl<'a> Account<'a> {
                     |restore| format!(", restoring the cache ({restore:.1} s) included"),
                 );
                 let figures = format!(
-                    "**{}** came from the store in {spent:.1} s{restored}; from upstream, at the speed measured from here, it \
-                     would have been about {upstream:.1} s.",
+                    "**{}** came from the store in {spent:.1} s{restored}; dockerd alone, at the speed measured from here, would \
+                     have taken about {upstream:.1} s to fetch it.",
                     bytes(saved)
                 );
                 let gain = upstream - spent;
@@ -193,6 +193,7 @@ fn chart(pulled: &[(&String, &Repository)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::down::speed::Speed;
 
     fn status(served: u64, fetched: u64, answering_ms: u64) -> Status {
         let one = Repository {
@@ -221,8 +222,9 @@ mod tests {
         }
     }
 
-    fn page(status: &Status, speed: Option<f64>, restored_in: Option<f64>) -> String {
-        let speeds = speed.map(|speed| ("docker.io".to_owned(), speed)).into_iter().collect();
+    fn page(status: &Status, told: Option<f64>, restored_in: Option<f64>) -> String {
+        let speed = |speed: f64| ("docker.io".to_owned(), Speed { one: speed, all: speed });
+        let speeds = told.map(speed).into_iter().collect();
         Account::new(status, &speeds, restored_in).page()
     }
 

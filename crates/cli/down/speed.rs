@@ -1,39 +1,84 @@
-//! How fast registries are from here: measured where something was fetched, and remembered in the store for the runs in
-//! which nothing is.
+//! How fast registries are from here for who pulls without hubcap: measured where something was fetched, and remembered in
+//! the store for the runs in which nothing is.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use fs_err as fs;
+use serde::{Deserialize, Serialize};
 
-use crate::admin::Status;
+use crate::admin::{Registry, Status};
 
-/// In the store, so that it travels with what it is the measure for. Bytes a second, by registry.
+/// In the store, so that it travels with what it is the measure for.
 const FILE: &str = "speed.json";
 /// Less than this, in bytes, says nothing of a speed.
 const ENOUGH: u64 = 1_000_000;
+/// Layers that dockerd fetches at a time, each over one connection; hubcap may have more.
+const CONNECTIONS: f64 = 3.0;
 
-/// Bytes a second, by registry.
-pub(crate) type Speeds = BTreeMap<String, f64>;
+/// A registry's speeds, in bytes a second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Speed {
+    /// Of one connection.
+    pub(crate) one: f64,
+    /// Of all together.
+    pub(crate) all: f64,
+}
+
+/// By registry.
+pub(crate) type Speeds = BTreeMap<String, Speed>;
+
+impl Speed {
+    /// What a run has measured, if it has.
+    fn measured(Registry { fetched, fetching_ms, alone, .. }: &Registry) -> Option<Self> {
+        let speed = Self {
+            one: *alone,
+            // Bytes of a run are far from f64's limits.
+            all: *fetched as f64 * 1000.0 / *fetching_ms as f64,
+        };
+        Some(speed).filter(|speed| *fetched >= ENOUGH && speed.is_usable())
+    }
+
+    fn is_usable(self) -> bool {
+        [self.one, self.all].iter().all(|speed| speed.is_finite() && *speed > 0.0)
+    }
+
+    /// Seconds that dockerd would take for so many bytes in contents of which the largest has `largest`.
+    pub(crate) fn seconds(self, bytes: u64, largest: u64) -> f64 {
+        let together = bytes as f64 / self.all.min(CONNECTIONS * self.one);
+        together.max(largest.min(bytes) as f64 / self.one)
+    }
+}
 
 /// The speeds of earlier runs and of this one, which are remembered.
 pub(crate) fn remembered(store: &Path, status: &Status) -> Speeds {
     let path = store.join(FILE);
     let mut speeds: Speeds =
         fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    speeds.retain(|_, speed| speed.is_finite() && *speed > 0.0);
-    let measured = status.registries.iter().filter(|(_, one)| one.fetched >= ENOUGH && one.fetching_ms > 0);
-    let mut new = false;
-    for (registry, one) in measured {
-        // Bytes of a run are far from f64's limits.
-        speeds.insert(registry.clone(), one.fetched as f64 * 1000.0 / one.fetching_ms as f64);
-        new = true;
-    }
-    if new && let Ok(text) = serde_json::to_string(&speeds) {
+    speeds.retain(|_, speed| speed.is_usable());
+    let measured = |(name, one): (&String, &Registry)| Some((name.clone(), Speed::measured(one)?));
+    let new: Speeds = status.registries.iter().filter_map(measured).collect();
+    let any = !new.is_empty();
+    speeds.extend(new);
+    if any && let Ok(text) = serde_json::to_string(&speeds) {
         let written = fs::write(path.with_extension("new"), text);
         if let Err(error) = written.and_then(|()| fs::rename(path.with_extension("new"), &path)) {
             tracing::debug!(target: "hubcap::down", "the speeds are not remembered: {error}");
         }
     }
     speeds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_large_layer_takes_one_connections_time_and_many_small_ones_that_of_three() {
+        let limited = Speed { one: 50e6, all: 300e6 };
+        assert_eq!(limited.seconds(1_000_000_000, 1_000_000_000), 20.0);
+        assert_eq!(limited.seconds(1_500_000_000, 200_000_000), 10.0);
+        // A line that three connections fill.
+        assert_eq!(Speed { one: 50e6, all: 60e6 }.seconds(600_000_000, 100_000_000), 10.0);
+    }
 }

@@ -30,7 +30,7 @@ pub use change::{Change, Planned};
 pub use containerd::{Containerd, ContainerdAt, Cri};
 pub use docker::{Docker, DockerAt, Proxy};
 pub use hosts_toml::Registries;
-pub use mirror::Mirror;
+pub use mirror::{Mirror, reachable};
 pub use podman::{Podman, PodmanAt};
 pub use wiring::{Client, Wiring};
 

@@ -3,6 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+/// Where a listener is reached from this machine: one that listens everywhere, on loopback.
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
 /// A running hubcap, seen from its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
@@ -13,14 +23,9 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// A mirror on `listen`; one that listens everywhere is reached on this machine's loopback.
+    /// A mirror on `listen`, as it is reached.
     pub fn new(listen: SocketAddr, ca: PathBuf) -> Self {
-        let ip = match listen.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        Self { address: SocketAddr::new(ip, listen.port()), ca }
+        Self { address: reachable(listen), ca }
     }
 
     /// `https://127.0.0.1:5443`
