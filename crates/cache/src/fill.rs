@@ -15,8 +15,11 @@ use crate::fetch::Fetch;
 use crate::flight::Publisher;
 use crate::{Access, Cache, Error, on_disk, ranged};
 
-/// Chunks between the network and the disk. Few: each can be some hundred KiB, and memory stays flat.
-const CHUNKS_IN_HAND: usize = 2;
+/// Pieces between the network and the disk, of all fills together and of one: 64 KiB each at most, so memory stays flat.
+const IN_HAND: usize = 64;
+const IN_ONE_HAND: usize = 32;
+/// What is written at once at most, in bytes.
+const RUN: u64 = 512 << 10;
 
 /// Fills at a time. More wait, and when that takes too long clients are sent to the registry itself.
 pub(crate) const MAX_FILLS: u32 = 64;
@@ -74,7 +77,8 @@ pub(crate) async fn fill(
     let (bringing, grown) = (cache.bringing(&access.target), content.clone());
     publisher.publish(Ok(Filling { content, access: access.clone(), failure: Arc::clone(&failure) }));
 
-    let (pieces, writer) = mpsc::channel(CHUNKS_IN_HAND);
+    let running = MAX_FILLS as usize - cache.0.fills.available_permits().min(MAX_FILLS as usize - 1);
+    let (pieces, writer) = mpsc::channel((IN_HAND / running).clamp(1, IN_ONE_HAND));
     // The reason is set before the ingest is dropped or committed, so a reader that sees the end finds it.
     let set_reason = Arc::clone(&failure);
     let (store, target) = (cache.store().clone(), access.target.clone());
@@ -146,13 +150,29 @@ fn write(
         let _ = failure.set(error.into());
         hubcap_store::Error::Io(std::io::Error::other(why))
     };
-    while let Some(piece) = pieces.blocking_recv() {
-        match piece {
-            Piece::Chunk { offset, bytes } => ingest.write_at(offset, &bytes).map_err(told)?,
-            Piece::End => {
-                link()?;
-                return ingest.commit().map(drop).map_err(told);
+    let mut next = pieces.blocking_recv();
+    while let Some(piece) = next {
+        let Piece::Chunk { offset, bytes } = piece else {
+            link()?;
+            return ingest.commit().map(drop).map_err(told);
+        };
+        let mut end = offset + bytes.len() as u64;
+        let mut run = vec![bytes];
+        // What has come meanwhile, and follows.
+        next = loop {
+            match pieces.try_recv() {
+                Ok(Piece::Chunk { offset: follows, bytes }) if follows == end && end - offset < RUN => {
+                    end += bytes.len() as u64;
+                    run.push(bytes);
+                }
+                Ok(other) => break Some(other),
+                Err(_) => break None,
             }
+        };
+        ingest.write_at(offset, &run).map_err(told)?;
+        drop(run);
+        if next.is_none() {
+            next = pieces.blocking_recv();
         }
     }
     Ok(())

@@ -14,8 +14,8 @@ use crate::held::Held;
 
 /// From so many bytes on a thread is worth it.
 const SMALL: u64 = 1 << 20;
-/// Pieces in its hand: some hundred KiB each.
-const IN_HAND: usize = 8;
+/// Pieces in its hand.
+const IN_HAND: usize = 32;
 
 /// What is read at once from a file, in bytes.
 const CHUNK: usize = 256 << 10;

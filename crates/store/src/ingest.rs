@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::IoSlice;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -126,28 +126,33 @@ impl Ingest {
     /// # Errors
     /// [`Error::Io`], a full disk among them, and [`Error::NoRoom`]; the ingest is of no use then.
     pub fn write(&mut self, bytes: &Bytes) -> Result<(), Error> {
-        self.write_at(self.written, bytes)
+        self.write_at(self.written, std::slice::from_ref(bytes))
     }
 
-    /// Writes a piece at its place. What is not next yet is hashed, and shown to readers, when everything before it
-    /// is there; it is read again from the file for that, so memory stays flat.
+    /// Writes pieces that follow each other at their place. What is not next yet is hashed, and shown to readers, when
+    /// everything before it is there; it is read again from the file for that, so memory stays flat.
+    ///
+    /// Several at a time cost less, and what is read of the file later does too: the system keeps it in units as large as
+    /// it was written.
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub fn write_at(&mut self, offset: u64, bytes: &Bytes) -> Result<(), Error> {
-        let end = offset + bytes.len() as u64;
+    pub fn write_at(&mut self, offset: u64, pieces: &[Bytes]) -> Result<(), Error> {
+        let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         if end > self.reservation.bytes() {
             let missing = end - self.reservation.bytes();
             self.reservation.grow(missing.max(STEP))?;
         }
-        self.file.write_all_at(bytes, offset)?;
+        write_all(&self.file, pieces, offset)?;
         if offset != self.written {
             self.ahead.add(offset..end);
             return Ok(());
         }
-        self.hasher.update(bytes, (&self.file, offset))?;
-        self.latest.keep(offset, bytes);
-        self.written = end;
+        for piece in pieces {
+            self.hasher.update(piece, (&self.file, self.written))?;
+            self.latest.keep(self.written, piece);
+            self.written += piece.len() as u64;
+        }
         if let Some(end) = self.ahead.take_from(self.written) {
             self.hasher.update_from(&self.file, self.written..end)?;
             self.written = end;
@@ -229,6 +234,25 @@ impl Ahead {
         }
         Some(end)
     }
+}
+
+fn write_all(file: &File, pieces: &[Bytes], mut offset: u64) -> std::io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut rest = slices.as_mut_slice();
+    // What is empty is nothing to write, and would look like a disk that takes nothing.
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match rustix::io::pwritev(file, rest, offset) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                offset += written as u64;
+                IoSlice::advance_slices(&mut rest, written);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Takes room on the disk. A file system that cannot do that will tell when it is full.

@@ -10,7 +10,7 @@ use crate::held::Held;
 use crate::lock;
 
 /// Pieces of one content that are kept: a reader further behind reads the file.
-const KEPT: usize = 8;
+const KEPT: usize = 32;
 
 /// The last pieces of one growing content, each with its place.
 #[derive(Debug, Default)]

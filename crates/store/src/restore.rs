@@ -12,8 +12,8 @@ use tar::{Archive, EntryType};
 use crate::layout::ImageIndex;
 use crate::{Error, Store, lock, rebuild};
 
-/// What is read at once, in bytes.
-const CHUNK: usize = 256 << 10;
+/// What is read, and written, at once, in bytes.
+const CHUNK: usize = 512 << 10;
 /// The longest `index.json`, in bytes: some ten thousand images.
 const MAX_INDEX: u64 = 64 << 20;
 /// The longest of other files, in bytes.
@@ -121,7 +121,7 @@ impl Store {
         let mut ingest = self.ingest(*digest, Some(size))?;
         ingest.allocate(size)?;
         while ingest.written() < size {
-            // 256 KiB at most, so the cast cannot cut.
+            // 512 KiB at most, so the cast cannot cut.
             let mut piece = BytesMut::zeroed((size - ingest.written()).min(CHUNK as u64) as usize);
             entry.read_exact(&mut piece)?;
             ingest.write(&piece.freeze())?;

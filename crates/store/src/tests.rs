@@ -78,7 +78,7 @@ async fn pieces_in_any_order_are_hashed_in_order_and_shown_without_a_gap() {
     let mut ingest = store.ingest(digest, Some(bytes.len() as u64)).expect("an ingest");
     let content = ingest.content(Some(bytes.len() as u64));
     let mut put = |from: usize, to: usize| {
-        ingest.write_at(from as u64, &bytes[from..to].to_vec().into()).expect("written");
+        ingest.write_at(from as u64, &[bytes[from..to].to_vec().into()]).expect("written");
         content.available() as usize
     };
     assert_eq!(put(0, 10000), 10000);

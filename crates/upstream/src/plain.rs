@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Body, Response, ResponseBuilderExt as _};
 
 use crate::Error;
+use crate::error::chain;
 use crate::transport::{Request, USER_AGENT};
 
 /// What one read takes at most, in bytes.
@@ -46,8 +47,9 @@ impl Plain {
         self.proxies.intercept(uri).is_none()
     }
 
-    /// Sends one request, and waits for the headers of its answer.
-    pub(crate) async fn send(&self, request: Request, uri: Uri) -> Result<Response, Error> {
+    /// Sends one request, and waits for the headers of its answer; `None` when they are longer than a read, which some
+    /// registries' are.
+    pub(crate) async fn send(&self, request: Request, uri: Uri) -> Result<Option<Response>, Error> {
         let Request { method, url, headers, .. } = request;
         let mut asked = http::Request::new(Empty::new());
         *asked.method_mut() = method;
@@ -56,17 +58,22 @@ impl Plain {
         let headers = asked.headers_mut();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        let answered = self.client.request(asked).await.map_err(|error| broken(&error))?;
+        let answered = match self.client.request(asked).await {
+            Ok(answered) => answered,
+            Err(error) if is_too_long(&error) => return Ok(None),
+            Err(error) => return Err(Error::unavailable(chain(&error))),
+        };
         let (parts, body) = answered.into_parts();
         let whole = http::Response::builder().status(parts.status).version(parts.version).url(url);
         let mut whole = whole.body(Body::wrap(body)).map_err(|error| Error::invalid(error.to_string()))?;
         *whole.headers_mut() = parts.headers;
         // Where it came from is among them.
         whole.extensions_mut().extend(parts.extensions);
-        Ok(whole.into())
+        Ok(Some(whole.into()))
     }
 }
 
-fn broken(error: &legacy::Error) -> Error {
-    Error::unavailable(crate::error::chain(error))
+fn is_too_long(error: &legacy::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    cause.is_some_and(hyper::Error::is_parse_too_large)
 }

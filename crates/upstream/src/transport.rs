@@ -109,8 +109,10 @@ impl Transport {
             && let Ok(uri) = request.url.as_str().parse()
         {
             let plain = self.plain.get_or_init(|| Plain::new(self.timeout));
-            if is_loopback(&request.url) || plain.reaches(&uri) {
-                return plain.send(request, uri).await;
+            if (is_loopback(&request.url) || plain.reaches(&uri))
+                && let Some(response) = plain.send(request.clone(), uri).await?
+            {
+                return Ok(response);
             }
         }
         let client = self.client(&request.url, request.reach)?;
