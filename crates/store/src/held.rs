@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// What may be held at a time, in bytes. Beyond it a piece is read again from its file, which costs a copy, so that
 /// memory stays flat however many contents come at once.
-const IN_MEMORY: u64 = 8 << 20;
+const IN_MEMORY: u64 = 4 << 20;
 static HELD: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes that count as held while this lives.
