@@ -82,6 +82,8 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
     })?;
     let run = run.bound(&bound).await;
     run.write(&config.state);
+    // Before anybody can ask: what it may bring is waited for from the first request on.
+    let restoring = config.restore.clone().map(|archive| tokio::spawn(restore(&cache, archive)));
     let admin = Admin {
         cache: cache.clone(),
         store: store.clone(),
@@ -97,7 +99,6 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
         }
     };
     announce(&bound, &config)?;
-    let restoring = config.restore.map(|archive| tokio::spawn(restore(&cache, archive)));
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}

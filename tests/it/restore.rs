@@ -226,6 +226,28 @@ async fn what_a_tag_means_comes_out_of_the_archive_when_nobody_can_be_asked() {
 }
 
 #[tokio::test]
+async fn what_was_learned_since_the_start_is_newer_than_the_archive() {
+    let earlier = Earlier::new().await;
+    let moved = image::put(&earlier.origin, "library/x:1", &[&noise(50_000, 4)]);
+    let (archive, _) = earlier.archive(&[], |_, _| {});
+    let service = Service::start(archive, 0).await;
+    let place = Place::new();
+    let hubcap = start(&place, &earlier.origin, &service, &["--tag-ttl", "0s"]);
+    let answer = hubcap.get(&manifest("x", "1")).await;
+    assert_eq!(told(&answer, "docker-content-digest"), moved.digest);
+    service.open();
+    restored(&hubcap).await;
+    earlier.origin.fault("/manifests/", Fault::Status(503));
+    for (name, image) in [("x", &moved), ("other", &earlier.other)] {
+        let answer = hubcap.get(&manifest(name, "1")).await;
+        assert_eq!(told(&answer, "docker-content-digest"), image.digest, "{}", hubcap.log());
+    }
+    // What the tag meant before is still there, by its digest.
+    let answer = hubcap.get(&manifest("x", &earlier.image.digest)).await;
+    assert_eq!(status(&answer), "hubcap; hit");
+}
+
+#[tokio::test]
 async fn an_archive_that_is_not_given_costs_a_warning_and_tells_no_secret() {
     let earlier = Earlier::new().await;
     for url in [

@@ -1,5 +1,7 @@
 //! The one enum behind `Cache-Status` (RFC 9211) and the access log.
 
+use std::borrow::Cow;
+
 /// A value, and how the cache came to it.
 #[derive(Debug, Clone)]
 pub struct Answer<T> {
@@ -88,17 +90,17 @@ impl Outcome {
 
     /// The value of `Cache-Status`. Section 2: `hit` and `fwd` exclude each other, and `ttl` below zero is how
     /// long an answer has been stale.
-    pub fn cache_status(self) -> String {
+    pub fn cache_status(self) -> Cow<'static, str> {
         match self {
             Self::Local => "hubcap; detail=local".into(),
             Self::Hit { ttl: None } => "hubcap; hit".into(),
-            Self::Hit { ttl: Some(seconds) } => format!("hubcap; hit; ttl={seconds}"),
+            Self::Hit { ttl: Some(seconds) } => format!("hubcap; hit; ttl={seconds}").into(),
             Self::Stale { over, because } => {
                 let detail = match because {
                     StaleBecause::UpstreamFailed => "stale-if-error",
                     StaleBecause::Offline => "offline",
                 };
-                format!("hubcap; hit; ttl=-{over}; detail={detail}")
+                format!("hubcap; hit; ttl=-{over}; detail={detail}").into()
             }
             Self::Granted => "hubcap; fwd=miss; fwd-status=200; detail=granted".into(),
             Self::Revalidated => "hubcap; fwd=stale; fwd-status=200; detail=revalidated".into(),

@@ -7,6 +7,8 @@ pub(crate) mod proof;
 pub(crate) mod referrers;
 pub(crate) mod tags;
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -57,8 +59,8 @@ impl Reply {
     }
 
     /// Adds a header; one whose value cannot be sent is left out.
-    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
+    pub(crate) fn with(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        if let Ok(value) = value.try_into() {
             self.headers.insert(name, value);
         }
         self
@@ -90,10 +92,13 @@ impl Reply {
     }
 
     pub(crate) fn into_response(self) -> Response<Body> {
-        let status = self.outcome.cache_status();
-        let reply = self.with(HeaderName::from_static("cache-status"), &status);
+        let name = HeaderName::from_static("cache-status");
+        let reply = match self.outcome.cache_status() {
+            Cow::Borrowed(status) => self.with(name, HeaderValue::from_static(status)),
+            Cow::Owned(status) => self.with(name, status),
+        };
         let reply = match reply.length {
-            Some(length) => reply.with(header::CONTENT_LENGTH, &length.to_string()),
+            Some(length) => reply.with(header::CONTENT_LENGTH, length),
             None => reply,
         };
         let mut response = Response::new(reply.body);

@@ -463,10 +463,9 @@ fn read_target(text: &str) -> Option<Target> {
 
 /// NUL is in no name, so no target is another's prefix.
 fn key(target: &Target, rest: &[u8]) -> Vec<u8> {
-    let mut key = target.to_string().into_bytes();
-    key.push(0);
-    key.extend_from_slice(rest);
-    key
+    // As `Target` is written, without the detour of a formatter.
+    let Target { registry, repository } = target;
+    [registry.as_str().as_bytes(), b"/", repository.as_str().as_bytes(), b"\0", rest].concat()
 }
 
 fn digest_key(digest: &Digest) -> Vec<u8> {

@@ -121,7 +121,7 @@ impl Upstream {
 
     pub(crate) fn prepare(&self) {
         // A failure is told by the request that needs it.
-        let _ = self.inner.transport.client(&self.inner.url, self.inner.reach);
+        self.inner.transport.prepare(&self.inner.url, self.inner.reach);
     }
 
     /// Whether what this handle gets may be more than anybody would.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, Uri, header};
 use reqwest::{Client, Response, redirect};
 use url::Url;
 
@@ -103,17 +103,28 @@ impl Transport {
         }
     }
 
+    /// Makes the client for a URL. A failure is told by the request that needs it.
+    pub(crate) fn prepare(&self, url: &Url, reach: Reach) {
+        if self.plain(url, reach).is_none() {
+            let _ = self.client(url, reach);
+        }
+    }
+
+    /// The client for plain HTTP, and the address as it takes it, where that is what a request needs.
+    fn plain(&self, url: &Url, reach: Reach) -> Option<(&Plain, Uri)> {
+        if reach == Reach::Public || url.scheme() != "http" {
+            return None;
+        }
+        let plain = self.plain.get_or_init(|| Plain::new(self.timeout));
+        let uri = url.as_str().parse().ok()?;
+        (is_loopback(url) || plain.reaches(&uri)).then_some((plain, uri))
+    }
+
     async fn send_patiently(&self, request: Request) -> Result<Response, Error> {
-        if request.reach != Reach::Public
-            && request.url.scheme() == "http"
-            && let Ok(uri) = request.url.as_str().parse()
+        if let Some((plain, uri)) = self.plain(&request.url, request.reach)
+            && let Some(response) = plain.send(request.clone(), uri).await?
         {
-            let plain = self.plain.get_or_init(|| Plain::new(self.timeout));
-            if (is_loopback(&request.url) || plain.reaches(&uri))
-                && let Some(response) = plain.send(request.clone(), uri).await?
-            {
-                return Ok(response);
-            }
+            return Ok(response);
         }
         let client = self.client(&request.url, request.reach)?;
         let sending = client.request(request.method, request.url).headers(request.headers).send();

@@ -34,14 +34,14 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) ->
             found((size, blob.map_or_else(Body::empty, deliver)), range, outcome)
         }
     };
-    reply.with(DIGEST, &digest.to_string()).with(header::ACCEPT_RANGES, "bytes").for_request(asked)
+    reply.with(DIGEST, digest.to_string()).with(header::ACCEPT_RANGES, "bytes").for_request(asked)
 }
 
 fn found((size, body): (u64, Body), range: Option<ByteRange>, outcome: Outcome) -> Reply {
     match range {
         Some(range) => Reply::new(StatusCode::PARTIAL_CONTENT, outcome)
             .body(MEDIA_TYPE, range.end - range.start, body)
-            .with(header::CONTENT_RANGE, &range.to_string()),
+            .with(header::CONTENT_RANGE, range.to_string()),
         None => Reply::new(StatusCode::OK, outcome).body(MEDIA_TYPE, size, body),
     }
 }
@@ -52,14 +52,14 @@ fn passed(through: Through, digest: &Digest, outcome: Outcome) -> Reply {
     let body = Body::from_stream(stream::try_unfold(through, async |mut through| {
         Ok::<_, hubcap_cache::Error>(through.chunk().await?.map(|chunk| (chunk, through)))
     }));
-    Reply::new(StatusCode::OK, outcome).body(MEDIA_TYPE, size, body).with(DIGEST, &digest.to_string())
+    Reply::new(StatusCode::OK, outcome).body(MEDIA_TYPE, size, body).with(DIGEST, digest.to_string())
 }
 
 fn unsatisfiable(size: u64, outcome: Outcome) -> Reply {
     let message = format!("the range has no byte of the {size} there are");
     Reply::new(StatusCode::RANGE_NOT_SATISFIABLE, outcome)
         .json("application/json", ErrorCode::Unsupported.body(&message, ""))
-        .with(header::CONTENT_RANGE, &format!("bytes */{size}"))
+        .with(header::CONTENT_RANGE, format!("bytes */{size}"))
 }
 
 /// The bytes as they can be read. An error in the middle ends the connection: it must never look like the end.

@@ -26,7 +26,7 @@ fn found(cache: &Cache, asked: &Asked<'_>, answer: Answer<ManifestContent>) -> R
         cache.read_ahead(&asked.access, &value);
     }
     Reply::new(StatusCode::OK, outcome)
-        .with(DIGEST, &value.descriptor.digest.to_string())
+        .with(DIGEST, value.descriptor.digest.to_string())
         .body(&value.descriptor.media_type, value.descriptor.size, value.bytes)
         .for_request(asked)
 }

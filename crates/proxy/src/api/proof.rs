@@ -75,7 +75,7 @@ pub(crate) fn answer(endpoint: &Endpoint) -> Option<Reply> {
         }
         _ => return None,
     };
-    let reply = Reply::new(StatusCode::OK, Outcome::Local).with(DIGEST, &digest.to_string());
+    let reply = Reply::new(StatusCode::OK, Outcome::Local).with(DIGEST, digest.to_string());
     Some(reply.body(media_type, bytes.len() as u64, bytes.clone()))
 }
 

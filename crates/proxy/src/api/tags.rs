@@ -26,5 +26,5 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, (name, page): (&Rep
     // The upstream's link leads to the upstream; ours leads back here, to the same registry.
     let path = Endpoint::Tags { repository: name.clone(), page: next }.path();
     let path = with_query(path, asked.namespace.clone().map(|namespace| ("ns", namespace)));
-    reply.with(header::LINK, &format!("<{path}>; rel=\"next\""))
+    reply.with(header::LINK, format!("<{path}>; rel=\"next\""))
 }
