@@ -2,44 +2,18 @@
 //! is not root, its own hubcap, Debian's dockerd, a real registry, and the real @actions/cache.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::real::{layout, push};
 use crate::support::cache_service::CacheService;
-use crate::support::programs::{Dockerd, Registry, program, succeed};
+use crate::support::programs::{Dockerd, Registry};
 use crate::support::runner::{Ended, Job};
+use crate::support::user::User;
 
 const IMAGE: &str = "library/it:1";
 /// As somebody wrote it, with what hubcap does not know.
 const DAEMON_JSON: &str = "{\n\t\"log-level\": \"warn\",\n    \"labels\": [ \"kept=as it is\" ]\n}\n";
-
-/// A user who may do everything with sudo, as on GitHub's machines; removed with the test.
-struct User(String);
-
-impl User {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let user = Self(format!("hubcap-it-{}-{number}", std::process::id()));
-        succeed(program("useradd").args(["--no-create-home", "--shell", "/bin/bash", &user.0]));
-        std::fs::write(user.sudoers(), format!("{} ALL=(ALL) NOPASSWD:ALL\n", user.0)).expect("written");
-        std::fs::set_permissions(user.sudoers(), PermissionsExt::from_mode(0o440)).expect("a mode");
-        user
-    }
-
-    fn sudoers(&self) -> PathBuf {
-        Path::new("/etc/sudoers.d").join(&self.0)
-    }
-}
-
-impl Drop for User {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.sudoers());
-        let _ = program("userdel").arg(&self.0).status();
-    }
-}
 
 /// GitHub, as far as a job sees it: new machines, the cache, and somewhere a registry.
 struct Github {
@@ -64,7 +38,7 @@ impl Github {
         let registry = Registry::start(dir.path());
         push(&registry, &layout(dir.path()), (IMAGE, "v2s2"));
         let cache = CacheService::start(&dir.path().join("cache"));
-        Self { dir, cache, registry, user: User::new() }
+        Self { dir, cache, registry, user: User::with_sudo() }
     }
 
     /// The first one has to install the action's library; that takes seconds, so the others have it already.
@@ -73,8 +47,8 @@ impl Github {
         for directory in [&home, &docker] {
             std::fs::create_dir(directory).expect("a directory");
         }
-        let dockerd = Dockerd::start_with(&docker, DAEMON_JSON, &["--group", &self.user.0]);
-        let mut job = Job::new(&home, &self.cache.url).owned_by(&self.user.0);
+        let dockerd = Dockerd::start_with(&docker, DAEMON_JSON, &["--group", &self.user.name]);
+        let mut job = Job::new(&home, &self.cache.url).owned_by(&self.user.name);
         if name != "first" {
             job = job.installed();
         }

@@ -24,6 +24,7 @@ mod ranged;
 mod real;
 mod registries;
 mod restore;
+mod rootless;
 mod rot;
 mod soak;
 mod spec;

@@ -7,6 +7,7 @@ pub(crate) mod image;
 pub(crate) mod origin;
 pub(crate) mod programs;
 pub(crate) mod runner;
+pub(crate) mod user;
 
 use std::time::{Duration, Instant};
 

@@ -15,8 +15,9 @@ use crate::Error;
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Info {
     pub(crate) server_version: String,
-    security_options: Vec<String>,
-    driver_status: Vec<(String, String)>,
+    /// These are null where dockerd has nothing to say, as of the driver vfs.
+    security_options: Option<Vec<String>>,
+    driver_status: Option<Vec<(String, String)>>,
     registry_config: RegistryConfig,
     https_proxy: String,
     no_proxy: String,
@@ -43,12 +44,15 @@ impl Info {
     }
 
     pub(crate) fn is_rootless(&self) -> bool {
-        self.security_options.iter().any(|option| option == "name=rootless")
+        self.security_options.iter().flatten().any(|option| option == "name=rootless")
     }
 
     /// Whether images are in containerd's store, the default of new installations since dockerd 29.
     pub(crate) fn has_containerd_store(&self) -> bool {
-        self.driver_status.iter().any(|(name, value)| name == "driver-type" && value.contains("snapshotter"))
+        self.driver_status
+            .iter()
+            .flatten()
+            .any(|(name, value)| name == "driver-type" && value.contains("snapshotter"))
     }
 
     /// Its proxy for HTTPS, unless the address is one of those that go without.
