@@ -67,6 +67,15 @@ impl BlobBody {
     }
 }
 
+/// Takes an answer to a request for a part, where it is that part.
+pub(crate) fn part_of(response: Response, part: &Range<u64>) -> Result<BlobBody, Error> {
+    let body = BlobBody::new(response, part.clone())?;
+    if body.position != part.start {
+        return Err(Error::invalid("a range was asked for, and the whole came"));
+    }
+    Ok(body)
+}
+
 async fn next(response: &mut Response) -> Result<Option<Bytes>, Error> {
     match tokio::time::timeout(IDLE, response.chunk()).await {
         Ok(Ok(chunk)) => Ok(chunk),
@@ -91,8 +100,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Bytes, Error> {
     if content_length(&response).is_some_and(|length| length > limit as u64) {
         return Err(too_long());
     }
-    // No more than the limit, so the cast cannot cut.
-    let mut bytes = BytesMut::with_capacity(content_length(&response).unwrap_or(0) as usize);
+    let mut bytes = BytesMut::new();
     while let Some(chunk) = next(&mut response).await? {
         if bytes.len() + chunk.len() > limit {
             return Err(too_long());

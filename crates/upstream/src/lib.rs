@@ -154,10 +154,6 @@ impl Upstreams {
         &self.0.allowed
     }
 
-    pub(crate) fn transport(&self) -> Arc<Transport> {
-        Arc::clone(&self.0.transport)
-    }
-
     /// A connection to anybody, for a client's own TLS.
     ///
     /// # Errors

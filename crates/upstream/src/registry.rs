@@ -120,7 +120,6 @@ impl Upstream {
     }
 
     pub(crate) fn prepare(&self) {
-        // A failure is told by the request that needs it.
         self.inner.transport.prepare(&self.inner.url, self.inner.reach);
     }
 
@@ -226,11 +225,7 @@ impl Upstream {
         let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
         let headers = range(&format!("bytes={}-{}", part.start, part.end - 1));
         let request = self.request(Method::GET, self.url(&endpoint)?, headers);
-        let body = BlobBody::new(self.with_token(request, repository, true).await?, part.clone())?;
-        if body.position != part.start {
-            return Err(Error::invalid("a range was asked for, and the whole came"));
-        }
-        Ok(body)
+        body::part_of(self.with_token(request, repository, true).await?, &part)
     }
 
     /// end-8: a page of tags.
@@ -427,7 +422,7 @@ fn judge(response: Response) -> Result<Response, Error> {
     }
 }
 
-fn range(value: &str) -> HeaderMap {
+pub(crate) fn range(value: &str) -> HeaderMap {
     let value = HeaderValue::from_str(value).ok();
     value.into_iter().map(|value| (header::RANGE, value)).collect()
 }
