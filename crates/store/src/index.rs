@@ -63,17 +63,21 @@ struct Trees {
 }
 
 impl Index {
-    /// Opens it; fills it up from the layout when it is missing, torn, or was not closed in order. Says, too, whether it
-    /// was.
-    pub(crate) fn open(layout: &Layout, images: &ImageIndex) -> Result<(Self, bool), Error> {
-        let index = Self {
+    fn closed(layout: &Layout) -> Self {
+        Self {
             layout: layout.clone(),
             trees: RwLock::new(None),
             used: Mutex::default(),
             tags: Mutex::default(),
             private: Mutex::default(),
             linked: Mutex::default(),
-        };
+        }
+    }
+
+    /// Opens it; fills it up from the layout when it is missing, torn, or was not closed in order. Says, too, whether it
+    /// was.
+    pub(crate) fn open(layout: &Layout, images: &ImageIndex) -> Result<(Self, bool), Error> {
+        let index = Self::closed(layout);
         // What sled finds torn it may also silently drop, so only what an orderly end has sealed is trusted.
         let sealed = seal(&layout.sled()).is_some_and(|now| fs::read(layout.seal()).ok() == Some(now));
         let _ = fs::remove_file(layout.seal());
@@ -101,14 +105,7 @@ impl Index {
 
     /// One for a store that cannot be written: outside of it, and gone with the process.
     pub(crate) fn temporary(layout: &Layout, images: &ImageIndex) -> Self {
-        let index = Self {
-            layout: layout.clone(),
-            trees: RwLock::new(None),
-            used: Mutex::default(),
-            tags: Mutex::default(),
-            private: Mutex::default(),
-            linked: Mutex::default(),
-        };
+        let index = Self::closed(layout);
         match contained(Trees::temporary) {
             Ok(trees) => *index.write() = Some(trees),
             Err(why) => {
@@ -205,7 +202,7 @@ impl Index {
     pub(crate) fn mark_private(&self, target: &Target) {
         let key = target.to_string();
         self.with(|trees| trees.private.insert(key.as_bytes(), &[]).map(drop));
-        remember(&mut lock(&self.private), target.clone(), true);
+        lock(&self.private).insert(target.clone(), true);
     }
 
     pub(crate) fn is_private(&self, target: &Target) -> bool {
@@ -217,12 +214,17 @@ impl Index {
         let Some(private) = self.with(|trees| trees.private.contains_key(key.as_bytes())) else {
             return true;
         };
-        // Another thread may have marked it meanwhile.
+        // Another thread may have marked it meanwhile, which must not be forgotten: what finds no place is not remembered.
         let mut known = lock(&self.private);
-        if known.len() >= MAX_REMEMBERED {
-            known.clear();
+        match known.get(target) {
+            Some(marked) => *marked,
+            None => {
+                if known.len() < MAX_REMEMBERED {
+                    known.insert(target.clone(), private);
+                }
+                private
+            }
         }
-        *known.entry(target.clone()).or_insert(private)
     }
 
     /// Forgets an image's tag, and contents that are gone.
@@ -251,7 +253,10 @@ impl Index {
             trees.links.apply_batch(links.clone())?;
             trees.contents.apply_batch(contents.clone())
         });
-        lock(&self.linked).retain(|digest, _| !gone.contains(digest));
+        let mut linked = lock(&self.linked);
+        for digest in gone {
+            linked.remove(digest);
+        }
     }
 
     /// What a repository is known to have.

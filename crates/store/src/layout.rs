@@ -186,7 +186,7 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// The digest that a path below `blobs/` names.
-fn digest_of(path: &Path) -> Option<Digest> {
+pub(crate) fn digest_of(path: &Path) -> Option<Digest> {
     let algorithm = path.parent()?.file_name()?.to_str()?;
     format!("{algorithm}:{}", path.file_name()?.to_str()?).parse().ok()
 }

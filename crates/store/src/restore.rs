@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use hubcap_oci::{Algorithm, Digest};
+use hubcap_oci::Digest;
 use tar::{Archive, EntryType};
 
-use crate::layout::ImageIndex;
+use crate::layout::{ImageIndex, digest_of};
 use crate::{Error, Store, lock, rebuild};
 
 /// What is read, and written, at once, in bytes.
@@ -43,14 +43,10 @@ enum Member {
 impl Member {
     /// Archives begin at whatever directory they were made from, so only the ends of names count.
     fn of(path: &Path) -> Option<Self> {
-        let mut parts = path.iter().rev().map(|part| part.to_str());
-        let name = parts.next()??;
-        let (above, top) = (parts.next().flatten(), parts.next().flatten());
-        if top == Some("blobs") {
-            let algorithm = Algorithm::ALL.into_iter().find(|algorithm| above == Some(algorithm.name()))?;
-            return format!("{}:{name}", algorithm.name()).parse().ok().map(Self::Content);
+        if path.ancestors().nth(2)?.ends_with("blobs") {
+            return digest_of(path).map(Self::Content);
         }
-        match name {
+        match path.file_name()?.to_str()? {
             "index.json" => Some(Self::Index),
             "speed.json" => Some(Self::Note),
             _ => None,
@@ -80,8 +76,9 @@ impl Store {
             let (path, size) = (entry.path()?.into_owned(), entry.size());
             match Member::of(&path) {
                 Some(Member::Content(digest)) if !self.has(&digest) => {
-                    let written =
-                        SystemTime::UNIX_EPOCH + Duration::from_secs(entry.header().mtime().unwrap_or(0));
+                    let since = Duration::from_secs(entry.header().mtime().unwrap_or(0));
+                    // A time that there cannot be is none.
+                    let written = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
                     match self.take_content(&digest, (&mut entry, size), written) {
                         Ok(()) => {
                             restored.contents += 1;
@@ -95,7 +92,12 @@ impl Store {
                         Err(error) => return Err(error),
                     }
                 }
-                Some(Member::Index) if size <= MAX_INDEX => index = serde_json::from_reader(entry).ok(),
+                Some(Member::Index) if size <= MAX_INDEX => match serde_json::from_reader(entry) {
+                    Ok(found) => index = Some(found),
+                    Err(error) => {
+                        tracing::warn!(target: "hubcap::store", "the archive's {} is damaged: {error}", path.display());
+                    }
+                },
                 Some(Member::Note) if size <= MAX_NOTE => {
                     let to = self.root().join(path.file_name().unwrap_or_default());
                     if !to.exists() {
