@@ -146,13 +146,8 @@ fn restore(cache: &Cache, Archive(url): Archive) -> impl Future<Output = ()> + S
         let restored = restoring.await;
         let seconds = started.elapsed().as_secs_f64();
         match restored {
-            Ok(Restored { contents, bytes, left_out: 0 }) => {
-                tracing::info!(target: "hubcap::restore", "restored {contents} contents, {bytes} bytes, in {seconds:.1} s");
-            }
-            Ok(Restored { contents, bytes, left_out }) => {
-                tracing::warn!(target: "hubcap::restore", "restored {contents} \
-                contents, {bytes} bytes, in {seconds:.1} s; {left_out} were damaged or had no room")
-            }
+            Ok(Restored { contents, bytes, left_out }) => tracing::info!(target: "hubcap::restore",
+                "restored {contents} contents, {bytes} bytes, in {seconds:.1} s, and left out {left_out}"),
             Err(error) => {
                 tracing::warn!(target: "hubcap::restore", "the archive was not restored, or not whole: {error}. \
                 What is missing is fetched")

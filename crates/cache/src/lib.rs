@@ -38,7 +38,7 @@ mod ranged;
 mod read_ahead;
 pub mod referrers;
 mod refusals;
-pub mod restore;
+mod restore;
 pub mod tags;
 pub mod tally;
 

@@ -11,8 +11,6 @@ use crate::admin::{Registry, Status};
 
 /// In the store, so that it travels with what it is the measure for.
 const FILE: &str = "speed.json";
-/// Less than this, in bytes, says nothing of a speed.
-const ENOUGH: u64 = 1_000_000;
 /// Layers that dockerd fetches at a time, each over one connection; hubcap may have more.
 const CONNECTIONS: f64 = 3.0;
 
@@ -36,7 +34,8 @@ impl Speed {
             // Bytes of a run are far from f64's limits.
             all: *fetched as f64 * 1000.0 / *fetching_ms as f64,
         };
-        Some(speed).filter(|speed| *fetched >= ENOUGH && speed.is_usable())
+        // None of one connection where nothing was large enough to tell.
+        Some(speed).filter(|speed| speed.is_usable())
     }
 
     fn is_usable(self) -> bool {

@@ -37,8 +37,12 @@ impl App {
         respond(&parts, reply, started)
     }
 
-    /// The same for what is at hand; else the request as it came, which has to wait for its answer.
+    /// The same for a manifest that is at hand; else the request as it came, which has to wait for its answer.
     pub(crate) fn at_hand<B>(&self, request: Request<B>) -> Either<Response<Body>, Request<B>> {
+        // Nothing else is: what it means would be found out twice.
+        if !request.uri().path().contains("/manifests/") {
+            return Either::Right(request);
+        }
         let started = Instant::now();
         let (parts, body) = request.into_parts();
         let reply = match self.begin(&parts, &Via::Mirror) {
@@ -134,7 +138,8 @@ enum Begun<'a> {
     Asked(Endpoint, Asked<'a>, Asking),
 }
 
-fn respond(parts: &Parts, mut reply: Reply, started: Instant) -> Response<Body> {
+/// The response, which logs itself when its body has been sent.
+pub(crate) fn respond(parts: &Parts, mut reply: Reply, started: Instant) -> Response<Body> {
     let entry = Entry::new(parts, &mut reply, started);
     let mut response = reply.into_response();
     if parts.method == Method::HEAD {

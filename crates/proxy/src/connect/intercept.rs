@@ -14,11 +14,10 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::Watcher;
 
 use super::gate::Intercepted;
-use crate::access::{self, Entry};
 use crate::api::{self, Reply};
 use crate::listen::{self, HANDSHAKE, REQUEST};
 use crate::resolve::Via;
-use crate::router::App;
+use crate::router::{App, respond};
 
 /// What a request is for.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,13 +54,12 @@ pub(crate) async fn serve(client: TokioIo<Upgraded>, intercepted: Intercepted, w
 async fn answer(app: &App, registry: Registry, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let head = parts.method == Method::HEAD;
     let kind = kind(&parts);
     let reply = match &kind {
         Kind::Pull if !is_pushed_to(app, &registry, &parts) => pull(app, &registry, &parts).await,
         _ => Err(None),
     };
-    let mut reply = match reply {
+    let reply = match reply {
         Ok(reply) => reply,
         // What the registry itself says of it: its challenge, or whatever it has against it.
         Err(ours) => match pass(app, &registry, Request::from_parts(parts.clone(), body)).await {
@@ -72,12 +70,7 @@ async fn answer(app: &App, registry: Registry, request: Request<Incoming>) -> Re
             Err(error) => ours.unwrap_or_else(|| api::error::not_passed(&error, &registry)),
         },
     };
-    let entry = Entry::new(&parts, &mut reply, started);
-    let mut response = reply.into_response();
-    if head {
-        *response.body_mut() = Body::empty();
-    }
-    access::logged(response, entry)
+    respond(&parts, reply, started)
 }
 
 /// From the store or the upstream, as for a mirror's client. A "no" is better said by the registry.
