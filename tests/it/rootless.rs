@@ -12,8 +12,9 @@ use crate::support::user::User;
 const DOCKERD: &str = "/usr/share/docker.io/contrib/dockerd-rootless.sh";
 
 struct Machine {
-    dir: tempfile::TempDir,
+    // First to go, with its processes, which use the directory.
     user: User,
+    dir: tempfile::TempDir,
 }
 
 impl Machine {
@@ -47,7 +48,7 @@ impl Machine {
 #[test]
 fn a_dockerd_without_root_is_wired_in_its_users_own_files_and_left_as_it_was() {
     let dir = tempfile::Builder::new().prefix("hubcap-it-").tempdir_in("/tmp").expect("a directory");
-    let machine = Machine { dir, user: User::new() };
+    let machine = Machine { user: User::new(), dir };
     let place = machine.dir.path();
     for name in ["home", "run", "data"] {
         std::fs::create_dir(place.join(name)).expect("a directory");
