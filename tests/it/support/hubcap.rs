@@ -3,10 +3,9 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
 
 use reqwest::{Client, Method, Response};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// A command with nothing of the tester's environment in it.
 pub(crate) fn command(home: &Path) -> Command {
@@ -79,31 +78,24 @@ pub(crate) struct Hubcap {
     pub(crate) http: String,
     /// Where its HTTP proxy is, if it has one.
     pub(crate) proxy: Option<String>,
-    log: Arc<Mutex<String>>,
+    /// A file, not a pipe: what it wrote before it answered is there to be read.
+    log: NamedTempFile,
     client: Client,
 }
 
 impl Hubcap {
     /// Starts it, and reads from its own words where it listens.
     pub(crate) fn spawn(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let log = NamedTempFile::new().expect("a log");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.reopen().expect("a log"));
         let mut child = command.spawn().expect("hubcap starts");
-        let log: Arc<Mutex<String>> = Arc::default();
-        let mut errors = BufReader::new(child.stderr.take().expect("its errors"));
-        let into = Arc::clone(&log);
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            while errors.read_line(&mut line).is_ok_and(|n| n > 0) {
-                into.lock().expect("no panic before").push_str(&std::mem::take(&mut line));
-            }
-        });
         let mut lines = BufReader::new(child.stdout.take().expect("its words"));
         let (mut https, mut http, mut proxy) = (None, None, None);
         let mut store = false;
         while https.is_none() || http.is_none() || !store {
             let mut line = String::new();
             let read = lines.read_line(&mut line).expect("a line");
-            assert!(read > 0, "hubcap ended: {}", log.lock().expect("no panic before"));
+            assert!(read > 0, "hubcap ended: {}", text_of(&log));
             let told = line.trim().strip_prefix("listening on ");
             https = https.or_else(|| told.filter(|url| url.starts_with("https:")).map(Into::into));
             http = http.or_else(|| told.filter(|url| url.starts_with("http:")).map(Into::into));
@@ -141,7 +133,7 @@ impl Hubcap {
     }
 
     pub(crate) fn log(&self) -> String {
-        self.log.lock().expect("no panic before").clone()
+        text_of(&self.log)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -174,6 +166,10 @@ impl Hubcap {
         self.signal(rustix::process::Signal::TERM);
         self.child.wait().expect("an end").code()
     }
+}
+
+fn text_of(log: &NamedTempFile) -> String {
+    String::from_utf8_lossy(&std::fs::read(log.path()).expect("a log")).into_owned()
 }
 
 impl Drop for Hubcap {
