@@ -5,18 +5,20 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::lock;
 
-/// The fetches that run now, by what they fetch.
-pub(crate) struct Flights<K, V>(Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>);
-
-impl<K, V> Default for Flights<K, V> {
-    fn default() -> Self {
-        Self(Arc::default())
-    }
+/// The fetches that run now.
+pub(crate) struct Flights<K, V> {
+    running: Running<K, V>,
+    /// Where they run.
+    tasks: Handle,
 }
+
+/// By what they fetch.
+type Running<K, V> = Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>;
 
 /// Who a request is in its flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,27 +61,32 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
+    /// None yet; they will run there.
+    pub(crate) fn new(tasks: Handle) -> Self {
+        Self { running: Running::default(), tasks }
+    }
+
     /// Joins the flight for `key`, or starts it. `fetch` runs as a task of its own: a client that goes away does
     /// not cancel it.
     pub(crate) fn join<F>(&self, key: K, fetch: impl FnOnce(Publisher<K, V>) -> F) -> Seat<V>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut flights = lock(&self.0);
+        let mut flights = lock(&self.running);
         if let Some(news) = flights.get(&key) {
             return Seat { role: Role::Follower, news: news.clone() };
         }
         let (sender, news) = watch::channel(None);
         flights.insert(key.clone(), news.clone());
         drop(flights);
-        let landing = Landing { flights: Arc::clone(&self.0), key };
-        tokio::spawn(fetch(Publisher { landing, news: sender }));
+        let landing = Landing { flights: Arc::clone(&self.running), key };
+        self.tasks.spawn(fetch(Publisher { landing, news: sender }));
         Seat { role: Role::Leader, news }
     }
 
     /// The flight for `key`, if one runs.
     pub(crate) fn running(&self, key: &K) -> Option<Seat<V>> {
-        lock(&self.0).get(key).map(|news| Seat { role: Role::Follower, news: news.clone() })
+        lock(&self.running).get(key).map(|news| Seat { role: Role::Follower, news: news.clone() })
     }
 }
 
@@ -92,7 +99,7 @@ impl<V: Clone> Seat<V> {
 
 /// Takes the flight off the board when its publisher goes, by whatever way.
 struct Landing<K: Eq + Hash, V> {
-    flights: Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>,
+    flights: Running<K, V>,
     key: K,
 }
 
@@ -108,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn followers_share_the_leaders_fetch_and_the_next_request_starts_a_new_one() {
-        let flights: Flights<u8, u32> = Flights::default();
+        let flights: Flights<u8, u32> = Flights::new(Handle::current());
         let (go, gate) = tokio::sync::oneshot::channel::<()>();
         let mut leader = flights.join(1, |publisher| async move {
             let _ = gate.await;
@@ -123,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_fetch_that_dies_is_a_failure_for_all() {
-        let flights: Flights<u8, u32> = Flights::default();
+        let flights: Flights<u8, u32> = Flights::new(Handle::current());
         let mut seat = flights.join(1, |publisher| async move {
             let _publisher = publisher;
             panic!("the fetch dies")

@@ -73,7 +73,7 @@ impl Cache {
         let first = lock(&frozen.compared).insert((access.target.clone(), tag.clone()));
         if first && !self.config().offline {
             let (cache, access, tag) = (self.clone(), access.clone(), tag.clone());
-            tokio::spawn(async move { cache.compare(&access, &tag, digest).await });
+            self.0.tasks.spawn(async move { cache.compare(&access, &tag, digest).await });
         }
         Ok(answer)
     }

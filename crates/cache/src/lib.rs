@@ -48,6 +48,7 @@ use std::time::{Duration, Instant};
 use hubcap_oci::{Digest, Reference, Registry, Tag, Target};
 use hubcap_store::Store;
 use hubcap_upstream::{Upstream, Upstreams};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 pub use access::{Access, Caller};
@@ -108,6 +109,8 @@ struct Inner {
     upstreams: Upstreams,
     config: Config,
     frozen: Option<Frozen>,
+    /// Where what outlives a request runs: a connection's own event loop is for answers.
+    tasks: Handle,
     blobs: Flights<Digest, Result<Filling, Fallen>>,
     manifests: Flights<(Access, Reference), Result<Fetched, Error>>,
     /// Places for fills; all are free when none runs.
@@ -126,15 +129,20 @@ struct Inner {
 }
 
 impl Cache {
-    /// A cache over a store and its upstreams.
+    /// A cache over a store and its upstreams. What it fetches it fetches on the runtime that it is made in.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn new(store: Store, upstreams: Upstreams, mut config: Config) -> Self {
+        let tasks = Handle::current();
         Self(Arc::new(Inner {
             frozen: config.frozen.take().map(Frozen::new),
             store,
             upstreams,
             config,
-            blobs: Flights::default(),
-            manifests: Flights::default(),
+            blobs: Flights::new(tasks.clone()),
+            manifests: Flights::new(tasks.clone()),
+            tasks,
             spare: Spare::default(),
             ahead: Semaphore::new(read_ahead::MAX),
             fills: Semaphore::new(MAX_FILLS as usize),

@@ -28,7 +28,7 @@ impl Cache {
             return;
         }
         let (cache, access) = (self.clone(), access.clone());
-        tokio::spawn(async move {
+        self.0.tasks.spawn(async move {
             for digest in blobs {
                 // In the manifest's order, which is the order in which clients unpack.
                 let Ok(place) = cache.0.ahead.acquire().await else { return };

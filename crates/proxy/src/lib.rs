@@ -2,7 +2,7 @@
 //!
 //! In the order of a request:
 //!
-//! - [`listen`]: a task per connection, its limits, and the drain at the end.
+//! - [`listen`], [`lanes`]: a task per connection, its limits, the thread it stays on, and the drain at the end.
 //! - [`tls`], [`ca`]: a local CA, and a leaf certificate signed by it.
 //! - [`connect`]: an HTTP proxy for what cannot be told of a mirror: registries as if we were them, a tunnel for the
 //!   rest.
@@ -15,6 +15,7 @@ mod access;
 mod api;
 mod ca;
 mod connect;
+mod lanes;
 mod listen;
 mod resolve;
 mod router;
@@ -37,6 +38,7 @@ pub use ca::certificate_path;
 
 use ca::Authority;
 use connect::Gate;
+use lanes::Lanes;
 use router::App;
 
 /// How long requests that run may go on after the end was asked for.
@@ -91,6 +93,9 @@ pub enum Error {
     /// The CA cannot be read or made.
     #[error("the local CA cannot be used: {0}")]
     Authority(#[from] std::io::Error),
+    /// The system gives no threads for the connections.
+    #[error("no thread can be started for the connections: {0}")]
+    Threads(std::io::Error),
     /// No certificate can be made.
     #[error("no certificate can be made: {0}")]
     Certificate(String),
@@ -103,6 +108,7 @@ pub struct Bound {
     http: Option<(TcpListener, SocketAddr)>,
     connect: Option<(TcpListener, SocketAddr, Arc<Gate>)>,
     certificate: PathBuf,
+    lanes: Lanes,
 }
 
 /// Makes the local CA for a daemon that listens on `address`, where there is none that is good for it.
@@ -153,7 +159,8 @@ pub async fn bind(cache: Cache, config: Config) -> Result<Bound, Error> {
         (None, None)
     };
     let certificate = ca::certificate_path(&config.state);
-    Ok(Bound { app, https, http, connect, certificate })
+    let lanes = Lanes::start().map_err(Error::Threads)?;
+    Ok(Bound { app, https, http, connect, certificate, lanes })
 }
 
 impl Bound {
@@ -182,17 +189,18 @@ impl Bound {
         let (stop, stopped) = watch::channel(());
         let https = async {
             if let Some((listener, _, tls)) = self.https {
-                listen::serve(listener, Speaks::Https(tls, self.app.clone()), stopped.clone()).await;
+                listen::serve(listener, Speaks::Https(tls, self.app.clone()), &self.lanes, stopped.clone())
+                    .await;
             }
         };
         let connect = async {
             if let Some((listener, _, gate)) = self.connect {
-                listen::serve(listener, Speaks::Connect(gate), stopped.clone()).await;
+                listen::serve(listener, Speaks::Connect(gate), &self.lanes, stopped.clone()).await;
             }
         };
         let http = async {
             if let Some((listener, _)) = self.http {
-                listen::serve(listener, Speaks::Http(self.app.clone()), stopped.clone()).await;
+                listen::serve(listener, Speaks::Http(self.app.clone()), &self.lanes, stopped.clone()).await;
             }
         };
         let until = async {

@@ -1,6 +1,9 @@
 //! Connections: one task each, so that no handshake and no slow client is in another's way.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -18,6 +21,7 @@ use tower::timeout::Timeout;
 
 use crate::api;
 use crate::connect;
+use crate::lanes::Lanes;
 use crate::router::App;
 use crate::{DRAIN, Speaks};
 
@@ -41,7 +45,12 @@ const MAX_HEADERS: usize = 64 << 10;
 const SEND_BUFFER: usize = 64 << 10;
 
 /// Accepts connections until `stopped`, then drains them.
-pub(crate) async fn serve(listener: TcpListener, speaks: Speaks, mut stopped: watch::Receiver<()>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    speaks: Speaks,
+    lanes: &Lanes,
+    mut stopped: watch::Receiver<()>,
+) {
     let graceful = GracefulShutdown::new();
     let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -53,6 +62,8 @@ pub(crate) async fn serve(listener: TcpListener, speaks: Speaks, mut stopped: wa
             accepted = listener.accept() => accepted,
             _ = stopped.changed() => break,
         };
+        // It is another event loop's from here on.
+        let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -62,37 +73,55 @@ pub(crate) async fn serve(listener: TcpListener, speaks: Speaks, mut stopped: wa
                 continue;
             }
         };
-        // Small answers must not wait for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
-        if peer.ip().is_loopback() {
-            let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER);
-        }
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(STALLED));
-        let stream = Box::pin(stream);
-        let (speaks, watcher, stopped) = (speaks.clone(), graceful.watcher(), stopped.clone());
-        tokio::spawn(async move {
+        let (speaks, ends) = (speaks.clone(), (graceful.watcher(), stopped.clone()));
+        lanes.spawn(async move {
             let _place = place;
-            let (tls, app) = match speaks {
-                Speaks::Http(app) => return answer(stream, app, watcher).await,
-                Speaks::Https(tls, app) => (tls, app),
-                Speaks::Connect(gate) => return connect::answer(stream, &gate, (watcher, stopped)).await,
-            };
-            if peer.ip().is_loopback() && is_plain(stream.as_ref().get_ref().get_ref()).await {
-                return answer(stream, app, watcher).await;
-            }
-            match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                Ok(Ok(stream)) => answer(stream, app, watcher).await,
-                Ok(Err(error)) => {
-                    tracing::debug!(target: "hubcap::listen", %peer, "TLS handshake failed: {error}")
+            match prepare(stream, peer) {
+                Ok(stream) => speak(stream, peer, speaks, ends).await,
+                Err(error) => {
+                    tracing::warn!(target: "hubcap::listen", %peer, "a connection could not be taken: {error}");
                 }
-                Err(_) => tracing::debug!(target: "hubcap::listen", %peer, "TLS handshake took too long"),
             }
         });
     }
     drop(listener);
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         tracing::warn!(target: "hubcap::listen", "requests still run after {} s; they are cut", DRAIN.as_secs());
+    }
+}
+
+/// A client's bytes, with a limit to how long it may take none.
+type Stream = Pin<Box<TimeoutStream<TcpStream>>>;
+
+/// A connection as it should be, on this thread's event loop.
+fn prepare(stream: StdTcpStream, peer: SocketAddr) -> io::Result<Stream> {
+    let stream = TcpStream::from_std(stream)?;
+    // Small answers must not wait for the acknowledgement of the one before.
+    let _ = stream.set_nodelay(true);
+    if peer.ip().is_loopback() {
+        let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER);
+    }
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STALLED));
+    Ok(Box::pin(stream))
+}
+
+/// Answers a connection until its end.
+async fn speak(stream: Stream, peer: SocketAddr, speaks: Speaks, ends: (Watcher, watch::Receiver<()>)) {
+    let (tls, app) = match speaks {
+        Speaks::Http(app) => return answer(stream, app, ends.0).await,
+        Speaks::Https(tls, app) => (tls, app),
+        Speaks::Connect(gate) => return connect::answer(stream, &gate, ends).await,
+    };
+    if peer.ip().is_loopback() && is_plain(stream.as_ref().get_ref().get_ref()).await {
+        return answer(stream, app, ends.0).await;
+    }
+    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => answer(stream, app, ends.0).await,
+        Ok(Err(error)) => {
+            tracing::debug!(target: "hubcap::listen", %peer, "TLS handshake failed: {error}")
+        }
+        Err(_) => tracing::debug!(target: "hubcap::listen", %peer, "TLS handshake took too long"),
     }
 }
 
