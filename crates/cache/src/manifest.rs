@@ -1,5 +1,6 @@
 //! Manifests (end-3): by digest for ever, by tag for its TTL.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::{Access, Answer, Cache, Error, Failure, Outcome, StaleBecause, on_dis
 #[derive(Debug, Clone)]
 pub struct ManifestContent {
     /// Media type, digest and length.
-    pub descriptor: Descriptor,
+    pub descriptor: Arc<Descriptor>,
     /// The manifest, as it was received.
     pub bytes: Bytes,
 }
@@ -242,7 +243,7 @@ impl Cache {
         }
         let manifest = Manifest::parse(actual, &body.bytes, body.media_type.as_deref())
             .map_err(|error| Error::WrongContent { why: error.to_string() })?;
-        Ok(ManifestContent { descriptor: manifest.descriptor, bytes: body.bytes })
+        Ok(ManifestContent { descriptor: Arc::new(manifest.descriptor), bytes: body.bytes })
     }
 
     /// Stores a manifest, its links and its tag. A disk that fails does not cost the client its answer.

@@ -1,6 +1,7 @@
 //! Content digests: `sha256:<64 hex>` and `sha512:<128 hex>` (image-spec, descriptor.md, "Digests").
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -39,7 +40,7 @@ impl Algorithm {
 }
 
 /// The digest of a content: its only name in the store.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest {
     algorithm: Algorithm,
     /// The hash; bytes past `algorithm.hash_len()` are zero.
@@ -91,12 +92,41 @@ impl Digest {
 
     /// The hash as lowercase hexadecimal: the file's name in a layout.
     pub fn hex(&self) -> String {
-        let mut hex = String::with_capacity(self.algorithm.hash_len() * 2);
-        for byte in self.hash() {
-            hex.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
-            hex.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
+        self.text().as_str()[PREFIX..].to_owned()
+    }
+
+    fn text(&self) -> Text {
+        let mut bytes = [0; PREFIX + 128];
+        bytes[..PREFIX - 1].copy_from_slice(self.algorithm.name().as_bytes());
+        bytes[PREFIX - 1] = b':';
+        for (pair, byte) in bytes[PREFIX..].chunks_exact_mut(2).zip(self.hash()) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
         }
-        hex
+        Text { bytes, length: PREFIX + self.algorithm.hash_len() * 2 }
+    }
+}
+
+/// What stands before the hash: every algorithm's name has six letters.
+const PREFIX: usize = "sha256:".len();
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// A digest as it is written; most are written into a header or a path, and need no memory of their own.
+struct Text {
+    bytes: [u8; PREFIX + 128],
+    length: usize,
+}
+
+impl Text {
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+/// A few bytes of it tell digests apart, and every request looks some up.
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.hash[..8]);
     }
 }
 
@@ -125,9 +155,7 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.algorithm.name())?;
-        f.write_str(":")?;
-        f.write_str(&self.hex())
+        f.write_str(self.text().as_str())
     }
 }
 

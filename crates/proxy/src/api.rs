@@ -39,7 +39,8 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub(crate) fn new(status: StatusCode, outcome: Outcome) -> Self {
-        let mut headers = HeaderMap::new();
+        // For all that an answer has, so that it need not grow.
+        let mut headers = HeaderMap::with_capacity(6);
         let version = HeaderName::from_static("docker-distribution-api-version");
         headers.insert(version, HeaderValue::from_static("registry/2.0"));
         Self { status, outcome, length: Some(0), asking: None, headers, body: Body::empty() }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
@@ -19,7 +19,7 @@ use crate::{Error, lock, rebuild};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagEntry {
     /// The manifest.
-    pub descriptor: Descriptor,
+    pub descriptor: Arc<Descriptor>,
     /// When the upstream last said so; the epoch when that was lost.
     pub validated_at: SystemTime,
 }
@@ -128,7 +128,8 @@ impl Index {
 
     pub(crate) fn put_tag(&self, target: &Target, tag: &Tag, entry: &TagEntry) {
         let since = entry.validated_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let stored = StoredTag { descriptor: entry.descriptor.clone(), validated_at: since.as_secs() };
+        let stored =
+            StoredTag { descriptor: Descriptor::clone(&entry.descriptor), validated_at: since.as_secs() };
         let value = serde_json::to_vec(&stored).unwrap_or_default();
         let key = key(target, tag.as_str().as_bytes());
         self.with(|trees| trees.tags.insert(&key, value.as_slice()));
@@ -450,7 +451,7 @@ fn contained<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
 fn read_tag(value: &[u8]) -> Option<TagEntry> {
     let stored: StoredTag = serde_json::from_slice(value).ok()?;
     let validated_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(stored.validated_at))?;
-    Some(TagEntry { descriptor: stored.descriptor, validated_at })
+    Some(TagEntry { descriptor: Arc::new(stored.descriptor), validated_at })
 }
 
 /// What is remembered is bounded simply: it starts over.

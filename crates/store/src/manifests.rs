@@ -1,6 +1,7 @@
 //! Manifests and tags: contents that hubcap reads itself, so each read is verified.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -48,7 +49,8 @@ impl Store {
         linked.extend(links.manifests.iter().chain(&links.blobs).map(|link| (link.digest, link.size)));
         index.link(target, &linked);
         if let Some(tag) = tag {
-            let entry = TagEntry { descriptor: descriptor.clone(), validated_at: SystemTime::now() };
+            let entry =
+                TagEntry { descriptor: Arc::new(descriptor.clone()), validated_at: SystemTime::now() };
             index.put_tag(target, tag, &entry);
         }
         Ok(())
@@ -68,7 +70,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`] when it is there and cannot be read.
-    pub fn manifest(&self, digest: &Digest) -> Result<Option<(Descriptor, Bytes)>, Error> {
+    pub fn manifest(&self, digest: &Digest) -> Result<Option<(Arc<Descriptor>, Bytes)>, Error> {
         let found = self.read_manifest(digest)?;
         if found.is_some() {
             self.0.index.used(digest);
@@ -77,7 +79,7 @@ impl Store {
     }
 
     /// A manifest that hubcap itself wants to look at: that is no use of it.
-    fn read_manifest(&self, digest: &Digest) -> Result<Option<(Descriptor, Bytes)>, Error> {
+    fn read_manifest(&self, digest: &Digest) -> Result<Option<(Arc<Descriptor>, Bytes)>, Error> {
         if let Some(found) = lock(&self.0.recent).find(digest) {
             return Ok(Some(found));
         }
@@ -96,7 +98,7 @@ impl Store {
         }
         let media_type = self.0.index.media_type(digest);
         let Ok(manifest) = Manifest::parse(*digest, &bytes, media_type.as_deref()) else { return Ok(None) };
-        let found = (manifest.descriptor, bytes);
+        let found = (Arc::new(manifest.descriptor), bytes);
         lock(&self.0.recent).keep(*digest, found.clone());
         Ok(Some(found))
     }
@@ -167,9 +169,10 @@ impl Store {
         for digest in self.0.index.linked(target) {
             // Only manifests have a media type in the index; layers are not even opened.
             let Some(media_type) = self.0.index.media_type(&digest) else { continue };
-            let Some((mut descriptor, bytes)) = self.read_manifest(&digest)? else { continue };
+            let Some((descriptor, bytes)) = self.read_manifest(&digest)? else { continue };
             let Ok(manifest) = Manifest::parse(digest, &bytes, Some(&media_type)) else { continue };
             if manifest.links.subject == Some(*subject) {
+                let mut descriptor = Descriptor::clone(&descriptor);
                 descriptor.artifact_type = manifest.links.artifact_type;
                 let annotated = serde_json::from_slice::<Annotated>(&bytes);
                 descriptor.annotations = annotated.map(|annotated| annotated.annotations).unwrap_or_default();
@@ -183,13 +186,13 @@ impl Store {
 /// The manifests that were asked for last, verified already.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    found: HashMap<Digest, (Descriptor, Bytes, u64)>,
+    found: HashMap<Digest, (Arc<Descriptor>, Bytes, u64)>,
     bytes: usize,
     clock: u64,
 }
 
 impl Recent {
-    fn find(&mut self, digest: &Digest) -> Option<(Descriptor, Bytes)> {
+    fn find(&mut self, digest: &Digest) -> Option<(Arc<Descriptor>, Bytes)> {
         self.clock += 1;
         let (descriptor, bytes, used) = self.found.get_mut(digest)?;
         *used = self.clock;
@@ -202,7 +205,7 @@ impl Recent {
         }
     }
 
-    fn keep(&mut self, digest: Digest, (descriptor, bytes): (Descriptor, Bytes)) {
+    fn keep(&mut self, digest: Digest, (descriptor, bytes): (Arc<Descriptor>, Bytes)) {
         self.clock += 1;
         self.bytes += bytes.len();
         if let Some((_, old, _)) = self.found.insert(digest, (descriptor, bytes, self.clock)) {

@@ -1,6 +1,7 @@
 //! The index from the layout, and `index.json` from the index: each can be lost, not both.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use fs_err as fs;
@@ -24,8 +25,10 @@ pub(crate) fn index(index: &Index, layout: &Layout, images: &ImageIndex) {
             index.mark_private(&entry.target);
         }
         if let Some(tag) = &entry.tag {
-            let tagged =
-                TagEntry { descriptor: entry.descriptor.clone(), validated_at: SystemTime::UNIX_EPOCH };
+            let tagged = TagEntry {
+                descriptor: Arc::new(entry.descriptor.clone()),
+                validated_at: SystemTime::UNIX_EPOCH,
+            };
             index.put_tag(&entry.target, tag, &tagged);
         }
         entries += 1;
