@@ -68,9 +68,9 @@ struct Busy {
 }
 
 impl Busy {
-    fn begin(&mut self) {
+    fn begin(&mut self, at: Instant) {
         if self.running == 0 {
-            self.since = Some(Instant::now());
+            self.since = Some(at);
         }
         self.running += 1;
     }
@@ -163,12 +163,12 @@ impl Tallies {
 }
 
 impl Cache {
-    /// Counts a request of a repository, from now until what is returned is dropped.
-    pub fn asking(&self, target: &Target, tag: Option<&str>) -> Asking {
+    /// Counts a request of a repository that came then, until what is returned is dropped.
+    pub fn asking(&self, target: &Target, tag: Option<&str>, came: Instant) -> Asking {
         let counter = self.0.tallies.repository(target);
         {
             let (tally, busy) = &mut *lock(&counter.0);
-            busy.begin();
+            busy.begin(came);
             if let Some(tag) = tag
                 && tally.tags.len() < MAX_TAGS
                 && !tally.tags.contains(tag)
@@ -189,7 +189,7 @@ impl Cache {
         let repository = self.0.tallies.repository(target);
         let mut registries = lock(&self.0.tallies.registries);
         let registry = Arc::clone(registries.entry(target.registry.clone()).or_default());
-        lock(&registry.0).1.begin();
+        lock(&registry.0).1.begin(Instant::now());
         Bringing { repository, registry }
     }
 

@@ -33,7 +33,7 @@ impl App {
     pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
-        let reply = self.reply(&parts, &Via::Mirror).await;
+        let reply = self.reply(&parts, &Via::Mirror, started).await;
         respond(&parts, reply, started)
     }
 
@@ -45,7 +45,7 @@ impl App {
         }
         let started = Instant::now();
         let (parts, body) = request.into_parts();
-        let reply = match self.begin(&parts, &Via::Mirror) {
+        let reply = match self.begin(&parts, &Via::Mirror, started) {
             Begun::Answered(reply) => Some(reply),
             Begun::Asked(Endpoint::Manifest { reference, .. }, asked, asking) => {
                 let reply = api::manifest::at_hand(&self.0.cache, &asked, &reference);
@@ -64,8 +64,8 @@ impl App {
         &self.0.cache
     }
 
-    pub(crate) async fn reply(&self, parts: &Parts, via: &Via) -> Reply {
-        let (endpoint, asked, asking) = match self.begin(parts, via) {
+    pub(crate) async fn reply(&self, parts: &Parts, via: &Via, started: Instant) -> Reply {
+        let (endpoint, asked, asking) = match self.begin(parts, via, started) {
             Begun::Answered(reply) => return reply,
             Begun::Asked(endpoint, asked, asking) => (endpoint, asked, asking),
         };
@@ -83,7 +83,7 @@ impl App {
     }
 
     /// What a request means, and the answer where that is all there is to it.
-    fn begin<'a>(&self, parts: &'a Parts, via: &Via) -> Begun<'a> {
+    fn begin<'a>(&self, parts: &'a Parts, via: &Via, started: Instant) -> Begun<'a> {
         let path = parts.uri.path();
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return Begun::Answered(api::error::unsupported());
@@ -124,7 +124,7 @@ impl App {
             Endpoint::Manifest { reference: Reference::Tag(tag), .. } => Some(tag.as_str()),
             _ => None,
         };
-        let asking = cache.asking(&access.target, tag);
+        let asking = cache.asking(&access.target, tag, started);
         let asked = Asked { parts, access, namespace, only_way: *via != Via::Mirror };
         Begun::Asked(endpoint, asked, asking)
     }

@@ -76,7 +76,7 @@ async fn answer(app: &App, registry: Registry, request: Request<Incoming>) -> Re
 /// From the store or the upstream, as for a mirror's client. A "no" is better said by the registry.
 async fn pull(app: &App, registry: &Registry, parts: &Parts) -> Result<Reply, Option<Reply>> {
     let via = Via::Connect(registry.clone());
-    let answered = tokio::time::timeout(REQUEST, app.reply(parts, &via)).await;
+    let answered = tokio::time::timeout(REQUEST, app.reply(parts, &via, Instant::now())).await;
     match answered {
         Ok(reply) => match reply.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Err(Some(reply)),
