@@ -9,29 +9,56 @@ use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::task;
 
-pub(crate) struct Lanes(Vec<Lane>);
+/// The way to the loops; a clone leads to the same ones.
+#[derive(Clone)]
+pub(crate) struct Lanes(Arc<[Lane]>);
 
 struct Lane {
     runtime: Handle,
     /// Each connection holds one.
     load: Arc<()>,
-    /// Ends the loop when it is dropped.
-    running: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+}
+
+/// The loops' threads. When this is dropped they end, and what still runs on them is cut.
+#[derive(Default)]
+pub(crate) struct Threads {
+    /// A loop ends when its sender is gone.
+    running: Vec<oneshot::Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts them.
+///
+/// # Errors
+/// The system's, when it gives no thread or no event queue.
+pub(crate) fn start() -> io::Result<(Lanes, Threads)> {
+    let processors = thread::available_parallelism().map_or(1, Into::into);
+    let mut threads = Threads::default();
+    let mut lanes = Vec::new();
+    for _ in 0..processors {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        lanes.push(Lane { runtime: runtime.handle().clone(), load: Arc::default() });
+        let (running, ended) = oneshot::channel();
+        let thread = thread::Builder::new().name("hubcap-lane".into()).spawn(move || {
+            let _ = runtime.block_on(ended);
+            // What is still read from a disk that hangs is not waited for.
+            runtime.shutdown_background();
+        })?;
+        threads.running.push(running);
+        threads.threads.push(thread);
+    }
+    Ok((Lanes(lanes.into()), threads))
 }
 
 impl Lanes {
-    /// Starts them.
-    ///
-    /// # Errors
-    /// The system's, when it gives no thread or no event queue.
-    pub(crate) fn start() -> io::Result<Self> {
-        let processors = thread::available_parallelism().map_or(1, Into::into);
-        (0..processors).map(|_| Lane::start()).collect::<io::Result<_>>().map(Self)
+    /// Runs a listener: on the loop that its connections are given to first, so that the first one need not be handed on.
+    pub(crate) fn listen(&self, listener: impl Future<Output = ()> + Send + 'static) -> task::JoinHandle<()> {
+        self.0[0].runtime.spawn(listener)
     }
 
-    /// Runs a connection on the loop that has fewest.
+    /// Runs a connection, on the loop that has fewest.
     pub(crate) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         let Some(lane) = self.0.iter().min_by_key(|lane| Arc::strong_count(&lane.load)) else { return };
         let carried = Arc::clone(&lane.load);
@@ -42,24 +69,10 @@ impl Lanes {
     }
 }
 
-impl Lane {
-    fn start() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let (running, ended) = oneshot::channel();
-        let thread = thread::Builder::new().name("hubcap-lane".into()).spawn(move || {
-            let _ = runtime.block_on(ended);
-            // Connections are cut; what they still read from a disk that hangs is not waited for.
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { runtime: handle, load: Arc::default(), running: Some(running), thread: Some(thread) })
-    }
-}
-
-impl Drop for Lane {
+impl Drop for Threads {
     fn drop(&mut self) {
-        drop(self.running.take());
-        if let Some(thread) = self.thread.take() {
+        self.running.clear();
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }

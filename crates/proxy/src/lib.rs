@@ -38,7 +38,7 @@ pub use ca::certificate_path;
 
 use ca::Authority;
 use connect::Gate;
-use lanes::Lanes;
+use lanes::{Lanes, Threads};
 use router::App;
 
 /// How long requests that run may go on after the end was asked for.
@@ -109,6 +109,7 @@ pub struct Bound {
     connect: Option<(TcpListener, SocketAddr, Arc<Gate>)>,
     certificate: PathBuf,
     lanes: Lanes,
+    threads: Threads,
 }
 
 /// Makes the local CA for a daemon that listens on `address`, where there is none that is good for it.
@@ -159,8 +160,8 @@ pub async fn bind(cache: Cache, config: Config) -> Result<Bound, Error> {
         (None, None)
     };
     let certificate = ca::certificate_path(&config.state);
-    let lanes = Lanes::start().map_err(Error::Threads)?;
-    Ok(Bound { app, https, http, connect, certificate, lanes })
+    let (lanes, threads) = lanes::start().map_err(Error::Threads)?;
+    Ok(Bound { app, https, http, connect, certificate, lanes, threads })
 }
 
 impl Bound {
@@ -186,27 +187,27 @@ impl Bound {
 
     /// Answers until `shutdown`; then requests that run have [`DRAIN`] to end.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { app, https, http, connect, lanes, threads, .. } = self;
         let (stop, stopped) = watch::channel(());
-        let https = async {
-            if let Some((listener, _, tls)) = self.https {
-                listen::serve(listener, Speaks::Https(tls, self.app.clone()), &self.lanes, stopped.clone())
-                    .await;
-            }
+        let mut listeners = Vec::new();
+        let mut listen = |listener: TcpListener, speaks| {
+            let serving = listen::serve(listener, speaks, lanes.clone(), stopped.clone());
+            listeners.push(lanes.listen(serving));
         };
-        let connect = async {
-            if let Some((listener, _, gate)) = self.connect {
-                listen::serve(listener, Speaks::Connect(gate), &self.lanes, stopped.clone()).await;
-            }
-        };
-        let http = async {
-            if let Some((listener, _)) = self.http {
-                listen::serve(listener, Speaks::Http(self.app.clone()), &self.lanes, stopped.clone()).await;
-            }
-        };
-        let until = async {
-            shutdown.await;
-            drop(stop);
-        };
-        tokio::join!(https, http, connect, until);
+        if let Some((listener, _, tls)) = https {
+            listen(listener, Speaks::Https(tls, app.clone()));
+        }
+        if let Some((listener, _)) = http {
+            listen(listener, Speaks::Http(app));
+        }
+        if let Some((listener, _, gate)) = connect {
+            listen(listener, Speaks::Connect(gate));
+        }
+        shutdown.await;
+        drop(stop);
+        for listener in listeners {
+            let _ = listener.await;
+        }
+        drop(threads);
     }
 }

@@ -48,9 +48,15 @@ const SEND_BUFFER: usize = 64 << 10;
 pub(crate) async fn serve(
     listener: TcpListener,
     speaks: Speaks,
-    lanes: &Lanes,
+    lanes: Lanes,
     mut stopped: watch::Receiver<()>,
 ) {
+    // It was opened on another event loop.
+    let listener = listener.into_std().and_then(TcpListener::from_std);
+    let listener = match listener {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(target: "hubcap::listen", "nothing can be accepted: {error}"),
+    };
     let graceful = GracefulShutdown::new();
     let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
