@@ -77,3 +77,47 @@ impl Drop for Threads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::future::pending;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_are_spread_over_the_loops_evenly() {
+        let (lanes, _threads) = start().expect("event loops");
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let connections = 3 * lanes.0.len();
+        for _ in 0..connections {
+            let tell = tell.clone();
+            lanes.spawn(async move {
+                tell.send(thread::current().id()).expect("the test listens");
+                pending().await
+            });
+        }
+        let mut on = HashMap::new();
+        for _ in 0..connections {
+            *on.entry(told.recv().await.expect("a connection that began")).or_insert(0) += 1;
+        }
+        assert_eq!(on.into_values().collect::<Vec<_>>(), vec![3; lanes.0.len()]);
+    }
+
+    #[test]
+    fn a_connection_that_still_runs_is_cut_when_the_threads_end() {
+        let (lanes, threads) = start().expect("event loops");
+        let (held, gone) = oneshot::channel::<()>();
+        let (began, begun) = oneshot::channel();
+        lanes.spawn(async move {
+            let _held = held;
+            began.send(()).expect("the test listens");
+            pending().await
+        });
+        begun.blocking_recv().expect("the connection begins");
+        drop(threads);
+        gone.blocking_recv().expect_err("the connection is gone");
+    }
+}
