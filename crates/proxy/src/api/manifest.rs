@@ -1,6 +1,5 @@
 //! end-3: `GET` and `HEAD /v2/<name>/manifests/<reference>`.
 
-use axum::body::Body;
 use http::{Method, StatusCode};
 use hubcap_cache::{Answer, Cache, ManifestContent};
 use hubcap_oci::Reference;
@@ -23,14 +22,11 @@ pub(crate) fn at_hand(cache: &Cache, asked: &Asked<'_>, reference: &Reference) -
 fn found(cache: &Cache, asked: &Asked<'_>, answer: Answer<ManifestContent>) -> Reply {
     let Answer { value, outcome } = answer;
     // A HEAD is a look; who GETs a manifest is about to pull.
-    let body = if asked.parts.method == Method::GET {
+    if asked.parts.method == Method::GET {
         cache.read_ahead(&asked.access, &value);
-        value.bytes.into()
-    } else {
-        Body::empty()
-    };
+    }
     Reply::new(StatusCode::OK, outcome)
         .with(DIGEST, value.descriptor.digest.to_string())
-        .body(&value.descriptor.media_type, value.descriptor.size, body)
+        .body(&value.descriptor.media_type, value.descriptor.size, value.bytes)
         .for_request(asked)
 }
