@@ -13,6 +13,7 @@ use tokio::sync::{SemaphorePermit, mpsc};
 use crate::access::Noun;
 use crate::fetch::Fetch;
 use crate::flight::Publisher;
+use crate::runs::Runs;
 use crate::{Access, Cache, Error, on_disk, ranged};
 
 /// Pieces between the network and the disk, of all fills together and of one: 64 KiB each at most, so memory stays flat.
@@ -82,7 +83,9 @@ pub(crate) async fn fill(
     // The reason is set before the ingest is dropped or committed, so a reader that sees the end finds it.
     let set_reason = Arc::clone(&failure);
     let (store, target) = (cache.store().clone(), access.target.clone());
-    let disk = on_disk(move || write(ingest, writer, &set_reason, || store.link(&target, &digest)));
+    // What waits for its turn is bounded by that as well.
+    let runs = Runs::new(RUN / running as u64);
+    let disk = on_disk(move || write(ingest, (writer, runs), &set_reason, || store.link(&target, &digest)));
     let network = async {
         match ranged::hand_over(fetch, (&cache.0.spare, &bringing), &pieces).await {
             // One that is gone has told why.
@@ -141,7 +144,7 @@ async fn begin<'a>(
 /// The disk's side. The link comes first: who sees the end of the content finds everything done.
 fn write(
     mut ingest: Ingest,
-    mut pieces: mpsc::Receiver<Piece>,
+    (mut pieces, mut runs): (mpsc::Receiver<Piece>, Runs),
     failure: &OnceLock<Error>,
     link: impl FnOnce() -> Result<(), hubcap_store::Error>,
 ) -> Result<(), hubcap_store::Error> {
@@ -156,6 +159,13 @@ fn write(
             link()?;
             return ingest.commit().map(drop).map_err(told);
         };
+        if offset != ingest.written() {
+            if let Some((offset, run)) = runs.hold(offset, bytes) {
+                ingest.write_at(offset, &run).map_err(told)?;
+            }
+            next = pieces.blocking_recv();
+            continue;
+        }
         let mut end = offset + bytes.len() as u64;
         let mut run = vec![bytes];
         // What has come meanwhile, and follows.
@@ -171,6 +181,9 @@ fn write(
         };
         ingest.write_at(offset, &run).map_err(told)?;
         drop(run);
+        while let Some(run) = runs.take(ingest.written()) {
+            ingest.write_at(ingest.written(), &run).map_err(told)?;
+        }
         if next.is_none() {
             next = pieces.blocking_recv();
         }

@@ -12,6 +12,7 @@
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
 //! - [`fetch`]: a blob's bytes from the upstream, over as many connections as it takes.
 //! - [`ranged`]: several of them at once, where an origin limits each.
+//! - [`runs`]: what such a connection brought before its turn.
 //! - [`read_ahead`]: an image's blobs, before they are asked for.
 //! - [`restore`]: a store that comes in from an archive meanwhile.
 //! - [`delivery`]: a blob's bytes to a client.
@@ -39,6 +40,7 @@ mod read_ahead;
 pub mod referrers;
 mod refusals;
 mod restore;
+mod runs;
 pub mod tags;
 pub mod tally;
 
