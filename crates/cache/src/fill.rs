@@ -83,7 +83,7 @@ pub(crate) async fn fill(
     // The reason is set before the ingest is dropped or committed, so a reader that sees the end finds it.
     let set_reason = Arc::clone(&failure);
     let (store, target) = (cache.store().clone(), access.target.clone());
-    // What waits for its turn is bounded by that as well.
+    // The more fills, the less each gathers of what is not next: memory stays flat.
     let runs = Runs::new(RUN / running as u64);
     let disk = on_disk(move || write(ingest, (writer, runs), &set_reason, || store.link(&target, &digest)));
     let network = async {

@@ -56,7 +56,7 @@ async fn answer(app: &App, registry: Registry, request: Request<Incoming>) -> Re
     let (parts, body) = request.into_parts();
     let kind = kind(&parts);
     let reply = match &kind {
-        Kind::Pull if !is_pushed_to(app, &registry, &parts) => pull(app, &registry, &parts).await,
+        Kind::Pull if !is_pushed_to(app, &registry, &parts) => pull(app, &registry, &parts, started).await,
         _ => Err(None),
     };
     let reply = match reply {
@@ -74,9 +74,14 @@ async fn answer(app: &App, registry: Registry, request: Request<Incoming>) -> Re
 }
 
 /// From the store or the upstream, as for a mirror's client. A "no" is better said by the registry.
-async fn pull(app: &App, registry: &Registry, parts: &Parts) -> Result<Reply, Option<Reply>> {
+async fn pull(
+    app: &App,
+    registry: &Registry,
+    parts: &Parts,
+    started: Instant,
+) -> Result<Reply, Option<Reply>> {
     let via = Via::Connect(registry.clone());
-    let answered = tokio::time::timeout(REQUEST, app.reply(parts, &via, Instant::now())).await;
+    let answered = tokio::time::timeout(REQUEST, app.reply(parts, &via, started)).await;
     match answered {
         Ok(reply) => match reply.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Err(Some(reply)),
