@@ -2,7 +2,7 @@
 //!
 //! In the order of a request:
 //!
-//! - [`listen`], [`lanes`]: a task per connection, its limits, the thread it stays on, and the drain at the end.
+//! - [`listen`], [`lanes`], [`socket`]: a task per connection, its limits, the thread it runs on, and the drain at the end.
 //! - [`tls`], [`ca`]: a local CA, and a leaf certificate signed by it.
 //! - [`connect`]: an HTTP proxy for what cannot be told of a mirror: registries as if we were them, a tunnel for the
 //!   rest.
@@ -19,12 +19,14 @@ mod lanes;
 mod listen;
 mod resolve;
 mod router;
+mod socket;
 mod tls;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use hubcap_cache::Cache;
@@ -160,7 +162,8 @@ pub async fn bind(cache: Cache, config: Config) -> Result<Bound, Error> {
         (None, None)
     };
     let certificate = ca::certificate_path(&config.state);
-    let (lanes, threads) = lanes::start().map_err(Error::Threads)?;
+    let processors = thread::available_parallelism().map_or(1, Into::into);
+    let (lanes, threads) = lanes::start(processors).map_err(Error::Threads)?;
     Ok(Bound { app, https, http, connect, certificate, lanes, threads })
 }
 

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use rustix::net::sockopt::set_socket_send_buffer_size;
+use rustix::net::sockopt::{set_socket_send_buffer_size, socket_incoming_cpu};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -23,6 +23,7 @@ use crate::api;
 use crate::connect;
 use crate::lanes::Lanes;
 use crate::router::App;
+use crate::socket::Socket;
 use crate::{DRAIN, Speaks};
 
 /// Connections at a time, per listener; more wait in the kernel's queue.
@@ -80,7 +81,7 @@ pub(crate) async fn serve(
             }
         };
         let (speaks, ends) = (speaks.clone(), (graceful.watcher(), stopped.clone()));
-        lanes.spawn(async move {
+        lanes.spawn(processor(&stream, peer), async move {
             let _place = place;
             match prepare(stream, peer) {
                 Ok(stream) => speak(stream, peer, speaks, ends).await,
@@ -97,7 +98,14 @@ pub(crate) async fn serve(
 }
 
 /// A client's bytes, with a limit to how long it may take none.
-type Stream = Pin<Box<TimeoutStream<TcpStream>>>;
+type Stream = Pin<Box<TimeoutStream<Socket>>>;
+
+/// Where a client on this machine runs, if it is one: its first segment was taken in there. One from elsewhere comes in where
+/// the network's interrupts do, all on one processor perhaps.
+fn processor(stream: &StdTcpStream, peer: SocketAddr) -> Option<usize> {
+    let local = peer.ip().is_loopback();
+    local.then(|| socket_incoming_cpu(stream).ok()).flatten().and_then(|processor| processor.try_into().ok())
+}
 
 /// A connection as it should be, on this thread's event loop.
 fn prepare(stream: StdTcpStream, peer: SocketAddr) -> io::Result<Stream> {
@@ -107,7 +115,7 @@ fn prepare(stream: StdTcpStream, peer: SocketAddr) -> io::Result<Stream> {
     if peer.ip().is_loopback() {
         let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER);
     }
-    let mut stream = TimeoutStream::new(stream);
+    let mut stream = TimeoutStream::new(Socket::new(stream));
     stream.set_write_timeout(Some(STALLED));
     Ok(Box::pin(stream))
 }
@@ -119,7 +127,7 @@ async fn speak(stream: Stream, peer: SocketAddr, speaks: Speaks, ends: (Watcher,
         Speaks::Https(tls, app) => (tls, app),
         Speaks::Connect(gate) => return connect::answer(stream, &gate, ends).await,
     };
-    if peer.ip().is_loopback() && is_plain(stream.as_ref().get_ref().get_ref()).await {
+    if peer.ip().is_loopback() && is_plain(stream.as_ref().get_ref().get_ref().stream()).await {
         return answer(stream, app, ends.0).await;
     }
     match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
