@@ -37,8 +37,9 @@ pub(crate) const REQUEST: Duration = Duration::from_secs(60);
 /// A client that takes nothing for so long is gone. Generous: one that unpacks as it reads may pause.
 const STALLED: Duration = Duration::from_secs(300);
 /// The longest request line and headers, in bytes; hyper answers 431 when they are more than its buffer by then, which
-/// is at most twice as much.
-const MAX_HEADERS: usize = 64 << 10;
+/// is at most twice as much. It is also how much of an answer hyper gathers before it writes: not more than one piece of a
+/// blob (63 KiB, `hubcap_store`), since two at a time leave the processor's cache before they are sent.
+const MAX_HEADERS: usize = 63 << 10;
 
 /// What the system holds of an answer to a client on this machine, in bytes (it takes twice as much for its own needs).
 /// There is no way that could be filled with bytes, and what is held leaves the processor's cache before it is read: with
