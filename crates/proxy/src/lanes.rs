@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task;
 
@@ -33,7 +33,7 @@ struct Lane {
 pub(crate) struct Threads {
     /// A loop ends when its sender is gone.
     running: Vec<oneshot::Sender<()>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Runtime>>,
 }
 
 /// Starts so many.
@@ -50,8 +50,7 @@ pub(crate) fn start(loops: usize) -> io::Result<(Lanes, Threads)> {
         let thread = thread::Builder::new().name("hubcap-lane".into()).spawn(move || {
             HERE.set(Some(number));
             let _ = runtime.block_on(ended);
-            // What is still read from a disk that hangs is not waited for.
-            runtime.shutdown_background();
+            runtime
         })?;
         threads.running.push(running);
         threads.threads.push(thread);
@@ -146,8 +145,11 @@ impl Future for Roaming {
 impl Drop for Threads {
     fn drop(&mut self) {
         self.running.clear();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+        // All loops first: a connection that went over has timers that are still its first loop's.
+        let runtimes: Vec<_> = self.threads.drain(..).filter_map(|thread| thread.join().ok()).collect();
+        for runtime in runtimes {
+            // What is still read from a disk that hangs is not waited for.
+            runtime.shutdown_background();
         }
     }
 }

@@ -33,15 +33,18 @@ impl Socket {
         &self.stream
     }
 
-    /// The stream, registered with the events of the calling thread's loop.
-    fn here(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    /// The stream, registered with the events of the calling thread's loop; where the system has no room for that, with those
+    /// that it had, which wake it here as well.
+    fn here(&mut self) -> Pin<&mut TcpStream> {
         let here = lanes::here();
-        if self.at != here {
-            let stream = self.stream.as_fd().try_clone_to_owned()?;
-            self.stream = TcpStream::from_std(stream.into())?;
+        if self.at != here
+            && let Ok(descriptor) = self.stream.as_fd().try_clone_to_owned()
+            && let Ok(stream) = TcpStream::from_std(descriptor.into())
+        {
+            self.stream = stream;
             self.at = here;
         }
-        Ok(Pin::new(&mut self.stream))
+        Pin::new(&mut self.stream)
     }
 
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -66,7 +69,7 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = self.here()?.poll_read(context, into);
+        let read = self.here().poll_read(context, into);
         if read.is_ready() {
             self.count(REQUEST);
         }
@@ -80,7 +83,7 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = self.here()?.poll_write(context, bytes);
+        let written = self.here().poll_write(context, bytes);
         self.wrote(written)
     }
 
@@ -93,7 +96,7 @@ impl AsyncWrite for Socket {
         if let [piece] = pieces {
             return self.poll_write(context, piece);
         }
-        let written = self.here()?.poll_write_vectored(context, pieces);
+        let written = self.here().poll_write_vectored(context, pieces);
         self.wrote(written)
     }
 
@@ -102,11 +105,11 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.here()?.poll_flush(context)
+        self.here().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.here()?.poll_shutdown(context)
+        self.here().poll_shutdown(context)
     }
 }
 
