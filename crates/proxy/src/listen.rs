@@ -103,9 +103,8 @@ type Stream = Pin<Box<TimeoutStream<Socket>>>;
 
 /// Where a client on this machine runs, if it is one: its first segment was taken in there. One from elsewhere comes in where
 /// the network's interrupts do, all on one processor perhaps.
-fn processor(stream: &StdTcpStream, peer: SocketAddr) -> Option<usize> {
-    let local = peer.ip().is_loopback();
-    local.then(|| socket_incoming_cpu(stream).ok()).flatten().and_then(|processor| processor.try_into().ok())
+fn processor(stream: &StdTcpStream, peer: SocketAddr) -> Option<u32> {
+    if peer.ip().is_loopback() { socket_incoming_cpu(stream).ok() } else { None }
 }
 
 /// A connection as it should be, on this thread's event loop.
