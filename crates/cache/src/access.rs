@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use hubcap_oci::{Digest, Reference, Target};
 use hubcap_upstream::{Secret, Upstream};
 
-use crate::{Cache, lock, on_disk};
+use crate::cache::Cache;
+use crate::lock::lock;
+use crate::on_disk::on_disk;
 
 /// How long a grant is good without asking again.
 const GRANT: Duration = Duration::from_secs(300);

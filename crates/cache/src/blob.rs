@@ -5,12 +5,15 @@ use std::time::Duration;
 use hubcap_oci::{Digest, Reference, Verifier};
 use hubcap_store::{Content, HOLD_BACK};
 
-use crate::access::{Admission, Noun};
+use crate::access::{Access, Admission, Noun};
+use crate::bypass::Through;
+use crate::cache::{Body, Cache};
+use crate::error::{Error, Failure};
 use crate::fetch::Fetch;
 use crate::fill::{Failed, Fallen, Filling, fill};
 use crate::flight::{Role, Seat};
+use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::refusals::Refused;
-use crate::{Access, Answer, Body, Cache, Error, Failure, Outcome, StaleBecause, Through};
 
 /// How long a client waits for a stored blob's verification, which each process does once for each blob. At the speed
 /// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hubcap_oci::{Digest, Verifier};
 
-use crate::Error;
+use crate::error::Error;
 use crate::fetch::Fetch;
 
 /// A blob on its way from the upstream to one client. It is verified as well: its last piece is given out only after

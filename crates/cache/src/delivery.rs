@@ -7,10 +7,13 @@ use bytes::Bytes;
 use hubcap_oci::Digest;
 use hubcap_store::{Content, Reader};
 
+use crate::access::Access;
 use crate::blob::StoredBlob;
+use crate::bypass::Through;
+use crate::cache::Cache;
+use crate::error::Error;
 use crate::fetch::Fetch;
 use crate::fill::Failed;
-use crate::{Access, Cache, Error, Through};
 
 /// The bytes of one answer.
 pub struct Delivery {

@@ -2,7 +2,7 @@
 
 use hubcap_oci::Registry;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// An error, and what the log and `Cache-Status` say of the request.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hubcap_oci::{Digest, Target};
 use hubcap_upstream::{BlobBody, Upstream};
 
-use crate::Error;
+use crate::error::Error;
 
 /// Waits before a broken connection is taken up again; when all are used up the fetch has failed.
 pub(crate) const RESUME_AFTER: [Duration; 4] =

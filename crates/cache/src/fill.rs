@@ -10,11 +10,14 @@ use hubcap_store::{Content, Ingest};
 use hubcap_upstream::Upstream;
 use tokio::sync::{SemaphorePermit, mpsc};
 
-use crate::access::Noun;
+use crate::access::{Access, Noun};
+use crate::cache::Cache;
+use crate::error::Error;
 use crate::fetch::Fetch;
 use crate::flight::Publisher;
+use crate::on_disk::on_disk;
+use crate::ranged;
 use crate::runs::Runs;
-use crate::{Access, Cache, Error, on_disk, ranged};
 
 /// Pieces between the network and the disk, of all fills together and of one: 64 KiB each at most, so memory stays flat.
 const IN_HAND: usize = 64;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::lock;
+use crate::lock::lock;
 
 /// The fetches that run now.
 pub(crate) struct Flights<K, V> {

@@ -6,7 +6,12 @@ use std::sync::Mutex;
 
 use hubcap_oci::{Digest, Reference, Tag, Target};
 
-use crate::{Access, Answer, Cache, Error, Failure, ManifestContent, Outcome, lock};
+use crate::access::Access;
+use crate::cache::Cache;
+use crate::error::{Error, Failure};
+use crate::lock::lock;
+use crate::manifest::ManifestContent;
+use crate::outcome::{Answer, Outcome};
 
 /// A lock, and what came of it.
 #[derive(Debug)]

@@ -8,11 +8,14 @@ use hubcap_oci::{Algorithm, Descriptor, Digest, Manifest, Reference, Tag, Target
 use hubcap_store::TagEntry;
 use hubcap_upstream::Upstream;
 
-use crate::access::{Admission, Noun};
+use crate::access::{Access, Admission, Noun};
+use crate::cache::Cache;
+use crate::error::{Error, Failure};
 use crate::flight::Role;
 use crate::freshness::{self, Freshness};
+use crate::on_disk::on_disk;
+use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::refusals::Refused;
-use crate::{Access, Answer, Cache, Error, Failure, Outcome, StaleBecause, on_disk};
 
 /// A manifest for a client: the bytes that were received.
 #[derive(Debug, Clone)]

@@ -11,7 +11,9 @@ use hubcap_oci::{Reference, Registry, RegistryPattern, Target};
 use hubcap_upstream::{PassedBody, Reach};
 use tokio::net::TcpStream;
 
-use crate::{Cache, Error, lock};
+use crate::cache::Cache;
+use crate::error::Error;
+use crate::lock::lock;
 
 /// So long after a client's last step of a push its looks at manifests are not answered from the store.
 const PUSHING: Duration = Duration::from_secs(300);

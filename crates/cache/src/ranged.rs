@@ -15,10 +15,11 @@ use hubcap_upstream::Upstream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use crate::error::Error;
 use crate::fetch::{Fetch, RESUME_AFTER};
 use crate::fill::Piece;
+use crate::lock::lock;
 use crate::tally::Bringing;
-use crate::{Error, lock};
 
 /// How long the first connection is watched before anything is decided.
 const WATCH: Duration = Duration::from_millis(250);

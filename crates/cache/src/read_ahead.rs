@@ -3,8 +3,10 @@
 
 use hubcap_oci::{Digest, Manifest};
 
+use crate::access::Access;
+use crate::cache::Cache;
 use crate::fill::fill;
-use crate::{Access, Cache, ManifestContent};
+use crate::manifest::ManifestContent;
 
 /// Fills at a time that nobody has asked for yet.
 pub(crate) const MAX: usize = 4;

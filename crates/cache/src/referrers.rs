@@ -2,8 +2,10 @@
 
 use hubcap_oci::{Descriptor, Digest};
 
-use crate::access::Admission;
-use crate::{Access, Answer, Cache, Error, Failure, Outcome, StaleBecause};
+use crate::access::{Access, Admission};
+use crate::cache::Cache;
+use crate::error::{Error, Failure};
+use crate::outcome::{Answer, Outcome, StaleBecause};
 
 impl Cache {
     /// The manifests that refer to `subject`, filtered by `artifact_type`. A subject nobody refers to, or that

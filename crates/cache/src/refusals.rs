@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use hubcap_oci::{Reference, Target};
 
-use crate::{Access, Error, Failure, Outcome, lock};
+use crate::access::Access;
+use crate::error::{Error, Failure};
+use crate::lock::lock;
+use crate::outcome::Outcome;
 
 /// How long a "no" is good. Short: somebody may be pushing the image just now.
 const LIFE: Duration = Duration::from_secs(10);

@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use crate::{Cache, Error, on_disk};
+use crate::cache::Cache;
+use crate::error::Error;
+use crate::on_disk::on_disk;
 
 /// How long a request waits for what may come; after that the upstream is as good. Clients wait for 30 s and more.
 const PATIENCE: Duration = Duration::from_secs(20);

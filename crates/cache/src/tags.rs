@@ -2,8 +2,10 @@
 
 use hubcap_oci::{Page, Tag};
 
-use crate::access::Admission;
-use crate::{Access, Answer, Cache, Error, Failure, Outcome, StaleBecause};
+use crate::access::{Access, Admission};
+use crate::cache::Cache;
+use crate::error::{Error, Failure};
+use crate::outcome::{Answer, Outcome, StaleBecause};
 
 /// A page of tags.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use hubcap_oci::{Registry, Target};
 use hubcap_upstream::RateLimit;
 
-use crate::{Cache, Outcome, lock};
+use crate::cache::Cache;
+use crate::lock::lock;
+use crate::outcome::Outcome;
 
 /// Tags that are remembered of one repository; a page names no more.
 const MAX_TAGS: usize = 20;

@@ -1,0 +1,155 @@
+//! The cache: what it is made of, and what concerns all of it. The nouns of the specification are in files of their own.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hubcap_oci::{Digest, Reference, Registry, Tag, Target};
+use hubcap_store::Store;
+use hubcap_upstream::{Upstream, Upstreams};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+
+use crate::access::{Access, Grants};
+use crate::error::{Error, Failure};
+use crate::fill::{Fallen, Filling, MAX_FILLS};
+use crate::flight::Flights;
+use crate::freshness::TagRules;
+use crate::frozen::Frozen;
+use crate::lock::lock;
+use crate::manifest::Fetched;
+use crate::outcome::Outcome;
+use crate::passage::Pushes;
+use crate::ranged::Spare;
+use crate::refusals::Refusals;
+use crate::tally::Tallies;
+use crate::{read_ahead, restore};
+
+/// The log hears of a store that takes nothing once in this time.
+const REMIND: Duration = Duration::from_secs(300);
+
+/// What an operator can set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Never open a connection: what is not in the store is not found.
+    pub offline: bool,
+    /// How long tags are answered without asking the upstream again.
+    pub tags: TagRules,
+    /// What each tag means, where nothing else may be believed: other tags are refused.
+    pub frozen: Option<Vec<((Target, Tag), Digest)>>,
+    /// Whether an image's blobs are fetched when its manifest is asked for, before they are.
+    pub read_ahead: bool,
+}
+
+/// Whether the client wants the body or only what its headers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// `HEAD`: headers only.
+    Head,
+    /// `GET`.
+    Get,
+}
+
+/// The cache; a clone is another handle of the same one.
+#[derive(Clone)]
+pub struct Cache(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) config: Config,
+    pub(crate) frozen: Option<Frozen>,
+    /// Where what outlives a request runs: a connection's own event loop is for answers.
+    pub(crate) tasks: Handle,
+    pub(crate) blobs: Flights<Digest, Result<Filling, Fallen>>,
+    pub(crate) manifests: Flights<(Access, Reference), Result<Fetched, Error>>,
+    /// Places for fills; all are free when none runs.
+    pub(crate) fills: Semaphore,
+    /// Places for connections beyond a fill's first.
+    pub(crate) spare: Spare,
+    /// Places for fills that nobody has asked for.
+    pub(crate) ahead: Semaphore,
+    pub(crate) grants: Grants,
+    pub(crate) refusals: Refusals,
+    pub(crate) tallies: Tallies,
+    pub(crate) pushes: Pushes,
+    pub(crate) restoring: watch::Sender<restore::Progress>,
+    /// When the log was last told that the store takes nothing.
+    pub(crate) told: Mutex<Option<Instant>>,
+}
+
+impl Cache {
+    /// A cache over a store and its upstreams. What it fetches it fetches on the runtime that it is made in.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(store: Store, upstreams: Upstreams, mut config: Config) -> Self {
+        let tasks = Handle::current();
+        Self(Arc::new(Inner {
+            frozen: config.frozen.take().map(Frozen::new),
+            store,
+            upstreams,
+            config,
+            blobs: Flights::new(tasks.clone()),
+            manifests: Flights::new(tasks.clone()),
+            tasks,
+            spare: Spare::default(),
+            ahead: Semaphore::new(read_ahead::MAX),
+            fills: Semaphore::new(MAX_FILLS as usize),
+            grants: Grants::default(),
+            refusals: Refusals::default(),
+            tallies: Tallies::default(),
+            pushes: Pushes::default(),
+            restoring: watch::Sender::default(),
+            told: Mutex::default(),
+        }))
+    }
+
+    /// Waits until no fill runs, for at most `patience`; false when some are abandoned. No fill begins after that.
+    pub async fn drain(&self, patience: Duration) -> bool {
+        let all = tokio::time::timeout(patience, self.0.fills.acquire_many(MAX_FILLS)).await;
+        self.0.fills.close();
+        all.is_ok()
+    }
+
+    /// Makes what the first miss needs, so that it need not wait for it. Blocks for some 40 ms.
+    pub fn prepare(&self) {
+        if !self.config().offline {
+            self.0.upstreams.prepare();
+        }
+    }
+
+    /// Whether requests for this registry can be answered: an upstream is configured for it.
+    pub fn knows(&self, registry: &Registry) -> bool {
+        self.0.upstreams.get(registry).is_some()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Tells the log, once in a while, that contents go past the store.
+    pub(crate) fn store_takes_nothing(&self, why: &Error) {
+        let mut told = lock(&self.0.told);
+        if told.is_none_or(|at| at.elapsed() >= REMIND) {
+            *told = Some(Instant::now());
+            tracing::warn!(target: "hubcap::cache", "{why}: pulls go on, but what does not fit is not stored");
+        }
+    }
+
+    /// The upstream to ask, as this caller may ask it: the one place where `--offline` is honoured.
+    pub(crate) fn upstream(&self, access: &Access) -> Result<Upstream, Failure> {
+        let registry = &access.target.registry;
+        let upstream = self.0.upstreams.get(registry).ok_or_else(|| Failure {
+            error: Error::UnknownRegistry(registry.clone()),
+            outcome: Outcome::Local,
+        })?;
+        if self.config().offline {
+            return Err(Failure { error: Error::Offline, outcome: Outcome::Offline });
+        }
+        Ok(self.as_caller(&upstream, access))
+    }
+}
