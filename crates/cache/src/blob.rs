@@ -5,15 +5,15 @@ use std::time::Duration;
 use hubcap_oci::{Digest, Reference, Verifier};
 use hubcap_store::{Content, HOLD_BACK};
 
-use crate::access::{Access, Admission, Noun};
+use crate::authorization::{Access, Admission, Noun};
 use crate::bypass::Through;
 use crate::cache::{Body, Cache};
 use crate::error::{Error, Failure};
 use crate::fetch::Fetch;
 use crate::fill::{Failed, Fallen, Filling, fill};
 use crate::flight::{Role, Seat};
+use crate::negative::Refused;
 use crate::outcome::{Answer, Outcome, StaleBecause};
-use crate::refusals::Refused;
 
 /// How long a client waits for a stored blob's verification, which each process does once for each blob. At the speed
 /// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.
@@ -58,11 +58,11 @@ impl Cache {
         }
         let upstream = self.upstream(access)?;
         let refused = Refused::Blob(access.clone(), Reference::Digest(*digest));
-        self.0.refusals.check(&refused)?;
+        self.0.negative.check(&refused)?;
         if body == Body::Head && self.0.blobs.running(digest).is_none() {
             // A HEAD alone is not worth a fetch of gigabytes.
             let size = upstream.head_blob(&access.target.repository, digest).await.map_err(Error::from);
-            self.0.refusals.note(refused, &size);
+            self.0.negative.note(refused, &size);
             let size = size?.or_else(|| self.store().linked_size(&access.target, digest));
             let size = size.ok_or_else(|| Error::WrongContent { why: "it has no Content-Length".into() })?;
             return Ok(Answer::new(BlobContent::Size(size), Outcome::Passed));
@@ -70,7 +70,7 @@ impl Cache {
         let wanted = (access.clone(), *digest);
         let seat = self.0.blobs.join(*digest, |publisher| fill(self.clone(), upstream, wanted, publisher));
         let boarded = self.board(seat, access, digest).await;
-        self.0.refusals.note(refused, &boarded.as_ref().map_err(|failure| failure.error.clone()));
+        self.0.negative.note(refused, &boarded.as_ref().map_err(|failure| failure.error.clone()));
         boarded
     }
 
@@ -168,9 +168,9 @@ impl Cache {
     async fn check_access(&self, access: &Access, digest: &Digest) -> Result<(), Failure> {
         let upstream = self.upstream(access)?;
         let refused = Refused::Blob(access.clone(), Reference::Digest(*digest));
-        self.0.refusals.check(&refused)?;
+        self.0.negative.check(&refused)?;
         let answer = upstream.head_blob(&access.target.repository, digest).await.map_err(Error::from);
-        self.0.refusals.note(refused, &answer);
+        self.0.negative.note(refused, &answer);
         answer?;
         self.classify(&upstream, access, &Noun::Blob(digest)).await;
         self.store().link(&access.target, digest).map_err(Error::from)?;

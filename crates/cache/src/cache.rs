@@ -9,18 +9,18 @@ use hubcap_upstream::{Upstream, Upstreams};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::access::{Access, Grants};
+use crate::authorization::{Access, Grants};
 use crate::error::{Error, Failure};
 use crate::fill::{Fallen, Filling, MAX_FILLS};
 use crate::flight::Flights;
 use crate::freshness::TagRules;
-use crate::frozen::Frozen;
 use crate::lock::lock;
 use crate::manifest::Fetched;
+use crate::negative::NegativeCache;
 use crate::outcome::Outcome;
-use crate::passage::Pushes;
+use crate::passthrough::Pushes;
 use crate::ranged::Spare;
-use crate::refusals::Refusals;
+use crate::tag_lock::TagLock;
 use crate::tally::Tallies;
 use crate::{read_ahead, restore};
 
@@ -57,7 +57,7 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) upstreams: Upstreams,
     pub(crate) config: Config,
-    pub(crate) frozen: Option<Frozen>,
+    pub(crate) frozen: Option<TagLock>,
     /// Where what outlives a request runs: a connection's own event loop is for answers.
     pub(crate) tasks: Handle,
     pub(crate) blobs: Flights<Digest, Result<Filling, Fallen>>,
@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     /// Places for fills that nobody has asked for.
     pub(crate) ahead: Semaphore,
     pub(crate) grants: Grants,
-    pub(crate) refusals: Refusals,
+    pub(crate) negative: NegativeCache,
     pub(crate) tallies: Tallies,
     pub(crate) pushes: Pushes,
     pub(crate) restoring: watch::Sender<restore::Progress>,
@@ -85,7 +85,7 @@ impl Cache {
     pub fn new(store: Store, upstreams: Upstreams, mut config: Config) -> Self {
         let tasks = Handle::current();
         Self(Arc::new(Inner {
-            frozen: config.frozen.take().map(Frozen::new),
+            frozen: config.frozen.take().map(TagLock::new),
             store,
             upstreams,
             config,
@@ -96,7 +96,7 @@ impl Cache {
             ahead: Semaphore::new(read_ahead::MAX),
             fills: Semaphore::new(MAX_FILLS as usize),
             grants: Grants::default(),
-            refusals: Refusals::default(),
+            negative: NegativeCache::default(),
             tallies: Tallies::default(),
             pushes: Pushes::default(),
             restoring: watch::Sender::default(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hubcap_oci::Digest;
 use hubcap_store::{Content, Reader};
 
-use crate::access::Access;
+use crate::authorization::Access;
 use crate::blob::StoredBlob;
 use crate::bypass::Through;
 use crate::cache::Cache;

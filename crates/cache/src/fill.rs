@@ -10,7 +10,7 @@ use hubcap_store::{Content, Ingest};
 use hubcap_upstream::Upstream;
 use tokio::sync::{SemaphorePermit, mpsc};
 
-use crate::access::{Access, Noun};
+use crate::authorization::{Access, Noun};
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::fetch::Fetch;

@@ -8,14 +8,14 @@ use hubcap_oci::{Algorithm, Descriptor, Digest, Manifest, Reference, Tag, Target
 use hubcap_store::TagEntry;
 use hubcap_upstream::Upstream;
 
-use crate::access::{Access, Admission, Noun};
+use crate::authorization::{Access, Admission, Noun};
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
 use crate::flight::Role;
 use crate::freshness::{self, Freshness};
+use crate::negative::Refused;
 use crate::on_disk::on_disk;
 use crate::outcome::{Answer, Outcome, StaleBecause};
-use crate::refusals::Refused;
 
 /// A manifest for a client: the bytes that were received.
 #[derive(Debug, Clone)]
@@ -164,7 +164,7 @@ impl Cache {
     ) -> Result<Answer<ManifestContent>, Failure> {
         let upstream = self.upstream(access)?;
         let refused = Refused::Manifest(access.clone(), reference.clone());
-        self.0.refusals.check(&refused)?;
+        self.0.negative.check(&refused)?;
         let key = (access.clone(), reference.clone());
         let mut seat = self.0.manifests.join(key.clone(), |publisher| {
             let cache = self.clone();
@@ -172,7 +172,7 @@ impl Cache {
         });
         let silent = || Error::Internal { why: "the fetch ended without a result".into() };
         let fetched = seat.value().await.unwrap_or_else(|| Err(silent()));
-        self.0.refusals.note(refused, &fetched);
+        self.0.negative.note(refused, &fetched);
         let Fetched { content, outcome } = fetched?;
         let outcome = match (seat.role, outcome) {
             (Role::Follower, Outcome::Miss | Outcome::Refreshed) => Outcome::Collapsed,

@@ -3,7 +3,7 @@
 
 use hubcap_oci::{Digest, Manifest};
 
-use crate::access::Access;
+use crate::authorization::Access;
 use crate::cache::Cache;
 use crate::fill::fill;
 use crate::manifest::ManifestContent;

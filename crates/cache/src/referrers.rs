@@ -2,7 +2,7 @@
 
 use hubcap_oci::{Descriptor, Digest};
 
-use crate::access::{Access, Admission};
+use crate::authorization::{Access, Admission};
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
 use crate::outcome::{Answer, Outcome, StaleBecause};

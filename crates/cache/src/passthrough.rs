@@ -86,7 +86,7 @@ impl Cache {
 
     /// The registry has taken a manifest, or removed one: what is known of the tag is older than that.
     pub fn pushed(&self, target: &Target, reference: &Reference) {
-        self.0.refusals.forget(target);
+        self.0.negative.forget(target);
         if let Reference::Tag(tag) = reference {
             self.store().expire_tag(target, tag);
         }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use hubcap_oci::{Digest, Reference, Tag, Target};
 
-use crate::access::Access;
+use crate::authorization::Access;
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
 use crate::lock::lock;
@@ -15,7 +15,7 @@ use crate::outcome::{Answer, Outcome};
 
 /// A lock, and what came of it.
 #[derive(Debug)]
-pub(crate) struct Frozen {
+pub(crate) struct TagLock {
     tags: HashMap<(Target, Tag), Digest>,
     /// Tags that the upstream was asked for.
     compared: Mutex<HashSet<(Target, Tag)>>,
@@ -31,7 +31,7 @@ pub struct FrozenReport {
     pub moved: BTreeMap<String, Digest>,
 }
 
-impl Frozen {
+impl TagLock {
     pub(crate) fn new(tags: Vec<((Target, Tag), Digest)>) -> Self {
         let (compared, report) = (Mutex::default(), Mutex::default());
         Self { tags: tags.into_iter().collect(), compared, report }
@@ -65,7 +65,7 @@ impl Cache {
     /// A tag as it is locked: from the store, else fetched by its digest. It is never validated.
     pub(crate) async fn manifest_by_lock(
         &self,
-        (access, frozen): (&Access, &Frozen),
+        (access, frozen): (&Access, &TagLock),
         tag: &Tag,
     ) -> Result<Answer<ManifestContent>, Failure> {
         let digest = frozen.digest(&access.target, tag)?;

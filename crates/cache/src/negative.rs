@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hubcap_oci::{Reference, Target};
 
-use crate::access::Access;
+use crate::authorization::Access;
 use crate::error::{Error, Failure};
 use crate::lock::lock;
 use crate::outcome::Outcome;
@@ -24,9 +24,9 @@ pub(crate) enum Refused {
 }
 
 #[derive(Default)]
-pub(crate) struct Refusals(Mutex<HashMap<Refused, (Error, Instant)>>);
+pub(crate) struct NegativeCache(Mutex<HashMap<Refused, (Error, Instant)>>);
 
-impl Refusals {
+impl NegativeCache {
     /// The answer that is still good, if there is one.
     pub(crate) fn check(&self, what: &Refused) -> Result<(), Failure> {
         match lock(&self.0).get(what) {
