@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, ArgMatches, Args as _, Parser, Subcommand};
+use hubcap_clients::Client;
 use hubcap_oci::{ImageRef, Platform};
-use hubcap_wiring::Client;
 
 pub(crate) use clients::{
     DockerFlags, Setup, SetupBuildkit, SetupContainerd, SetupDocker, SetupPodman, Unset, UnsetDocker, Unwire,

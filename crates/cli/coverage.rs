@@ -1,7 +1,7 @@
 //! Which of dockerd's pulls a wired one brings to hubcap, and which it does not: `up` and `doctor` tell.
 
+use hubcap_clients::Docker;
 use hubcap_oci::Registry;
-use hubcap_wiring::Docker;
 
 /// Some pulls.
 #[derive(Debug)]

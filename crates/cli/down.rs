@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hubcap_wiring::{Client, Docker, Wiring};
+use hubcap_clients::{Client, Docker, Wiring};
 
 use crate::admin::{Status, client};
 use crate::args::Down;

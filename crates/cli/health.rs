@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use hubcap_wiring::reachable;
+use hubcap_clients::reachable;
 
 use crate::config::Config;
 

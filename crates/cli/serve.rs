@@ -221,7 +221,7 @@ fn announce(bound: &Bound, config: &Config) -> anyhow::Result<()> {
     writeln!(out, "upstreams {}{}", upstreams.collect::<Vec<_>>().join(" "), offline(config))?;
     if let Some(address) = bound.https() {
         // Everywhere is where it listens, and nowhere that a client can go to.
-        let mirror = format!("https://{}", hubcap_wiring::reachable(address));
+        let mirror = format!("https://{}", hubcap_clients::reachable(address));
         let ca = bound.ca_certificate().display();
         write!(
             out,

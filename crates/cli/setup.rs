@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use hubcap_clients::{Change, Client, Docker, Mirror, Proxy, Registries, Wiring, reachable};
 use hubcap_oci::Registry;
-use hubcap_wiring::{Change, Client, Docker, Mirror, Proxy, Registries, Wiring, reachable};
 
 use crate::admin::client;
 use crate::args::{Setup, SetupDocker, Unset, UnsetDocker, Wire};

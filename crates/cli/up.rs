@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use hubcap_wiring::{Client, Docker, Mirror, Wiring};
+use hubcap_clients::{Client, Docker, Mirror, Wiring};
 
 use crate::admin::Status;
 use crate::args::{DockerFlags, Up};

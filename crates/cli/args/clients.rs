@@ -173,8 +173,8 @@ pub(crate) struct PodmanFlags {
 }
 
 impl DockerFlags {
-    pub(crate) fn at(&self) -> hubcap_wiring::DockerAt {
-        hubcap_wiring::DockerAt {
+    pub(crate) fn at(&self) -> hubcap_clients::DockerAt {
+        hubcap_clients::DockerAt {
             host: self.docker_host.clone(),
             daemon_json: self.daemon_json.clone(),
             certs_dir: self.certs_dir.clone(),
@@ -183,8 +183,8 @@ impl DockerFlags {
 }
 
 impl ContainerdFlags {
-    pub(crate) fn at(&self) -> hubcap_wiring::ContainerdAt {
-        hubcap_wiring::ContainerdAt {
+    pub(crate) fn at(&self) -> hubcap_clients::ContainerdAt {
+        hubcap_clients::ContainerdAt {
             config: self.containerd_config.clone(),
             certs_dir: self.certs_dir.clone(),
         }
@@ -192,7 +192,7 @@ impl ContainerdFlags {
 }
 
 impl PodmanFlags {
-    pub(crate) fn at(&self) -> hubcap_wiring::PodmanAt {
-        hubcap_wiring::PodmanAt { conf_dir: self.conf_dir.clone(), certs_dir: self.certs_dir.clone() }
+    pub(crate) fn at(&self) -> hubcap_clients::PodmanAt {
+        hubcap_clients::PodmanAt { conf_dir: self.conf_dir.clone(), certs_dir: self.certs_dir.clone() }
     }
 }

@@ -1,6 +1,6 @@
 //! The clients beside dockerd, each by what is written down of its wiring and by its own files.
 
-use hubcap_wiring::{Client, Containerd, ContainerdAt, Wiring};
+use hubcap_clients::{Client, Containerd, ContainerdAt, Wiring};
 
 use super::machine::is_installed;
 use super::{Finding, State};
@@ -71,8 +71,8 @@ fn builders(config: &Config, status: Option<&Status>) -> Vec<Finding> {
         ("buildkit", Wiring::open(&config.state, Client::Buildkit).is_ok_and(|wiring| !wiring.is_empty()));
     let address = status.and_then(|status| status.listen).unwrap_or(config.listen);
     let builders =
-        hubcap_wiring::buildkit::builders().into_iter().filter(|builder| builder.has_own_buildkit());
-    let finding = |builder: hubcap_wiring::buildkit::Builder| {
+        hubcap_clients::buildkit::builders().into_iter().filter(|builder| builder.has_own_buildkit());
+    let finding = |builder: hubcap_clients::buildkit::Builder| {
         let name = &builder.name;
         let anew =
             format!("docker buildx rm {name}; docker buildx create --name {name} --driver-opt network=host");

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use hubcap_clients::{Client, Wiring};
 use hubcap_oci::{Reference, Repository};
 use hubcap_store::Limit;
 use hubcap_upstream::{Error, Upstream, Upstreams};
-use hubcap_wiring::{Client, Wiring};
 
 use super::{Finding, State};
 use crate::admin::Status;

@@ -1,7 +1,7 @@
 //! dockerd: which pulls it brings.
 
+use hubcap_clients::{Client, Docker, Mirror, Wiring};
 use hubcap_oci::Registry;
-use hubcap_wiring::{Client, Docker, Mirror, Wiring};
 
 use super::{Finding, State};
 use crate::admin::Status;

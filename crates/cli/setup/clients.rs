@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 
-use hubcap_oci::Registry;
-use hubcap_wiring::{
+use hubcap_clients::{
     Buildkit, Change, Client, Containerd, ContainerdAt, Cri, Error, Mirror, Planned, Podman, PodmanAt,
     Registries, Wiring,
 };
+use hubcap_oci::Registry;
 
 use super::{mirror, named, print, tell};
 use crate::args::{SetupBuildkit, SetupContainerd, SetupPodman, Unwire, Wire};

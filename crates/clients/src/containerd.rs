@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::change::Planned;
 use crate::hosts_toml::{self, Registries, without_ours};
-use crate::wiring::Wiring;
+use crate::journal::Wiring;
 use crate::{Change, Error, Mirror, document, file};
 
 const CONFIG: &str = "/etc/containerd/config.toml";

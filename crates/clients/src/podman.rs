@@ -13,7 +13,7 @@ use hubcap_oci::Registry;
 
 use crate::change::Planned;
 use crate::hosts_toml::HEADER;
-use crate::wiring::Wiring;
+use crate::journal::Wiring;
 use crate::{Change, Error, Mirror, file};
 use tables::Tables;
 

@@ -9,7 +9,7 @@
 //! - [`hosts_toml`]: containerd's format, which dockerd 28 and later read as well.
 //! - [`document`]: a TOML file with what its user has written.
 //! - [`change`]: a file before and after, and the difference for people.
-//! - [`wiring`]: changes made and taken back, with a journal that outlives a crash.
+//! - [`journal`]: changes made and taken back, with a journal that outlives a crash.
 //! - [`file`]: reading and replacing files, as root where that is needed.
 
 pub mod buildkit;
@@ -19,9 +19,9 @@ pub mod docker;
 mod document;
 mod file;
 pub mod hosts_toml;
+pub mod journal;
 pub mod mirror;
 pub mod podman;
-pub mod wiring;
 
 use std::path::PathBuf;
 
@@ -30,9 +30,9 @@ pub use change::{Change, Planned};
 pub use containerd::{Containerd, ContainerdAt, Cri};
 pub use docker::{Docker, DockerAt, Proxy};
 pub use hosts_toml::Registries;
+pub use journal::{Client, Wiring};
 pub use mirror::{Mirror, reachable};
 pub use podman::{Podman, PodmanAt};
-pub use wiring::{Client, Wiring};
 
 /// Why a client could not be wired. Its files are as they were.
 #[derive(Debug, thiserror::Error)]

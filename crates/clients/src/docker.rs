@@ -17,7 +17,7 @@ use rustix::process::Pid;
 
 use crate::change::Planned;
 use crate::hosts_toml::{self, Registries, without_ours};
-use crate::wiring::Wiring;
+use crate::journal::Wiring;
 use crate::{Change, Error, Mirror, file};
 use proxy::PROXIES;
 pub use proxy::Proxy;

@@ -15,7 +15,7 @@ pub use builders::{Builder, builders};
 
 use crate::change::Planned;
 use crate::hosts_toml::HEADER;
-use crate::wiring::Wiring;
+use crate::journal::Wiring;
 use crate::{Change, Error, Mirror, document};
 
 const SYSTEM: &str = "/etc/buildkit/buildkitd.toml";

@@ -14,7 +14,7 @@ use super::Docker;
 use super::daemon_json::DaemonJson;
 use crate::change::Planned;
 use crate::hosts_toml::{HEADER, directory};
-use crate::wiring::Wiring;
+use crate::journal::Wiring;
 use crate::{Change, Error, file};
 
 pub(super) const PROXIES: &str = "proxies";
