@@ -1,7 +1,5 @@
 //! `hubcap pull`: fills the store without any Docker.
 
-mod plan;
-
 use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use hubcap_cache::{Access, Answer, BlobContent, Body, Cache, ManifestContent, Outcome, StoredBlob};
-use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Target};
+use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Target, select};
 use hubcap_store::Store;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -183,7 +181,7 @@ impl Job {
         let mut tally = Tally::default();
         let top = self.manifest(&access, &image.reference, &mut tally).await?;
         let mut blobs = top.links.blobs.clone();
-        for child in plan::children(&top, &self.platforms)? {
+        for child in children(&top, &self.platforms)? {
             let manifest = self.manifest(&access, &Reference::Digest(child), &mut tally).await?;
             if manifest.links.blobs.is_empty() {
                 bail!("{child} is an index in an index, which no platform can run");
@@ -244,6 +242,14 @@ impl Job {
             self.progress.line(&format!("{name}  {} fetched", bytes(size)));
         }
         Ok(tally)
+    }
+}
+
+/// The manifests of an index for these platforms; an image that is no index has none.
+fn children(top: &Manifest, platforms: &[Platform]) -> Result<Vec<Digest>, select::NotOffered> {
+    match top.links.manifests.as_slice() {
+        [] => Ok(Vec::new()),
+        manifests => select::for_platforms(manifests, platforms),
     }
 }
 

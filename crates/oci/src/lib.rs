@@ -12,6 +12,7 @@
 //! - [`digest`]: [`Digest`], [`Algorithm`], [`Verifier`].
 //! - [`descriptor`]: [`Descriptor`], [`Platform`], media types.
 //! - [`manifest`]: [`Manifest`], the bytes as received and the links in them.
+//! - [`select`]: which of an index's manifests are for a platform.
 //! - [`pattern`]: [`Pattern`], the images that a rule is for.
 //! - [`range`]: `Range` and `Content-Range`.
 //! - [`error`]: the specification's error codes and JSON body.
@@ -26,6 +27,7 @@ pub mod pattern;
 pub mod range;
 pub mod reference;
 pub mod registry;
+pub mod select;
 
 pub use descriptor::{Descriptor, Platform, media_type};
 pub use digest::{Algorithm, Digest, Verifier};

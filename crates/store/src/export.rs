@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use fs_err as fs;
-use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Verifier, media_type};
+use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Verifier, media_type, select};
 use serde_json::json;
 
 use crate::layout::{Layout, OCI_LAYOUT, REF_NAME, shown};
@@ -72,8 +72,7 @@ pub fn find(root: &Path, name: &ImageRef, platform: &Platform) -> Result<Found, 
         return missing(format!("its manifest {} is not in the store", top.digest));
     };
     if !manifest.links.manifests.is_empty() {
-        let offers = |one: &&Descriptor| one.platform.as_ref().is_some_and(|have| platform.accepts(have));
-        let Some(child) = manifest.links.manifests.iter().find(offers) else {
+        let Some(child) = select::for_platform(&manifest.links.manifests, platform) else {
             return missing(format!("it is not for {platform}"));
         };
         let Some(found) = read(&layout, child) else {
