@@ -1,74 +1,96 @@
-//! An upstream that fails is left alone for a while: each client's request would only wait for the same failure.
+//! A circuit breaker for one upstream: while the upstream fails, hubcap does not ask it, because each client's request
+//! would only wait for the same failure.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Error;
 
-/// Failures in a row before the upstream is left alone: one object that fails must not close the others' way.
-const PATIENCE: u32 = 3;
+/// Failures in a row before the circuit opens: one object that fails must not keep clients from the others.
+const MAX_FAILURES: u32 = 3;
+/// How long the circuit stays open at first; the pause doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// After a pause one request goes out, and all others are answered as before until it is known how that went, for at
-/// most so long: the outage goes on perhaps, and would cost each of them a timeout.
+/// How long the circuit waits for its probe at most before it sends another one.
 const PROBE: Duration = Duration::from_secs(5);
-/// What a `Retry-After` may ask for at most.
-const LONGEST_WISH: Duration = Duration::from_secs(600);
+/// The longest `Retry-After` that is honoured.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
+
+/// Closed: calls pass. Open: calls are refused until a pause is over. Half-open: one call, the probe, is out, and all
+/// others are refused until it has ended: the outage may go on, and would cost each of them a timeout.
+#[derive(Debug, Default)]
+pub(crate) struct Circuit(Mutex<Inner>);
 
 #[derive(Debug, Default)]
-pub(crate) struct Circuit(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
+struct Inner {
+    /// Failures in a row.
     failures: u32,
-    closed_until: Option<(Instant, String)>,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Closed,
+    Open {
+        until: Instant,
+        why: String,
+    },
+    HalfOpen {
+        /// When the probe counts as lost.
+        until: Instant,
+        why: String,
+    },
 }
 
 impl Circuit {
     /// Whether the upstream may be asked at `now`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], with the failure that opened the circuit, while calls are refused.
     pub(crate) fn check(&self, now: Instant) -> Result<(), Error> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut state.closed_until {
-            Some((until, why)) if *until > now => {
-                let left = until.duration_since(now).as_secs() + 1;
-                Err(Error::unavailable(format!("{why}; not asked again for {left} s")))
-            }
-            Some((until, _)) => {
-                *until = now + PROBE;
-                Ok(())
-            }
-            None => Ok(()),
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (State::Open { until, why } | State::HalfOpen { until, why }) = &mut inner.state else {
+            return Ok(());
+        };
+        if *until > now {
+            let left = until.duration_since(now).as_secs() + 1;
+            return Err(Error::unavailable(format!("{why}; not asked again for {left} s")));
         }
+        inner.state = State::HalfOpen { until: now + PROBE, why: std::mem::take(why) };
+        Ok(())
     }
 
-    /// Notes how a request went.
+    /// Notes how a call went.
     pub(crate) fn record<T>(&self, result: &Result<T, Error>, now: Instant) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pause = match result {
-            Err(Error::RateLimited { retry_after: Some(wish) } | Error::Overloaded { retry_after: wish }) => {
-                (*wish).min(LONGEST_WISH)
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Err(error) = result else {
+            *inner = Inner::default();
+            return;
+        };
+        let pause = match error {
+            Error::RateLimited { retry_after: Some(wish) } | Error::Overloaded { retry_after: wish } => {
+                (*wish).min(LONGEST_RETRY_AFTER)
             }
-            Err(error @ (Error::Unavailable { .. } | Error::RateLimited { .. })) => {
-                state.failures += 1;
-                // "Too many" is for all that comes, not for the one object.
+            Error::Unavailable { .. } | Error::RateLimited { retry_after: None } => {
+                inner.failures += 1;
+                // "Too many requests" is meant for every request, not for the one object.
                 if matches!(error, Error::RateLimited { .. }) {
-                    state.failures = state.failures.max(PATIENCE);
+                    inner.failures = inner.failures.max(MAX_FAILURES);
                 }
-                if state.failures < PATIENCE {
+                if inner.failures < MAX_FAILURES {
                     return;
                 }
-                let doublings = (state.failures - PATIENCE).min(5);
+                let doublings = (inner.failures - MAX_FAILURES).min(5);
                 (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
             }
-            // Any other answer shows that it is there.
+            // Any other answer shows that the upstream works.
             _ => {
-                *state = State::default();
+                *inner = Inner::default();
                 return;
             }
         };
-        if let Err(error) = result {
-            state.closed_until = Some((now + pause, error.to_string()));
-        }
+        inner.state = State::Open { until: now + pause, why: error.to_string() };
     }
 }
 
@@ -81,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn it_closes_after_three_failures_and_opens_again_by_itself() {
+    fn it_opens_after_three_failures_and_lets_calls_pass_after_a_pause() {
         let (circuit, start) = (Circuit::default(), Instant::now());
         circuit.record(&down(), start);
         circuit.record(&down(), start);
@@ -94,22 +116,22 @@ mod tests {
     }
 
     #[test]
-    fn after_a_pause_one_request_goes_out_for_all() {
+    fn half_open_lets_one_probe_out() {
         let (circuit, start) = (Circuit::default(), Instant::now());
-        for _ in 0..PATIENCE {
+        for _ in 0..MAX_FAILURES {
             circuit.record(&down(), start);
         }
         let after = start + FIRST_PAUSE;
         assert_eq!(circuit.check(after), Ok(()));
-        assert!(circuit.check(after).is_err(), "a second one, before the first has come back");
-        // One that never comes back does not close the way for ever.
+        assert!(circuit.check(after).is_err(), "a second call, before the probe has ended");
+        // A probe that never ends does not keep the circuit half-open for ever.
         assert_eq!(circuit.check(after + PROBE), Ok(()));
         circuit.record(&Ok::<_, Error>(()), after + PROBE);
         assert_eq!([circuit.check(after + PROBE), circuit.check(after + PROBE)], [Ok(()), Ok(())]);
     }
 
     #[test]
-    fn a_no_or_a_success_shows_that_it_is_there() {
+    fn a_no_or_a_success_closes_it() {
         let (circuit, now) = (Circuit::default(), Instant::now());
         for answer in [Ok(()), Err(Error::NotFound), Err(Error::Denied { status: 403 })] {
             circuit.record(&down(), now);
@@ -121,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_requests_close_it_at_once() {
+    fn too_many_requests_open_it_at_once() {
         let (circuit, now) = (Circuit::default(), Instant::now());
         circuit.record(&Err::<(), _>(Error::RateLimited { retry_after: None }), now);
         assert!(circuit.check(now).is_err());
@@ -137,6 +159,6 @@ mod tests {
         assert!(circuit.check(now + Duration::from_secs(6)).is_err());
         assert_eq!(circuit.check(now + Duration::from_secs(7)), Ok(()));
         circuit.record(&wish(u64::MAX), now);
-        assert_eq!(circuit.check(now + LONGEST_WISH), Ok(()));
+        assert_eq!(circuit.check(now + LONGEST_RETRY_AFTER), Ok(()));
     }
 }

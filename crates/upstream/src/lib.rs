@@ -10,7 +10,7 @@
 //! - [`plain`]: the client for plain HTTP.
 //! - [`archive`]: a store that an earlier job has saved.
 //! - [`passthrough`], [`tunnel`]: what a client says to a registry, or to anybody, untouched.
-//! - [`circuit`]: an upstream that fails is left alone for a while.
+//! - [`circuit`]: a circuit breaker, which is open while an upstream fails.
 //! - [`ratelimit`]: what the upstream says of its limit.
 //! - [`error`]: what an answer means for whoever asked.
 
