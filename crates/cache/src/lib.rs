@@ -57,7 +57,7 @@ pub use delivery::Delivery;
 pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
 pub use hubcap_store::{Content, Restored};
-pub use hubcap_upstream::{PassedBody, RateLimit, Reach};
+pub use hubcap_upstream::{AddressPolicy, PassedBody, RateLimit};
 pub use manifest::ManifestContent;
 pub use outcome::{Answer, Outcome, StaleBecause};
 pub use tag_lock::FrozenReport;

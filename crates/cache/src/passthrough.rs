@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hubcap_oci::{Reference, Registry, RegistryPattern, Target};
-use hubcap_upstream::{PassedBody, Reach};
+use hubcap_upstream::{AddressPolicy, PassedBody};
 use tokio::net::TcpStream;
 
 use crate::cache::Cache;
@@ -61,11 +61,11 @@ impl Cache {
     /// # Errors
     /// [`Error::NotAllowed`] for what leads to a private address and must not; [`Error::Unavailable`],
     /// [`Error::Offline`].
-    pub async fn tunnel(&self, to: (&str, u16), reach: Reach) -> Result<TcpStream, Error> {
+    pub async fn tunnel(&self, to: (&str, u16), policy: AddressPolicy) -> Result<TcpStream, Error> {
         if self.config().offline {
             return Err(Error::Offline);
         }
-        Ok(self.0.upstreams.tunnel(to, reach).await?)
+        Ok(self.0.upstreams.tunnel(to, policy).await?)
     }
 
     /// A client has begun, or goes on, to push to this repository.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, anyhow, bail};
 use hubcap_oci::{ParseError, Registry, RegistryPattern};
-use hubcap_upstream::{Credentials, Secret, UpstreamConfig, known_url};
+use hubcap_upstream::{Credentials, Secret, UpstreamConfig, default_url};
 use url::Url;
 
 use super::file::File;
@@ -77,7 +77,7 @@ impl Found {
         let url = match url {
             Some(url) => Url::parse(url)
                 .with_context(|| format!("upstream {name}: {:?} is no URL", without_login(url)))?,
-            None => known_url(&registry).with_context(|| format!("upstream {name}: it needs a URL"))?,
+            None => default_url(&registry).with_context(|| format!("upstream {name}: it needs a URL"))?,
         };
         // A flag that says where a registry is leaves its login as it is.
         let credentials = credentials.or_else(|| self.named.remove(&registry)?.credentials);
@@ -87,7 +87,9 @@ impl Found {
 
     fn login(&mut self, registry: &Registry, credentials: Credentials) -> anyhow::Result<()> {
         if !self.named.contains_key(registry) {
-            if !hubcap_upstream::is_known(registry) && !self.allowed.iter().any(|one| one.matches(registry)) {
+            if !hubcap_upstream::is_built_in(registry)
+                && !self.allowed.iter().any(|one| one.matches(registry))
+            {
                 bail!("HUBCAP_LOGIN: there is no upstream {registry}; --upstream {registry} allows it");
             }
             self.put(registry.as_str(), None, None)?;

@@ -1,17 +1,18 @@
-//! Which addresses are for everybody, and which are this machine's, its network's, or nobody's.
+//! Which addresses are on the Internet, which are this machine's or its network's, and to which of them hubcap may
+//! connect.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-/// Where a connection may lead.
+/// To which addresses a connection may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Whatever its name stands for: the operator has named it.
-    Named,
-    /// The Internet only: a client has chosen the name.
-    Public,
+pub enum AddressPolicy {
+    /// To any address: the operator has named the host.
+    Any,
+    /// To addresses of the Internet only: a client has chosen the host's name.
+    PublicOnly,
 }
 
 /// Whether an address is one of the Internet: not this machine, a private network, a link, a cloud's metadata service,
@@ -78,10 +79,10 @@ fn ip(url: &Url) -> Option<IpAddr> {
     }
 }
 
-/// The system's resolver, without what is private.
-pub(crate) struct PublicOnly;
+/// The system's resolver, without private addresses.
+pub(crate) struct PublicResolver;
 
-impl Resolve for PublicOnly {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_name_that_leads_to_this_machine_is_not_followed() {
-        let resolving = PublicOnly.resolve("localhost".parse().expect("a name"));
+        let resolving = PublicResolver.resolve("localhost".parse().expect("a name"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         assert!(runtime.block_on(resolving).is_err());
     }

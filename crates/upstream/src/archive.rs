@@ -9,7 +9,7 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use http::{Method, StatusCode};
 use url::Url;
 
-use crate::address::Reach;
+use crate::address::AddressPolicy;
 use crate::body::{BlobBody, part_of};
 use crate::registry::range;
 use crate::transport::{Request, Transport};
@@ -77,7 +77,8 @@ impl Archive {
 
     async fn ask(&self, part: &Range<u64>) -> Result<reqwest::Response, Error> {
         let headers = range(&format!("bytes={}-{}", part.start, part.end - 1));
-        let request = Request { method: Method::GET, url: self.url.clone(), headers, reach: Reach::Named };
+        let request =
+            Request { method: Method::GET, url: self.url.clone(), headers, policy: AddressPolicy::Any };
         let response = self.transport.send(request).await?;
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),

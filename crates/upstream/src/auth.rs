@@ -16,10 +16,10 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::Error;
-use crate::address::{Reach, is_loopback};
+use crate::address::{AddressPolicy, is_loopback};
 use crate::body;
 use crate::credentials::{self, Credentials, Login, Secret};
-use crate::transport::{Request, Transport, check_lead, reach_from};
+use crate::transport::{Request, Transport, check_target, policy_after};
 use challenge::Challenge;
 
 /// Without `expires_in` a token is good for so long, says the specification.
@@ -56,7 +56,7 @@ pub(crate) struct Auth {
 #[derive(Debug, Default)]
 struct State {
     /// What the upstream last wanted, and where it may lead.
-    challenge: Option<(Challenge, Reach)>,
+    challenge: Option<(Challenge, AddressPolicy)>,
     /// By who asks and the scope.
     tokens: HashMap<(Who, String), Token>,
     /// When the token service last could not be used, and why.
@@ -88,9 +88,9 @@ impl Auth {
         match challenge {
             None => Ok(None),
             Some((Challenge::Basic, _)) => Ok(self.basic(who).await),
-            Some((Challenge::Bearer { realm, service }, reach)) => {
+            Some((Challenge::Bearer { realm, service }, policy)) => {
                 let service = service.unwrap_or_default();
-                self.token(transport, (&realm, &service, reach), (who, scope)).await.map(Some)
+                self.token(transport, (&realm, &service, policy), (who, scope)).await.map(Some)
             }
         }
     }
@@ -98,7 +98,7 @@ impl Auth {
     /// Takes a 401. True when another try with [`authorization`](Self::authorization) makes sense.
     pub(crate) fn challenged(
         &self,
-        (response, asked): (&Response, Reach),
+        (response, asked): (&Response, AddressPolicy),
         (who, scope): (&Who, &str),
         sent: Option<&HeaderValue>,
     ) -> bool {
@@ -111,9 +111,9 @@ impl Auth {
         else {
             return false;
         };
-        let reach = reach_from(response, asked);
+        let policy = policy_after(response, asked);
         if let Challenge::Bearer { realm, .. } = &challenge
-            && let Err(why) = check_lead(&self.url, realm, reach)
+            && let Err(why) = check_target(&self.url, realm, policy)
         {
             tracing::warn!(target: "hubcap::upstream", realm = realm.host_str(), "a token service that leads {why}");
             return false;
@@ -125,7 +125,7 @@ impl Auth {
         if refused {
             state.tokens.remove(&(who.clone(), scope.to_owned()));
         }
-        state.challenge = Some((challenge, reach));
+        state.challenge = Some((challenge, policy));
         worth_it
     }
 
@@ -155,7 +155,7 @@ impl Auth {
     async fn token(
         &self,
         transport: &Transport,
-        (realm, service, reach): (&Url, &str, Reach),
+        (realm, service, policy): (&Url, &str, AddressPolicy),
         (who, scope): (&Who, &str),
     ) -> Result<HeaderValue, Error> {
         let key = (who.clone(), scope.to_owned());
@@ -173,7 +173,7 @@ impl Auth {
         {
             return Err(error.clone());
         }
-        let fetched = self.fetch(transport, (realm, service, reach), (who, scope)).await;
+        let fetched = self.fetch(transport, (realm, service, policy), (who, scope)).await;
         if let Err(error @ (Error::Unavailable { .. } | Error::RateLimited { .. })) = &fetched {
             self.state().trouble = Some((Instant::now(), error.clone()));
         }
@@ -193,7 +193,7 @@ impl Auth {
     async fn fetch(
         &self,
         transport: &Transport,
-        (realm, service, reach): (&Url, &str, Reach),
+        (realm, service, policy): (&Url, &str, AddressPolicy),
         (who, scope): (&Who, &str),
     ) -> Result<Token, Error> {
         let login = if realm_belongs(&self.url, realm) {
@@ -212,7 +212,7 @@ impl Auth {
                 .extend_pairs([("scope", scope), ("refresh_token", token.expose())])
                 .finish();
             let request = transport
-                .client(realm, reach)?
+                .client(realm, policy)?
                 .post(realm.clone())
                 .timeout(transport.timeout())
                 .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -225,7 +225,7 @@ impl Auth {
             if let Login::Password(credentials) = login {
                 headers.insert(header::AUTHORIZATION, basic(credentials));
             }
-            transport.send(Request { method: Method::GET, url, headers, reach }).await?
+            transport.send(Request { method: Method::GET, url, headers, policy }).await?
         };
         let asked = Instant::now();
         match response.status().as_u16() {

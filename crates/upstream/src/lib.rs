@@ -2,11 +2,11 @@
 //!
 //! In the order of a request:
 //!
-//! - [`known`]: the registries that need no configuration.
+//! - [`built_in`]: the registries that need no configuration.
 //! - [`registry`]: the pull side of the distribution specification, as a client.
 //! - [`auth`]: challenge to token (distribution's token specification), cached.
 //! - [`credentials`]: what the operator gave, or Docker's own configuration file and helpers.
-//! - [`transport`], [`address`]: one request, its time limits, and where it and its redirects may lead.
+//! - [`transport`], [`address`]: one request, its time limits, and the address policy for it and its redirects.
 //! - [`plain`]: the client for plain HTTP.
 //! - [`archive`]: a store that an earlier job has saved.
 //! - [`passthrough`], [`tunnel`]: what a client says to a registry, or to anybody, untouched.
@@ -18,12 +18,12 @@ mod address;
 mod archive;
 mod auth;
 mod body;
+mod built_in;
 mod circuit;
 mod credentials;
 pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod known;
 mod link;
 pub mod passthrough;
 mod plain;
@@ -40,7 +40,7 @@ use hubcap_oci::{Registry, RegistryPattern};
 use tokio::net::TcpStream;
 use url::Url;
 
-pub use address::Reach;
+pub use address::AddressPolicy;
 pub use body::BlobBody;
 pub use credentials::{Credentials, Secret};
 pub use error::Error;
@@ -72,8 +72,9 @@ pub struct UpstreamConfig {
     pub credentials: Option<Credentials>,
 }
 
-/// Registries that no configuration names and that were asked: what is known of them is forgotten beyond so many.
-const MAX_MET: usize = 256;
+/// How many discovered registries are remembered: those that no configuration names and that were asked. Beyond, all
+/// are forgotten.
+const MAX_DISCOVERED: usize = 256;
 
 /// The registries that may be asked; a clone is another handle of the same ones.
 #[derive(Debug, Clone)]
@@ -83,7 +84,7 @@ pub struct Upstreams(Arc<Inner>);
 struct Inner {
     configured: BTreeMap<Registry, Upstream>,
     allowed: Vec<RegistryPattern>,
-    met: Mutex<BTreeMap<Registry, Upstream>>,
+    discovered: Mutex<BTreeMap<Registry, Upstream>>,
     transport: Arc<Transport>,
 }
 
@@ -96,37 +97,37 @@ impl Upstreams {
         let transport = Arc::new(Transport::new(config.timeout));
         let upstream = |config: UpstreamConfig| {
             let registry = config.registry.clone();
-            Ok((registry, Upstream::new(config, Arc::clone(&transport), Reach::Named)?))
+            Ok((registry, Upstream::new(config, Arc::clone(&transport), AddressPolicy::Any)?))
         };
         let configured = config.upstreams.into_iter().map(upstream).collect::<Result<_, Error>>()?;
-        let allowed = known::patterns().chain(config.allowed).collect();
-        Ok(Self(Arc::new(Inner { configured, allowed, met: Mutex::default(), transport })))
+        let allowed = built_in::patterns().chain(config.allowed).collect();
+        Ok(Self(Arc::new(Inner { configured, allowed, discovered: Mutex::default(), transport })))
     }
 
     /// The upstream of that name; `None` when nobody has allowed it.
     pub fn get(&self, registry: &Registry) -> Option<Upstream> {
-        let Inner { configured, allowed, met, transport } = &*self.0;
+        let Inner { configured, allowed, discovered, transport } = &*self.0;
         if let Some(upstream) = configured.get(registry) {
             return Some(upstream.clone());
         }
-        let mut met = met.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(upstream) = met.get(registry) {
+        let mut discovered = discovered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upstream) = discovered.get(registry) {
             return Some(upstream.clone());
         }
-        let reach = if known::is_named(registry) {
-            Reach::Named
+        let policy = if built_in::is_named(registry) {
+            AddressPolicy::Any
         } else if allowed.iter().any(|pattern| pattern.matches(registry)) {
-            Reach::Public
+            AddressPolicy::PublicOnly
         } else {
             return None;
         };
         let config =
-            UpstreamConfig { registry: registry.clone(), url: known_url(registry)?, credentials: None };
-        let upstream = Upstream::new(config, Arc::clone(transport), reach).ok()?;
-        if met.len() >= MAX_MET {
-            met.clear();
+            UpstreamConfig { registry: registry.clone(), url: default_url(registry)?, credentials: None };
+        let upstream = Upstream::new(config, Arc::clone(transport), policy).ok()?;
+        if discovered.len() >= MAX_DISCOVERED {
+            discovered.clear();
         }
-        met.insert(registry.clone(), upstream.clone());
+        discovered.insert(registry.clone(), upstream.clone());
         Some(upstream)
     }
 
@@ -139,14 +140,14 @@ impl Upstreams {
 
     /// Every registry that has a name here: the configured ones and those that need no configuration.
     pub fn names(&self) -> impl Iterator<Item = Registry> {
-        let known = known::names().filter(|name| !self.0.configured.contains_key(name));
+        let known = built_in::names().filter(|name| !self.0.configured.contains_key(name));
         self.0.configured.keys().cloned().chain(known)
     }
 
     /// Those that are configured, or were asked.
     pub fn registries(&self) -> Vec<Registry> {
-        let met = self.0.met.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.configured.keys().chain(met.keys()).cloned().collect()
+        let discovered = self.0.discovered.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.configured.keys().chain(discovered.keys()).cloned().collect()
     }
 
     /// The patterns of further ones.
@@ -157,20 +158,20 @@ impl Upstreams {
     /// A connection to anybody, for a client's own TLS.
     ///
     /// # Errors
-    /// [`Error::NotAllowed`] for a name that leads only to private addresses, where `reach` is the Internet;
+    /// [`Error::NotAllowed`] for a name that leads only to private addresses, where `policy` is the Internet;
     /// [`Error::Unavailable`] for one that cannot be reached.
-    pub async fn tunnel(&self, to: (&str, u16), reach: Reach) -> Result<TcpStream, Error> {
-        tunnel::open(to, reach, self.0.transport.timeout()).await
+    pub async fn tunnel(&self, to: (&str, u16), policy: AddressPolicy) -> Result<TcpStream, Error> {
+        tunnel::open(to, policy, self.0.transport.timeout()).await
     }
 }
 
 /// Whether a registry needs no configuration.
-pub fn is_known(registry: &Registry) -> bool {
-    known::is_named(registry) || known::patterns().any(|pattern| pattern.matches(registry))
+pub fn is_built_in(registry: &Registry) -> bool {
+    built_in::is_named(registry) || built_in::patterns().any(|pattern| pattern.matches(registry))
 }
 
 /// Where a registry is that is at its own name; for Docker Hub, its API's.
-pub fn known_url(registry: &Registry) -> Option<Url> {
+pub fn default_url(registry: &Registry) -> Option<Url> {
     let (_, port) = registry.host_and_port();
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     Url::parse(&format!("https://{}{port}", registry.api_host())).ok()

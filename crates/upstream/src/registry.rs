@@ -13,7 +13,7 @@ use reqwest::Response;
 use serde::Deserialize;
 use url::Url;
 
-use crate::address::Reach;
+use crate::address::AddressPolicy;
 use crate::auth::{Auth, Who};
 use crate::body::{self, BlobBody};
 use crate::circuit::Circuit;
@@ -37,7 +37,7 @@ pub struct Upstream {
 struct Inner {
     registry: Registry,
     url: Url,
-    reach: Reach,
+    policy: AddressPolicy,
     transport: Arc<Transport>,
     auth: Auth,
     circuit: Circuit,
@@ -77,7 +77,7 @@ impl Upstream {
     pub(crate) fn new(
         config: UpstreamConfig,
         transport: Arc<Transport>,
-        reach: Reach,
+        policy: AddressPolicy,
     ) -> Result<Self, Error> {
         let UpstreamConfig { registry, mut url, credentials } = config;
         let bad = |why: &str| Error::Config { why: format!("the address of upstream {registry} {why}") };
@@ -95,7 +95,7 @@ impl Upstream {
         url.set_path(&path);
         let auth = Auth::new(url.clone(), credentials);
         let (circuit, rate_limit) = (Circuit::default(), Mutex::default());
-        let inner = Arc::new(Inner { registry, url, reach, transport, auth, circuit, rate_limit });
+        let inner = Arc::new(Inner { registry, url, policy, transport, auth, circuit, rate_limit });
         Ok(Self { inner, who: Who::Own })
     }
 
@@ -111,7 +111,7 @@ impl Upstream {
 
     /// Where its API is, and the client for it.
     pub(crate) fn passage(&self) -> Result<(&Url, &reqwest::Client), Error> {
-        Ok((&self.inner.url, self.inner.transport.client(&self.inner.url, self.inner.reach)?))
+        Ok((&self.inner.url, self.inner.transport.client(&self.inner.url, self.inner.policy)?))
     }
 
     /// The registry's name.
@@ -120,7 +120,7 @@ impl Upstream {
     }
 
     pub(crate) fn prepare(&self) {
-        self.inner.transport.prepare(&self.inner.url, self.inner.reach);
+        self.inner.transport.prepare(&self.inner.url, self.inner.policy);
     }
 
     /// Whether what this handle gets may be more than anybody would.
@@ -325,7 +325,7 @@ impl Upstream {
     }
 
     fn request(&self, method: Method, url: Url, headers: HeaderMap) -> Request {
-        Request { method, url, headers, reach: self.inner.reach }
+        Request { method, url, headers, policy: self.inner.policy }
     }
 
     async fn ask(&self, method: Method, endpoint: &Endpoint, headers: HeaderMap) -> Result<Response, Error> {
@@ -355,7 +355,7 @@ impl Upstream {
         repository: &Repository,
         follow: bool,
     ) -> Result<Response, Error> {
-        let Inner { transport, auth, reach, .. } = &*self.inner;
+        let Inner { transport, auth, policy, .. } = &*self.inner;
         let scope = format!("repository:{repository}:pull");
         let who = (&self.who, scope.as_str());
         let (mut last, mut signed_again) = (false, false);
@@ -392,9 +392,9 @@ impl Upstream {
                 // gcr.io tells what it wants only there (end-1).
                 let version = self.request(Method::GET, self.url(&Endpoint::Version)?, HeaderMap::new());
                 let told = transport.send(version).await?;
-                auth.challenged((&told, *reach), who, authorization.as_ref())
+                auth.challenged((&told, *policy), who, authorization.as_ref())
             } else {
-                auth.challenged((&response, *reach), who, authorization.as_ref())
+                auth.challenged((&response, *policy), who, authorization.as_ref())
             };
             if !again {
                 return judge(response);

@@ -8,7 +8,7 @@ use reqwest::{Client, Response, redirect};
 use url::Url;
 
 use crate::Error;
-use crate::address::{PublicOnly, Reach, is_link_local, is_loopback, is_private, is_public};
+use crate::address::{AddressPolicy, PublicResolver, is_link_local, is_loopback, is_private, is_public};
 use crate::plain::Plain;
 
 /// A registry redirects once, to its blob store; more than this is a loop.
@@ -36,7 +36,7 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
-    pub(crate) reach: Reach,
+    pub(crate) policy: AddressPolicy,
 }
 
 impl Transport {
@@ -57,13 +57,13 @@ impl Transport {
     }
 
     /// The client for a URL: `HTTPS_PROXY` and its like are for the outside world, never for this machine.
-    pub(crate) fn client(&self, url: &Url, reach: Reach) -> Result<&Client, Error> {
-        if reach == Reach::Public {
+    pub(crate) fn client(&self, url: &Url, policy: AddressPolicy) -> Result<&Client, Error> {
+        if policy == AddressPolicy::PublicOnly {
             if is_private(url) {
                 let host = url.host_str().unwrap_or_default();
                 return Err(Error::NotAllowed { why: format!("{host} is a private address") });
             }
-            self.make(&self.public, |builder| builder.dns_resolver(Arc::new(PublicOnly)))
+            self.make(&self.public, |builder| builder.dns_resolver(Arc::new(PublicResolver)))
         } else if is_loopback(url) && url.scheme() == "http" {
             self.make(&self.unencrypted, |builder| builder.no_proxy().tls_certs_only([]))
         } else if is_loopback(url) {
@@ -104,15 +104,15 @@ impl Transport {
     }
 
     /// Makes the client for a URL. A failure is told by the request that needs it.
-    pub(crate) fn prepare(&self, url: &Url, reach: Reach) {
-        if self.plain(url, reach).is_none() {
-            let _ = self.client(url, reach);
+    pub(crate) fn prepare(&self, url: &Url, policy: AddressPolicy) {
+        if self.plain(url, policy).is_none() {
+            let _ = self.client(url, policy);
         }
     }
 
     /// The client for plain HTTP, and the address as it takes it, where that is what a request needs.
-    fn plain(&self, url: &Url, reach: Reach) -> Option<(&Plain, Uri)> {
-        if reach == Reach::Public || url.scheme() != "http" {
+    fn plain(&self, url: &Url, policy: AddressPolicy) -> Option<(&Plain, Uri)> {
+        if policy == AddressPolicy::PublicOnly || url.scheme() != "http" {
             return None;
         }
         let plain = self.plain.get_or_init(|| Plain::new(self.timeout));
@@ -121,12 +121,12 @@ impl Transport {
     }
 
     async fn send_patiently(&self, request: Request) -> Result<Response, Error> {
-        if let Some((plain, uri)) = self.plain(&request.url, request.reach)
+        if let Some((plain, uri)) = self.plain(&request.url, request.policy)
             && let Some(response) = plain.send(request.clone(), uri).await?
         {
             return Ok(response);
         }
-        let client = self.client(&request.url, request.reach)?;
+        let client = self.client(&request.url, request.policy)?;
         let sending = client.request(request.method, request.url).headers(request.headers).send();
         sending.await.map_err(Error::connection)
     }
@@ -144,8 +144,8 @@ impl Transport {
             let next = location
                 .and_then(|location| request.url.join(location).ok())
                 .ok_or_else(|| Error::invalid("a redirect without a usable Location"))?;
-            request.reach = reach_from(&response, request.reach);
-            check_redirect(&origin, &next, request.reach)?;
+            request.policy = policy_after(&response, request.policy);
+            check_redirect(&origin, &next, request.policy)?;
             if next.origin() != request.url.origin() {
                 request.headers.remove(header::AUTHORIZATION);
             }
@@ -155,11 +155,11 @@ impl Transport {
     }
 }
 
-/// Where an answer may lead: one from the Internet stays there, one from a network that the operator named may lead
-/// within it.
-pub(crate) fn reach_from(response: &Response, asked: Reach) -> Reach {
+/// The policy for the hosts that an answer names: an answer from the Internet may name hosts of the Internet only, one
+/// from a network that the operator named may name hosts within it.
+pub(crate) fn policy_after(response: &Response, asked: AddressPolicy) -> AddressPolicy {
     match response.remote_addr() {
-        Some(address) if is_public(address.ip()) => Reach::Public,
+        Some(address) if is_public(address.ip()) => AddressPolicy::PublicOnly,
         _ => asked,
     }
 }
@@ -169,19 +169,23 @@ pub(crate) fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// A public registry must not lead us to this machine or its network, nor any one out of TLS.
-fn check_redirect(origin: &Url, next: &Url, reach: Reach) -> Result<(), Error> {
+fn check_redirect(origin: &Url, next: &Url, policy: AddressPolicy) -> Result<(), Error> {
     match (origin.scheme(), next.scheme()) {
         ("https", "https") | ("http", "http" | "https") => {}
         ("https", "http") => return Err(Error::invalid("a redirect from https to http")),
         _ => return Err(Error::invalid("a redirect to something that is not http")),
     }
-    check_lead(origin, next, reach).map_err(|why| Error::invalid(format!("a redirect {why}")))
+    check_target(origin, next, policy).map_err(|why| Error::invalid(format!("a redirect {why}")))
 }
 
-/// Whether a registry may lead us from `origin` to `next`, as far as the URL shows it; what its name stands for is
-/// seen by [`PublicOnly`].
-pub(crate) fn check_lead(origin: &Url, next: &Url, reach: Reach) -> Result<(), &'static str> {
-    if (reach == Reach::Public && is_private(next)) || (is_loopback(next) && !is_private(origin)) {
+/// Whether `next` is an allowed target for a registry at `origin`, as far as the URL itself shows it. The addresses
+/// behind a name are checked by [`PublicResolver`].
+///
+/// # Errors
+/// Why not, to be put behind "a redirect".
+pub(crate) fn check_target(origin: &Url, next: &Url, policy: AddressPolicy) -> Result<(), &'static str> {
+    if (policy == AddressPolicy::PublicOnly && is_private(next)) || (is_loopback(next) && !is_private(origin))
+    {
         return Err("from a public registry to a private address");
     }
     if is_link_local(next) && !is_link_local(origin) {
@@ -196,8 +200,8 @@ mod tests {
 
     fn follows(from: &str, to: &str) -> bool {
         let from: Url = from.parse().expect("a URL");
-        let reach = if is_private(&from) { Reach::Named } else { Reach::Public };
-        check_redirect(&from, &to.parse().expect("a URL"), reach).is_ok()
+        let policy = if is_private(&from) { AddressPolicy::Any } else { AddressPolicy::PublicOnly };
+        check_redirect(&from, &to.parse().expect("a URL"), policy).is_ok()
     }
 
     #[test]
@@ -235,7 +239,7 @@ mod tests {
     fn what_nobody_named_is_not_asked_at_a_private_address() {
         let transport = Transport::new(Duration::from_secs(1));
         for url in ["https://127.0.0.1:5000", "https://localhost", "https://[fd00::1]"] {
-            let refused = transport.client(&url.parse().expect("a URL"), Reach::Public);
+            let refused = transport.client(&url.parse().expect("a URL"), AddressPolicy::PublicOnly);
             assert!(matches!(refused, Err(Error::NotAllowed { .. })), "{url}");
         }
     }

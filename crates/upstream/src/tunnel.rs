@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::Error;
-use crate::address::{Reach, is_public};
+use crate::address::{AddressPolicy, is_public};
 
 /// Connects.
 ///
@@ -15,14 +15,14 @@ use crate::address::{Reach, is_public};
 /// be reached within `timeout`.
 pub(crate) async fn open(
     (host, port): (&str, u16),
-    reach: Reach,
+    policy: AddressPolicy,
     timeout: Duration,
 ) -> Result<TcpStream, Error> {
     let connecting = async {
         let found = tokio::net::lookup_host((host, port)).await;
         let found = found.map_err(|error| Error::unavailable(format!("{host} has no address: {error}")))?;
         let usable: Vec<SocketAddr> =
-            found.filter(|address| reach == Reach::Named || is_public(address.ip())).collect();
+            found.filter(|address| policy == AddressPolicy::Any || is_public(address.ip())).collect();
         if usable.is_empty() {
             return Err(Error::NotAllowed { why: format!("{host} leads to a private address") });
         }
@@ -49,11 +49,11 @@ mod tests {
             let port = listener.local_addr().expect("an address").port();
             let patience = Duration::from_secs(10);
             for host in ["127.0.0.1", "localhost"] {
-                let refused = open((host, port), Reach::Public, patience).await;
+                let refused = open((host, port), AddressPolicy::PublicOnly, patience).await;
                 assert!(matches!(refused, Err(Error::NotAllowed { .. })), "{refused:?}");
             }
             assert!(listener.accept().is_err(), "nobody came");
-            assert!(open(("127.0.0.1", port), Reach::Named, patience).await.is_ok());
+            assert!(open(("127.0.0.1", port), AddressPolicy::Any, patience).await.is_ok());
         });
     }
 }

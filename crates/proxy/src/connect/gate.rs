@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use http::uri::Authority as Asked;
-use hubcap_cache::{Cache, Reach};
+use hubcap_cache::{AddressPolicy, Cache};
 use hubcap_oci::{Registry, RegistryPattern};
 use tokio_rustls::TlsAcceptor;
 
@@ -39,7 +39,7 @@ pub(crate) enum Way {
     Tunnel {
         host: String,
         port: u16,
-        reach: Reach,
+        policy: AddressPolicy,
     },
 }
 
@@ -85,13 +85,13 @@ impl Gate {
             return Ok(Way::Intercept(registry.clone(), host));
         }
         if named.is_some_and(|named| self.tunnel.iter().any(|one| one.matches(&named))) {
-            return Ok(Way::Tunnel { host, port, reach: Reach::Named });
+            return Ok(Way::Tunnel { host, port, policy: AddressPolicy::Any });
         }
         if port != 443 {
             let why = format!("only port 443 is tunnelled to; --proxy-tunnel {host}:{port} allows another");
             return Err(why);
         }
-        Ok(Way::Tunnel { host, port, reach: Reach::Public })
+        Ok(Way::Tunnel { host, port, policy: AddressPolicy::PublicOnly })
     }
 
     fn intercepts(&self, registry: &Registry, host: &str) -> bool {

@@ -1,4 +1,4 @@
-//! The registries that need no configuration: public ones, each at its own name, that belong to who runs them.
+//! The registries that need no configuration: public ones, each at its own name, which its owner alone runs.
 
 use hubcap_oci::{Registry, RegistryPattern};
 
