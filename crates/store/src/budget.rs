@@ -2,8 +2,10 @@
 
 use fs_err as fs;
 
+use crate::error::Error;
 use crate::layout::Layout;
-use crate::{Error, Store, lock};
+use crate::mutex::lock;
+use crate::store::Store;
 
 /// A limit as an operator writes it.
 #[derive(Debug, Clone, Copy, PartialEq)]

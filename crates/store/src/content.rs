@@ -2,6 +2,9 @@
 //!
 //! Not mapped into memory: a file that is cut short under a map is a SIGBUS, here it is an error.
 
+pub(crate) mod tail;
+pub(crate) mod verified;
+
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::ops::Range;
@@ -13,8 +16,8 @@ use hubcap_oci::{Digest, Verifier};
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::watch;
 
-use crate::latest::Latest;
-use crate::lock;
+use crate::content::tail::Latest;
+use crate::mutex::lock;
 
 /// How many bytes a reader of a growing content stays behind its writer, until the digest is verified: no client
 /// ever has all of a wrong content. 16 KiB, one TLS record.

@@ -12,8 +12,10 @@ use fs_err as fs;
 use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target, Verifier};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::layout::{Entry, ImageIndex, Layout};
-use crate::{Error, lock, rebuild};
+use crate::mutex::lock;
+use crate::rebuild;
 
 /// What a tag means, and since when that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]

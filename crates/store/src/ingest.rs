@@ -1,6 +1,8 @@
 //! A content that is being written: hashed as it comes, followed by any number of readers, visible under its name
 //! only after its digest was verified.
 
+pub(crate) mod hasher;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IoSlice;
@@ -18,10 +20,12 @@ use rustix::io::Errno;
 use tokio::sync::watch;
 
 use crate::budget::Reservation;
+use crate::content::tail::Latest;
 use crate::content::{Content, Progress};
-use crate::hasher::Hasher;
-use crate::latest::Latest;
-use crate::{Error, Store, lock};
+use crate::error::Error;
+use crate::ingest::hasher::Hasher;
+use crate::mutex::lock;
+use crate::store::Store;
 
 /// What is promised at a time to a content whose length nobody told, in bytes.
 const STEP: u64 = 16 << 20;

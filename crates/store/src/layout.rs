@@ -12,13 +12,17 @@
 //!       CACHEDIR.TAG, .gitignore
 //! ```
 
+pub(crate) mod key;
+pub mod list;
+pub(crate) mod verify;
+
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target, media_type};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::error::Error;
 
 /// The image's whole name, as `skopeo inspect oci:STORE:NAME` takes it.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";

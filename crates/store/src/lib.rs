@@ -5,354 +5,41 @@
 //! - [`layout`]: which file is where, and `index.json`, which names what is in the store.
 //! - [`mod@lock`]: one process at a time.
 //! - [`ingest`]: a content that is being written; [`Ingest::commit`] is the only way into `blobs/`.
-//! - [`hasher`]: the digest of it, computed beside the writing.
-//! - [`held`]: how much of it all ingests together hold in memory.
-//! - [`latest`]: what was written last, for readers that keep pace.
 //! - [`content`]: reading one, committed or still growing.
-//! - [`verified`]: what this process has not verified yet is, while it is first read.
+//! - [`memory`]: how many bytes of contents ingests hold in memory together.
 //! - [`index`]: sled; quick answers to "who may have this" and "what does this tag mean".
-//! - [`anew`]: what happens when all of it is removed meanwhile.
-//! - [`rebuild`]: that index from the layout, whenever it is missing or torn.
-//! - [`manifests`]: manifests and tags, on top of all that.
+//! - [`rebuild`]: that index from the layout, whenever it is missing or corrupt.
 //! - [`mod@budget`]: how much may be kept; bytes are reserved before they are written.
-//! - [`mod@gc`]: what goes when room is needed.
-//! - [`mod@verify`]: every content against its name.
-//! - [`mod@images`]: what is in a store, read without opening it.
-//! - [`export`], [`import`]: images as files, as `docker save` writes them and `docker load` reads them.
-//! - [`restore`]: a store out of its archive, while it is in use.
-//! - [`mod@key`]: one name for all of that.
+//! - [`evict`]: what goes when room is needed.
+//! - [`store`]: the open store, on top of all that.
+//! - [`archive`]: images as files, as `docker save` writes them and `docker load` reads them; a store from its archive.
 
-mod anew;
-pub mod budget;
-pub mod content;
-pub mod export;
+mod archive;
+mod budget;
+mod content;
+mod error;
+pub mod evict;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-pub mod gc;
-mod hasher;
-mod held;
-pub mod images;
-pub mod import;
 mod index;
-pub mod ingest;
-pub mod key;
-mod latest;
+mod ingest;
 pub mod layout;
 mod lock;
-mod manifests;
+mod memory;
+mod mutex;
 mod rebuild;
-pub mod restore;
-mod verified;
-pub mod verify;
+mod store;
 
-use std::collections::HashMap;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use fs_err as fs;
-use hubcap_oci::{Digest, Pattern, Target};
-
+pub use archive::export;
+pub use archive::import::Imported;
+pub use archive::restore::Restored;
 pub use budget::{Limit, Limits};
 pub use content::{Content, HOLD_BACK, Progress, ReadError, Reader};
-pub use images::{StoredImage, images};
+pub use error::Error;
+pub use evict as gc;
 pub use index::TagEntry;
 pub use ingest::Ingest;
-pub use key::key;
-pub use restore::Restored;
-pub use verify::{Finding, Report, verify};
-
-use budget::Usage;
-use index::Index;
-use layout::{ImageIndex, Layout};
-use lock::Lock;
-use manifests::Recent;
-use verified::Verified;
-
-/// What can go wrong with the disk.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Another process has the store open.
-    #[error("the store {} is in use by process {pid}; stop it, or choose another --store", path.display())]
-    Held {
-        /// The store.
-        path: PathBuf,
-        /// Who holds it; empty when that cannot be told.
-        pid: String,
-    },
-    /// The bytes are not what their name says. Nothing of them is visible.
-    #[error("expected {expected}, got {actual}")]
-    DigestMismatch {
-        /// The name that was asked for.
-        expected: Box<Digest>,
-        /// What came.
-        actual: Box<Digest>,
-    },
-    /// Everything that may go is gone, and there is still no room.
-    #[error("{wanted} more bytes do not fit into --max-size and --min-free")]
-    NoRoom {
-        /// What was to be written.
-        wanted: u64,
-    },
-    /// The store can be read only.
-    #[error("the store cannot be written: {why}")]
-    ReadOnly {
-        /// What the system said.
-        why: Arc<str>,
-    },
-    /// The file system refused; the message names the file.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// A file that was to be imported is no image.
-    #[error("{} cannot be imported: {why}", path.display())]
-    Import {
-        /// The file or directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A file of the layout is not what it should be.
-    #[error("{} is damaged: {why}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-impl Error {
-    /// Whether the file system does not let us write, so that reading may still go on.
-    pub fn is_unwritable(&self) -> bool {
-        let Self::Io(error) = self else { return false };
-        matches!(
-            error.kind(),
-            ErrorKind::ReadOnlyFilesystem
-                | ErrorKind::PermissionDenied
-                | ErrorKind::StorageFull
-                | ErrorKind::QuotaExceeded
-        )
-    }
-}
-
-/// How a store is kept.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// How much it may hold.
-    pub limits: Limits,
-    /// Images that are never removed to make room.
-    pub pins: Vec<Pattern>,
-}
-
-/// An open store; a clone is another handle of the same one.
-///
-/// Its methods may block for the time of a small disk access. Those that write are for a thread that may block.
-#[derive(Clone, Debug)]
-pub struct Store(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    layout: Layout,
-    /// What `index.json` says. Its lock also puts its rewriting in order.
-    images: Mutex<ImageIndex>,
-    index: Index,
-    recent: Mutex<Recent>,
-    verified: Verified,
-    limits: Limits,
-    usage: Mutex<Usage>,
-    pins: Vec<Pattern>,
-    /// How many ingests write a content now.
-    in_flight: Mutex<HashMap<Digest, u32>>,
-    /// Why nothing can be written, where nothing can.
-    read_only: Option<Arc<str>>,
-    /// `None` where it is only read.
-    lock: Mutex<Option<Lock>>,
-}
-
-impl Store {
-    /// Opens the store at `root`, and makes it where it is missing.
-    ///
-    /// What an earlier process left half-written is thrown away. A missing or torn index is rebuilt from the
-    /// layout; a torn `index.json` is set aside and written anew from what the index knows.
-    ///
-    /// # Errors
-    /// [`Error::Held`] when another process has it open, [`Error::Io`] when it cannot be made or read.
-    pub fn open(root: &Path, options: Options) -> Result<Self, Error> {
-        let (layout, lock) = Self::take(root)?;
-        let images = layout.read_index();
-        let torn = matches!(images, Err(Error::Damaged { .. }));
-        let mut images = match images {
-            Ok(images) => images,
-            Err(Error::Damaged { path, why }) => {
-                tracing::warn!(target: "hubcap::store", "{} is damaged ({why}); it is written anew", path.display());
-                ImageIndex::default()
-            }
-            Err(error) => return Err(error),
-        };
-        let (index, in_order) = Index::open(&layout, &images)?;
-        if torn {
-            images = rebuild::image_index(&index);
-            layout.write_index(&images)?;
-        } else if !in_order && rebuild::forget_missing(&layout, &mut images) {
-            layout.write_index(&images)?;
-        }
-        Ok(Self::new((layout, images), index, options, Ok(lock)))
-    }
-
-    /// Makes what is missing, and takes it for this process.
-    fn take(root: &Path) -> Result<(Layout, Lock), Error> {
-        let layout = Layout::create(root)?;
-        let lock = Lock::take(&layout)?;
-        layout.discard_ingests();
-        Ok((layout, lock))
-    }
-
-    /// Opens the store at `root` without writing to it, because of `why`. What is in it is served, and nothing more
-    /// is stored.
-    pub fn open_read_only(root: &Path, options: Options, why: &Error) -> Self {
-        let layout = Layout::at(root);
-        let images = layout.read_index().unwrap_or_default();
-        let index = Index::temporary(&layout, &images);
-        Self::new((layout, images), index, options, Err(why.to_string().into()))
-    }
-
-    fn new(
-        (layout, images): (Layout, ImageIndex),
-        index: Index,
-        Options { limits, pins }: Options,
-        lock: Result<Lock, Arc<str>>,
-    ) -> Self {
-        let (lock, read_only) = match lock {
-            Ok(lock) => (Some(lock), None),
-            Err(why) => (None, Some(why)),
-        };
-        Self(Arc::new(Inner {
-            layout,
-            images: Mutex::new(images),
-            index,
-            recent: Mutex::default(),
-            verified: Verified::default(),
-            limits,
-            usage: Mutex::default(),
-            pins,
-            in_flight: Mutex::default(),
-            read_only,
-            lock: Mutex::new(lock),
-        }))
-    }
-
-    /// The directory it is in.
-    pub fn root(&self) -> &Path {
-        self.0.layout.root()
-    }
-
-    /// A committed content, opened; `None` when there is none of that name.
-    ///
-    /// One that this process has not verified yet comes as a growing one, which is hashed while it is read. When it
-    /// turns out damaged it is put aside, and its readers fail before its last bytes.
-    ///
-    /// Must be called in a tokio runtime.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when it is there and cannot be opened.
-    pub fn blob(&self, digest: &Digest) -> Result<Option<Content>, Error> {
-        let path = self.0.layout.blob(digest);
-        // Not through fs-err: this is the hot path, and "not found" is an answer, not an error to be told.
-        match std::fs::File::open(&path) {
-            Ok(file) => {
-                let size = file.metadata()?.len();
-                self.0.index.used(digest);
-                let (store, name) = (self.clone(), *digest);
-                let damaged = move || store.quarantine(&name);
-                Ok(Some(self.0.verified.content(digest, (file, size), damaged)))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => {
-                Err(std::io::Error::new(error.kind(), format!("{}: {error}", path.display())).into())
-            }
-        }
-    }
-
-    /// Whether there is a committed content of that name.
-    pub fn has(&self, digest: &Digest) -> bool {
-        self.0.layout.blob(digest).exists()
-    }
-
-    /// Begins to write a content that is to have this digest. Where its `size` is known, room for it is made within the
-    /// limits now.
-    ///
-    /// # Errors
-    /// [`Error::NoRoom`] and [`Error::ReadOnly`]; [`Error::Io`] when no file can be made, or the disk is full.
-    pub fn ingest(&self, digest: Digest, size: Option<u64>) -> Result<Ingest, Error> {
-        match &self.0.read_only {
-            Some(why) => Err(Error::ReadOnly { why: Arc::clone(why) }),
-            None => {
-                self.present()?;
-                Ingest::begin(self, digest, size)
-            }
-        }
-    }
-
-    /// Whether nothing can be written, so that [`ingest`](Self::ingest) is refused.
-    pub fn is_read_only(&self) -> bool {
-        self.0.read_only.is_some()
-    }
-
-    /// Remembers that the repository has this content.
-    ///
-    /// # Errors
-    /// None for a torn index, which is rebuilt.
-    pub fn link(&self, target: &Target, digest: &Digest) -> Result<(), Error> {
-        self.0.index.link_unsized(target, digest);
-        Ok(())
-    }
-
-    /// The length in bytes that a stored manifest of the repository gives for a content.
-    pub fn linked_size(&self, target: &Target, digest: &Digest) -> Option<u64> {
-        self.0.index.linked_size(target, digest)
-    }
-
-    /// The repositories that are known to have a content.
-    pub fn targets(&self, digest: &Digest) -> Vec<Target> {
-        self.0.index.targets(digest)
-    }
-
-    /// Writes what is only in memory: when contents were last used. Finds out, too, whether the store is still there.
-    pub fn flush(&self) {
-        if let Err(error) = self.present() {
-            tracing::debug!(target: "hubcap::store", "{error}");
-        }
-        self.0.index.flush();
-    }
-
-    /// Whether the repository is known to have this content.
-    pub fn is_linked(&self, target: &Target, digest: &Digest) -> bool {
-        self.0.index.is_linked(target, digest)
-    }
-
-    /// Closes the store in order: writes what is only in memory, so that the next start need not look at everything.
-    /// What is asked of it after that finds nothing.
-    pub fn close(&self) {
-        self.0.index.close(self.0.read_only.is_none());
-    }
-
-    /// Puts a content that is not what its name says out of the way, for a look at it later.
-    pub fn quarantine(&self, digest: &Digest) {
-        let (from, to) = (self.0.layout.blob(digest), self.0.layout.quarantined(digest));
-        self.0.verified.forget(digest);
-        lock(&self.0.recent).forget(digest);
-        tracing::warn!(target: "hubcap::store", digest = %digest, "the content is damaged; it is moved to {}",
-            to.display());
-        if let Err(error) = fs::rename(&from, &to) {
-            tracing::warn!(target: "hubcap::store", "{error}");
-        }
-    }
-}
-
-/// Nothing here is left half-changed by a panic, so a poisoned lock is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests;
+pub use layout::key::key;
+pub use layout::list::{self as images, StoredImage, images};
+pub use layout::verify::{Finding, Report, verify};
+pub use store::{Options, Store};

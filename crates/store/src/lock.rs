@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use fs_err as fs;
 
-use crate::Error;
+use crate::error::Error;
 use crate::layout::Layout;
 
 /// The store is ours until this is dropped.

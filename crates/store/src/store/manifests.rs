@@ -8,9 +8,11 @@ use bytes::Bytes;
 use fs_err as fs;
 use hubcap_oci::{Descriptor, Digest, Manifest, Tag, Target};
 
+use crate::error::Error;
 use crate::index::TagEntry;
 use crate::layout::shown;
-use crate::{Error, Store, lock};
+use crate::mutex::lock;
+use crate::store::Store;
 
 /// Bytes of manifests that are kept in memory: a hot manifest costs no disk access and no hash.
 const RECENT_BYTES: usize = 8 << 20;

@@ -106,7 +106,7 @@ async fn an_image_of_which_something_is_being_written_does_not_go() {
     };
     let tag = "1".parse().expect("a tag");
     store.put_manifest(&target, &manifest.expect("one"), &bytes, Some(&tag)).expect("stored");
-    let going = || store.plan(crate::gc::Wanted::Bytes(u64::MAX)).expect("a plan").len();
+    let going = || store.plan(crate::evict::Wanted::Bytes(u64::MAX)).expect("a plan").len();
     assert_eq!(going(), 1);
     let ingest = store.ingest(layer, Some(5)).expect("an ingest");
     assert_eq!(going(), 0);

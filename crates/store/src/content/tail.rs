@@ -6,8 +6,8 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 
-use crate::held::Held;
-use crate::lock;
+use crate::memory::Held;
+use crate::mutex::lock;
 
 /// Pieces of one content that are kept: a reader further behind reads the file.
 const KEPT: usize = 32;

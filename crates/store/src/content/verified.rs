@@ -11,7 +11,7 @@ use hubcap_oci::{Digest, Verifier};
 use tokio::sync::watch;
 
 use crate::content::{Content, Progress};
-use crate::lock;
+use crate::mutex::lock;
 
 /// What is read at once, in bytes.
 const CHUNK: usize = 256 << 10;

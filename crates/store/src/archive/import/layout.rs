@@ -7,9 +7,9 @@ use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, media_type};
 
 use super::members::Source;
 use super::{Image, named};
-use crate::Store;
-use crate::export::CONTAINERD_NAME;
+use crate::archive::export::CONTAINERD_NAME;
 use crate::layout::{ImageIndex, REF_NAME, read_entry};
+use crate::store::Store;
 
 /// The most manifests that one image may have.
 const MAX_MANIFESTS: usize = 10_000;

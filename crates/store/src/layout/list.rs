@@ -6,7 +6,7 @@ use std::path::Path;
 use fs_err as fs;
 use hubcap_oci::{Descriptor, Digest, Manifest, Platform, Tag, Target};
 
-use crate::Error;
+use crate::error::Error;
 use crate::layout::Layout;
 
 /// An image, or a manifest that was pulled by digest.

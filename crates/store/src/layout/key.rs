@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hubcap_oci::{Algorithm, Digest, Verifier};
 
-use crate::Error;
+use crate::error::Error;
 use crate::layout::Layout;
 
 /// What is hashed begins with this, so that another way of counting gives other keys.

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fs_err as fs;
 use hubcap_oci::{Digest, Verifier};
 
+use crate::error::Error;
 use crate::layout::{Entry, Layout};
-use crate::{Error, lock};
+use crate::mutex::lock;
 
 /// What is read at once, in bytes.
 const CHUNK: usize = 256 << 10;

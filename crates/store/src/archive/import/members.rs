@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hubcap_oci::Manifest;
 use tar::{EntryType, Header, PaxExtensions};
 
-use crate::Error;
+use crate::error::Error;
 
 /// A tar's unit, in bytes.
 const BLOCK: u64 = 512;

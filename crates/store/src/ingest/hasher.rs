@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use hubcap_oci::{Algorithm, Digest, Verifier};
 
-use crate::held::Held;
+use crate::memory::Held;
 
 /// From so many bytes on a thread is worth it.
 const SMALL: u64 = 1 << 20;

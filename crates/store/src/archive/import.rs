@@ -14,7 +14,8 @@ use std::path::Path;
 use bytes::{Bytes, BytesMut};
 use hubcap_oci::{Algorithm, Digest, ImageRef, Manifest, Tag, Target, Verifier};
 
-use crate::{Error, Store};
+use crate::error::Error;
+use crate::store::Store;
 use members::{Member, Source};
 
 /// What is read at once, in bytes.

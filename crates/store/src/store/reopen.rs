@@ -3,8 +3,10 @@
 
 use fs_err as fs;
 
+use crate::error::Error;
 use crate::lock::Held;
-use crate::{Error, Store, lock};
+use crate::mutex::lock;
+use crate::store::Store;
 
 impl Store {
     /// Makes sure that what is at our path is our store, and makes it anew when it was removed.
@@ -33,7 +35,7 @@ impl Store {
         let mut images = lock(&self.0.images);
         self.0.index.begin_anew(&found);
         *images = found;
-        *lock(&self.0.recent) = crate::manifests::Recent::default();
+        *lock(&self.0.recent) = super::manifests::Recent::default();
         self.0.verified.forget_all();
         lock(&self.0.usage).forget();
         Ok(())

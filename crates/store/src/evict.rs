@@ -1,7 +1,7 @@
 //! What goes when room is needed: the least recently used first, and whole images before the contents that others
 //! share with them.
 
-mod trim;
+mod prune;
 
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
@@ -9,10 +9,13 @@ use std::time::SystemTime;
 use fs_err as fs;
 use hubcap_oci::Digest;
 
+use crate::error::Error;
 use crate::layout::{Entry, ImageIndex};
-use crate::{Error, Store, lock, rebuild};
+use crate::mutex::lock;
+use crate::rebuild;
+use crate::store::Store;
 
-pub use trim::Trim;
+pub use prune::Trim;
 
 /// Why something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

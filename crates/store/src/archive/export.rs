@@ -9,8 +9,9 @@ use fs_err as fs;
 use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Verifier, media_type, select};
 use serde_json::json;
 
+use crate::error::Error;
 use crate::layout::{Layout, OCI_LAYOUT, REF_NAME, shown};
-use crate::{Error, rebuild};
+use crate::rebuild;
 
 /// How containerd, and with it dockerd, reads an image's name in a layout.
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";

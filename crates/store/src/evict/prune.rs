@@ -7,8 +7,11 @@ use fs_err as fs;
 use hubcap_oci::{Descriptor, Digest, Manifest};
 
 use super::{Reason, Removal};
+use crate::error::Error;
 use crate::layout::{Entry, ImageIndex};
-use crate::{Error, Store, lock, rebuild};
+use crate::mutex::lock;
+use crate::rebuild;
+use crate::store::Store;
 
 /// What to keep. What no image needs, and what was put aside as damaged, goes in any case; so does, last of all, what
 /// is over [`Limits::max_size`](crate::Limits), the least recently used first. Pinned images stay.

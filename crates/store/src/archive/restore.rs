@@ -9,8 +9,11 @@ use bytes::BytesMut;
 use hubcap_oci::Digest;
 use tar::{Archive, EntryType};
 
+use crate::error::Error;
 use crate::layout::{ImageIndex, digest_of};
-use crate::{Error, Store, lock, rebuild};
+use crate::mutex::lock;
+use crate::rebuild;
+use crate::store::Store;
 
 /// What is read, and written, at once, in bytes.
 const CHUNK: usize = 512 << 10;
