@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hubcap_clients::{Client, Docker, Wiring};
+use hubcap_clients::{Client, Docker, Journal};
 
 use crate::admin::{Status, client};
 use crate::args::Down;
@@ -104,13 +104,13 @@ impl Down {
 }
 
 fn unwire(config: &Config, flags: &Down) -> anyhow::Result<()> {
-    let mut wiring = Wiring::open(&config.state, Client::Docker)?;
-    if wiring.is_empty() {
+    let mut journal = Journal::open(&config.state, Client::Docker)?;
+    if journal.is_empty() {
         return Ok(());
     }
-    let docker = Docker::find(&flags.docker.at().or_host(wiring.host()))?;
-    let changes = docker.unplan(&wiring)?;
-    docker.unwire(&mut wiring)?;
+    let docker = Docker::find(&flags.docker.at().or_host(journal.host()))?;
+    let changes = docker.plan_undo(&journal)?;
+    docker.undo(&mut journal)?;
     setup::tell(&changes);
     println!("dockerd's files are as they were");
     Ok(())

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use hubcap_clients::{Change, Client, Docker, Mirror, Proxy, Registries, Wiring, reachable};
+use hubcap_clients::{Change, Client, Docker, Journal, Mirror, Proxy, Registries, reachable};
 use hubcap_oci::Registry;
 
 use crate::admin::client;
@@ -25,7 +25,7 @@ pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Takes a client's wiring back.
+/// Restores a client's files.
 pub(crate) fn unset(config: &Config, unset: &Unset) -> anyhow::Result<ExitCode> {
     match unset {
         Unset::Docker(flags) => undocker(config, flags),
@@ -42,16 +42,16 @@ fn docker(config: &Config, flags: &SetupDocker) -> anyhow::Result<ExitCode> {
     let named = if flags.proxy { registries(config) } else { named(config, &flags.wire) };
     let registries = Registries { named, every_other: flags.all };
     let docker = Docker::find(&flags.docker.at())?;
-    let mut wiring = Wiring::open(&config.state, Client::Docker)?;
-    let mut plan = docker.plan(&wiring, &mirror, &registries)?;
+    let mut journal = Journal::open(&config.state, Client::Docker)?;
+    let mut plan = docker.plan(&journal, &mirror, &registries)?;
     if flags.proxy {
-        plan = docker.with_proxy(&wiring, &proxy(config, flags, &mirror)?, plan)?;
+        plan = docker.with_proxy(&journal, &proxy(config, flags, &mirror)?, plan)?;
     }
     if flags.wire.print {
         print(plan.iter().map(|(change, _)| change));
         return Ok(ExitCode::SUCCESS);
     }
-    docker.wire(&mut wiring, &mirror, &plan)?;
+    docker.configure(&mut journal, &mirror, &plan)?;
     tell(plan.iter().map(|(change, _)| change));
     match docker.version() {
         Ok(version) => println!("dockerd {version} now asks {} first", mirror.url()),
@@ -102,19 +102,19 @@ fn proxy(config: &Config, flags: &SetupDocker, mirror: &Mirror) -> anyhow::Resul
 
 /// Takes back what [`docker`] did, or prints what that would change.
 fn undocker(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
-    let mut wiring = Wiring::open(&config.state, Client::Docker)?;
-    if wiring.is_empty() {
+    let mut journal = Journal::open(&config.state, Client::Docker)?;
+    if journal.is_empty() {
         println!("dockerd is not wired from {}: nothing to do", config.state.display());
         return Ok(ExitCode::SUCCESS);
     }
-    let docker = Docker::find(&flags.docker.at().or_host(wiring.host()))?;
-    let changes = docker.unplan(&wiring)?;
+    let docker = Docker::find(&flags.docker.at().or_host(journal.host()))?;
+    let changes = docker.plan_undo(&journal)?;
     if flags.unwire.print {
         print(&changes);
         return Ok(ExitCode::SUCCESS);
     }
-    let proxy = docker.has_proxy_of(&wiring);
-    docker.unwire(&mut wiring)?;
+    let proxy = docker.has_proxy_of(&journal);
+    docker.undo(&mut journal)?;
     tell(&changes);
     if proxy {
         println!("dockerd still uses hubcap's proxy, until it is restarted");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use hubcap_clients::{Client, Docker, Mirror, Wiring};
+use hubcap_clients::{Client, Docker, Journal, Mirror};
 
 use crate::admin::Status;
 use crate::args::{DockerFlags, Up};
@@ -59,9 +59,9 @@ fn wire(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()> {
 
 /// A client that reads its files by itself, so there is nothing to wait for.
 fn other(config: &Config, client: Client, mirror: &Mirror) -> anyhow::Result<()> {
-    let mut wiring = Wiring::open(&config.state, client)?;
-    let plan = setup::clients::plan(client, (&wiring, mirror), &setup::registries(config))?;
-    wiring.make(&plan)?;
+    let mut journal = Journal::open(&config.state, client)?;
+    let plan = setup::clients::plan(client, (&journal, mirror), &setup::registries(config))?;
+    journal.apply(&plan)?;
     setup::tell(plan.iter().map(|(change, _)| change));
     Ok(())
 }
@@ -83,9 +83,9 @@ impl Up {
 fn docker(config: &Config, flags: &Up, mirror: &Mirror) -> anyhow::Result<()> {
     let docker = Docker::find(&flags.docker.at())?;
     let registries = setup::registries(config);
-    let mut wiring = Wiring::open(&config.state, Client::Docker)?;
-    let plan = docker.plan(&wiring, mirror, &registries.clone().into())?;
-    docker.wire(&mut wiring, mirror, &plan)?;
+    let mut journal = Journal::open(&config.state, Client::Docker)?;
+    let plan = docker.plan(&journal, mirror, &registries.clone().into())?;
+    docker.configure(&mut journal, mirror, &plan)?;
     setup::tell(plan.iter().map(|(change, _)| change));
     let version = match docker.version() {
         Ok(version) => version,
@@ -95,7 +95,7 @@ fn docker(config: &Config, flags: &Up, mirror: &Mirror) -> anyhow::Result<()> {
         }
     };
     if let Err(error) = prove(&docker) {
-        docker.unwire(&mut wiring)?;
+        docker.undo(&mut journal)?;
         return Err(error.context("dockerd is wired, but does not ask hubcap"));
     }
     println!(
@@ -120,12 +120,12 @@ fn print(config: &Config, flags: &Up) -> anyhow::Result<ExitCode> {
     let mirror = setup::mirror(config, false)?;
     let registries = setup::registries(config);
     for client in flags.clients() {
-        let wiring = Wiring::open(&config.state, client)?;
+        let journal = Journal::open(&config.state, client)?;
         let plan = match client {
             Client::Docker => {
-                Docker::find(&flags.docker.at())?.plan(&wiring, &mirror, &registries.clone().into())
+                Docker::find(&flags.docker.at())?.plan(&journal, &mirror, &registries.clone().into())
             }
-            other => setup::clients::plan(other, (&wiring, &mirror), &registries),
+            other => setup::clients::plan(other, (&journal, &mirror), &registries),
         };
         setup::print(plan?.iter().map(|(change, _)| change));
     }

@@ -1,6 +1,6 @@
-//! The clients beside dockerd, each by what is written down of its wiring and by its own files.
+//! The clients beside dockerd, each by its journal and by its own files.
 
-use hubcap_clients::{Client, Containerd, ContainerdAt, Wiring};
+use hubcap_clients::{Client, Containerd, ContainerdAt, Journal};
 
 use super::machine::is_installed;
 use super::{Finding, State};
@@ -15,16 +15,16 @@ pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
         (Client::Buildkit, &["docker", "buildkitd"]),
     ] {
         let setup = format!("hubcap setup {}", client.name());
-        let wiring = match Wiring::open(&config.state, client) {
-            Ok(wiring) => wiring,
+        let journal = match Journal::open(&config.state, client) {
+            Ok(journal) => journal,
             Err(error) => {
                 found.push(Finding::new(State::Broken, client.name(), error.to_string()));
                 continue;
             }
         };
         let installed: Vec<&str> = programs.iter().copied().filter(|name| is_installed(name)).collect();
-        if !wiring.is_empty() {
-            let drift = drift(&wiring, client.name(), &setup);
+        if !journal.is_empty() {
+            let drift = drift(&journal, client.name(), &setup);
             if drift.is_empty() {
                 found.push(Finding::new(State::Through, client.name(), through(client)));
             }
@@ -39,8 +39,8 @@ pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
 }
 
 /// Files that are not any more as hubcap left them.
-pub(super) fn drift(wiring: &Wiring, about: &'static str, setup: &str) -> Vec<Finding> {
-    match wiring.changed_since() {
+pub(super) fn drift(journal: &Journal, about: &'static str, setup: &str) -> Vec<Finding> {
+    match journal.changed_since() {
         Ok(paths) => {
             let says =
                 |path: std::path::PathBuf| format!("{} was changed since hubcap wrote it", path.display());
@@ -68,7 +68,7 @@ fn through(client: Client) -> String {
 /// buildx's builders: each has a copy of the configuration of its day.
 fn builders(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     let (about, wired) =
-        ("buildkit", Wiring::open(&config.state, Client::Buildkit).is_ok_and(|wiring| !wiring.is_empty()));
+        ("buildkit", Journal::open(&config.state, Client::Buildkit).is_ok_and(|journal| !journal.is_empty()));
     let address = status.and_then(|status| status.listen).unwrap_or(config.listen);
     let builders =
         hubcap_clients::buildkit::builders().into_iter().filter(|builder| builder.has_own_buildkit());

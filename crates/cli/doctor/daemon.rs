@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hubcap_clients::{Client, Wiring};
+use hubcap_clients::{Client, Journal};
 use hubcap_oci::{Reference, Repository};
 use hubcap_store::Limit;
 use hubcap_upstream::{Error, Upstream, Upstreams};
@@ -31,7 +31,7 @@ pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
 fn daemon(config: &Config, status: Option<&Status>) -> Finding {
     let Some(status) = status else {
         let is_wired =
-            |client: &Client| Wiring::open(&config.state, *client).is_ok_and(|wiring| !wiring.is_empty());
+            |client: &Client| Journal::open(&config.state, *client).is_ok_and(|journal| !journal.is_empty());
         let wired: Vec<&str> =
             Client::ALL.iter().filter(|client| is_wired(client)).map(|client| client.title()).collect();
         let state = config.state.display();

@@ -1,6 +1,6 @@
 //! dockerd: which pulls it brings.
 
-use hubcap_clients::{Client, Docker, Mirror, Wiring};
+use hubcap_clients::{Client, Docker, Journal, Mirror};
 use hubcap_oci::Registry;
 
 use super::{Finding, State};
@@ -14,28 +14,28 @@ const ABOUT: &str = "dockerd";
 const SETUP: &str = "hubcap setup docker";
 
 pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> Vec<Finding> {
-    let wiring = match Wiring::open(&config.state, Client::Docker) {
-        Ok(wiring) => wiring,
+    let journal = match Journal::open(&config.state, Client::Docker) {
+        Ok(journal) => journal,
         Err(error) => return vec![Finding::new(State::Broken, ABOUT, error.to_string())],
     };
-    let docker = match Docker::find(&flags.docker.at().or_host(wiring.host())) {
+    let docker = match Docker::find(&flags.docker.at().or_host(journal.host())) {
         Ok(docker) => docker,
         Err(error) => return vec![Finding::new(State::Note, ABOUT, error.to_string())],
     };
     let version = match docker.version() {
         Ok(version) => version.to_owned(),
-        Err(why) if wiring.is_empty() => return vec![Finding::new(State::Note, ABOUT, why)],
+        Err(why) if journal.is_empty() => return vec![Finding::new(State::Note, ABOUT, why)],
         Err(why) => return vec![Finding::new(State::Note, ABOUT, format!("{why}; wired, for when it runs"))],
     };
     let store =
         if docker.has_containerd_store() { "containerd's image store" } else { "its own image store" };
     let mut found = vec![Finding::new(State::Fine, ABOUT, format!("{version}, with {store}"))];
-    if wiring.is_empty() {
+    if journal.is_empty() {
         let says = format!("it does not ask hubcap{}", others(&docker));
         found.push(Finding::new(State::Past, ABOUT, says).mend(SETUP));
         return found;
     }
-    found.extend(super::clients::drift(&wiring, ABOUT, SETUP));
+    found.extend(super::clients::drift(&journal, ABOUT, SETUP));
     let Some(mirror) = mirror(config, status) else { return found };
     let reads = docker.mirrors().iter().any(|one| one.trim_end_matches('/') == mirror.url());
     let wired: Vec<Registry> =
@@ -48,7 +48,7 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
     } else {
         found.extend(docker_pulls(&docker, &version, &wired).into_iter().map(finding));
     }
-    if docker.has_proxy_of(&wiring) {
+    if docker.has_proxy_of(&journal) {
         found.push(through_proxy(config, &docker));
     }
     if let Some(proxy) = docker.proxy_before(mirror.address.ip()) {

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use hubcap_clients::{
-    Buildkit, Change, Client, Containerd, ContainerdAt, Cri, Error, Mirror, Planned, Podman, PodmanAt,
-    Registries, Wiring,
+    Buildkit, Change, Client, Containerd, ContainerdAt, Cri, Error, Journal, Mirror, Planned, Podman,
+    PodmanAt, Registries,
 };
 use hubcap_oci::Registry;
 
@@ -19,24 +19,24 @@ use crate::doctor::is_installed;
 pub(crate) fn containerd(config: &Config, flags: &SetupContainerd) -> anyhow::Result<ExitCode> {
     let containerd = Containerd::find(&flags.containerd.at())?;
     let registries = Registries { named: named(config, &flags.wire), every_other: flags.all };
-    wire((config, &flags.wire), Client::Containerd, |wiring, mirror| {
-        Ok((containerd.plan((wiring, mirror), &registries)?, containerd.notes()))
+    wire((config, &flags.wire), Client::Containerd, |journal, mirror| {
+        Ok((containerd.plan((journal, mirror), &registries)?, containerd.notes()))
     })
 }
 
 pub(crate) fn buildkit(config: &Config, flags: &SetupBuildkit) -> anyhow::Result<ExitCode> {
     let buildkit = Buildkit::find(&flags.buildkitd_toml)?;
     let registries = named(config, &flags.wire);
-    wire((config, &flags.wire), Client::Buildkit, |wiring, mirror| {
-        Ok((buildkit.plan((wiring, mirror), &registries)?, Buildkit::notes(mirror)))
+    wire((config, &flags.wire), Client::Buildkit, |journal, mirror| {
+        Ok((buildkit.plan((journal, mirror), &registries)?, Buildkit::notes(mirror)))
     })
 }
 
 pub(crate) fn podman(config: &Config, flags: &SetupPodman) -> anyhow::Result<ExitCode> {
     let podman = Podman::find(&flags.podman.at())?;
     let registries = named(config, &flags.wire);
-    wire((config, &flags.wire), Client::Podman, |wiring, mirror| {
-        Ok((podman.plan((wiring, mirror), &registries)?, Podman::notes()))
+    wire((config, &flags.wire), Client::Podman, |journal, mirror| {
+        Ok((podman.plan((journal, mirror), &registries)?, Podman::notes()))
     })
 }
 
@@ -52,29 +52,29 @@ pub(crate) fn is_found(client: Client) -> bool {
     }
 }
 
-/// What wiring a client beside dockerd would change, at its usual places.
+/// What configuring a client beside dockerd would change, at its usual places.
 pub(crate) fn plan(
     client: Client,
-    (wiring, mirror): (&Wiring, &Mirror),
+    (journal, mirror): (&Journal, &Mirror),
     named: &[Registry],
 ) -> Result<Vec<Planned>, Error> {
     match client {
         Client::Docker => Ok(Vec::new()),
-        Client::Podman => Podman::find(&PodmanAt::default())?.plan((wiring, mirror), named),
+        Client::Podman => Podman::find(&PodmanAt::default())?.plan((journal, mirror), named),
         Client::Containerd => {
             let registries = Registries { named: named.to_vec(), every_other: false };
-            Containerd::find(&ContainerdAt::default())?.plan((wiring, mirror), &registries)
+            Containerd::find(&ContainerdAt::default())?.plan((journal, mirror), &registries)
         }
-        Client::Buildkit => Buildkit::find(&[])?.plan((wiring, mirror), named),
+        Client::Buildkit => Buildkit::find(&[])?.plan((journal, mirror), named),
     }
 }
 
-/// Takes a client's wiring back; nothing to do is no error.
+/// Restores a client's files; nothing to do is no error.
 pub(crate) fn undo(config: &Config, client: Client) -> anyhow::Result<()> {
-    let mut wiring = Wiring::open(&config.state, client)?;
-    if !wiring.is_empty() {
-        let changes = unplan(client, &wiring)?;
-        wiring.undo(&changes)?;
+    let mut journal = Journal::open(&config.state, client)?;
+    if !journal.is_empty() {
+        let changes = plan_undo(client, &journal)?;
+        journal.undo(&changes)?;
         tell(&changes);
         println!("the files of {} are as they were", client.title());
     }
@@ -85,16 +85,16 @@ pub(crate) fn undo(config: &Config, client: Client) -> anyhow::Result<()> {
 fn wire(
     (config, flags): (&Config, &Wire),
     client: Client,
-    plan: impl FnOnce(&Wiring, &Mirror) -> Result<(Vec<Planned>, Vec<String>), Error>,
+    plan: impl FnOnce(&Journal, &Mirror) -> Result<(Vec<Planned>, Vec<String>), Error>,
 ) -> anyhow::Result<ExitCode> {
     let mirror = mirror(config, !flags.print)?;
-    let mut wiring = Wiring::open(&config.state, client)?;
-    let (plan, notes) = plan(&wiring, &mirror)?;
+    let mut journal = Journal::open(&config.state, client)?;
+    let (plan, notes) = plan(&journal, &mirror)?;
     if flags.print {
         print(plan.iter().map(|(change, _)| change));
         return Ok(ExitCode::SUCCESS);
     }
-    wiring.make(&plan)?;
+    journal.apply(&plan)?;
     tell(plan.iter().map(|(change, _)| change));
     println!("{} now asks {} first", client.title(), mirror.url());
     for note in notes {
@@ -103,25 +103,25 @@ fn wire(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes a client's wiring back, or prints what that would change.
+/// Restores a client's files, or prints what that would change.
 pub(crate) fn unset((config, flags): (&Config, &Unwire), client: Client) -> anyhow::Result<ExitCode> {
-    let wiring = Wiring::open(&config.state, client)?;
-    if wiring.is_empty() {
+    let journal = Journal::open(&config.state, client)?;
+    if journal.is_empty() {
         println!("{} is not wired from {}: nothing to do", client.title(), config.state.display());
         return Ok(ExitCode::SUCCESS);
     }
     if flags.print {
-        print(&unplan(client, &wiring)?);
+        print(&plan_undo(client, &journal)?);
         return Ok(ExitCode::SUCCESS);
     }
     undo(config, client).map(|()| ExitCode::SUCCESS)
 }
 
-fn unplan(client: Client, wiring: &Wiring) -> anyhow::Result<Vec<Change>> {
+fn plan_undo(client: Client, journal: &Journal) -> anyhow::Result<Vec<Change>> {
     match client {
-        Client::Containerd => Ok(Containerd::unplan(wiring)?),
-        Client::Buildkit => Ok(Buildkit::unplan(wiring)?),
-        Client::Podman => Ok(Podman::unplan(wiring)?),
+        Client::Containerd => Ok(Containerd::plan_undo(journal)?),
+        Client::Buildkit => Ok(Buildkit::plan_undo(journal)?),
+        Client::Podman => Ok(Podman::plan_undo(journal)?),
         Client::Docker => bail!("dockerd has to be told; it is not unset here"),
     }
 }

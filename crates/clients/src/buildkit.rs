@@ -15,7 +15,7 @@ pub use builders::{Builder, builders};
 
 use crate::change::Planned;
 use crate::hosts_toml::HEADER;
-use crate::journal::Wiring;
+use crate::journal::Journal;
 use crate::{Change, Error, Mirror, document};
 
 const SYSTEM: &str = "/etc/buildkit/buildkitd.toml";
@@ -63,18 +63,18 @@ impl Buildkit {
         notes
     }
 
-    /// What wiring it would change.
+    /// What configuring it would change.
     ///
     /// # Errors
     /// [`Error::NotUnderstood`] for a file that buildkitd would not take; [`Error::Io`] and [`Error::Rights`] when files
     /// cannot be read.
     pub fn plan(
         &self,
-        (wiring, mirror): (&Wiring, &Mirror),
+        (journal, mirror): (&Journal, &Mirror),
         registries: &[Registry],
     ) -> Result<Vec<Planned>, Error> {
         let planned = self.configs.iter().map(|path| {
-            let original = wiring.original(path, |now| without(wiring, path, &now))?;
+            let original = journal.original(path, |now| without(journal, path, &now))?;
             let text = with_mirror((path, original.as_deref()), mirror, registries)?;
             Ok((Change::of(path.clone(), Some(text))?, original))
         });
@@ -85,8 +85,8 @@ impl Buildkit {
     ///
     /// # Errors
     /// As [`plan`](Self::plan).
-    pub fn unplan(wiring: &Wiring) -> Result<Vec<Change>, Error> {
-        wiring.undoing(|path, now| without(wiring, path, &now))
+    pub fn plan_undo(journal: &Journal) -> Result<Vec<Change>, Error> {
+        journal.plan_undo(|path, now| without(journal, path, &now))
     }
 }
 
@@ -169,8 +169,8 @@ fn put_first(array: &mut Array, text: &str) {
 }
 
 /// What somebody else has written since, without what hubcap had added.
-fn without(wiring: &Wiring, path: &Path, now: &str) -> Result<Option<String>, Error> {
-    let Some((before, Some(after))) = wiring.kept(path) else { return Ok(Some(now.to_owned())) };
+fn without(journal: &Journal, path: &Path, now: &str) -> Result<Option<String>, Error> {
+    let Some((before, Some(after))) = journal.kept(path) else { return Ok(Some(now.to_owned())) };
     let mut now = document::parse(path, Some(now.strip_prefix(HEADER).unwrap_or(now)))?;
     let (before, after) = (document::parse(path, before)?, document::parse(path, Some(after))?);
     let ours: Vec<String> =
@@ -284,14 +284,14 @@ mod tests {
             if let Some(before) = before {
                 std::fs::write(&path, before).expect("written");
             }
-            let mut wiring = Wiring::open(dir.path(), Client::Buildkit).expect("a journal");
+            let mut journal = Journal::open(dir.path(), Client::Buildkit).expect("a journal");
             let registries = [Registry::docker_hub(), "quay.io".parse().expect("a name")];
-            let plan = buildkit.plan((&wiring, &mirror()), &registries).expect("planned");
-            wiring.make(&plan).expect("made");
+            let plan = buildkit.plan((&journal, &mirror()), &registries).expect("planned");
+            journal.apply(&plan).expect("made");
             let wired = std::fs::read_to_string(&path).expect("there");
             std::fs::write(&path, format!("{said}{wired}\n")).expect("written");
-            let undoing = Buildkit::unplan(&wiring).expect("planned");
-            wiring.undo(&undoing).expect("undone");
+            let undoing = Buildkit::plan_undo(&journal).expect("planned");
+            journal.undo(&undoing).expect("undone");
             let left = std::fs::read_to_string(&path).ok();
             assert_eq!(left.as_deref().map(str::trim), after.map(str::trim));
         }

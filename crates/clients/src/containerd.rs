@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::change::Planned;
 use crate::hosts_toml::{self, Registries, without_ours};
-use crate::journal::Wiring;
+use crate::journal::Journal;
 use crate::{Change, Error, Mirror, document, file};
 
 const CONFIG: &str = "/etc/containerd/config.toml";
@@ -101,25 +101,25 @@ impl Containerd {
         vec![format!("ctr reads it when told: ctr images pull --hosts-dir {dir} IMAGE"), cri]
     }
 
-    /// What wiring it would change.
+    /// What configuring it would change.
     ///
     /// # Errors
     /// [`Error::NotUnderstood`] for a user's `hosts.toml` that cannot be merged with; [`Error::Io`] and
     /// [`Error::Rights`] when files cannot be read.
     pub fn plan(
         &self,
-        (wiring, mirror): (&Wiring, &Mirror),
+        (journal, mirror): (&Journal, &Mirror),
         registries: &Registries,
     ) -> Result<Vec<Planned>, Error> {
-        hosts_toml::plan(&self.certs_dir, (wiring, mirror), registries)
+        hosts_toml::plan(&self.certs_dir, (journal, mirror), registries)
     }
 
     /// What taking everything back would change.
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Rights`] when files cannot be read.
-    pub fn unplan(wiring: &Wiring) -> Result<Vec<Change>, Error> {
-        wiring.undoing(|_, now| without_ours(now))
+    pub fn plan_undo(journal: &Journal) -> Result<Vec<Change>, Error> {
+        journal.plan_undo(|_, now| without_ours(now))
     }
 }
 

@@ -17,7 +17,7 @@ use rustix::process::Pid;
 
 use crate::change::Planned;
 use crate::hosts_toml::{self, Registries, without_ours};
-use crate::journal::Wiring;
+use crate::journal::Journal;
 use crate::{Change, Error, Mirror, file};
 use proxy::PROXIES;
 pub use proxy::Proxy;
@@ -111,32 +111,32 @@ impl Docker {
         &self.certs_dir
     }
 
-    /// What wiring it would change.
+    /// What configuring it would change.
     ///
     /// # Errors
     /// [`Error::NotUnderstood`] for a `daemon.json` that dockerd itself would not take, or whose mirrors are given as
     /// flags; [`Error::Io`] and [`Error::Rights`] when files cannot be read.
     pub fn plan(
         &self,
-        wiring: &Wiring,
+        journal: &Journal,
         mirror: &Mirror,
         registries: &Registries,
     ) -> Result<Vec<Planned>, Error> {
-        let mut plan = hosts_toml::plan(&self.certs_dir, (wiring, mirror), registries)?;
+        let mut plan = hosts_toml::plan(&self.certs_dir, (journal, mirror), registries)?;
         if !mirror.address.ip().is_loopback() {
             // Elsewhere than on loopback dockerd checks the mirror's certificate.
             let path = self.certs_dir.join(mirror.address.to_string()).join("ca.crt");
-            let original = wiring.original(&path, |now| Ok(Some(now)))?;
+            let original = journal.original(&path, |now| Ok(Some(now)))?;
             let ca = file::read(&mirror.ca)?;
             plan.push((Change::of(path, ca)?, original));
         }
         if registries.named.iter().any(Registry::is_docker_hub) {
-            plan.push(self.plan_daemon_json(wiring, mirror)?);
+            plan.push(self.plan_daemon_json(journal, mirror)?);
         }
         Ok(plan)
     }
 
-    fn plan_daemon_json(&self, wiring: &Wiring, mirror: &Mirror) -> Result<Planned, Error> {
+    fn plan_daemon_json(&self, journal: &Journal, mirror: &Mirror) -> Result<Planned, Error> {
         let path = &self.daemon_json;
         if self.mirrors_by_flag {
             let why = "dockerd was started with --registry-mirror, and takes mirrors from one place only; move the flag's \
@@ -144,7 +144,7 @@ impl Docker {
                 .into();
             return Err(Error::NotUnderstood { path: path.clone(), why });
         }
-        let original = wiring.original(path, |now| self.without(wiring, &now).map(Some))?;
+        let original = journal.original(path, |now| self.without(journal, &now).map(Some))?;
         let json = DaemonJson::parse(path, original.as_deref())?;
         let mut mirrors = json.mirrors(path)?.unwrap_or_default();
         if mirrors.iter().any(|one| one.trim_end_matches('/') == mirror.url()) {
@@ -153,7 +153,7 @@ impl Docker {
         }
         mirrors.insert(0, mirror.url());
         let mut text = json.with_mirrors(Some(&mirrors));
-        if let Some(proxies) = self.kept_proxies(wiring) {
+        if let Some(proxies) = self.kept_proxies(journal) {
             // Set before; dockerd would keep it until its restart, whatever is written here.
             text = DaemonJson::parse(path, Some(&text))?.with(PROXIES, Some(proxies));
         }
@@ -161,10 +161,10 @@ impl Docker {
     }
 
     /// `daemon.json` without loopback mirrors over HTTPS and without our proxy, after somebody else has written to it.
-    fn without(&self, wiring: &Wiring, now: &str) -> Result<String, Error> {
+    fn without(&self, journal: &Journal, now: &str) -> Result<String, Error> {
         let mut json = DaemonJson::parse(&self.daemon_json, Some(now))?;
         let ours = self
-            .kept_proxies(wiring)
+            .kept_proxies(journal)
             .is_some_and(|ours| json.get(PROXIES).is_some_and(|now| now.get() == ours.get()));
         if ours {
             json = DaemonJson::parse(&self.daemon_json, Some(&json.with(PROXIES, None)))?;
@@ -178,16 +178,16 @@ impl Docker {
     ///
     /// # Errors
     /// [`Error`]; everything is as it was then.
-    pub fn wire(&self, wiring: &mut Wiring, mirror: &Mirror, plan: &[Planned]) -> Result<(), Error> {
-        wiring.set_host(format!("unix://{}", self.socket.display()));
-        wiring.make(plan)?;
+    pub fn configure(&self, journal: &mut Journal, mirror: &Mirror, plan: &[Planned]) -> Result<(), Error> {
+        journal.set_host(format!("unix://{}", self.socket.display()));
+        journal.apply(plan)?;
         let wanted = |mirrors: &[String]| mirrors.iter().any(|one| one.trim_end_matches('/') == mirror.url());
         let told = plan.iter().any(|(change, _)| change.path == file::resolved(self.daemon_json.clone()));
         if !told {
             return Ok(());
         }
         self.reload(wanted).or_else(|error| {
-            self.unwire(wiring)?;
+            self.undo(journal)?;
             Err(error)
         })
     }
@@ -196,9 +196,9 @@ impl Docker {
     ///
     /// # Errors
     /// As [`plan`](Self::plan).
-    pub fn unplan(&self, wiring: &Wiring) -> Result<Vec<Change>, Error> {
-        wiring.undoing(|path, now| match path.extension() {
-            Some(kind) if kind == "json" => self.without(wiring, &now).map(Some),
+    pub fn plan_undo(&self, journal: &Journal) -> Result<Vec<Change>, Error> {
+        journal.plan_undo(|path, now| match path.extension() {
+            Some(kind) if kind == "json" => self.without(journal, &now).map(Some),
             Some(kind) if kind == "toml" => without_ours(now),
             Some(kind) if kind == "conf" => Ok(None),
             _ => Ok(Some(now)),
@@ -209,8 +209,8 @@ impl Docker {
     ///
     /// # Errors
     /// [`Error`]; it can be tried again.
-    pub fn unwire(&self, wiring: &mut Wiring) -> Result<(), Error> {
-        let changes = self.unplan(wiring)?;
+    pub fn undo(&self, journal: &mut Journal) -> Result<(), Error> {
+        let changes = self.plan_undo(journal)?;
         let json = changes.iter().find(|change| change.path.extension().is_some_and(|kind| kind == "json"));
         if let Some(change) = json.filter(|change| !change.is_empty()) {
             let before = DaemonJson::parse(&change.path, change.then.as_deref())?;
@@ -222,7 +222,7 @@ impl Docker {
             }
         }
         let reload = json.is_some_and(|change| !change.is_empty());
-        wiring.undo(&changes)?;
+        journal.undo(&changes)?;
         if reload && self.running.is_ok() { self.reload(|_| true) } else { Ok(()) }
     }
 

@@ -7,7 +7,7 @@ use toml_edit::{Document, Item};
 
 use crate::change::Planned;
 use crate::document::{not_understood, quoted};
-use crate::{Change, Error, Mirror, Wiring};
+use crate::{Change, Error, Journal, Mirror};
 
 /// The first line of everything that is ours.
 pub(crate) const HEADER: &str = "# Written by hubcap, which removes it again: hubcap unset\n";
@@ -52,7 +52,7 @@ impl From<Vec<Registry>> for Registries {
 /// What a `certs.d` is to have.
 pub(crate) fn plan(
     certs_dir: &Path,
-    (wiring, mirror): (&Wiring, &Mirror),
+    (journal, mirror): (&Journal, &Mirror),
     registries: &Registries,
 ) -> Result<Vec<Planned>, Error> {
     let every = registries.every_other.then(|| EVERY.to_owned());
@@ -60,7 +60,7 @@ pub(crate) fn plan(
     let planned = names.map(|name| {
         let path = certs_dir.join(name).join(FILE);
         // A lost journal does not make our part somebody else's.
-        let original = wiring.original(&path, without_ours)?.map(without_ours).transpose()?.flatten();
+        let original = journal.original(&path, without_ours)?.map(without_ours).transpose()?.flatten();
         let text = with_mirror(&path, original.as_deref(), mirror)?;
         Ok((Change::of(path, Some(text))?, original))
     });

@@ -59,21 +59,21 @@ impl std::str::FromStr for Client {
 
 /// The files of one client that hubcap has changed.
 #[derive(Debug)]
-pub struct Wiring {
+pub struct Journal {
     path: PathBuf,
-    journal: Journal,
+    contents: Contents,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Journal {
+struct Contents {
     /// Which one it is, where there can be several: dockerd's `unix:///var/run/docker.sock`.
     host: Option<String>,
-    files: Vec<Kept>,
+    files: Vec<FileRecord>,
 }
 
 /// A file as it was, and as it was left.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Kept {
+struct FileRecord {
     path: PathBuf,
     before: Option<String>,
     after: Option<String>,
@@ -81,39 +81,39 @@ struct Kept {
     made: Vec<PathBuf>,
 }
 
-impl Wiring {
+impl Journal {
     /// What is known of a client's files; the journal is under hubcap's state directory.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::NotUnderstood`] when it is damaged.
     pub fn open(state: &Path, client: Client) -> Result<Self, Error> {
         let path = state.join("wiring").join(format!("{}.json", client.name()));
-        let journal = match file::read(&path)? {
+        let contents = match file::read(&path)? {
             Some(text) => serde_json::from_str(&text)
                 .map_err(|error| Error::NotUnderstood { path: path.clone(), why: error.to_string() })?,
-            None => Journal::default(),
+            None => Contents::default(),
         };
-        Ok(Self { path, journal })
+        Ok(Self { path, contents })
     }
 
     /// Whether nothing is wired.
     pub fn is_empty(&self) -> bool {
-        self.journal.files.is_empty()
+        self.contents.files.is_empty()
     }
 
-    /// Which one was wired.
+    /// Which daemon was configured.
     pub fn host(&self) -> Option<&str> {
-        self.journal.host.as_deref()
+        self.contents.host.as_deref()
     }
 
-    /// Remembers which one is wired, with the next [`make`](Self::make).
+    /// Remembers which daemon is configured, with the next [`apply`](Self::apply).
     pub fn set_host(&mut self, host: String) {
-        self.journal.host = Some(host);
+        self.contents.host = Some(host);
     }
 
     /// The files that were changed.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.journal.files.iter().map(|kept| kept.path.as_path())
+        self.contents.files.iter().map(|kept| kept.path.as_path())
     }
 
     /// The files that are not as hubcap left them.
@@ -122,7 +122,7 @@ impl Wiring {
     /// [`Error::Io`] and [`Error::Rights`] when one cannot be read.
     pub fn changed_since(&self) -> Result<Vec<PathBuf>, Error> {
         let mut changed = Vec::new();
-        for kept in &self.journal.files {
+        for kept in &self.contents.files {
             if file::read(&kept.path)? != kept.after {
                 changed.push(kept.path.clone());
             }
@@ -133,11 +133,11 @@ impl Wiring {
     /// A file as it was before hubcap, and as hubcap left it.
     pub fn kept(&self, path: &Path) -> Option<(Option<&str>, Option<&str>)> {
         let path = file::resolved(path.to_owned());
-        let kept = self.journal.files.iter().find(|kept| kept.path == path)?;
+        let kept = self.contents.files.iter().find(|kept| kept.path == path)?;
         Some((kept.before.as_deref(), kept.after.as_deref()))
     }
 
-    /// A file without what hubcap wrote into it: what a new wiring is made from. `None` when there is no such file.
+    /// A file without what hubcap wrote into it: what new changes start from. `None` when there is no such file.
     ///
     /// What somebody else has written since is theirs: `without` takes hubcap's part out of such a text.
     ///
@@ -150,7 +150,7 @@ impl Wiring {
     ) -> Result<Option<String>, Error> {
         let path = file::resolved(path.to_owned());
         let now = file::read(&path)?;
-        match (self.journal.files.iter().find(|kept| kept.path == path), now) {
+        match (self.contents.files.iter().find(|kept| kept.path == path), now) {
             (Some(kept), now) if now == kept.after => Ok(kept.before.clone()),
             (Some(kept), now) if now == kept.before => Ok(now),
             (Some(_), Some(now)) => without(now),
@@ -163,16 +163,16 @@ impl Wiring {
     ///
     /// # Errors
     /// [`Error`]; the files that were changed already are taken back.
-    pub fn make(&mut self, changes: &[(Change, Option<String>)]) -> Result<(), Error> {
-        let earlier = self.journal.files.clone();
+    pub fn apply(&mut self, changes: &[(Change, Option<String>)]) -> Result<(), Error> {
+        let earlier = self.contents.files.clone();
         for (change, original) in changes {
-            let made = match self.journal.files.iter().position(|kept| kept.path == change.path) {
-                Some(at) => self.journal.files.remove(at).made,
+            let made = match self.contents.files.iter().position(|kept| kept.path == change.path) {
+                Some(at) => self.contents.files.remove(at).made,
                 None => file::missing_directories(&change.path),
             };
             if change.then != *original {
                 let (before, after) = (original.clone(), change.then.clone());
-                self.journal.files.push(Kept { path: change.path.clone(), before, after, made });
+                self.contents.files.push(FileRecord { path: change.path.clone(), before, after, made });
             }
         }
         self.save()?;
@@ -181,7 +181,7 @@ impl Wiring {
             for (change, _) in &changes[..done] {
                 file::replace(&change.path, change.now.as_deref())?;
             }
-            self.journal.files = earlier;
+            self.contents.files = earlier;
             self.save()?;
             return Err(error);
         }
@@ -192,15 +192,15 @@ impl Wiring {
     ///
     /// # Errors
     /// As [`original`](Self::original).
-    pub fn undoing(
+    pub fn plan_undo(
         &self,
         without: impl Fn(&Path, String) -> Result<Option<String>, Error>,
     ) -> Result<Vec<Change>, Error> {
-        let change = |kept: &Kept| {
+        let change = |kept: &FileRecord| {
             let then = self.original(&kept.path, |now| without(&kept.path, now))?;
             Change::of(kept.path.clone(), then)
         };
-        self.journal.files.iter().map(change).collect()
+        self.contents.files.iter().map(change).collect()
     }
 
     /// Takes everything back, and forgets it.
@@ -211,7 +211,7 @@ impl Wiring {
         for change in changes.iter().filter(|change| !change.is_empty()) {
             file::replace(&change.path, change.then.as_deref())?;
         }
-        for kept in self.journal.files.drain(..) {
+        for kept in self.contents.files.drain(..) {
             for dir in kept.made.iter().rev() {
                 file::remove_empty_directory(dir);
             }
@@ -221,7 +221,7 @@ impl Wiring {
 
     /// Written for the owner's eyes: the files of others may have proxies' passwords in them.
     fn save(&self) -> Result<(), Error> {
-        if self.journal.files.is_empty() {
+        if self.contents.files.is_empty() {
             match fs::remove_file(&self.path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
                 _ => return Ok(()),
@@ -234,7 +234,7 @@ impl Wiring {
         let new = self.path.with_extension("new");
         let _ = fs::remove_file(&new);
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        file.write_all(serde_json::to_string_pretty(&self.journal).unwrap_or_default().as_bytes())?;
+        file.write_all(serde_json::to_string_pretty(&self.contents).unwrap_or_default().as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;
         Ok(())
@@ -245,8 +245,8 @@ impl Wiring {
 mod tests {
     use super::*;
 
-    fn change(wiring: &Wiring, path: &Path, then: &str) -> (Change, Option<String>) {
-        let original = wiring.original(path, |now| Ok(Some(now))).expect("readable");
+    fn change(journal: &Journal, path: &Path, then: &str) -> (Change, Option<String>) {
+        let original = journal.original(path, |now| Ok(Some(now))).expect("readable");
         (Change::of(path.to_owned(), Some(then.into())).expect("readable"), original)
     }
 
@@ -255,19 +255,19 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (old, new) = (dir.path().join("old"), dir.path().join("a/b/new"));
         std::fs::write(&old, " was \n").expect("written");
-        let mut wiring = Wiring::open(dir.path(), Client::Docker).expect("a journal");
+        let mut journal = Journal::open(dir.path(), Client::Docker).expect("a journal");
         for then in ["first", "second"] {
-            let changes = [change(&wiring, &old, then), change(&wiring, &new, then)];
-            wiring.make(&changes).expect("made");
+            let changes = [change(&journal, &old, then), change(&journal, &new, then)];
+            journal.apply(&changes).expect("made");
             assert_eq!(std::fs::read_to_string(&new).expect("made"), then);
-            wiring = Wiring::open(dir.path(), Client::Docker).expect("a journal");
+            journal = Journal::open(dir.path(), Client::Docker).expect("a journal");
         }
-        let undoing = wiring.undoing(|_, _| panic!("nobody else has written")).expect("readable");
+        let undoing = journal.plan_undo(|_, _| panic!("nobody else has written")).expect("readable");
         assert_eq!(undoing.len(), 2);
-        wiring.undo(&undoing).expect("undone");
+        journal.undo(&undoing).expect("undone");
         assert_eq!(std::fs::read_to_string(&old).expect("there"), " was \n");
-        assert!(!dir.path().join("a").exists() && wiring.is_empty());
-        assert!(Wiring::open(dir.path(), Client::Docker).expect("none").is_empty());
+        assert!(!dir.path().join("a").exists() && journal.is_empty());
+        assert!(Journal::open(dir.path(), Client::Docker).expect("none").is_empty());
     }
 
     #[test]
@@ -275,12 +275,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("file");
         std::fs::write(&path, "theirs").expect("written");
-        let mut wiring = Wiring::open(dir.path(), Client::Docker).expect("a journal");
-        let made = [change(&wiring, &path, "theirs ours")];
-        wiring.make(&made).expect("made");
+        let mut journal = Journal::open(dir.path(), Client::Docker).expect("a journal");
+        let made = [change(&journal, &path, "theirs ours")];
+        journal.apply(&made).expect("made");
         std::fs::write(&path, "theirs ours, more").expect("written");
-        let undoing = wiring.undoing(|_, now| Ok(Some(now.replace(" ours", "")))).expect("readable");
-        wiring.undo(&undoing).expect("undone");
+        let undoing = journal.plan_undo(|_, now| Ok(Some(now.replace(" ours", "")))).expect("readable");
+        journal.undo(&undoing).expect("undone");
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "theirs, more");
     }
 
@@ -288,9 +288,9 @@ mod tests {
     fn a_change_that_cannot_be_made_takes_the_others_back() {
         let dir = tempfile::tempdir().expect("a directory");
         let (good, bad) = (dir.path().join("good"), dir.path().join("good/below/a/file"));
-        let mut wiring = Wiring::open(dir.path(), Client::Docker).expect("a journal");
-        let changes = [change(&wiring, &good, "x"), change(&wiring, &bad, "x")];
-        wiring.make(&changes).expect_err("a file is no directory");
-        assert!(!good.exists() && wiring.is_empty());
+        let mut journal = Journal::open(dir.path(), Client::Docker).expect("a journal");
+        let changes = [change(&journal, &good, "x"), change(&journal, &bad, "x")];
+        journal.apply(&changes).expect_err("a file is no directory");
+        assert!(!good.exists() && journal.is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! The clients' own files: a mirror is written into them, and taken out again to the byte.
 //!
 //! This is a crate of its own because it knows nothing of the daemon, and the daemon nothing of it: what is wired here
-//! is a URL and a certificate's path, whoever answers there. In the order of a wiring:
+//! is a URL and a certificate's path, whoever answers there. In the order of use:
 //!
 //! - [`mirror`]: where hubcap answers, as a client has to be told.
 //! - [`docker`]: dockerd: which one runs, its two files, its reload, and the proof.
@@ -30,7 +30,7 @@ pub use change::{Change, Planned};
 pub use containerd::{Containerd, ContainerdAt, Cri};
 pub use docker::{Docker, DockerAt, Proxy};
 pub use hosts_toml::Registries;
-pub use journal::{Client, Wiring};
+pub use journal::{Client, Journal};
 pub use mirror::{Mirror, reachable};
 pub use podman::{Podman, PodmanAt};
 

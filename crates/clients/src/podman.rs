@@ -13,7 +13,7 @@ use hubcap_oci::Registry;
 
 use crate::change::Planned;
 use crate::hosts_toml::HEADER;
-use crate::journal::Wiring;
+use crate::journal::Journal;
 use crate::{Change, Error, Mirror, file};
 use tables::Tables;
 
@@ -107,14 +107,14 @@ impl Podman {
         ]
     }
 
-    /// What wiring it would change.
+    /// What configuring it would change.
     ///
     /// # Errors
     /// [`Error::NotUnderstood`] where a user's file sends one of the registries elsewhere; [`Error::Io`] and
     /// [`Error::Rights`] when files cannot be read.
     pub fn plan(
         &self,
-        (wiring, mirror): (&Wiring, &Mirror),
+        (journal, mirror): (&Journal, &Mirror),
         registries: &[Registry],
     ) -> Result<Vec<Planned>, Error> {
         let tables = Tables::read(&self.before)?;
@@ -130,7 +130,7 @@ impl Podman {
         })?;
         let wanted = [(self.drop_in(), text), (self.certificate(mirror), ca)];
         let planned = wanted.into_iter().map(|(path, text)| {
-            let original = wiring.original(&path, |_| Ok(None))?.filter(|text| !text.starts_with(HEADER));
+            let original = journal.original(&path, |_| Ok(None))?.filter(|text| !text.starts_with(HEADER));
             Ok((Change::of(path, Some(text))?, original))
         });
         planned.collect()
@@ -140,8 +140,8 @@ impl Podman {
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Rights`] when files cannot be read.
-    pub fn unplan(wiring: &Wiring) -> Result<Vec<Change>, Error> {
-        wiring.undoing(|_, _| Ok(None))
+    pub fn plan_undo(journal: &Journal) -> Result<Vec<Change>, Error> {
+        journal.plan_undo(|_, _| Ok(None))
     }
 }
 

@@ -14,7 +14,7 @@ use super::Docker;
 use super::daemon_json::DaemonJson;
 use crate::change::Planned;
 use crate::hosts_toml::{HEADER, directory};
-use crate::journal::Wiring;
+use crate::journal::Journal;
 use crate::{Change, Error, file};
 
 pub(super) const PROXIES: &str = "proxies";
@@ -42,7 +42,7 @@ impl Docker {
     /// [`Error::Client`] when dockerd's version is not known, [`Error::NotUnderstood`] when it has a proxy of its own.
     pub fn with_proxy(
         &self,
-        wiring: &Wiring,
+        journal: &Journal,
         proxy: &Proxy,
         mut plan: Vec<Planned>,
     ) -> Result<Vec<Planned>, Error> {
@@ -50,9 +50,9 @@ impl Docker {
         for registry in &proxy.registries {
             // Every `.crt` there is trusted, so a user's own stays beside ours.
             let dir = self.certs_dir.join(directory(registry));
-            let theirs = wiring.original(&dir.join("ca.crt"), |now| Ok(Some(now)))?.is_some();
+            let theirs = journal.original(&dir.join("ca.crt"), |now| Ok(Some(now)))?.is_some();
             let path = dir.join(if theirs { "hubcap.crt" } else { "ca.crt" });
-            let original = wiring.original(&path, |_| Ok(None))?;
+            let original = journal.original(&path, |_| Ok(None))?;
             plan.push((Change::of(path, ca.clone())?, original));
         }
         let version = self.version().map_err(|why| {
@@ -60,16 +60,16 @@ impl Docker {
         })?;
         let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
         if major.is_some_and(|major| major >= 23) {
-            self.put_into_daemon_json(wiring, proxy, &mut plan)?;
+            self.put_into_daemon_json(journal, proxy, &mut plan)?;
         } else {
-            plan.push(drop_in(wiring, proxy)?);
+            plan.push(drop_in(journal, proxy)?);
         }
         Ok(plan)
     }
 
     fn put_into_daemon_json(
         &self,
-        wiring: &Wiring,
+        journal: &Journal,
         proxy: &Proxy,
         plan: &mut Vec<Planned>,
     ) -> Result<(), Error> {
@@ -80,7 +80,7 @@ impl Docker {
                 "dockerd was started with --http-proxy or --https-proxy, and takes them from one place only",
             );
         }
-        let original = wiring.original(&path, |now| self.without(wiring, &now).map(Some))?;
+        let original = journal.original(&path, |now| self.without(journal, &now).map(Some))?;
         if DaemonJson::parse(&path, original.as_deref())?.get(PROXIES).is_some() {
             return refused(
                 "it has proxies of its own, and hubcap's would stand in their place; use mirrors instead",
@@ -101,27 +101,27 @@ impl Docker {
     }
 
     /// Whether hubcap has set a proxy, which only a restart of dockerd changes.
-    pub fn has_proxy_of(&self, wiring: &Wiring) -> bool {
-        let json = self.kept_proxies(wiring).is_some();
-        json || wiring.paths().any(|path| path.extension().is_some_and(|kind| kind == "conf"))
+    pub fn has_proxy_of(&self, journal: &Journal) -> bool {
+        let json = self.kept_proxies(journal).is_some();
+        json || journal.paths().any(|path| path.extension().is_some_and(|kind| kind == "conf"))
     }
 
     /// The proxies of `daemon.json` that hubcap wrote.
-    pub(super) fn kept_proxies(&self, wiring: &Wiring) -> Option<Box<serde_json::value::RawValue>> {
-        let (before, after) = wiring.kept(&self.daemon_json)?;
+    pub(super) fn kept_proxies(&self, journal: &Journal) -> Option<Box<serde_json::value::RawValue>> {
+        let (before, after) = journal.kept(&self.daemon_json)?;
         let proxies =
             |text| DaemonJson::parse(&self.daemon_json, text).ok()?.get(PROXIES).map(ToOwned::to_owned);
         proxies(after).filter(|_| proxies(before).is_none())
     }
 }
 
-fn drop_in(wiring: &Wiring, proxy: &Proxy) -> Result<Planned, Error> {
+fn drop_in(journal: &Journal, proxy: &Proxy) -> Result<Planned, Error> {
     let path = proxy.drop_in.clone().unwrap_or_else(|| DROP_IN.into());
     let text = format!(
         "{HEADER}[Service]\nEnvironment=\"HTTPS_PROXY=http://{}\"\nEnvironment=\"NO_PROXY={WITHOUT}\"\n",
         proxy.address
     );
-    let original = wiring.original(&path, |_| Ok(None))?.filter(|text| !text.starts_with(HEADER));
+    let original = journal.original(&path, |_| Ok(None))?.filter(|text| !text.starts_with(HEADER));
     Ok((Change::of(path, Some(text))?, original))
 }
 
@@ -166,24 +166,24 @@ mod tests {
             Self { dir, docker, mirror, proxy }
         }
 
-        fn plan(&self, wiring: &Wiring, proxy: bool) -> Result<Vec<Planned>, Error> {
+        fn plan(&self, journal: &Journal, proxy: bool) -> Result<Vec<Planned>, Error> {
             let registries = Registries::from(vec![Registry::docker_hub()]);
-            let plan = self.docker.plan(wiring, &self.mirror, &registries)?;
-            if proxy { self.docker.with_proxy(wiring, &self.proxy, plan) } else { Ok(plan) }
+            let plan = self.docker.plan(journal, &self.mirror, &registries)?;
+            if proxy { self.docker.with_proxy(journal, &self.proxy, plan) } else { Ok(plan) }
         }
 
         fn read(&self, name: &str) -> Option<String> {
             std::fs::read_to_string(self.dir.path().join(name)).ok()
         }
 
-        fn wiring(&self) -> Wiring {
-            Wiring::open(&self.dir.path().join("state"), Client::Docker).expect("a journal")
+        fn journal(&self) -> Journal {
+            Journal::open(&self.dir.path().join("state"), Client::Docker).expect("a journal")
         }
 
         fn unset(&self) {
-            let mut wiring = self.wiring();
-            let changes = self.docker.unplan(&wiring).expect("planned");
-            wiring.undo(&changes).expect("undone");
+            let mut journal = self.journal();
+            let changes = self.docker.plan_undo(&journal).expect("planned");
+            journal.undo(&changes).expect("undone");
             assert_eq!(self.read("daemon.json").as_deref(), Some(JSON));
             assert!(
                 !self.dir.path().join("certs.d").exists()
@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn dockerd_23_and_later_has_it_in_daemon_json_beside_the_mirror_and_keeps_it_until_unset() {
         let place = Place::new("27.5.1", JSON);
-        let mut wiring = place.wiring();
-        wiring.make(&place.plan(&wiring, true).expect("planned")).expect("made");
+        let mut journal = place.journal();
+        journal.apply(&place.plan(&journal, true).expect("planned")).expect("made");
         let json = place.read("daemon.json").expect("there");
         assert!(json.contains("\"registry-mirrors\": [\"https://127.0.0.1:5443\"]"), "{json}");
         assert!(
@@ -204,8 +204,8 @@ mod tests {
             "{json}"
         );
         assert_eq!(place.read("certs.d/ghcr.io/ca.crt").as_deref(), Some("a certificate\n"));
-        assert!(place.read("docker.service.d/hubcap.conf").is_none() && place.docker.has_proxy_of(&wiring));
-        wiring.make(&place.plan(&wiring, false).expect("planned")).expect("made");
+        assert!(place.read("docker.service.d/hubcap.conf").is_none() && place.docker.has_proxy_of(&journal));
+        journal.apply(&place.plan(&journal, false).expect("planned")).expect("made");
         assert_eq!(place.read("daemon.json"), Some(json), "a plain setup leaves it");
         place.unset();
     }
@@ -216,26 +216,26 @@ mod tests {
         let dir = place.dir.path().join("certs.d/ghcr.io");
         std::fs::create_dir_all(&dir).expect("made");
         std::fs::write(dir.join("ca.crt"), "theirs").expect("written");
-        let mut wiring = place.wiring();
-        wiring.make(&place.plan(&wiring, true).expect("planned")).expect("made");
+        let mut journal = place.journal();
+        journal.apply(&place.plan(&journal, true).expect("planned")).expect("made");
         assert_eq!(place.read("certs.d/ghcr.io/ca.crt").as_deref(), Some("theirs"));
         assert_eq!(place.read("certs.d/ghcr.io/hubcap.crt").as_deref(), Some("a certificate\n"));
-        wiring.undo(&place.docker.unplan(&wiring).expect("planned")).expect("undone");
+        journal.undo(&place.docker.plan_undo(&journal).expect("planned")).expect("undone");
         assert!(dir.join("ca.crt").exists() && !dir.join("hubcap.crt").exists());
     }
 
     #[test]
     fn dockerd_before_23_has_it_in_systemds_drop_in() {
         let place = Place::new("20.10.24+dfsg1", JSON);
-        let mut wiring = place.wiring();
-        wiring.make(&place.plan(&wiring, true).expect("planned")).expect("made");
+        let mut journal = place.journal();
+        journal.apply(&place.plan(&journal, true).expect("planned")).expect("made");
         let text = place.read("docker.service.d/hubcap.conf").expect("there");
         assert!(text.contains("[Service]\nEnvironment=\"HTTPS_PROXY=http://127.0.0.1:5480\"\n"), "{text}");
         assert!(
             !place.read("daemon.json").expect("there").contains("proxies"),
             "it would not start with that"
         );
-        assert!(place.docker.has_proxy_of(&wiring));
+        assert!(place.docker.has_proxy_of(&journal));
         place.unset();
     }
 
@@ -243,7 +243,7 @@ mod tests {
     fn a_proxy_of_dockerds_own_is_left_alone() {
         let json = "{\"proxies\": {\"https-proxy\": \"http://me:secret@office\"}}";
         let place = Place::new("28.0.4", json);
-        let error = place.plan(&place.wiring(), true).expect_err("two proxies").to_string();
+        let error = place.plan(&place.journal(), true).expect_err("two proxies").to_string();
         assert!(error.contains("proxies of its own") && !error.contains("secret"), "{error}");
     }
 }
