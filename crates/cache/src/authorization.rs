@@ -1,27 +1,32 @@
-//! Who may have what is private: only those to whom the upstream gives it.
+//! Authorization: who may have what is stored of a private repository.
 //!
-//! A repository is private when its registry refuses it to a client without a login. That is found out when something
-//! of it first comes in by a login, with one HEAD that carries none, and it is kept with the store. What is private is
-//! given out only to who was granted it by the upstream a short while ago.
+//! A repository is private when its registry refuses it to a client without a login. hubcap finds that out once, with one
+//! HEAD that carries no login, when something of the repository first comes in through a login; the store keeps it. What is
+//! private is served only to a caller with a *grant*: the upstream itself gave this caller something of the repository, a
+//! short while ago.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use hubcap_oci::{Digest, Reference, Target};
+use hubcap_oci::Target;
+use hubcap_store::Store;
 use hubcap_upstream::{Secret, Upstream};
 
-use crate::cache::Cache;
+use crate::error::Error;
+use crate::limited_map::LimitedMap;
 use crate::lock::lock;
 use crate::on_disk::on_disk;
+use crate::question::Question;
 
 /// How long a grant is good without asking again.
 const GRANT: Duration = Duration::from_secs(300);
-/// How long it is good while the upstream cannot be asked.
+/// How long a grant is good while the upstream cannot be asked.
 const GRACE: Duration = Duration::from_secs(3600);
-/// Grants that are remembered at most.
+/// Grants that are remembered at most. A caller whose grant is not remembered is asked for upstream each time.
 const MAX_GRANTS: usize = 10_000;
+/// Public repositories that are remembered at most. One that is not costs a HEAD with each fetch through a login.
+const MAX_PUBLIC: usize = 10_000;
 
 /// A repository, and who wants to see it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,20 +38,28 @@ pub struct Access {
 }
 
 impl Access {
-    /// A client that sent no Authorization.
+    /// The access of a client that sent no Authorization.
     pub const fn anonymous(target: Target) -> Self {
         Self { target, caller: Caller(None) }
     }
 }
 
-/// Who asks: somebody with an Authorization of their own, or anybody, who gets what hubcap itself may have.
+/// Who asks: a client with an Authorization of its own, or any client without one, which gets what hubcap itself may have.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Caller(Option<Secret>);
 
 impl Caller {
-    /// From the value of a request's Authorization, if it has one.
+    /// The caller of a request with this value of Authorization, if it has one.
     pub fn new(authorization: Option<&str>) -> Self {
         Self(authorization.map(Secret::new))
+    }
+
+    /// `upstream`, asked with this caller's own login; with hubcap's for a caller that has none.
+    pub(crate) fn ask_through(&self, upstream: Upstream) -> Upstream {
+        match &self.0 {
+            Some(authorization) => upstream.for_client(authorization.clone()),
+            None => upstream,
+        }
     }
 }
 
@@ -56,93 +69,145 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// What was given.
-pub(crate) enum Noun<'a> {
-    Manifest(&'a Reference),
-    Blob(&'a Digest),
-}
-
-/// Whether stored content may be given out.
+/// Whether what is stored of a repository may be given to a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// At once: it is public, or was granted a short while ago.
+    /// At once: the repository is public, or the grant is young.
     Free,
-    /// Only while the upstream cannot be asked: it was granted a while ago.
+    /// Only while the upstream cannot be asked: the grant is old.
     Lapsed,
-    /// Only after the upstream has said so.
+    /// Only after the upstream has allowed it.
     Ask,
 }
 
-/// What this process has learned of private repositories.
-#[derive(Default)]
+/// What this process has learned of repositories that it reaches through logins.
 pub(crate) struct Grants {
-    granted: Mutex<HashMap<Access, Instant>>,
+    granted: Mutex<LimitedMap<Access, ()>>,
     /// Repositories that anybody may have.
-    public: Mutex<HashSet<Target>>,
+    public: Mutex<LimitedMap<Target, ()>>,
 }
 
-impl Cache {
-    /// The registry, as this caller may ask it.
-    pub(crate) fn as_caller(&self, upstream: &Upstream, access: &Access) -> Upstream {
-        match &access.caller.0 {
-            Some(authorization) => upstream.for_client(authorization.clone()),
-            None => upstream.clone(),
+impl Default for Grants {
+    fn default() -> Self {
+        Self {
+            granted: Mutex::new(LimitedMap::new(MAX_GRANTS, GRANT)),
+            public: Mutex::new(LimitedMap::new(MAX_PUBLIC, GRACE)),
         }
     }
+}
 
-    /// Whether what is stored of a repository may be given to this caller.
-    pub(crate) fn admission(&self, access: &Access) -> Admission {
-        if !self.store().is_private(&access.target) {
+impl Grants {
+    /// Whether what is stored of the repository may be given to the caller.
+    pub(crate) fn admission(&self, is_private: bool, access: &Access, now: Instant) -> Admission {
+        if !is_private {
             return Admission::Free;
         }
-        match lock(&self.0.grants.granted).get(access).map(Instant::elapsed) {
+        match lock(&self.granted).age(access, now) {
             Some(age) if age < GRANT => Admission::Free,
             Some(age) if age < GRACE => Admission::Lapsed,
             _ => Admission::Ask,
         }
     }
 
-    /// The upstream has just given something of this repository to this caller.
-    pub(crate) fn granted(&self, access: &Access) {
-        if !self.store().is_private(&access.target) {
-            return;
+    /// Notes that the upstream has just given something of a private repository to this caller.
+    pub(crate) fn grant(&self, access: &Access, now: Instant) {
+        lock(&self.granted).insert(access.clone(), (), now);
+    }
+
+    /// Finds out whether anybody may have what `upstream` has just given to a caller, and grants it to the caller. This must
+    /// be done before the content is linked to the repository: in between, others could have it.
+    ///
+    /// What could not be found out counts as private.
+    ///
+    /// # Errors
+    /// [`Error`] when the disk does not take the mark. The repository is private in memory all the same, and such a disk
+    /// takes nothing of it either.
+    pub(crate) async fn classify(
+        &self,
+        store: &Store,
+        upstream: &Upstream,
+        question: &Question,
+    ) -> Result<(), Error> {
+        let target = &question.access.target;
+        let mut marked = Ok(());
+        if !self.is_public(target) && !store.is_private(target) && upstream.is_privileged().await {
+            if question.head(&upstream.for_anybody()).await.is_ok() {
+                lock(&self.public).insert(target.clone(), (), Instant::now());
+            } else {
+                tracing::debug!(target: "hubcap::cache", upstream = %target, "the repository is private");
+                let (store, target) = (store.clone(), target.clone());
+                marked = on_disk(move || store.mark_private(&target)).await;
+            }
         }
-        let mut granted = lock(&self.0.grants.granted);
-        if granted.len() >= MAX_GRANTS {
-            granted.retain(|_, at| at.elapsed() < GRANT);
+        if store.is_private(target) {
+            self.grant(&question.access, Instant::now());
         }
-        if granted.len() < MAX_GRANTS {
-            granted.insert(access.clone(), Instant::now());
+        marked
+    }
+
+    fn is_public(&self, target: &Target) -> bool {
+        // However old: what was public is asked for again only when it was forgotten.
+        lock(&self.public).age(target, Instant::now()).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access(authorization: Option<&str>) -> Access {
+        let target = Target {
+            registry: "ghcr.io".parse().expect("a registry"),
+            repository: "org/private".parse().expect("a repository"),
+        };
+        Access { target, caller: Caller::new(authorization) }
+    }
+
+    #[test]
+    fn anybody_may_have_what_is_public() {
+        let admission = Grants::default().admission(false, &access(None), Instant::now());
+        assert_eq!(admission, Admission::Free);
+    }
+
+    #[test]
+    fn what_is_private_is_for_nobody_without_a_grant() {
+        let grants = Grants::default();
+        for caller in [None, Some("Basic YTpi")] {
+            assert_eq!(grants.admission(true, &access(caller), Instant::now()), Admission::Ask);
         }
     }
 
-    /// Finds out whether anybody may have what `upstream` has just given to this caller. Must be done before it is
-    /// linked, or others could have it in between.
-    pub(crate) async fn classify(&self, upstream: &Upstream, access: &Access, what: &Noun<'_>) {
-        let target = &access.target;
-        let known = lock(&self.0.grants.public).contains(target) || self.store().is_private(target);
-        if !known && upstream.is_privileged().await {
-            let (anybody, repository) = (upstream.for_anybody(), &target.repository);
-            let public = match what {
-                Noun::Manifest(reference) => anybody.head_manifest(repository, reference).await.is_ok(),
-                Noun::Blob(digest) => anybody.head_blob(repository, digest).await.is_ok(),
-            };
-            self.note(target, public).await;
-        }
-        self.granted(access);
+    #[test]
+    fn a_grant_is_for_its_caller_alone() {
+        let (grants, now) = (Grants::default(), Instant::now());
+        grants.grant(&access(Some("Basic YTpi")), now);
+        assert_eq!(grants.admission(true, &access(Some("Basic YTpi")), now), Admission::Free);
+        assert_eq!(grants.admission(true, &access(Some("Basic eDp5")), now), Admission::Ask);
+        assert_eq!(grants.admission(true, &access(None), now), Admission::Ask);
     }
 
-    /// What could not be found out counts as private. A disk that does not take the mark takes nothing of the repository
-    /// either, and the mark is in memory: it does not cost the client its answer.
-    async fn note(&self, target: &Target, public: bool) {
-        if public {
-            lock(&self.0.grants.public).insert(target.clone());
-            return;
-        }
-        tracing::debug!(target: "hubcap::cache", upstream = %target, "the repository is private");
-        let (store, target) = (self.store().clone(), target.clone());
-        if let Err(error) = on_disk(move || store.mark_private(&target)).await {
-            self.store_takes_nothing(&error);
-        }
+    #[test]
+    fn a_grant_is_for_its_repository_alone() {
+        let (grants, now) = (Grants::default(), Instant::now());
+        grants.grant(&access(None), now);
+        let mut other = access(None);
+        other.target.repository = "org/other".parse().expect("a repository");
+        assert_eq!(grants.admission(true, &other, now), Admission::Ask);
+    }
+
+    #[test]
+    fn a_grant_is_good_for_five_minutes_and_for_an_hour_while_nobody_can_be_asked() {
+        let (grants, now) = (Grants::default(), Instant::now());
+        grants.grant(&access(None), now);
+        let after = |seconds| grants.admission(true, &access(None), now + Duration::from_secs(seconds));
+        assert_eq!(after(299), Admission::Free);
+        assert_eq!(after(300), Admission::Lapsed);
+        assert_eq!(after(3599), Admission::Lapsed);
+        assert_eq!(after(3600), Admission::Ask);
+    }
+
+    #[test]
+    fn a_caller_is_not_shown() {
+        assert_eq!(format!("{:?}", Caller::new(Some("Basic YTpi"))), "a client with a login");
     }
 }

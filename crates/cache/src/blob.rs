@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use hubcap_oci::{Digest, Reference, Verifier};
+use hubcap_oci::{Digest, Verifier};
 use hubcap_store::{Content, HOLD_BACK};
 
-use crate::authorization::{Access, Admission, Noun};
+use crate::authorization::Access;
 use crate::bypass::Through;
 use crate::cache::{Body, Cache};
 use crate::error::{Error, Failure};
 use crate::fetch::Fetch;
 use crate::fill::{Failed, Fallen, Filling, fill};
-use crate::flight::{Role, Seat};
-use crate::negative::Refused;
-use crate::outcome::{Answer, Outcome, StaleBecause};
+use crate::flight::{Role, Subscription};
+use crate::outcome::{Answer, Outcome};
+use crate::plan::Stored;
+use crate::question::Question;
 
 /// How long a client waits for a stored blob's verification, which each process does once for each blob. At the speed
 /// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.
@@ -57,21 +58,22 @@ impl Cache {
             return self.stored_blob(access, digest, content).await;
         }
         let upstream = self.upstream(access)?;
-        let refused = Refused::Blob(access.clone(), Reference::Digest(*digest));
-        self.0.negative.check(&refused)?;
-        if body == Body::Head && self.0.blobs.running(digest).is_none() {
+        let question = Question::blob(access, digest);
+        if body == Body::Head && !self.0.blobs.is_running(digest) {
             // A HEAD alone is not worth a fetch of gigabytes.
-            let size = upstream.head_blob(&access.target.repository, digest).await.map_err(Error::from);
-            self.0.negative.note(refused, &size);
-            let size = size?.or_else(|| self.store().linked_size(&access.target, digest));
-            let size = size.ok_or_else(|| Error::WrongContent { why: "it has no Content-Length".into() })?;
+            let asking = async { Ok(upstream.head_blob(&access.target.repository, digest).await?) };
+            let size = self.0.negative.asked(&question, asking).await?;
+            let size = size.or_else(|| self.store().linked_size(&access.target, digest));
+            let size = size.ok_or_else(|| Error::wrong_content("it has no Content-Length"))?;
             return Ok(Answer::new(BlobContent::Size(size), Outcome::Passed));
         }
-        let wanted = (access.clone(), *digest);
-        let seat = self.0.blobs.join(*digest, |publisher| fill(self.clone(), upstream, wanted, publisher));
-        let boarded = self.board(seat, access, digest).await;
-        self.0.negative.note(refused, &boarded.as_ref().map_err(|failure| failure.error.clone()));
-        boarded
+        let asking = async {
+            let wanted = (access.clone(), *digest);
+            let flight =
+                self.0.blobs.join(*digest, |publisher| fill(self.clone(), upstream, wanted, publisher));
+            self.board(flight, access, digest).await
+        };
+        self.0.negative.asked(&question, asking).await
     }
 
     async fn stored_blob(
@@ -80,19 +82,19 @@ impl Cache {
         digest: &Digest,
         content: Content,
     ) -> Result<Answer<BlobContent>, Failure> {
-        let stored = |outcome| Answer::new(BlobContent::Stored(StoredBlob { content, fill: None }), outcome);
-        let linked = self.store().is_linked(&access.target, digest);
+        let stored = Stored::by_digest(self.store().is_linked(&access.target, digest));
         let admission = self.admission(access);
-        if linked && admission == Admission::Free {
-            return Ok(stored(Outcome::Hit { ttl: None }));
-        }
-        match self.check_access(access, digest).await {
-            Ok(()) => Ok(stored(Outcome::Granted)),
-            Err(Failure { error, .. }) if linked && admission == Admission::Lapsed && error.is_trouble() => {
-                Ok(stored(Outcome::Stale { over: 0, because: StaleBecause::UpstreamFailed }))
-            }
-            Err(failure) => Err(failure),
-        }
+        let outcome = match stored.hit(admission) {
+            Some(hit) => hit,
+            None => match self.check_access(access, digest).await {
+                Ok(()) => Outcome::Granted,
+                Err(failure) => {
+                    let stale = failure.stale_reason().and_then(|because| stored.stale(admission, because));
+                    stale.ok_or(failure)?
+                }
+            },
+        };
+        Ok(Answer::new(BlobContent::Stored(StoredBlob { content, fill: None }), outcome))
     }
 
     /// A stored blob, unless it is found damaged before its first byte has to go out: then it is put aside already,
@@ -112,12 +114,11 @@ impl Cache {
     /// Waits until the flight has a content whose size is known.
     async fn board(
         &self,
-        mut seat: Seat<Result<Filling, Fallen>>,
+        mut seat: Subscription<Result<Filling, Fallen>>,
         access: &Access,
         digest: &Digest,
     ) -> Result<Answer<BlobContent>, Failure> {
-        let silent = || Error::Internal { why: "the fetch ended without a result".into() };
-        let fallen = || Fallen { access: access.clone(), error: silent() };
+        let fallen = || Fallen { access: access.clone(), error: Error::no_result() };
         let Filling { mut content, access: leader, failure } = match seat.value().await {
             Some(Ok(filling)) => filling,
             other => match other.and_then(Result::err).unwrap_or_else(fallen) {
@@ -146,7 +147,7 @@ impl Cache {
             }
             if content.size().is_none() {
                 let stored = self.store().blob(digest).map_err(Error::from)?;
-                content = stored.ok_or_else(silent)?;
+                content = stored.ok_or_else(Error::no_result)?;
             }
         }
         let outcome = match seat.role {
@@ -167,13 +168,9 @@ impl Cache {
     /// Asks the upstream whether this caller may have the blob from this repository, and remembers a yes.
     async fn check_access(&self, access: &Access, digest: &Digest) -> Result<(), Failure> {
         let upstream = self.upstream(access)?;
-        let refused = Refused::Blob(access.clone(), Reference::Digest(*digest));
-        self.0.negative.check(&refused)?;
-        let answer = upstream.head_blob(&access.target.repository, digest).await.map_err(Error::from);
-        self.0.negative.note(refused, &answer);
-        answer?;
-        self.classify(&upstream, access, &Noun::Blob(digest)).await;
-        self.store().link(&access.target, digest).map_err(Error::from)?;
-        Ok(())
+        let question = Question::blob(access, digest);
+        self.0.negative.asked(&question, async { Ok(question.head(&upstream).await?) }).await?;
+        self.classify(&upstream, &question).await;
+        Ok(self.store().link(&access.target, digest)?)
     }
 }

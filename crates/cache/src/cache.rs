@@ -1,31 +1,29 @@
 //! The cache: what it is made of, and what concerns all of it. The nouns of the specification are in files of their own.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hubcap_oci::{Digest, Reference, Registry, Tag, Target};
+use hubcap_oci::{Digest, Registry, Tag, Target};
 use hubcap_store::Store;
 use hubcap_upstream::{Upstream, Upstreams};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::authorization::{Access, Grants};
+use crate::authorization::{Access, Admission, Grants};
 use crate::error::{Error, Failure};
 use crate::fill::{Fallen, Filling, MAX_FILLS};
 use crate::flight::Flights;
 use crate::freshness::TagRules;
-use crate::lock::lock;
-use crate::manifest::Fetched;
+use crate::manifest::ManifestContent;
 use crate::negative::NegativeCache;
-use crate::outcome::Outcome;
-use crate::passthrough::Pushes;
+use crate::outcome::{Answer, Outcome};
+use crate::pushes::Pushes;
+use crate::question::Question;
 use crate::ranged::Spare;
-use crate::tag_lock::TagLock;
+use crate::storage_warning::StorageWarning;
+use crate::tag_lock::{FrozenReport, TagLock};
 use crate::tally::Tallies;
 use crate::{read_ahead, restore};
-
-/// The log hears of a store that takes nothing once in this time.
-const REMIND: Duration = Duration::from_secs(300);
 
 /// What an operator can set.
 #[derive(Debug, Clone)]
@@ -57,11 +55,11 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) upstreams: Upstreams,
     pub(crate) config: Config,
-    pub(crate) frozen: Option<TagLock>,
+    pub(crate) tag_lock: Option<TagLock>,
     /// Where what outlives a request runs: a connection's own event loop is for answers.
     pub(crate) tasks: Handle,
     pub(crate) blobs: Flights<Digest, Result<Filling, Fallen>>,
-    pub(crate) manifests: Flights<(Access, Reference), Result<Fetched, Error>>,
+    pub(crate) manifests: Flights<Question, Result<Answer<ManifestContent>, Error>>,
     /// Places for fills; all are free when none runs.
     pub(crate) fills: Semaphore,
     /// Places for connections beyond a fill's first.
@@ -73,8 +71,7 @@ pub(crate) struct Inner {
     pub(crate) tallies: Tallies,
     pub(crate) pushes: Pushes,
     pub(crate) restoring: watch::Sender<restore::Progress>,
-    /// When the log was last told that the store takes nothing.
-    pub(crate) told: Mutex<Option<Instant>>,
+    pub(crate) storage_warning: StorageWarning,
 }
 
 impl Cache {
@@ -85,7 +82,7 @@ impl Cache {
     pub fn new(store: Store, upstreams: Upstreams, mut config: Config) -> Self {
         let tasks = Handle::current();
         Self(Arc::new(Inner {
-            frozen: config.frozen.take().map(TagLock::new),
+            tag_lock: config.frozen.take().map(TagLock::new),
             store,
             upstreams,
             config,
@@ -100,7 +97,7 @@ impl Cache {
             tallies: Tallies::default(),
             pushes: Pushes::default(),
             restoring: watch::Sender::default(),
-            told: Mutex::default(),
+            storage_warning: StorageWarning::default(),
         }))
     }
 
@@ -127,29 +124,50 @@ impl Cache {
         &self.0.store
     }
 
+    /// What the tag lock has refused and found out; `None` without a lock.
+    pub fn frozen(&self) -> Option<FrozenReport> {
+        self.0.tag_lock.as_ref().map(TagLock::report)
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.0.config
     }
 
-    /// Tells the log, once in a while, that contents go past the store.
+    /// Warns, at most once in five minutes, that contents are served without being stored.
     pub(crate) fn store_takes_nothing(&self, why: &Error) {
-        let mut told = lock(&self.0.told);
-        if told.is_none_or(|at| at.elapsed() >= REMIND) {
-            *told = Some(Instant::now());
-            tracing::warn!(target: "hubcap::cache", "{why}: pulls go on, but what does not fit is not stored");
+        self.0.storage_warning.warn(why);
+    }
+
+    /// Whether what is stored of a repository may be given to this caller.
+    pub(crate) fn admission(&self, access: &Access) -> Admission {
+        self.0.grants.admission(self.store().is_private(&access.target), access, Instant::now())
+    }
+
+    /// Finds out who may have what `upstream` has just answered; see [`Grants::classify`]. A disk that does not take the mark
+    /// does not cost the client its answer.
+    pub(crate) async fn classify(&self, upstream: &Upstream, question: &Question) {
+        if let Err(error) = self.0.grants.classify(self.store(), upstream, question).await {
+            self.store_takes_nothing(&error);
         }
     }
 
-    /// The upstream to ask, as this caller may ask it: the one place where `--offline` is honoured.
+    /// # Errors
+    /// [`Error::Offline`] with `--offline`: the one place where that is honoured.
+    pub(crate) fn check_online(&self) -> Result<(), Error> {
+        if self.0.config.offline { Err(Error::Offline) } else { Ok(()) }
+    }
+
+    /// The upstream to ask, as this caller may ask it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownRegistry`], [`Error::Offline`].
     pub(crate) fn upstream(&self, access: &Access) -> Result<Upstream, Failure> {
         let registry = &access.target.registry;
         let upstream = self.0.upstreams.get(registry).ok_or_else(|| Failure {
             error: Error::UnknownRegistry(registry.clone()),
             outcome: Outcome::Local,
         })?;
-        if self.config().offline {
-            return Err(Failure { error: Error::Offline, outcome: Outcome::Offline });
-        }
-        Ok(self.as_caller(&upstream, access))
+        self.check_online().map_err(|error| Failure { error, outcome: Outcome::Offline })?;
+        Ok(access.caller.ask_through(upstream))
     }
 }

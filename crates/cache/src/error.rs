@@ -2,7 +2,7 @@
 
 use hubcap_oci::Registry;
 
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, StaleBecause};
 
 /// An error, and what the log and `Cache-Status` say of the request.
 #[derive(Debug, Clone)]
@@ -14,15 +14,20 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// The upstream was asked in vain.
-    pub(crate) const fn asked(error: Error) -> Self {
-        Self { error, outcome: Outcome::Failed }
+    /// Why a stored answer may be served instead, although it is stale; `None` where the failure is the answer.
+    pub(crate) const fn stale_reason(&self) -> Option<StaleBecause> {
+        match &self.error {
+            Error::Offline => Some(StaleBecause::Offline),
+            error if error.is_trouble() => Some(StaleBecause::UpstreamFailed),
+            _ => None,
+        }
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::asked(error)
+/// The failure of a request for which the upstream was asked in vain.
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), outcome: Outcome::Failed }
     }
 }
 
@@ -80,6 +85,19 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn unavailable(why: impl Into<String>) -> Self {
+        Self::Unavailable { why: why.into() }
+    }
+
+    pub(crate) fn wrong_content(why: impl Into<String>) -> Self {
+        Self::WrongContent { why: why.into() }
+    }
+
+    /// A flight ended without a result: its task panicked, or the runtime ends.
+    pub(crate) fn no_result() -> Self {
+        Self::Internal { why: "the fetch ended without a result".into() }
+    }
+
     /// Whether a stale answer is better than this error: the upstream's trouble is, its "no" is not.
     pub(crate) const fn is_trouble(&self) -> bool {
         matches!(
@@ -99,8 +117,8 @@ impl From<hubcap_upstream::Error> for Error {
             Upstream::NotFound => Self::NotFound,
             Upstream::Denied { .. } => Self::Denied,
             Upstream::NotAllowed { why } => Self::NotAllowed { why },
-            Upstream::Invalid { .. } => Self::WrongContent { why: error.to_string() },
-            other => Self::Unavailable { why: other.to_string() },
+            Upstream::Invalid { .. } => Self::wrong_content(error.to_string()),
+            other => Self::unavailable(other.to_string()),
         }
     }
 }
@@ -108,12 +126,48 @@ impl From<hubcap_upstream::Error> for Error {
 impl From<hubcap_store::Error> for Error {
     fn from(error: hubcap_store::Error) -> Self {
         match error {
-            hubcap_store::Error::DigestMismatch { .. } => Self::WrongContent { why: error.to_string() },
+            hubcap_store::Error::DigestMismatch { .. } => Self::wrong_content(error.to_string()),
             // Whatever the disk says against a content, a pull can go on without the store.
             hubcap_store::Error::NoRoom { .. }
             | hubcap_store::Error::ReadOnly { .. }
             | hubcap_store::Error::Io(_) => Self::NoRoom { why: error.to_string() },
             other => Self::Internal { why: other.to_string() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stale_reason(error: Error) -> Option<StaleBecause> {
+        Failure::from(error).stale_reason()
+    }
+
+    #[test]
+    fn an_upstreams_trouble_is_a_reason_to_serve_stale() {
+        let why = String::new;
+        for error in [
+            Error::Unavailable { why: why() },
+            Error::WrongContent { why: why() },
+            Error::NoRoom { why: why() },
+            Error::Internal { why: why() },
+        ] {
+            assert_eq!(stale_reason(error), Some(StaleBecause::UpstreamFailed));
+        }
+        assert_eq!(stale_reason(Error::Offline), Some(StaleBecause::Offline));
+    }
+
+    #[test]
+    fn an_upstreams_no_is_no_reason_to_serve_stale() {
+        for error in [
+            Error::NotFound,
+            Error::Denied,
+            Error::NotAllowed { why: String::new() },
+            Error::NotLocked { name: String::new() },
+            Error::UnknownRegistry(Registry::docker_hub()),
+        ] {
+            assert_eq!(stale_reason(error), None);
         }
     }
 }

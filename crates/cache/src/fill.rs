@@ -10,12 +10,13 @@ use hubcap_store::{Content, Ingest};
 use hubcap_upstream::Upstream;
 use tokio::sync::{SemaphorePermit, mpsc};
 
-use crate::authorization::{Access, Noun};
+use crate::authorization::Access;
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::fetch::Fetch;
 use crate::flight::Publisher;
 use crate::on_disk::on_disk;
+use crate::question::Question;
 use crate::ranged;
 use crate::runs::Runs;
 
@@ -140,7 +141,7 @@ async fn begin<'a>(
         // Allocating takes a disk some milliseconds, and the upstream's answer more.
         tokio::try_join!(fetching, on_disk(move || ingest.allocate(known.unwrap_or(0)).map(|()| ingest)))?
     };
-    cache.classify(&upstream, access, &Noun::Blob(&digest)).await;
+    cache.classify(&upstream, &Question::blob(access, &digest)).await;
     Ok((fetch, ingest, place))
 }
 

@@ -1,4 +1,8 @@
-//! One fetch per content, however many ask: the first is the Leader, the others are Followers.
+//! Single flight: one fetch for each content, however many clients ask for it.
+//!
+//! A *flight* is such a fetch, from its start until it publishes its result or fails. The request for which it was started is
+//! its *leader*; the requests that come while it runs are its *followers*. Leader and followers hold the same kind of
+//! subscription and get the same result: the fetch is a task of its own, which no client can cancel by disconnecting.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,17 +14,17 @@ use tokio::sync::watch;
 
 use crate::lock::lock;
 
-/// The fetches that run now.
+/// The flights that run now.
 pub(crate) struct Flights<K, V> {
     running: Running<K, V>,
-    /// Where they run.
+    /// The runtime of their tasks.
     tasks: Handle,
 }
 
 /// By what they fetch.
 type Running<K, V> = Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>;
 
-/// Who a request is in its flight.
+/// What a request is to its flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// The fetch was started for this request.
@@ -29,30 +33,30 @@ pub(crate) enum Role {
     Follower,
 }
 
-/// A place in a flight.
-pub(crate) struct Seat<V> {
+/// A request's part in a flight.
+pub(crate) struct Subscription<V> {
     pub(crate) role: Role,
-    news: watch::Receiver<Option<V>>,
+    result: watch::Receiver<Option<V>>,
 }
 
-/// Where the fetch tells its followers what it has. The flight lasts until this is dropped.
+/// Where the fetch publishes its result. The flight lasts until this is dropped.
 pub(crate) struct Publisher<K: Eq + Hash, V> {
-    landing: Landing<K, V>,
-    news: watch::Sender<Option<V>>,
+    end: EndOnDrop<K, V>,
+    result: watch::Sender<Option<V>>,
 }
 
 impl<K: Eq + Hash, V> Publisher<K, V> {
-    /// Tells it; followers that come later get it at once.
+    /// Publishes `value` while the flight goes on; followers that come later get it at once.
     pub(crate) fn publish(&self, value: V) {
-        self.news.send_replace(Some(value));
+        self.result.send_replace(Some(value));
     }
 
-    /// Tells it as the last word: who comes later starts a new flight. Whatever was asked after this answer was found
-    /// must not be answered with it.
+    /// Ends the flight, then publishes `value`. In this order, because a request that comes after the value was found must
+    /// not be answered with it: it starts a new flight.
     pub(crate) fn finish(self, value: V) {
-        let Self { landing, news } = self;
-        drop(landing);
-        news.send_replace(Some(value));
+        let Self { end, result } = self;
+        drop(end);
+        result.send_replace(Some(value));
     }
 }
 
@@ -61,80 +65,122 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// None yet; they will run there.
+    /// No flight yet; their tasks will run on `tasks`.
     pub(crate) fn new(tasks: Handle) -> Self {
         Self { running: Running::default(), tasks }
     }
 
-    /// Joins the flight for `key`, or starts it. `fetch` runs as a task of its own: a client that goes away does
-    /// not cancel it.
-    pub(crate) fn join<F>(&self, key: K, fetch: impl FnOnce(Publisher<K, V>) -> F) -> Seat<V>
+    /// Joins the flight for `key`; where none runs, starts one with `fetch`, as a task.
+    pub(crate) fn join<F>(&self, key: K, fetch: impl FnOnce(Publisher<K, V>) -> F) -> Subscription<V>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut flights = lock(&self.running);
-        if let Some(news) = flights.get(&key) {
-            return Seat { role: Role::Follower, news: news.clone() };
+        let mut running = lock(&self.running);
+        if let Some(result) = running.get(&key) {
+            return Subscription { role: Role::Follower, result: result.clone() };
         }
-        let (sender, news) = watch::channel(None);
-        flights.insert(key.clone(), news.clone());
-        drop(flights);
-        let landing = Landing { flights: Arc::clone(&self.running), key };
-        self.tasks.spawn(fetch(Publisher { landing, news: sender }));
-        Seat { role: Role::Leader, news }
+        let (sender, result) = watch::channel(None);
+        running.insert(key.clone(), result.clone());
+        drop(running);
+        let end = EndOnDrop { running: Arc::clone(&self.running), key };
+        self.tasks.spawn(fetch(Publisher { end, result: sender }));
+        Subscription { role: Role::Leader, result }
     }
 
-    /// The flight for `key`, if one runs.
-    pub(crate) fn running(&self, key: &K) -> Option<Seat<V>> {
-        lock(&self.running).get(key).map(|news| Seat { role: Role::Follower, news: news.clone() })
+    /// Whether a flight for `key` runs.
+    pub(crate) fn is_running(&self, key: &K) -> bool {
+        lock(&self.running).contains_key(key)
     }
 }
 
-impl<V: Clone> Seat<V> {
-    /// Waits for what the fetch publishes. `None` when it ended without a word, which is a failure.
+impl<V: Clone> Subscription<V> {
+    /// Waits for what the fetch publishes. `None` when it ended without a result, which is a failure.
     pub(crate) async fn value(&mut self) -> Option<V> {
-        self.news.wait_for(Option::is_some).await.ok().and_then(|value| value.clone())
+        self.result.wait_for(Option::is_some).await.ok().and_then(|value| value.clone())
     }
 }
 
-/// Takes the flight off the board when its publisher goes, by whatever way.
-struct Landing<K: Eq + Hash, V> {
-    flights: Running<K, V>,
+/// Ends the flight when its publisher goes, by whatever way: a task that panics drops it too.
+struct EndOnDrop<K: Eq + Hash, V> {
+    running: Running<K, V>,
     key: K,
 }
 
-impl<K: Eq + Hash, V> Drop for Landing<K, V> {
+impl<K: Eq + Hash, V> Drop for EndOnDrop<K, V> {
     fn drop(&mut self) {
-        lock(&self.flights).remove(&self.key);
+        lock(&self.running).remove(&self.key);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
 
+    fn flights() -> Flights<u8, u32> {
+        Flights::new(Handle::current())
+    }
+
     #[tokio::test]
-    async fn followers_share_the_leaders_fetch_and_the_next_request_starts_a_new_one() {
-        let flights: Flights<u8, u32> = Flights::new(Handle::current());
-        let (go, gate) = tokio::sync::oneshot::channel::<()>();
+    async fn followers_share_the_leaders_fetch() {
+        let flights = flights();
+        let (go, gate) = oneshot::channel::<()>();
         let mut leader = flights.join(1, |publisher| async move {
             let _ = gate.await;
             publisher.finish(7);
         });
         let mut follower = flights.join(1, |_| async { panic!("a second fetch") });
         assert_eq!((leader.role, follower.role), (Role::Leader, Role::Follower));
+        assert!(flights.is_running(&1));
         go.send(()).expect("the fetch waits");
         assert_eq!((leader.value().await, follower.value().await), (Some(7), Some(7)));
-        assert_eq!(flights.join(1, |publisher| async move { publisher.finish(8) }).role, Role::Leader);
     }
 
     #[tokio::test]
-    async fn a_fetch_that_dies_is_a_failure_for_all() {
-        let flights: Flights<u8, u32> = Flights::new(Handle::current());
-        let mut seat = flights.join(1, |publisher| async move {
+    async fn a_request_after_the_result_starts_a_new_flight() {
+        let flights = flights();
+        flights.join(1, |publisher| async move { publisher.finish(7) }).value().await;
+        assert!(!flights.is_running(&1));
+        let mut next = flights.join(1, |publisher| async move { publisher.finish(8) });
+        assert_eq!((next.role, next.value().await), (Role::Leader, Some(8)));
+    }
+
+    #[tokio::test]
+    async fn a_follower_gets_what_was_published_before_it_came() {
+        let flights = flights();
+        let (go, gate) = oneshot::channel::<()>();
+        let mut leader = flights.join(1, |publisher| async move {
+            publisher.publish(7);
+            let _ = gate.await;
+            drop(publisher);
+        });
+        assert_eq!(leader.value().await, Some(7));
+        let mut follower = flights.join(1, |_| async { panic!("a second fetch") });
+        assert_eq!((follower.role, follower.value().await), (Role::Follower, Some(7)));
+        go.send(()).expect("the fetch waits");
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_panics_is_a_failure_for_all() {
+        let flights = flights();
+        let mut leader = flights.join(1, |publisher| async move {
             let _publisher = publisher;
             panic!("the fetch dies")
         });
-        assert_eq!(seat.value().await, None);
+        assert_eq!(leader.value().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_disconnects_does_not_cancel_the_fetch() {
+        let flights = flights();
+        let (go, gate) = oneshot::channel::<()>();
+        drop(flights.join(1, |publisher| async move {
+            let _ = gate.await;
+            publisher.finish(7);
+        }));
+        let mut follower = flights.join(1, |_| async { panic!("a second fetch") });
+        go.send(()).expect("the fetch waits");
+        assert_eq!(follower.value().await, Some(7));
     }
 }

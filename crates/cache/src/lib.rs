@@ -19,7 +19,7 @@
 //! - [`delivery`]: a blob's bytes to a client.
 //! - [`bypass`]: a blob that the store does not take.
 //! - [`tally`]: what each repository was asked for, and what it cost.
-//! - [`passthrough`]: what is no pull, to the registry or to others, untouched.
+//! - [`passthrough`]: what is not a pull, to the registry or to others, untouched; [`pushes`]: who pushes.
 //! - [`outcome`]: the one enum behind `Cache-Status` and the log.
 //! - [`error`]: what can go wrong, as a client has to know it.
 //! - [`lock`], [`on_disk`]: a mutex is locked, and the store is written to, in one way.
@@ -34,17 +34,22 @@ mod fetch;
 mod fill;
 mod flight;
 pub mod freshness;
+mod limited_map;
 mod lock;
 pub mod manifest;
 mod negative;
 mod on_disk;
 pub mod outcome;
 pub mod passthrough;
+mod plan;
+mod pushes;
+mod question;
 mod ranged;
 mod read_ahead;
 pub mod referrers;
 mod restore;
 mod runs;
+mod storage_warning;
 mod tag_lock;
 pub mod tags;
 pub mod tally;
@@ -59,7 +64,7 @@ pub use freshness::{TagRules, Ttl};
 pub use hubcap_store::{Content, Restored};
 pub use hubcap_upstream::{AddressPolicy, PassedBody, RateLimit};
 pub use manifest::ManifestContent;
-pub use outcome::{Answer, Outcome, StaleBecause};
+pub use outcome::{Answer, Outcome, OutcomeClass, StaleBecause};
 pub use tag_lock::FrozenReport;
 pub use tags::TagPage;
 pub use tally::{Asking, Brought, Tally};

@@ -5,17 +5,18 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use hubcap_oci::{Algorithm, Descriptor, Digest, Manifest, Reference, Tag, Target};
-use hubcap_store::TagEntry;
 use hubcap_upstream::Upstream;
 
-use crate::authorization::{Access, Admission, Noun};
+use crate::authorization::Access;
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
 use crate::flight::Role;
-use crate::freshness::{self, Freshness};
-use crate::negative::Refused;
+use crate::freshness;
 use crate::on_disk::on_disk;
 use crate::outcome::{Answer, Outcome, StaleBecause};
+use crate::plan::{AfterHead, Stored};
+use crate::question::Question;
+use crate::tag_lock::TagLock;
 
 /// A manifest for a client: the bytes that were received.
 #[derive(Debug, Clone)]
@@ -26,23 +27,11 @@ pub struct ManifestContent {
     pub bytes: Bytes,
 }
 
-/// What a manifest's flight brings home.
+/// What the store has for a reference.
 #[derive(Clone)]
-pub(crate) struct Fetched {
+struct Found {
     content: ManifestContent,
-    outcome: Outcome,
-}
-
-/// What the store has of a reference.
-#[derive(Default)]
-struct Stored {
-    content: Option<ManifestContent>,
-    /// What a tag meant when it was last asked for.
-    entry: Option<TagEntry>,
-    /// Seconds since the tag ran out.
-    over: u64,
-    /// As what the content may be given out without asking anybody.
-    hit: Option<Outcome>,
+    stored: Stored,
 }
 
 impl Cache {
@@ -58,8 +47,8 @@ impl Cache {
         access: &Access,
         reference: &Reference,
     ) -> Result<Answer<ManifestContent>, Failure> {
-        match (reference, &self.0.frozen) {
-            (Reference::Tag(tag), Some(frozen)) => self.manifest_by_lock((access, frozen), tag).await,
+        match (reference, &self.0.tag_lock) {
+            (Reference::Tag(tag), Some(tag_lock)) => self.locked_manifest(access, tag, tag_lock).await,
             _ => self.manifest_by(access, reference).await,
         }
     }
@@ -71,15 +60,53 @@ impl Cache {
         access: &Access,
         reference: &Reference,
     ) -> Option<Answer<ManifestContent>> {
-        if self.0.frozen.is_some() {
+        if self.0.tag_lock.is_some() {
             return None;
         }
-        let Stored { content, hit, .. } = self.look_up(access, reference);
-        Some(Answer::new(content?, hit?))
+        let found = self.look_up(access, reference)?;
+        let hit = found.stored.hit(self.admission(access))?;
+        Some(Answer::new(found.content, hit))
+    }
+
+    /// A tag as it is locked: from the store, else fetched by its digest. It is never validated.
+    async fn locked_manifest(
+        &self,
+        access: &Access,
+        tag: &Tag,
+        tag_lock: &TagLock,
+    ) -> Result<Answer<ManifestContent>, Failure> {
+        let target = &access.target;
+        let digest = tag_lock.digest(target, tag)?;
+        let answer = self.manifest_by(access, &Reference::Digest(digest)).await?;
+        // So that the store says the same when it is used without the lock, or carried elsewhere.
+        if self.store().tag(target, tag).is_none_or(|known| known.descriptor.digest != digest) {
+            self.keep(target, answer.value.clone(), Some(tag.clone())).await?;
+        }
+        if !self.config().offline && tag_lock.begin_comparing(target, tag) {
+            let (cache, access, tag) = (self.clone(), access.clone(), tag.clone());
+            self.0.tasks.spawn(async move { cache.compare(&access, &tag, digest).await });
+        }
+        Ok(answer)
+    }
+
+    /// Asks the upstream what a locked tag means now, with a HEAD, beside the answer.
+    async fn compare(&self, access: &Access, tag: &Tag, locked: Digest) {
+        let (Ok(upstream), Some(tag_lock)) = (self.upstream(access), &self.0.tag_lock) else { return };
+        let target = &access.target;
+        match upstream.head_manifest(&target.repository, &Reference::Tag(tag.clone())).await {
+            Ok(head) => {
+                if let Some(now) = head.digest.filter(|now| *now != locked) {
+                    tag_lock.report_moved(target, tag, &locked, now);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(target: "hubcap::frozen", "{target}:{tag} was not compared: {error}");
+            }
+        }
     }
 
     /// By what the reference means in the store and upstream, whatever a lock says.
-    pub(crate) async fn manifest_by(
+    async fn manifest_by(
         &self,
         access: &Access,
         reference: &Reference,
@@ -87,72 +114,60 @@ impl Cache {
         if let Reference::Digest(digest) = reference {
             self.await_content(digest).await;
         }
-        let (mut content, entry, mut over) = match self.look_up(access, reference) {
-            Stored { content: Some(content), hit: Some(hit), .. } => return Ok(Answer::new(content, hit)),
-            Stored { content, entry, over, .. } => (content, entry, over),
-        };
-        match self.fetch(access, reference, entry).await {
+        let mut found = self.look_up(access, reference);
+        if let Some(Found { content, stored }) = &found
+            && let Some(hit) = stored.hit(self.admission(access))
+        {
+            return Ok(Answer::new(content.clone(), hit));
+        }
+        match self.fetch(access, reference, found.clone()).await {
             Err(failure) => {
-                if content.is_none() && self.is_restoring() {
+                if found.as_ref().is_none_or(|found| !found.stored.is_linked) && self.is_restoring() {
                     // What a tag means is known when all has come.
                     self.await_names().await;
-                    Stored { content, over, .. } = self.look_up(access, reference);
+                    found = self.look_up(access, reference);
                 }
-                self.stale(access, (content, over), failure)
+                self.stale(access, found, failure)
             }
             answered => answered,
         }
     }
 
-    /// What is stored of it, and whether that may be given out without asking.
-    fn look_up(&self, access: &Access, reference: &Reference) -> Stored {
+    /// What the store has for a reference.
+    fn look_up(&self, access: &Access, reference: &Reference) -> Option<Found> {
         let target = &access.target;
-        let (content, entry, freshness) = match reference {
-            Reference::Digest(digest) => {
-                let linked = self.store().is_linked(target, digest);
-                (self.stored(digest).filter(|_| linked), None, Freshness::Fresh { ttl: None })
-            }
+        let (digest, stored) = match reference {
+            Reference::Digest(digest) => (*digest, Stored::by_digest(self.store().is_linked(target, digest))),
             Reference::Tag(tag) => {
-                let Some(entry) = self.store().tag(target, tag) else { return Stored::default() };
+                let entry = self.store().tag(target, tag)?;
                 let ttl = self.config().tags.ttl(target, tag);
                 let freshness = freshness::of_tag(entry.validated_at, SystemTime::now(), ttl);
-                (self.stored(&entry.descriptor.digest), Some(entry), freshness)
+                (entry.descriptor.digest, Stored { is_linked: true, freshness })
             }
         };
-        if content.is_none() {
-            // An entry whose manifest is gone is none.
-            return Stored::default();
-        }
-        match freshness {
-            Freshness::Fresh { ttl } => {
-                let hit = Outcome::Hit { ttl };
-                let hit = Some(hit).filter(|_| self.admission(access) == Admission::Free);
-                Stored { content, entry, over: 0, hit }
-            }
-            Freshness::Expired { over } => Stored { content, entry, over, hit: None },
-        }
+        // A tag whose manifest is gone is not known.
+        let content = self.stored(&digest)?;
+        Some(Found { content, stored })
     }
 
     /// What is stored instead of a failure, where that is better and allowed.
     fn stale(
         &self,
         access: &Access,
-        (stored, over): (Option<ManifestContent>, u64),
+        found: Option<Found>,
         failure: Failure,
     ) -> Result<Answer<ManifestContent>, Failure> {
-        let because = match &failure.error {
-            Error::Offline => StaleBecause::Offline,
-            error if error.is_trouble() => StaleBecause::UpstreamFailed,
-            _ => return Err(failure),
-        };
-        let Some(content) = stored.filter(|_| self.admission(access) != Admission::Ask) else {
+        let (Some(because), Some(Found { content, stored })) = (failure.stale_reason(), found) else {
             return Err(failure);
         };
-        if because == StaleBecause::UpstreamFailed {
+        let Some(outcome) = stored.stale(self.admission(access), because) else {
+            return Err(failure);
+        };
+        if let Outcome::Stale { over, because: StaleBecause::UpstreamFailed } = outcome {
             tracing::warn!(target: "hubcap::cache", upstream = %access.target, digest = %content.descriptor.digest,
                 "serving the stored manifest although it is {over} s past its TTL: {}", failure.error);
         }
-        Ok(Answer::new(content, Outcome::Stale { over, because }))
+        Ok(Answer::new(content, outcome))
     }
 
     /// Asks the upstream, once for all who want the same.
@@ -160,70 +175,63 @@ impl Cache {
         &self,
         access: &Access,
         reference: &Reference,
-        known: Option<TagEntry>,
+        found: Option<Found>,
     ) -> Result<Answer<ManifestContent>, Failure> {
         let upstream = self.upstream(access)?;
-        let refused = Refused::Manifest(access.clone(), reference.clone());
-        self.0.negative.check(&refused)?;
-        let key = (access.clone(), reference.clone());
-        let mut seat = self.0.manifests.join(key.clone(), |publisher| {
-            let cache = self.clone();
-            async move { publisher.finish(cache.ask(&upstream, &key, known).await) }
-        });
-        let silent = || Error::Internal { why: "the fetch ended without a result".into() };
-        let fetched = seat.value().await.unwrap_or_else(|| Err(silent()));
-        self.0.negative.note(refused, &fetched);
-        let Fetched { content, outcome } = fetched?;
-        let outcome = match (seat.role, outcome) {
-            (Role::Follower, Outcome::Miss | Outcome::Refreshed) => Outcome::Collapsed,
-            (_, outcome) => outcome,
+        let question = Question::manifest(access, reference);
+        let asking = async {
+            let mut flight = self.0.manifests.join(question.clone(), |publisher| {
+                let (cache, access, reference) = (self.clone(), access.clone(), reference.clone());
+                async move { publisher.finish(cache.ask(&upstream, &access, &reference, found).await) }
+            });
+            let Answer { value, outcome } =
+                flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?;
+            Ok(match flight.role {
+                Role::Leader => Answer::new(value, outcome),
+                Role::Follower => Answer::new(value, outcome.followed()),
+            })
         };
-        Ok(Answer::new(content, outcome))
+        self.0.negative.asked(&question, asking).await
     }
 
-    /// The flight itself: a HEAD, which costs no pull, where that may be enough, else a GET.
+    /// The flight itself: a HEAD for what is stored, which may be enough; else, and after that, a GET.
     async fn ask(
         &self,
         upstream: &Upstream,
-        (access, reference): &(Access, Reference),
-        known: Option<TagEntry>,
-    ) -> Result<Fetched, Error> {
+        access: &Access,
+        reference: &Reference,
+        found: Option<Found>,
+    ) -> Result<Answer<ManifestContent>, Error> {
         let target = &access.target;
         let tag = match reference {
             Reference::Tag(tag) => Some(tag),
             Reference::Digest(_) => None,
         };
-        let have = match reference {
-            Reference::Digest(digest) => Some(*digest),
-            Reference::Tag(_) => known.as_ref().map(|entry| entry.descriptor.digest),
-        };
         let mut wanted = reference.clone();
-        if let Some(have) = have
-            && let Some(content) = self.stored(&have)
-        {
+        let mut fetched = Outcome::Miss;
+        if let Some(Found { content, .. }) = found {
             let head = upstream.head_manifest(&target.repository, reference).await?;
-            self.classify(upstream, access, &Noun::Manifest(reference)).await;
-            match (tag, head.digest) {
-                // By digest the upstream's 200 is all that was missing: the bytes are here, and verified.
-                (None, _) => {
+            self.classify(upstream, &Question::manifest(access, reference)).await;
+            match AfterHead::of(reference, &content.descriptor.digest, head.digest) {
+                AfterHead::Link => {
                     self.keep(target, content.clone(), None).await?;
-                    return Ok(Fetched { content, outcome: Outcome::Granted });
+                    return Ok(Answer::new(content, Outcome::Granted));
                 }
-                (Some(tag), Some(digest)) if digest == have => {
-                    self.store().touch_tag(target, tag)?;
-                    return Ok(Fetched { content, outcome: Outcome::Revalidated });
+                AfterHead::Renew => {
+                    if let Some(tag) = tag {
+                        self.store().touch_tag(target, tag)?;
+                    }
+                    return Ok(Answer::new(content, Outcome::Revalidated));
                 }
-                // By its digest, so that it cannot move between the two requests.
-                (Some(_), Some(digest)) => wanted = Reference::Digest(digest),
-                (Some(_), None) => {}
+                AfterHead::Get(reference) => wanted = reference,
             }
+            fetched = Outcome::Refreshed;
         }
         let content = self.get(upstream, target, &wanted).await?;
         self.brought_manifest(target, content.descriptor.size);
-        self.classify(upstream, access, &Noun::Manifest(&wanted)).await;
+        self.classify(upstream, &Question::manifest(access, &wanted)).await;
         self.keep(target, content.clone(), tag.cloned()).await?;
-        let outcome = if known.is_some() { Outcome::Refreshed } else { Outcome::Miss };
-        Ok(Fetched { content, outcome })
+        Ok(Answer::new(content, fetched))
     }
 
     /// Fetches and verifies a manifest.
@@ -242,24 +250,19 @@ impl Cache {
         if let Reference::Digest(expected) = reference
             && *expected != actual
         {
-            return Err(Error::WrongContent { why: format!("asked for {expected}, got {actual}") });
+            return Err(Error::wrong_content(format!("asked for {expected}, got {actual}")));
         }
         let manifest = Manifest::parse(actual, &body.bytes, body.media_type.as_deref())
-            .map_err(|error| Error::WrongContent { why: error.to_string() })?;
+            .map_err(|error| Error::wrong_content(error.to_string()))?;
         Ok(ManifestContent { descriptor: Arc::new(manifest.descriptor), bytes: body.bytes })
     }
 
     /// Stores a manifest, its links and its tag. A disk that fails does not cost the client its answer.
-    pub(crate) async fn keep(
-        &self,
-        target: &Target,
-        content: ManifestContent,
-        tag: Option<Tag>,
-    ) -> Result<(), Error> {
+    async fn keep(&self, target: &Target, content: ManifestContent, tag: Option<Tag>) -> Result<(), Error> {
         let (store, name) = (self.store().clone(), target.clone());
         let ManifestContent { descriptor, bytes } = content;
         let manifest = Manifest::parse(descriptor.digest, &bytes, Some(&descriptor.media_type))
-            .map_err(|error| Error::WrongContent { why: error.to_string() })?;
+            .map_err(|error| Error::wrong_content(error.to_string()))?;
         let kept = on_disk(move || store.put_manifest(&name, &manifest, &bytes, tag.as_ref())).await;
         if let Err(error) = kept {
             self.store_takes_nothing(&error);

@@ -67,7 +67,41 @@ pub enum StaleBecause {
     Offline,
 }
 
+/// What a request counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutcomeClass {
+    /// The store had the content.
+    Hit,
+    /// The store had the content, and the upstream could not be asked.
+    Stale,
+    /// The content came from the upstream.
+    Miss,
+    /// There was no content.
+    Failed,
+    /// The request was for no content: a list, or the size of a blob.
+    Other,
+}
+
 impl Outcome {
+    /// What the request counts as.
+    pub const fn class(self) -> OutcomeClass {
+        match self {
+            Self::Hit { .. } | Self::Granted | Self::Revalidated => OutcomeClass::Hit,
+            Self::Stale { .. } => OutcomeClass::Stale,
+            Self::Miss | Self::Refreshed | Self::Collapsed | Self::Bypass => OutcomeClass::Miss,
+            Self::Refused | Self::NotLocked | Self::Offline | Self::Failed => OutcomeClass::Failed,
+            Self::Passed | Self::Local => OutcomeClass::Other,
+        }
+    }
+
+    /// What the outcome of a flight is for one that was not its leader.
+    pub(crate) const fn followed(self) -> Self {
+        match self {
+            Self::Miss | Self::Refreshed => Self::Collapsed,
+            other => other,
+        }
+    }
+
     /// One word for the log.
     pub const fn label(self) -> &'static str {
         match self {

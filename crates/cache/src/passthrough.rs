@@ -1,8 +1,6 @@
-//! What is no pull: it goes to the registry, or to whoever else a client means, as it is.
+//! What is not a pull: it goes to the registry, or to whatever host a client names, as it is.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -13,16 +11,6 @@ use tokio::net::TcpStream;
 
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::lock::lock;
-
-/// So long after a client's last step of a push its looks at manifests are not answered from the store.
-const PUSHING: Duration = Duration::from_secs(300);
-/// Pushes that are remembered at most; beyond, the old ones go.
-const MAX_PUSHES: usize = 1024;
-
-/// Repositories that are being pushed to, through us.
-#[derive(Default)]
-pub(crate) struct Pushes(Mutex<HashMap<Target, Instant>>);
 
 impl Cache {
     /// Every registry that has a name here.
@@ -48,9 +36,7 @@ impl Cache {
         B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        if self.config().offline {
-            return Err(Error::Offline);
-        }
+        self.check_online()?;
         let upstream = self.0.upstreams.get(registry);
         let upstream = upstream.ok_or_else(|| Error::UnknownRegistry(registry.clone()))?;
         Ok(upstream.pass(request).await?)
@@ -62,26 +48,18 @@ impl Cache {
     /// [`Error::NotAllowed`] for what leads to a private address and must not; [`Error::Unavailable`],
     /// [`Error::Offline`].
     pub async fn tunnel(&self, to: (&str, u16), policy: AddressPolicy) -> Result<TcpStream, Error> {
-        if self.config().offline {
-            return Err(Error::Offline);
-        }
+        self.check_online()?;
         Ok(self.0.upstreams.tunnel(to, policy).await?)
     }
 
     /// A client has begun, or goes on, to push to this repository.
     pub fn pushing(&self, target: &Target) {
-        let mut pushes = lock(&self.0.pushes.0);
-        if pushes.len() >= MAX_PUSHES {
-            pushes.retain(|_, at| at.elapsed() < PUSHING);
-        }
-        if pushes.len() < MAX_PUSHES {
-            pushes.insert(target.clone(), Instant::now());
-        }
+        self.0.pushes.note(target, Instant::now());
     }
 
     /// Whether a client pushes to it: then it must see what the registry has, not what the store has.
     pub fn is_pushed_to(&self, target: &Target) -> bool {
-        lock(&self.0.pushes.0).get(target).is_some_and(|at| at.elapsed() < PUSHING)
+        self.0.pushes.is_pushed_to(target, Instant::now())
     }
 
     /// The registry has taken a manifest, or removed one: what is known of the tag is older than that.

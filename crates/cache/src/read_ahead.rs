@@ -23,7 +23,7 @@ impl Cache {
             return;
         };
         let store = self.store();
-        let missing = |digest: &Digest| !store.has(digest) && self.0.blobs.running(digest).is_none();
+        let missing = |digest: &Digest| !store.has(digest) && !self.0.blobs.is_running(digest);
         let blobs: Vec<Digest> =
             manifest.links.blobs.iter().map(|blob| blob.digest).filter(missing).collect();
         if blobs.is_empty() {

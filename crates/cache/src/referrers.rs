@@ -4,8 +4,8 @@ use hubcap_oci::{Descriptor, Digest};
 
 use crate::authorization::{Access, Admission};
 use crate::cache::Cache;
-use crate::error::{Error, Failure};
-use crate::outcome::{Answer, Outcome, StaleBecause};
+use crate::error::Failure;
+use crate::outcome::{Answer, Outcome};
 
 impl Cache {
     /// The manifests that refer to `subject`, filtered by `artifact_type`. A subject nobody refers to, or that
@@ -20,26 +20,28 @@ impl Cache {
         subject: &Digest,
         artifact_type: Option<&str>,
     ) -> Result<Answer<Vec<Descriptor>>, Failure> {
-        let asked = match self.upstream(access) {
-            Ok(upstream) => upstream
-                .referrers(&access.target.repository, subject, artifact_type)
-                .await
-                .map_err(|error| Failure::asked(error.into())),
-            Err(failure) => Err(failure),
-        };
-        let because = match asked {
+        let failure = match self.upstream_referrers(access, subject, artifact_type).await {
             Ok(list) => return Ok(Answer::new(list, Outcome::Passed)),
-            Err(Failure { error: Error::Offline, .. }) => StaleBecause::Offline,
-            Err(Failure { error, .. }) if error.is_trouble() => StaleBecause::UpstreamFailed,
-            Err(failure) => return Err(failure),
+            Err(failure) => failure,
         };
-        if self.admission(access) == Admission::Ask {
-            return Ok(Answer::new(Vec::new(), Outcome::Stale { over: 0, because }));
-        }
-        let mut stored = self.store().referrers(&access.target, subject).map_err(Error::from)?;
+        let Some(because) = failure.stale_reason() else { return Err(failure) };
+        let mut stored = match self.admission(access) {
+            Admission::Ask => Vec::new(),
+            Admission::Free | Admission::Lapsed => self.store().referrers(&access.target, subject)?,
+        };
         stored.retain(|found| {
             artifact_type.is_none_or(|wanted| found.artifact_type.as_deref() == Some(wanted))
         });
         Ok(Answer::new(stored, Outcome::Stale { over: 0, because }))
+    }
+
+    async fn upstream_referrers(
+        &self,
+        access: &Access,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, Failure> {
+        let upstream = self.upstream(access)?;
+        Ok(upstream.referrers(&access.target.repository, subject, artifact_type).await?)
     }
 }

@@ -1,23 +1,20 @@
-//! Tags out of a lock: each means the digest that is written there, whatever the upstream says now. A tag that is not
-//! in the lock is refused; what the upstream has moved is told once.
+//! The tag lock (`--frozen`): each tag means the digest that the lock has for it, whatever the upstream says now. A tag that
+//! is not in the lock is refused. A tag that the upstream has moved is reported.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 
-use hubcap_oci::{Digest, Reference, Tag, Target};
+use hubcap_oci::{Digest, Tag, Target};
 
-use crate::authorization::Access;
-use crate::cache::Cache;
 use crate::error::{Error, Failure};
 use crate::lock::lock;
-use crate::manifest::ManifestContent;
-use crate::outcome::{Answer, Outcome};
+use crate::outcome::Outcome;
 
 /// A lock, and what came of it.
 #[derive(Debug)]
 pub(crate) struct TagLock {
     tags: HashMap<(Target, Tag), Digest>,
-    /// Tags that the upstream was asked for.
+    /// Tags that were compared with the upstream. No more than the lock has.
     compared: Mutex<HashSet<(Target, Tag)>>,
     report: Mutex<FrozenReport>,
 }
@@ -33,13 +30,15 @@ pub struct FrozenReport {
 
 impl TagLock {
     pub(crate) fn new(tags: Vec<((Target, Tag), Digest)>) -> Self {
-        let (compared, report) = (Mutex::default(), Mutex::default());
-        Self { tags: tags.into_iter().collect(), compared, report }
+        Self { tags: tags.into_iter().collect(), compared: Mutex::default(), report: Mutex::default() }
     }
 
-    /// What the tag is locked to. One that is not is counted, and told once: a client that was refused by its mirror
-    /// goes on to the registry itself, so nothing else tells of it.
-    fn digest(&self, target: &Target, tag: &Tag) -> Result<Digest, Failure> {
+    /// The digest that the tag is locked to.
+    ///
+    /// # Errors
+    /// [`Error::NotLocked`]. It is counted, and the log is told once of each tag: a client that was refused by its mirror
+    /// asks the registry itself next, so nothing else tells of it.
+    pub(crate) fn digest(&self, target: &Target, tag: &Tag) -> Result<Digest, Failure> {
         if let Some(digest) = self.tags.get(&(target.clone(), tag.clone())) {
             return Ok(*digest);
         }
@@ -54,48 +53,77 @@ impl TagLock {
         }
         Err(Failure { error, outcome: Outcome::NotLocked })
     }
+
+    /// Whether the tag is to be compared with the upstream: once for each.
+    pub(crate) fn begin_comparing(&self, target: &Target, tag: &Tag) -> bool {
+        lock(&self.compared).insert((target.clone(), tag.clone()))
+    }
+
+    /// Reports that the upstream has moved the tag from `locked` to `now`.
+    pub(crate) fn report_moved(&self, target: &Target, tag: &Tag, locked: &Digest, now: Digest) {
+        let name = format!("{target}:{tag}");
+        tracing::warn!(target: "hubcap::frozen", "{name} has moved: it is locked to {locked}, and the upstream now has \
+            {now}; the locked one is served. `hubcap lock` follows it");
+        lock(&self.report).moved.insert(name, now);
+    }
+
+    pub(crate) fn report(&self) -> FrozenReport {
+        lock(&self.report).clone()
+    }
 }
 
-impl Cache {
-    /// What a lock has refused and found out; `None` without one.
-    pub fn frozen(&self) -> Option<FrozenReport> {
-        self.0.frozen.as_ref().map(|frozen| lock(&frozen.report).clone())
+#[cfg(test)]
+mod tests {
+    use hubcap_oci::Algorithm;
+
+    use super::*;
+
+    fn target() -> Target {
+        Target {
+            registry: "ghcr.io".parse().expect("a registry"),
+            repository: "org/a".parse().expect("a repository"),
+        }
     }
 
-    /// A tag as it is locked: from the store, else fetched by its digest. It is never validated.
-    pub(crate) async fn manifest_by_lock(
-        &self,
-        (access, frozen): (&Access, &TagLock),
-        tag: &Tag,
-    ) -> Result<Answer<ManifestContent>, Failure> {
-        let digest = frozen.digest(&access.target, tag)?;
-        let answer = self.manifest_by(access, &Reference::Digest(digest)).await?;
-        // So that the store says the same when it is used without the lock, or carried elsewhere.
-        let known = self.store().tag(&access.target, tag);
-        if known.is_none_or(|known| known.descriptor.digest != digest) {
-            self.keep(&access.target, answer.value.clone(), Some(tag.clone())).await?;
-        }
-        let first = lock(&frozen.compared).insert((access.target.clone(), tag.clone()));
-        if first && !self.config().offline {
-            let (cache, access, tag) = (self.clone(), access.clone(), tag.clone());
-            self.0.tasks.spawn(async move { cache.compare(&access, &tag, digest).await });
-        }
-        Ok(answer)
+    fn tag(text: &str) -> Tag {
+        text.parse().expect("a tag")
     }
 
-    /// Asks the upstream once what the tag means now, with a HEAD, beside the answer.
-    async fn compare(&self, access: &Access, tag: &Tag, locked: Digest) {
-        let (Ok(upstream), Some(frozen)) = (self.upstream(access), &self.0.frozen) else { return };
-        let asked = upstream.head_manifest(&access.target.repository, &Reference::Tag(tag.clone())).await;
-        let name = format!("{}:{tag}", access.target);
-        match asked.map(|head| head.digest) {
-            Ok(Some(now)) if now != locked => {
-                tracing::warn!(target: "hubcap::frozen", "{name} has moved: it is locked to {locked}, and the upstream \
-                    now has {now}; the locked one is served. `hubcap lock` follows it");
-                lock(&frozen.report).moved.insert(name, now);
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(target: "hubcap::frozen", "{name} was not compared: {error}"),
+    fn digest(content: &[u8]) -> Digest {
+        Digest::of(Algorithm::Sha256, content)
+    }
+
+    fn tag_lock() -> TagLock {
+        TagLock::new(vec![((target(), tag("v1")), digest(b"a"))])
+    }
+
+    #[test]
+    fn a_locked_tag_means_its_digest() {
+        assert_eq!(tag_lock().digest(&target(), &tag("v1")).expect("locked"), digest(b"a"));
+    }
+
+    #[test]
+    fn a_tag_that_is_not_locked_is_refused_and_counted() {
+        let tag_lock = tag_lock();
+        for _ in 0..2 {
+            let failure = tag_lock.digest(&target(), &tag("v2")).expect_err("not locked");
+            assert_eq!(failure.outcome, Outcome::NotLocked);
         }
+        assert_eq!(tag_lock.report().refused, BTreeMap::from([("ghcr.io/org/a:v2".to_owned(), 2)]));
+    }
+
+    #[test]
+    fn a_tag_is_compared_once() {
+        let tag_lock = tag_lock();
+        assert!(tag_lock.begin_comparing(&target(), &tag("v1")));
+        assert!(!tag_lock.begin_comparing(&target(), &tag("v1")));
+    }
+
+    #[test]
+    fn a_tag_that_has_moved_is_reported_and_means_what_it_meant() {
+        let tag_lock = tag_lock();
+        tag_lock.report_moved(&target(), &tag("v1"), &digest(b"a"), digest(b"b"));
+        assert_eq!(tag_lock.report().moved, BTreeMap::from([("ghcr.io/org/a:v1".to_owned(), digest(b"b"))]));
+        assert_eq!(tag_lock.digest(&target(), &tag("v1")).expect("locked"), digest(b"a"));
     }
 }

@@ -4,8 +4,8 @@ use hubcap_oci::{Page, Tag};
 
 use crate::authorization::{Access, Admission};
 use crate::cache::Cache;
-use crate::error::{Error, Failure};
-use crate::outcome::{Answer, Outcome, StaleBecause};
+use crate::error::Failure;
+use crate::outcome::{Answer, Outcome};
 
 /// A page of tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,30 +23,22 @@ impl Cache {
     /// # Errors
     /// A [`Failure`]: not found, denied, or the upstream cannot be used and no tag is stored.
     pub async fn tags(&self, access: &Access, page: &Page) -> Result<Answer<TagPage>, Failure> {
-        let asked = match self.upstream(access) {
-            Ok(upstream) => upstream
-                .tags(&access.target.repository, page)
-                .await
-                .map_err(|error| Failure::asked(error.into())),
-            Err(failure) => Err(failure),
-        };
-        let failure = match asked {
-            Ok(list) => {
-                let page = TagPage { tags: list.tags, next: list.next };
-                return Ok(Answer::new(page, Outcome::Passed));
-            }
+        let failure = match self.upstream_tags(access, page).await {
+            Ok(page) => return Ok(Answer::new(page, Outcome::Passed)),
             Err(failure) => failure,
         };
-        let because = match &failure.error {
-            Error::Offline => StaleBecause::Offline,
-            error if error.is_trouble() => StaleBecause::UpstreamFailed,
-            _ => return Err(failure),
-        };
         let stored = self.store().tags(&access.target);
-        if stored.is_empty() || self.admission(access) == Admission::Ask {
-            return Err(failure);
+        match failure.stale_reason() {
+            Some(because) if !stored.is_empty() && self.admission(access) != Admission::Ask => {
+                Ok(Answer::new(paged(&stored, page), Outcome::Stale { over: 0, because }))
+            }
+            _ => Err(failure),
         }
-        Ok(Answer::new(paged(&stored, page), Outcome::Stale { over: 0, because }))
+    }
+
+    async fn upstream_tags(&self, access: &Access, page: &Page) -> Result<TagPage, Failure> {
+        let list = self.upstream(access)?.tags(&access.target.repository, page).await?;
+        Ok(TagPage { tags: list.tags, next: list.next })
     }
 }
 
