@@ -46,7 +46,7 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let failed = runtime.block_on(async {
         let store = match Store::open(&config.store, config.store_options()) {
-            Err(error @ hubcap_store::Error::Held { .. }) => {
+            Err(error @ hubcap_store::Error::InUse { .. }) => {
                 let what = (flags.images.as_slice(), flags.platform.as_slice());
                 return by_daemon((config, error), what, |line| println!("{line}"));
             }
@@ -69,7 +69,7 @@ pub(crate) fn fetch(config: &Config, image: &ImageRef, platform: &Platform) -> a
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = match Store::open(&config.store, config.store_options()) {
-            Err(error @ hubcap_store::Error::Held { .. }) => {
+            Err(error @ hubcap_store::Error::InUse { .. }) => {
                 let what = (std::slice::from_ref(image), std::slice::from_ref(platform));
                 let failed = by_daemon((config, error), what, |line| eprintln!("{line}"))?;
                 anyhow::ensure!(failed == 0, "the daemon that has the store could not fetch it");

@@ -59,7 +59,7 @@ async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow:
                 digest
             }
             Finding::Missing { digest, .. } => digest,
-            Finding::Stranger(path) => {
+            Finding::Foreign(path) => {
                 fs_err::remove_file(path)?;
                 println!("{} is removed", path.display());
                 continue;

@@ -16,7 +16,7 @@ use hubcap_oci::{Digest, Verifier};
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::watch;
 
-use crate::content::tail::Latest;
+use crate::content::tail::Tail;
 use crate::mutex::lock;
 
 /// How many bytes a reader of a growing content stays behind its writer, until the digest is verified: no client
@@ -68,7 +68,7 @@ pub struct Content {
 #[derive(Debug, Clone)]
 struct Growth {
     progress: watch::Receiver<Progress>,
-    latest: Arc<Latest>,
+    tail: Arc<Tail>,
 }
 
 impl Content {
@@ -83,9 +83,9 @@ impl Content {
     pub(crate) fn growing(
         file: Arc<File>,
         size: Option<u64>,
-        (progress, latest): (watch::Receiver<Progress>, Arc<Latest>),
+        (progress, tail): (watch::Receiver<Progress>, Arc<Tail>),
     ) -> Self {
-        Self { file, size, growth: Some(Growth { progress, latest }) }
+        Self { file, size, growth: Some(Growth { progress, tail }) }
     }
 
     /// The whole length in bytes; `None` while it grows and nobody told.
@@ -186,7 +186,7 @@ impl Reader {
         if left == 0 {
             return Ok(None);
         }
-        if let Some(mut chunk) = self.growth.as_ref().and_then(|growth| growth.latest.find(self.position)) {
+        if let Some(mut chunk) = self.growth.as_ref().and_then(|growth| growth.tail.find(self.position)) {
             chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             self.position += chunk.len() as u64;
             return Ok(Some(chunk));

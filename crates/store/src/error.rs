@@ -11,7 +11,7 @@ use hubcap_oci::Digest;
 pub enum Error {
     /// Another process has the store open.
     #[error("the store {} is in use by process {pid}; stop it, or choose another --store", path.display())]
-    Held {
+    InUse {
         /// The store.
         path: PathBuf,
         /// Who holds it; empty when that cannot be told.

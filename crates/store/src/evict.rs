@@ -20,7 +20,7 @@ pub use prune::Trim;
 /// Why something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// It was damaged, and put aside.
+    /// It was damaged, and quarantined.
     Damaged,
     /// No image that is here needs it.
     Unneeded,
@@ -218,7 +218,7 @@ impl Store {
             let used = manifests.filter_map(|digest| self.last_use(digest)).max();
             let used = used.unwrap_or(SystemTime::UNIX_EPOCH);
             let contents = found.manifests.iter().chain(&found.blobs).map(|one| one.digest);
-            let mut contents: Vec<Digest> = contents.chain(entry.shown).collect();
+            let mut contents: Vec<Digest> = contents.chain(entry.wrapper).collect();
             let in_flight = contents.iter().any(|digest| in_flight.contains(digest));
             contents.retain(|digest| sizes.contains_key(digest));
             contents.sort_unstable();

@@ -76,15 +76,16 @@ impl Index {
         }
     }
 
-    /// Opens it; fills it up from the layout when it is missing, torn, or was not closed in order. Says, too, whether it
+    /// Opens it; fills it up from the layout when it is missing, corrupt, or was not closed in order. Says, too, whether it
     /// was.
     pub(crate) fn open(layout: &Layout, images: &ImageIndex) -> Result<(Self, bool), Error> {
         let index = Self::closed(layout);
-        // What sled finds torn it may also silently drop, so only what an orderly end has sealed is trusted.
-        let sealed = seal(&layout.sled()).is_some_and(|now| fs::read(layout.seal()).ok() == Some(now));
-        let _ = fs::remove_file(layout.seal());
+        // What sled finds corrupt it may also silently drop, so only what an orderly end has clean is trusted.
+        let clean =
+            checksum(&layout.sled()).is_some_and(|now| fs::read(layout.clean_checksum()).ok() == Some(now));
+        let _ = fs::remove_file(layout.clean_checksum());
         let opened = contained(|| Trees::open(&layout.sled())).or_else(|_| {
-            // Torn snapshots are what a kill leaves; without them sled reads its log, which has it all.
+            // Corrupt snapshots are what a kill leaves; without them sled reads its log, which has it all.
             for entry in fs::read_dir(layout.sled()).into_iter().flatten().flatten() {
                 if entry.file_name().to_string_lossy().starts_with("snap.") {
                     let _ = fs::remove_file(entry.path());
@@ -99,10 +100,10 @@ impl Index {
                 return Ok((index, false));
             }
         }
-        if !sealed {
+        if !clean {
             rebuild::index(&index, layout, images);
         }
-        Ok((index, sealed))
+        Ok((index, clean))
     }
 
     /// One for a store that cannot be written: outside of it, and gone with the process.
@@ -315,7 +316,7 @@ impl Index {
         });
     }
 
-    /// Closes sled and, where it is kept, seals its files, so that the next start can trust them as they are.
+    /// Closes sled and, where the index is kept, writes the checksum of its files, so that the next start can trust them.
     pub(crate) fn close(&self, kept: bool) {
         self.flush();
         let Some(trees) = self.write().take() else { return };
@@ -323,10 +324,10 @@ impl Index {
         if !kept {
             return;
         }
-        let sealed =
-            seal(&self.layout.sled()).ok_or_else(|| std::io::Error::other("the index cannot be read"));
-        if let Err(error) = sealed.and_then(|seal| fs::write(self.layout.seal(), seal)) {
-            tracing::warn!(target: "hubcap::store", "the index is not sealed, so it is rebuilt next time: {error}");
+        let clean =
+            checksum(&self.layout.sled()).ok_or_else(|| std::io::Error::other("the index cannot be read"));
+        if let Err(error) = clean.and_then(|checksum| fs::write(self.layout.clean_checksum(), checksum)) {
+            tracing::warn!(target: "hubcap::store", "the index is not clean, so it is rebuilt next time: {error}");
         }
     }
 
@@ -334,7 +335,7 @@ impl Index {
     fn with<T>(&self, work: impl Fn(&Trees) -> sled::Result<T>) -> Option<T> {
         for again in [true, false] {
             // Under the lock, so that a close waits for it: sled writes a snapshot when its last handle goes, and a
-            // process that ends in the midst of that leaves it torn.
+            // process that ends in the midst of that leaves it corrupt.
             let done = {
                 let trees = self.trees.read().unwrap_or_else(std::sync::PoisonError::into_inner);
                 let trees = trees.as_ref()?;
@@ -351,12 +352,12 @@ impl Index {
 
     /// Sets a broken index aside and fills a new one.
     fn start_over(&self, why: &str, images: Option<&ImageIndex>) {
-        tracing::warn!(target: "hubcap::store", "the index is torn ({why}); it is rebuilt from the layout");
+        tracing::warn!(target: "hubcap::store", "the index is corrupt ({why}); it is rebuilt from the layout");
         let path = self.layout.sled();
         *self.write() = None;
         lock(&self.private).clear();
         lock(&self.linked).clear();
-        let aside = self.layout.torn_sled();
+        let aside = self.layout.corrupt_sled();
         let _ = fs::remove_dir_all(&aside);
         let opened = fs::rename(&path, &aside)
             .map_err(|error| error.to_string())
@@ -375,7 +376,7 @@ impl Index {
     }
 
     /// Forgets a store that was removed, and begins with what is at its place now.
-    pub(crate) fn begin_anew(&self, images: &ImageIndex) {
+    pub(crate) fn reopen(&self, images: &ImageIndex) {
         lock(&self.used).clear();
         lock(&self.tags).clear();
         lock(&self.private).clear();
@@ -424,7 +425,7 @@ fn config() -> sled::Config {
 }
 
 /// A digest over all of sled's files; `None` when one cannot be read.
-fn seal(path: &Path) -> Option<Vec<u8>> {
+fn checksum(path: &Path) -> Option<Vec<u8>> {
     let mut paths = vec![path.to_owned()];
     let mut verifier = Verifier::new(Algorithm::Sha256);
     while let Some(path) = paths.pop() {
@@ -442,7 +443,7 @@ fn seal(path: &Path) -> Option<Vec<u8>> {
     Some(verifier.finish().to_string().into_bytes())
 }
 
-/// sled panics on some torn files where an error would do.
+/// sled panics on some corrupt files where an error would do.
 fn contained<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|error| error.to_string()),

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use tokio::sync::watch;
 
 use crate::budget::Reservation;
-use crate::content::tail::Latest;
+use crate::content::tail::Tail;
 use crate::content::{Content, Progress};
 use crate::error::Error;
 use crate::ingest::hasher::Hasher;
@@ -44,8 +44,8 @@ pub struct Ingest {
     hasher: Hasher,
     /// Bytes that are there without a gap.
     written: u64,
-    ahead: Ahead,
-    latest: Arc<Latest>,
+    extents: Extents,
+    tail: Arc<Tail>,
     progress: watch::Sender<Progress>,
     reservation: Reservation,
     flight: InFlight,
@@ -105,8 +105,8 @@ impl Ingest {
             destination: layout.blob(&expected),
             hasher: Hasher::new(expected.algorithm()),
             written: 0,
-            ahead: Ahead::default(),
-            latest: Arc::default(),
+            extents: Extents::default(),
+            tail: Arc::default(),
             progress: watch::Sender::new(Progress::Partial(0)),
             reservation,
             flight,
@@ -149,15 +149,15 @@ impl Ingest {
         }
         write_all(&self.file, pieces, offset)?;
         if offset != self.written {
-            self.ahead.add(offset..end);
+            self.extents.add(offset..end);
             return Ok(());
         }
         for piece in pieces {
             self.hasher.update(piece, (&self.file, self.written))?;
-            self.latest.keep(self.written, piece);
+            self.tail.keep(self.written, piece);
             self.written += piece.len() as u64;
         }
-        if let Some(end) = self.ahead.take_from(self.written) {
+        if let Some(end) = self.extents.take_from(self.written) {
             self.hasher.update_from(&self.file, self.written..end)?;
             self.written = end;
         }
@@ -172,7 +172,7 @@ impl Ingest {
 
     /// The content as its readers follow it. `size` is its whole length, where the upstream told it.
     pub fn content(&self, size: Option<u64>) -> Content {
-        let news = (self.progress.subscribe(), Arc::clone(&self.latest));
+        let news = (self.progress.subscribe(), Arc::clone(&self.tail));
         Content::growing(Arc::clone(&self.file), size, news)
     }
 
@@ -212,16 +212,16 @@ impl Ingest {
         visible();
         // Only now: a reader that sees Done may rely on the store having it.
         self.progress.send_replace(Progress::Done(self.written));
-        self.latest.clear();
+        self.tail.clear();
         Ok(Content::committed_shared(Arc::clone(&self.file), self.written))
     }
 }
 
 /// Pieces beyond the first gap, by where they begin. There are as many as connections, and no more.
 #[derive(Debug, Default)]
-struct Ahead(BTreeMap<u64, u64>);
+struct Extents(BTreeMap<u64, u64>);
 
-impl Ahead {
+impl Extents {
     fn add(&mut self, piece: Range<u64>) {
         let before = self.0.range_mut(..=piece.start).next_back();
         match before {

@@ -7,7 +7,7 @@
 //!       ingest/              contents that are being written
 //!       quarantine/          contents that turned out to be damaged
 //!       index-sled034-v1/    the index; may be deleted at any time
-//!       index.seal           a digest of it, written when it was closed in order
+//!       index.seal           a digest of it, written at a clean shutdown
 //!       lock                 who has the store open
 //!       CACHEDIR.TAG, .gitignore
 //! ```
@@ -30,7 +30,7 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const REPOSITORY: &str = "io.hubcap.repository";
 /// The media type as the registry gave it, where the entry has to say another one.
 const MEDIA_TYPE: &str = "io.hubcap.media-type";
-/// The digest and length of the registry's manifest, where the entry names a [`shown`] index instead.
+/// The digest and length of the registry's manifest, where the entry names a [`wrapper`] index instead.
 const DIGEST: &str = "io.hubcap.digest";
 const SIZE: &str = "io.hubcap.size";
 /// "true" where a registry gave it only to a login.
@@ -87,8 +87,8 @@ impl Layout {
         self.files().filter_map(|path| Some((digest_of(&path)?, path)))
     }
 
-    /// What is among the contents and is none.
-    pub(crate) fn strangers(&self) -> impl Iterator<Item = PathBuf> {
+    /// Files among the contents whose names are no digests.
+    pub(crate) fn foreign_files(&self) -> impl Iterator<Item = PathBuf> {
         self.files().filter(|path| digest_of(path).is_none())
     }
 
@@ -114,13 +114,13 @@ impl Layout {
         self.root.join("index-sled034-v1")
     }
 
-    /// Where an index is put aside that turned out torn.
-    pub(crate) fn torn_sled(&self) -> PathBuf {
+    /// Where a corrupt index is moved to.
+    pub(crate) fn corrupt_sled(&self) -> PathBuf {
         self.sled().with_extension("bad")
     }
 
-    /// What the index was when it was last closed in order.
-    pub(crate) fn seal(&self) -> PathBuf {
+    /// The checksum of the index at the last clean shutdown.
+    pub(crate) fn clean_checksum(&self) -> PathBuf {
         self.root.join("index.seal")
     }
 
@@ -220,8 +220,8 @@ pub(crate) struct Entry {
     pub(crate) descriptor: Descriptor,
     /// Whether the registry gives it only to a login.
     pub(crate) private: bool,
-    /// The [`shown`] index that the entry names in its manifest's place.
-    pub(crate) shown: Option<Digest>,
+    /// The [`wrapper`] index that the entry names in its manifest's place.
+    pub(crate) wrapper: Option<Digest>,
 }
 
 impl Entry {
@@ -266,7 +266,7 @@ impl ImageIndex {
     }
 
     /// Whether [`put`](Self::put) would change nothing.
-    pub(crate) fn says(
+    pub(crate) fn contains(
         &self,
         (target, tag): (&Target, Option<&Tag>),
         descriptor: &Descriptor,
@@ -304,12 +304,12 @@ impl ImageIndex {
     }
 }
 
-/// What an entry has to show instead of a manifest of Docker's own type, if anything.
+/// The wrapper index that an entry names instead of a manifest of Docker's own type; `None` for other types.
 ///
 /// containers/image (skopeo, podman) passes over entries whose type is not OCI's own, and refuses a Docker manifest
 /// that is called an OCI one. It does open an OCI index with a Docker manifest in it. So the entry names such an
 /// index, of this one manifest, which stays byte for byte the registry's.
-pub(crate) fn shown(descriptor: &Descriptor) -> Option<(Digest, Vec<u8>)> {
+pub(crate) fn wrapper(descriptor: &Descriptor) -> Option<(Digest, Vec<u8>)> {
     (descriptor.media_type == media_type::DOCKER_MANIFEST).then(|| {
         let index = ImageIndex { manifests: vec![descriptor.clone()], ..ImageIndex::default() };
         let bytes = serde_json::to_vec(&index).unwrap_or_default();
@@ -323,9 +323,9 @@ fn write_entry(
     private: bool,
 ) -> Descriptor {
     let Descriptor { media_type, digest, size, .. } = descriptor;
-    let mut entry = match (shown(descriptor), media_type.as_str()) {
-        (Some((shown, bytes)), _) => {
-            let mut entry = Descriptor::new(media_type::OCI_INDEX, shown, bytes.len() as u64);
+    let mut entry = match (wrapper(descriptor), media_type.as_str()) {
+        (Some((wrapper, bytes)), _) => {
+            let mut entry = Descriptor::new(media_type::OCI_INDEX, wrapper, bytes.len() as u64);
             entry.annotations.insert(DIGEST.into(), digest.to_string());
             entry.annotations.insert(SIZE.into(), size.to_string());
             entry
@@ -358,11 +358,11 @@ pub(crate) fn read_entry(entry: &Descriptor) -> Option<Entry> {
     if let Some(media_type) = entry.annotations.get(MEDIA_TYPE) {
         descriptor.media_type.clone_from(media_type);
     }
-    let mut shown = None;
+    let mut wrapper = None;
     if let (Some(digest), Some(size)) = (entry.annotations.get(DIGEST), entry.annotations.get(SIZE)) {
-        shown = Some(descriptor.digest);
+        wrapper = Some(descriptor.digest);
         (descriptor.digest, descriptor.size) = (digest.parse().ok()?, size.parse().ok()?);
     }
     let private = entry.annotations.contains_key(PRIVATE);
-    Some(Entry { target, tag, descriptor, private, shown })
+    Some(Entry { target, tag, descriptor, private, wrapper })
 }

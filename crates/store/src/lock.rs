@@ -17,7 +17,7 @@ pub(crate) struct Lock {
 
 /// What is at the path of a lock that we hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
+pub(crate) enum Place {
     /// The same file.
     Ours,
     /// Nothing.
@@ -36,7 +36,7 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let pid = fs::read_to_string(&path).unwrap_or_default().trim().to_owned();
-                return Err(Error::Held { path: layout.root().to_owned(), pid });
+                return Err(Error::InUse { path: layout.root().to_owned(), pid });
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
@@ -46,12 +46,12 @@ impl Lock {
     }
 
     /// Whether the store that this locks is still in its place.
-    pub(crate) fn still_at(&self, layout: &Layout) -> Held {
+    pub(crate) fn still_at(&self, layout: &Layout) -> Place {
         let identity = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
-        let Ok(there) = std::fs::metadata(layout.lock()) else { return Held::Gone };
+        let Ok(there) = std::fs::metadata(layout.lock()) else { return Place::Gone };
         match self.file.metadata() {
-            Ok(ours) if identity(&ours) == identity(&there) => Held::Ours,
-            _ => Held::Another,
+            Ok(ours) if identity(&ours) == identity(&there) => Place::Ours,
+            _ => Place::Another,
         }
     }
 }

@@ -1,25 +1,25 @@
-//! A bound on what all ingests together hold in memory beyond the moment.
+//! The memory budget: a bound on the bytes that all ingests together keep in memory after they are written.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-/// What may be held at a time, in bytes. Beyond it a piece is read again from its file, which costs a copy, so that
-/// memory stays flat however many contents come at once.
-const IN_MEMORY: u64 = 4 << 20;
-static HELD: AtomicU64 = AtomicU64::new(0);
+/// What may be kept at a time, in bytes. Beyond it a piece is read again from its file, which costs a copy, so that
+/// memory stays flat however many contents are written at once.
+const BUDGET: u64 = 4 << 20;
+static IN_USE: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes that count as held while this lives.
+/// Bytes that count against the budget until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Held(Bytes);
+pub(crate) struct Budgeted(Bytes);
 
-impl Held {
-    /// Nothing when enough is held already.
-    pub(crate) fn hold(bytes: &Bytes) -> Option<Self> {
-        let held = HELD.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        // Made before it is looked at, so that it is given back either way.
+impl Budgeted {
+    /// Keeps `bytes`; `None` when the budget is used up.
+    pub(crate) fn take(bytes: &Bytes) -> Option<Self> {
+        let in_use = IN_USE.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        // Construct first: where there is no room, `Drop` subtracts what `fetch_add` added.
         let this = Self(bytes.clone());
-        (held < IN_MEMORY).then_some(this)
+        (in_use < BUDGET).then_some(this)
     }
 
     pub(crate) const fn bytes(&self) -> &Bytes {
@@ -27,8 +27,8 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Budgeted {
     fn drop(&mut self) {
-        HELD.fetch_sub(self.0.len() as u64, Ordering::Relaxed);
+        IN_USE.fetch_sub(self.0.len() as u64, Ordering::Relaxed);
     }
 }

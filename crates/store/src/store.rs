@@ -61,28 +61,28 @@ pub(crate) struct Inner {
 impl Store {
     /// Opens the store at `root`, and makes it where it is missing.
     ///
-    /// What an earlier process left half-written is thrown away. A missing or torn index is rebuilt from the
-    /// layout; a torn `index.json` is set aside and written anew from what the index knows.
+    /// What an earlier process left half-written is thrown away. A missing or corrupt index is rebuilt from the
+    /// layout; a corrupt `index.json` is rebuilt from what the index knows.
     ///
     /// # Errors
-    /// [`Error::Held`] when another process has it open, [`Error::Io`] when it cannot be made or read.
+    /// [`Error::InUse`] when another process has it open, [`Error::Io`] when it cannot be made or read.
     pub fn open(root: &Path, options: Options) -> Result<Self, Error> {
         let (layout, lock) = Self::take(root)?;
         let images = layout.read_index();
-        let torn = matches!(images, Err(Error::Damaged { .. }));
+        let corrupt = matches!(images, Err(Error::Damaged { .. }));
         let mut images = match images {
             Ok(images) => images,
             Err(Error::Damaged { path, why }) => {
-                tracing::warn!(target: "hubcap::store", "{} is damaged ({why}); it is written anew", path.display());
+                tracing::warn!(target: "hubcap::store", "{} is damaged ({why}); it is rebuilt from the index", path.display());
                 ImageIndex::default()
             }
             Err(error) => return Err(error),
         };
-        let (index, in_order) = Index::open(&layout, &images)?;
-        if torn {
+        let (index, clean) = Index::open(&layout, &images)?;
+        if corrupt {
             images = rebuild::image_index(&index);
             layout.write_index(&images)?;
-        } else if !in_order && rebuild::forget_missing(&layout, &mut images) {
+        } else if !clean && rebuild::forget_missing(&layout, &mut images) {
             layout.write_index(&images)?;
         }
         Ok(Self::new((layout, images), index, options, Ok(lock)))
@@ -138,7 +138,7 @@ impl Store {
     /// A committed content, opened; `None` when there is none of that name.
     ///
     /// One that this process has not verified yet comes as a growing one, which is hashed while it is read. When it
-    /// turns out damaged it is put aside, and its readers fail before its last bytes.
+    /// turns out damaged it is quarantined, and its readers fail before its last bytes.
     ///
     /// Must be called in a tokio runtime.
     ///
@@ -190,7 +190,7 @@ impl Store {
     /// Remembers that the repository has this content.
     ///
     /// # Errors
-    /// None for a torn index, which is rebuilt.
+    /// None for a corrupt index, which is rebuilt.
     pub fn link(&self, target: &Target, digest: &Digest) -> Result<(), Error> {
         self.0.index.link_unsized(target, digest);
         Ok(())

@@ -10,7 +10,7 @@ use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Ve
 use serde_json::json;
 
 use crate::error::Error;
-use crate::layout::{Layout, OCI_LAYOUT, REF_NAME, shown};
+use crate::layout::{Layout, OCI_LAYOUT, REF_NAME, wrapper};
 use crate::rebuild;
 
 /// How containerd, and with it dockerd, reads an image's name in a layout.
@@ -165,8 +165,8 @@ impl<W: Write, P: Fn(u64)> Writer<W, P> {
 
     fn oci(&mut self, image: &Whole) -> Result<(), Error> {
         let mut entry = image.manifest.clone();
-        let shown = shown(&entry);
-        if let Some((digest, bytes)) = &shown {
+        let wrapper = wrapper(&entry);
+        if let Some((digest, bytes)) = &wrapper {
             entry = Descriptor::new(media_type::OCI_INDEX, *digest, bytes.len() as u64);
         }
         for name in [REF_NAME, CONTAINERD_NAME] {
@@ -177,7 +177,7 @@ impl<W: Write, P: Fn(u64)> Writer<W, P> {
         let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry] });
         self.small("oci-layout", OCI_LAYOUT.as_bytes())?;
         self.small("index.json", index.to_string().as_bytes())?;
-        if let Some((digest, bytes)) = shown {
+        if let Some((digest, bytes)) = wrapper {
             self.small(&blob(&digest), &bytes)?;
         }
         for one in std::iter::once(&image.manifest).chain(image.contents()) {

@@ -13,7 +13,7 @@ use crate::mutex::lock;
 use crate::rebuild;
 use crate::store::Store;
 
-/// What to keep. What no image needs, and what was put aside as damaged, goes in any case; so does, last of all, what
+/// What to keep. What no image needs, and what was quarantined, goes in any case; so does, last of all, what
 /// is over [`Limits::max_size`](crate::Limits), the least recently used first. Pinned images stay.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Trim {
@@ -62,8 +62,8 @@ impl Store {
         let mut images = lock(&self.0.images);
         let removals = self.trim_for(&images, trim)?;
         self.remove(&mut images, &removals)?;
-        // A torn index that was set aside for a look is not worth carrying either.
-        let _ = fs::remove_dir_all(self.0.layout.torn_sled());
+        // A corrupt index that was set aside for a look is not worth carrying either.
+        let _ = fs::remove_dir_all(self.0.layout.corrupt_sled());
         Ok(removals)
     }
 
@@ -148,7 +148,7 @@ impl Store {
             false => Vec::new(),
         };
         own.push(top.digest);
-        own.extend(entry.shown);
+        own.extend(entry.wrapper);
         present(&mut own, sizes);
         let here = children.iter().filter(|child| sizes.contains_key(&child.digest));
         let children: Vec<Child> = here.map(|child| self.child(child, sizes)).collect();

@@ -10,12 +10,12 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use hubcap_oci::{Algorithm, Digest, Verifier};
 
-use crate::memory::Held;
+use crate::memory::Budgeted;
 
-/// From so many bytes on a thread is worth it.
+/// From this many bytes on, a thread is worth its start.
 const SMALL: u64 = 1 << 20;
-/// Pieces in its hand.
-const IN_HAND: usize = 32;
+/// Pieces that may wait for the thread.
+const WAITING: usize = 32;
 
 /// What is read at once from a file, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -23,11 +23,11 @@ const CHUNK: usize = 256 << 10;
 /// Hashes pieces in the order in which they come, large contents on a thread of their own.
 #[derive(Debug)]
 pub(crate) enum Hasher {
-    Here {
+    Inline {
         verifier: Verifier,
         seen: u64,
     },
-    Beside {
+    Threaded {
         jobs: SyncSender<Job>,
         thread: JoinHandle<std::io::Result<Verifier>>,
     },
@@ -38,14 +38,14 @@ pub(crate) enum Hasher {
 /// A piece: as it is in memory, or where it is in the file.
 #[derive(Debug)]
 pub(crate) enum Job {
-    Bytes(Held),
+    Bytes(Budgeted),
     File(Arc<File>, Range<u64>),
 }
 
 impl Job {
     fn hash(self, verifier: &mut Verifier) -> std::io::Result<()> {
         match self {
-            Self::Bytes(held) => verifier.update(held.bytes()),
+            Self::Bytes(piece) => verifier.update(piece.bytes()),
             Self::File(file, mut range) => {
                 let mut buffer = vec![0; CHUNK];
                 while !range.is_empty() {
@@ -63,14 +63,14 @@ impl Job {
 
 impl Hasher {
     pub(crate) fn new(algorithm: Algorithm) -> Self {
-        Self::Here { verifier: Verifier::new(algorithm), seen: 0 }
+        Self::Inline { verifier: Verifier::new(algorithm), seen: 0 }
     }
 
     /// Bytes, and where in which file they are written already.
     pub(crate) fn update(&mut self, bytes: &Bytes, (file, offset): (&Arc<File>, u64)) -> std::io::Result<()> {
         let length = bytes.len() as u64;
         let in_file = || Job::File(Arc::clone(file), offset..offset + length);
-        self.take(length, Held::hold(bytes).map_or_else(in_file, Job::Bytes))
+        self.take(length, Budgeted::take(bytes).map_or_else(in_file, Job::Bytes))
     }
 
     /// Bytes of a file that are written and stay as they are.
@@ -79,34 +79,34 @@ impl Hasher {
     }
 
     fn take(&mut self, length: u64, job: Job) -> std::io::Result<()> {
-        if let Self::Here { verifier, seen } = self {
+        if let Self::Inline { verifier, seen } = self {
             *seen += length;
             if *seen <= SMALL {
                 return job.hash(verifier);
             }
             let mut verifier = verifier.clone();
-            let (jobs, work): (SyncSender<Job>, Receiver<Job>) = sync_channel(IN_HAND);
+            let (jobs, work): (SyncSender<Job>, Receiver<Job>) = sync_channel(WAITING);
             let thread = std::thread::Builder::new().name("hash".into()).spawn(move || {
                 for job in work {
                     job.hash(&mut verifier)?;
                 }
                 Ok(verifier)
             })?;
-            *self = Self::Beside { jobs, thread };
+            *self = Self::Threaded { jobs, thread };
         }
         match self {
-            Self::Beside { jobs, .. } => {
+            Self::Threaded { jobs, .. } => {
                 jobs.send(job).map_err(|_| std::io::Error::other("the hash has failed"))
             }
-            Self::Here { .. } | Self::Finished => Ok(()),
+            Self::Inline { .. } | Self::Finished => Ok(()),
         }
     }
 
     /// The digest of everything; after it, nothing more is taken.
     pub(crate) fn finish(&mut self) -> std::io::Result<Digest> {
         match std::mem::replace(self, Self::Finished) {
-            Self::Here { verifier, .. } => Ok(verifier.finish()),
-            Self::Beside { jobs, thread } => {
+            Self::Inline { verifier, .. } => Ok(verifier.finish()),
+            Self::Threaded { jobs, thread } => {
                 drop(jobs);
                 let ended = thread.join().map_err(|_| std::io::Error::other("the hash has failed"))?;
                 Ok(ended?.finish())

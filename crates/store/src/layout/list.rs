@@ -72,7 +72,7 @@ pub fn offered(root: &Path, image: &StoredImage) -> Vec<(Platform, Digest)> {
     children.filter_map(|child| Some((child.platform.filter(known)?, child.digest))).collect()
 }
 
-/// How many contents of the store at `root` were put aside because they turned out damaged.
+/// How many contents of the store at `root` were quarantined.
 pub fn quarantined(root: &Path) -> usize {
     fs::read_dir(Layout::at(root).quarantine()).map_or(0, Iterator::count)
 }

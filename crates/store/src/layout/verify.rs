@@ -20,7 +20,7 @@ pub enum Finding {
     /// A content whose bytes are not what its name says, or that cannot be read.
     Content(Digest),
     /// A file among the contents whose name is no digest.
-    Stranger(PathBuf),
+    Foreign(PathBuf),
     /// An entry of `index.json` whose manifest is not here.
     Missing {
         /// The image's whole name.
@@ -41,7 +41,7 @@ impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Content(digest) => write!(f, "{digest} is damaged"),
-            Self::Stranger(path) => write!(f, "{} is no content", path.display()),
+            Self::Foreign(path) => write!(f, "{} is no content", path.display()),
             Self::Missing { name, digest } => write!(f, "the manifest of {name} is missing ({digest})"),
             Self::File { path, why } => write!(f, "{}: {why}", path.display()),
         }
@@ -95,7 +95,7 @@ pub fn verify(root: &Path, progress: impl Fn(u64) + Sync) -> Result<Report, Erro
     damaged.sort_unstable();
     (report.contents, report.bytes) = (contents.len(), bytes);
     report.findings.extend(damaged.into_iter().map(Finding::Content));
-    report.findings.extend(layout.strangers().map(Finding::Stranger));
+    report.findings.extend(layout.foreign_files().map(Finding::Foreign));
     report.findings.extend(layout.wrong_files().map(|(path, why)| Finding::File { path, why }));
     match layout.read_index() {
         Ok(images) => {

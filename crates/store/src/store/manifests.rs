@@ -10,7 +10,7 @@ use hubcap_oci::{Descriptor, Digest, Manifest, Tag, Target};
 
 use crate::error::Error;
 use crate::index::TagEntry;
-use crate::layout::shown;
+use crate::layout::wrapper;
 use crate::mutex::lock;
 use crate::store::Store;
 
@@ -35,13 +35,13 @@ impl Store {
         let index = &self.0.index;
         // An entry that is reachable from another one of this repository needs none of its own.
         if tag.is_some() || !index.is_linked(target, &descriptor.digest) {
-            if let Some((digest, bytes)) = shown(descriptor) {
+            if let Some((digest, bytes)) = wrapper(descriptor) {
                 self.put_small(digest, &bytes.into())?;
             }
             let mut images = lock(&self.0.images);
             // Rewritten only when it says something new: thousands of entries are some MB.
             let private = index.is_private(target);
-            if !images.says((target, tag), descriptor, private) {
+            if !images.contains((target, tag), descriptor, private) {
                 images.put((target, tag), descriptor, private);
                 self.0.layout.write_index(&images)?;
             }
@@ -68,7 +68,7 @@ impl Store {
         Ok(())
     }
 
-    /// A stored manifest, verified. One that is damaged is put aside and counts as missing.
+    /// A stored manifest, verified. One that is damaged is quarantined and counts as missing.
     ///
     /// # Errors
     /// [`Error::Io`] when it is there and cannot be read.
@@ -134,7 +134,7 @@ impl Store {
     /// The upstream has said again that the tag means what it meant.
     ///
     /// # Errors
-    /// None for a torn index, which is rebuilt.
+    /// None for a corrupt index, which is rebuilt.
     pub fn touch_tag(&self, target: &Target, tag: &Tag) -> Result<(), Error> {
         if let Some(mut entry) = self.0.index.tag(target, tag) {
             entry.validated_at = SystemTime::now();

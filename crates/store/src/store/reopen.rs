@@ -4,27 +4,27 @@
 use fs_err as fs;
 
 use crate::error::Error;
-use crate::lock::Held;
+use crate::lock::Place;
 use crate::mutex::lock;
 use crate::store::Store;
 
 impl Store {
-    /// Makes sure that what is at our path is our store, and makes it anew when it was removed.
+    /// Makes sure that what is at our path is our store, and creates it again when it was removed.
     ///
     /// # Errors
-    /// [`Error::Io`] while it is being removed, or when it cannot be made; [`Error::Held`] when another process has
+    /// [`Error::Io`] while it is being removed, or when it cannot be made; [`Error::Place`] when another process has
     /// the new one.
     pub(crate) fn present(&self) -> Result<(), Error> {
         let layout = &self.0.layout;
         let mut held = lock(&self.0.lock);
         match held.as_ref().map(|held| held.still_at(layout)) {
             // One that is only read takes nothing, and is not made either.
-            None | Some(Held::Ours) => return Ok(()),
-            Some(Held::Gone) if !gone(layout.root()) => {
+            None | Some(Place::Ours) => return Ok(()),
+            Some(Place::Gone) if !gone(layout.root()) => {
                 let why = format!("{} is being removed", layout.root().display());
                 return Err(std::io::Error::new(std::io::ErrorKind::NotFound, why).into());
             }
-            Some(Held::Gone | Held::Another) => {}
+            Some(Place::Gone | Place::Another) => {}
         }
         let (layout, taken) = Self::take(layout.root())?;
         *held = Some(taken);
@@ -33,7 +33,7 @@ impl Store {
             actions/checkout empties the workspace: start hubcap after it, or choose a --store elsewhere",
             layout.root().display());
         let mut images = lock(&self.0.images);
-        self.0.index.begin_anew(&found);
+        self.0.index.reopen(&found);
         *images = found;
         *lock(&self.0.recent) = super::manifests::Recent::default();
         self.0.verified.forget_all();
