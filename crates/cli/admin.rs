@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::pull;
-use crate::run::Run;
+use crate::daemon::run::Run;
+use crate::verb::pull;
 
 /// A question is a few images' names.
 const MAX_QUESTION: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! The command line, as it is typed; what it means together with variables and files is [`crate::config`]'s.
+//! The command line, as it is typed; what it means together with variables and files is [`crate::settings`]'s.
 
 mod clients;
 

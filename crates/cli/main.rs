@@ -2,34 +2,20 @@
 
 mod admin;
 mod args;
-mod config;
 mod coverage;
 mod daemon;
-mod doctor;
-mod down;
-mod export;
-mod gc;
-mod github;
-mod health;
-mod import;
-mod key;
-mod lock;
-mod ls;
-mod progress;
-mod pull;
-mod run;
-mod serve;
-mod setup;
-mod trim;
-mod up;
-mod verify;
-mod workspace;
+mod job;
+mod lockfile;
+mod settings;
+mod show;
+mod verb;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use args::{Args, Verb};
+use verb::{doctor, down, export, gc, health, import, key, lock, ls, pull, serve, setup, trim, up, verify};
 
 /// What a shell sees of a usage that cannot be meant.
 const USAGE: u8 = 2;
@@ -46,25 +32,25 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 
     let done = match args.verb {
-        Verb::Serve(flags) => config::load(&flags.common).map(|config| serve::run(config, &flags)),
-        Verb::Pull(flags) => config::load(&flags.common).map(|config| pull::run(&config, &flags)),
-        Verb::Ls(flags) => config::store(flags.store).map(|store| ls::run(&store, flags.json)),
-        Verb::Verify(flags) => config::load(&flags.common).map(|config| verify::run(&config, &flags)),
-        Verb::Gc(flags) => config::load(&flags.common).map(|config| gc::run(&config, &flags)),
-        Verb::Trim(flags) => config::load(&flags.common).map(|config| trim::run(&config, &flags)),
-        Verb::Key(flags) => config::store(flags.store).map(|store| key::run(&store)),
-        Verb::Export(flags) => config::load(&flags.common).map(|config| export::run(&config, &flags)),
-        Verb::Import(flags) => config::load(&flags.common).map(|config| import::run(&config, &flags)),
-        Verb::Lock(flags) => config::load(&flags.common).map(|config| lock::run(&config, &flags)),
-        Verb::Health(flags) => config::load(&flags.common).map(|config| health::run(&config)),
+        Verb::Serve(flags) => settings::load(&flags.common).map(|config| serve::run(config, &flags)),
+        Verb::Pull(flags) => settings::load(&flags.common).map(|config| pull::run(&config, &flags)),
+        Verb::Ls(flags) => settings::store(flags.store).map(|store| ls::run(&store, flags.json)),
+        Verb::Verify(flags) => settings::load(&flags.common).map(|config| verify::run(&config, &flags)),
+        Verb::Gc(flags) => settings::load(&flags.common).map(|config| gc::run(&config, &flags)),
+        Verb::Trim(flags) => settings::load(&flags.common).map(|config| trim::run(&config, &flags)),
+        Verb::Key(flags) => settings::store(flags.store).map(|store| key::run(&store)),
+        Verb::Export(flags) => settings::load(&flags.common).map(|config| export::run(&config, &flags)),
+        Verb::Import(flags) => settings::load(&flags.common).map(|config| import::run(&config, &flags)),
+        Verb::Lock(flags) => settings::load(&flags.common).map(|config| lock::run(&config, &flags)),
+        Verb::Health(flags) => settings::load(&flags.common).map(|config| health::run(&config)),
         Verb::Up(flags) => {
             let for_serve = typed.map(args::for_serve).unwrap_or_default();
-            config::load(&flags.common).map(|config| up::run(&config, &flags, &for_serve))
+            settings::load(&flags.common).map(|config| up::run(&config, &flags, &for_serve))
         }
-        Verb::Down(flags) => config::load(&flags.common).map(|config| down::run(&config, &flags)),
-        Verb::Doctor(flags) => config::load(&flags.common).map(|config| doctor::run(&config, &flags)),
-        Verb::Setup(setup) => config::load(setup.common()).map(|config| setup::run(&config, &setup)),
-        Verb::Unset(unset) => config::load(unset.common()).map(|config| setup::unset(&config, &unset)),
+        Verb::Down(flags) => settings::load(&flags.common).map(|config| down::run(&config, &flags)),
+        Verb::Doctor(flags) => settings::load(&flags.common).map(|config| doctor::run(&config, &flags)),
+        Verb::Setup(setup) => settings::load(setup.common()).map(|config| setup::run(&config, &setup)),
+        Verb::Unset(unset) => settings::load(unset.common()).map(|config| setup::unset(&config, &unset)),
     };
     match done {
         Ok(Ok(code)) => code,

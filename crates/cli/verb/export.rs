@@ -10,9 +10,9 @@ use hubcap_oci::{ImageRef, Platform};
 use hubcap_store::export::{self, Format, Found, Whole};
 
 use crate::args::Export;
-use crate::config::Config;
-use crate::progress::{Progress, bytes};
-use crate::pull;
+use crate::settings::Config;
+use crate::show::progress::{Progress, bytes};
+use crate::verb::pull;
 
 /// Copied at once, in bytes.
 const BUFFER: usize = 256 << 10;

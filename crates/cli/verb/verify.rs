@@ -7,9 +7,9 @@ use hubcap_oci::{Digest, Reference};
 use hubcap_store::{Finding, Report, Store};
 
 use crate::args::Verify;
-use crate::config::Config;
-use crate::progress::{Progress, bytes};
-use crate::serve;
+use crate::settings::Config;
+use crate::show::progress::{Progress, bytes};
+use crate::verb::serve;
 
 /// Exits with 1 when something was wrong, repaired or not.
 pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {

@@ -12,8 +12,8 @@ use hubcap_oci::Registry;
 
 use crate::admin::client;
 use crate::args::{Setup, SetupDocker, Unset, UnsetDocker, Wire};
-use crate::config::Config;
-use crate::run::Run;
+use crate::daemon::run::Run;
+use crate::settings::Config;
 
 /// Wires a client.
 pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {

@@ -8,8 +8,8 @@ use hubcap_store::gc::{Removal, Wanted};
 use time::OffsetDateTime;
 
 use crate::args::Gc;
-use crate::config::Config;
-use crate::progress::bytes;
+use crate::settings::Config;
+use crate::show::progress::bytes;
 
 pub(crate) fn run(config: &Config, flags: &Gc) -> anyhow::Result<ExitCode> {
     let store = Store::open(&config.store, config.store_options())?;

@@ -8,9 +8,9 @@ use hubcap_store::gc::Trim;
 use hubcap_store::{Limits, Store};
 
 use crate::args;
-use crate::config::Config;
-use crate::gc;
-use crate::run::Run;
+use crate::daemon::run::Run;
+use crate::settings::Config;
+use crate::verb::gc;
 
 pub(crate) fn run(config: &Config, flags: &args::Trim) -> anyhow::Result<ExitCode> {
     let used_since = if flags.used_in_this_run { Some(run_of(config)?.since()) } else { None };

@@ -1,7 +1,5 @@
 //! `hubcap lock`: writes down which digests tags mean, or compares.
 
-mod file;
-
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -10,10 +8,10 @@ use hubcap_oci::ImageRef;
 use hubcap_store::{Store, StoredImage};
 
 use crate::args;
-use crate::config::Config;
-use crate::trim;
+use crate::settings::Config;
+use crate::verb::trim;
 
-pub(crate) use file::{Lock, Locked};
+use crate::lockfile::{Lock, Locked};
 
 pub(crate) fn run(config: &Config, flags: &args::Lock) -> anyhow::Result<ExitCode> {
     let images = chosen(config, flags)?;

@@ -13,7 +13,7 @@ use hubcap_proxy::Bound;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::settings::Config;
 
 /// One run of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

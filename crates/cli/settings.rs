@@ -19,7 +19,7 @@ use hubcap_upstream::UpstreamConfig;
 use url::Url;
 
 use crate::args::Common;
-use crate::lock::Lock;
+use crate::lockfile::Lock;
 use file::File;
 
 /// Everything decided, in the types of those who use it.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::admin::{Frozen, Registry, Repository, Status};
-use crate::down::speed::Speeds;
-use crate::progress::bytes;
+use crate::job::speed::Speeds;
+use crate::show::progress::bytes;
 
 /// Images that get bars; more would be a page of bars.
 const BARS: usize = 8;
@@ -193,7 +193,7 @@ fn chart(pulled: &[(&String, &Repository)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::down::speed::Speed;
+    use crate::job::speed::Speed;
 
     fn status(served: u64, fetched: u64, answering_ms: u64) -> Status {
         let one = Repository {

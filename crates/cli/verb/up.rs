@@ -9,9 +9,11 @@ use hubcap_clients::{Client, Docker, Journal, Mirror};
 
 use crate::admin::Status;
 use crate::args::{DockerFlags, Up};
-use crate::config::Config;
 use crate::coverage::{Pulls, docker_pulls};
-use crate::{daemon, github, setup};
+use crate::daemon::process;
+use crate::job::github;
+use crate::settings::Config;
+use crate::verb::setup;
 
 /// Starts, wires and proves. In a GitHub job what fails is a warning: a job must not fail because of its cache.
 pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
@@ -36,8 +38,8 @@ pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow
 }
 
 fn start(config: &Config, arguments: &[OsString]) -> anyhow::Result<Status> {
-    let (status, started) = daemon::ensure(config, arguments)?;
-    let (pid, log) = (status.pid, daemon::log(&config.state));
+    let (status, started) = process::ensure(config, arguments)?;
+    let (pid, log) = (status.pid, process::log(&config.state));
     println!("hubcap {} {pid}, log {}", if started { "runs as" } else { "runs already as" }, log.display());
     println!("store {}", status.store.display());
     Ok(status)

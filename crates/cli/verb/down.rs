@@ -1,8 +1,5 @@
 //! `hubcap down`: dockerd as it was, the daemon stopped, and an account of what the cache was worth.
 
-mod page;
-mod speed;
-
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,11 +8,13 @@ use hubcap_clients::{Client, Docker, Journal};
 
 use crate::admin::{Status, client};
 use crate::args::Down;
-use crate::config::Config;
-use crate::run::Run;
-use crate::{daemon, github, setup, trim};
+use crate::daemon::process;
+use crate::daemon::run::Run;
+use crate::job::{github, speed};
+use crate::settings::Config;
+use crate::verb::{setup, trim};
 
-use page::Account;
+use crate::job::summary::Account;
 
 /// How long an archive that still comes in is waited for.
 const RESTORED: Duration = Duration::from_secs(60);
@@ -36,7 +35,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let status = restored(&config.state);
     tried(
         "the daemon still runs",
-        daemon::stop(&config.state).map(|stopped| {
+        process::stop(&config.state).map(|stopped| {
             println!("{}", if stopped { "the daemon is stopped" } else { "no daemon runs" });
         }),
     );

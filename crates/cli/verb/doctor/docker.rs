@@ -6,9 +6,9 @@ use hubcap_oci::Registry;
 use super::{Finding, State};
 use crate::admin::Status;
 use crate::args::Doctor;
-use crate::config::Config;
 use crate::coverage::{Pulls, docker_pulls};
-use crate::setup;
+use crate::settings::Config;
+use crate::verb::setup;
 
 const ABOUT: &str = "dockerd";
 const SETUP: &str = "hubcap setup docker";

@@ -5,7 +5,7 @@ use hubcap_clients::{Client, Containerd, ContainerdAt, Journal};
 use super::machine::is_installed;
 use super::{Finding, State};
 use crate::admin::Status;
-use crate::config::Config;
+use crate::settings::Config;
 
 pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     let mut found = Vec::new();

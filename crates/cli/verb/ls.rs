@@ -8,7 +8,7 @@ use hubcap_oci::{Descriptor, Reference};
 use hubcap_store::StoredImage;
 use serde::Serialize;
 
-use crate::progress::bytes;
+use crate::show::progress::bytes;
 
 #[derive(Serialize)]
 struct Row {

@@ -16,9 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
 use crate::args::Serve;
-use crate::config::{Archive, Config};
-use crate::run::Run;
-use crate::workspace;
+use crate::daemon::run::Run;
+use crate::job::workspace;
+use crate::settings::{Archive, Config};
 
 /// How often what is only in memory is written.
 const FLUSH: Duration = Duration::from_secs(10);

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use hubcap_store::Store;
 
 use crate::args::Import;
-use crate::config::Config;
-use crate::progress::Progress;
+use crate::settings::Config;
+use crate::show::progress::Progress;
 
 /// Imports every file; one that fails does not keep the others from being imported.
 pub(crate) fn run(config: &Config, flags: &Import) -> anyhow::Result<ExitCode> {

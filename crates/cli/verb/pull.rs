@@ -13,9 +13,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::admin::client;
 use crate::args::Pull;
-use crate::config::Config;
-use crate::progress::{Progress, bytes};
-use crate::serve;
+use crate::settings::Config;
+use crate::show::progress::{Progress, bytes};
+use crate::verb::serve;
 
 /// Blobs at a time: as many as dockerd and podman take together.
 const PARALLEL: usize = 6;

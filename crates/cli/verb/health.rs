@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use hubcap_clients::reachable;
 
-use crate::config::Config;
+use crate::settings::Config;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 

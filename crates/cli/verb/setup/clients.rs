@@ -13,8 +13,8 @@ use hubcap_oci::Registry;
 
 use super::{mirror, named, print, tell};
 use crate::args::{SetupBuildkit, SetupContainerd, SetupPodman, Unwire, Wire};
-use crate::config::Config;
-use crate::doctor::is_installed;
+use crate::settings::Config;
+use crate::verb::doctor::is_installed;
 
 pub(crate) fn containerd(config: &Config, flags: &SetupContainerd) -> anyhow::Result<ExitCode> {
     let containerd = Containerd::find(&flags.containerd.at())?;

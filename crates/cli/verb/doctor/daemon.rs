@@ -9,9 +9,9 @@ use hubcap_upstream::{Error, Upstream, Upstreams};
 
 use super::{Finding, State};
 use crate::admin::Status;
-use crate::config::Config;
-use crate::health;
-use crate::progress::bytes;
+use crate::settings::Config;
+use crate::show::progress::bytes;
+use crate::verb::health;
 
 pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     let mut found = vec![daemon(config, status)];

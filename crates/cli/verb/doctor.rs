@@ -13,7 +13,7 @@ use serde::Serialize;
 pub(crate) use machine::is_installed;
 
 use crate::args::Doctor;
-use crate::config::Config;
+use crate::settings::Config;
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]

@@ -1,0 +1,3 @@
+//! What several commands show in one way.
+
+pub(crate) mod progress;
