@@ -94,8 +94,8 @@ impl Cache {
         let (Ok(upstream), Some(tag_lock)) = (self.upstream(access), &self.0.tag_lock) else { return };
         let target = &access.target;
         match upstream.head_manifest(&target.repository, &Reference::Tag(tag.clone())).await {
-            Ok(head) => {
-                if let Some(now) = head.digest.filter(|now| *now != locked) {
+            Ok(digest) => {
+                if let Some(now) = digest.filter(|now| *now != locked) {
                     tag_lock.report_moved(target, tag, &locked, now);
                 }
             }
@@ -210,9 +210,9 @@ impl Cache {
         let mut wanted = reference.clone();
         let mut fetched = Outcome::Miss;
         if let Some(Found { content, .. }) = found {
-            let head = upstream.head_manifest(&target.repository, reference).await?;
+            let digest = upstream.head_manifest(&target.repository, reference).await?;
             self.classify(upstream, &Question::manifest(access, reference)).await;
-            match AfterHead::of(reference, &content.descriptor.digest, head.digest) {
+            match AfterHead::of(reference, &content.descriptor.digest, digest) {
                 AfterHead::Link => {
                     self.keep(target, content.clone(), None).await?;
                     return Ok(Answer::new(content, Outcome::Granted));

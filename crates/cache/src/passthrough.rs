@@ -47,9 +47,9 @@ impl Cache {
     /// # Errors
     /// [`Error::NotAllowed`] for what leads to a private address and must not; [`Error::Unavailable`],
     /// [`Error::Offline`].
-    pub async fn tunnel(&self, to: (&str, u16), policy: AddressPolicy) -> Result<TcpStream, Error> {
+    pub async fn tunnel(&self, host: &str, port: u16, policy: AddressPolicy) -> Result<TcpStream, Error> {
         self.check_online()?;
-        Ok(self.0.upstreams.tunnel(to, policy).await?)
+        Ok(self.0.upstreams.tunnel(host, port, policy).await?)
     }
 
     /// A client has begun, or goes on, to push to this repository.

@@ -86,7 +86,7 @@ async fn hello(
             Ok(intercepted) => Next::Intercept(intercepted),
             Err(error) => return refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
         },
-        Ok(Way::Tunnel { host, port, policy }) => match gate.cache().tunnel((&host, port), policy).await {
+        Ok(Way::Tunnel { host, port, policy }) => match gate.cache().tunnel(&host, port, policy).await {
             Ok(server) => Next::Tunnel(server),
             Err(hubcap_cache::Error::NotAllowed { why }) => {
                 return refuse(

@@ -11,9 +11,10 @@ use url::Url;
 
 use crate::address::AddressPolicy;
 use crate::body::{BlobBody, part_of};
-use crate::registry::range;
-use crate::transport::{Request, Transport};
-use crate::{Error, Upstreams};
+use crate::error::Error;
+use crate::request::{Request, range};
+use crate::transport::Transport;
+use crate::upstreams::Upstreams;
 
 /// A part, in bytes, and how many are on their way.
 const PART: u64 = 4 << 20;
@@ -28,7 +29,7 @@ impl Upstreams {
     /// # Errors
     /// [`Error::Unavailable`] when it is not given.
     pub async fn archive(&self, url: Url) -> Result<BoxStream<'static, Result<Bytes, Error>>, Error> {
-        let archive = Archive { transport: Arc::clone(&self.0.transport), url };
+        let archive = Archive { transport: Arc::clone(self.transport()), url };
         let response = archive.ask(&(0..PART)).await?;
         let whole = response.status() != StatusCode::PARTIAL_CONTENT;
         let first = BlobBody::new(response, 0..PART)?;
@@ -76,10 +77,9 @@ impl Archive {
     }
 
     async fn ask(&self, part: &Range<u64>) -> Result<reqwest::Response, Error> {
-        let headers = range(&format!("bytes={}-{}", part.start, part.end - 1));
-        let request =
-            Request { method: Method::GET, url: self.url.clone(), headers, policy: AddressPolicy::Any };
-        let response = self.transport.send(request).await?;
+        let headers = range(part.start, Some(part.end));
+        let request = Request::new(Method::GET, self.url.clone(), headers, AddressPolicy::Any);
+        let response = self.transport.send(request.without_redirects()).await?;
         match response.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
             status => Err(Error::unavailable(format!("the archive is answered with {status}"))),

@@ -9,7 +9,7 @@ use http::{StatusCode, header};
 use hubcap_oci::ByteRange;
 use reqwest::Response;
 
-use crate::Error;
+use crate::error::Error;
 
 /// A body may pause so long; a connection that is silent for longer is dead.
 const IDLE: Duration = Duration::from_secs(30);
@@ -110,7 +110,13 @@ async fn read(mut response: Response, limit: usize) -> Result<Bytes, Error> {
     Ok(bytes.freeze())
 }
 
-/// The header itself: for a HEAD, the client library knows only that there is no body.
+/// The media type, without its parameters.
+pub(crate) fn content_type(response: &Response) -> Option<String> {
+    let value = response.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_owned())
+}
+
+/// `Content-Length` itself: for a HEAD, the client library knows only that there is no body.
 pub(crate) fn content_length(response: &Response) -> Option<u64> {
     response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

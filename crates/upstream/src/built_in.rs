@@ -1,6 +1,7 @@
 //! The registries that need no configuration: public ones, each at its own name, which its owner alone runs.
 
 use hubcap_oci::{Registry, RegistryPattern};
+use url::Url;
 
 /// By name. Docker Hub's API is the only one that is elsewhere.
 const NAMES: [&str; 25] = [
@@ -34,12 +35,12 @@ const NAMES: [&str; 25] = [
 /// Google's Artifact Registry has a host for each region.
 const PATTERNS: [&str; 1] = ["*-docker.pkg.dev"];
 
-/// Those with a name.
+/// The built-in registries that have a name.
 pub(crate) fn names() -> impl Iterator<Item = Registry> {
     NAMES.iter().filter_map(|name| name.parse().ok())
 }
 
-/// Those by a pattern.
+/// The patterns of further built-in ones.
 pub(crate) fn patterns() -> impl Iterator<Item = RegistryPattern> {
     PATTERNS.iter().filter_map(|pattern| pattern.parse().ok())
 }
@@ -47,6 +48,18 @@ pub(crate) fn patterns() -> impl Iterator<Item = RegistryPattern> {
 /// Whether a registry is one of [`names`].
 pub(crate) fn is_named(registry: &Registry) -> bool {
     NAMES.contains(&registry.as_str())
+}
+
+/// Whether a registry needs no configuration.
+pub fn is_built_in(registry: &Registry) -> bool {
+    is_named(registry) || patterns().any(|pattern| pattern.matches(registry))
+}
+
+/// Where a registry's API is when nothing else is configured: at the registry's own name, for Docker Hub at its API's.
+pub fn default_url(registry: &Registry) -> Option<Url> {
+    let (_, port) = registry.host_and_port();
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    Url::parse(&format!("https://{}{port}", registry.api_host())).ok()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::Error;
+use crate::error::Error;
 
 /// Failures in a row before the circuit opens: one object that fails must not keep clients from the others.
 const MAX_FAILURES: u32 = 3;

@@ -3,7 +3,8 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::auth::challenge::Challenge;
-use crate::{RateLimit, link, ratelimit};
+use crate::link;
+use crate::ratelimit::{self, RateLimit};
 
 /// Reads a text as every header that is read.
 pub fn headers(text: &str) {

@@ -1,22 +1,22 @@
-//! What a client says to its registry, untouched: pushes, logins, and whatever else is no pull.
+//! A client's own requests to its registry, passed on as they are: pushes, logins, and whatever else is no pull.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, uri};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
+use http_body_util::BodyExt as _;
 use url::Url;
 
-use crate::{Error, Upstream};
+use crate::error::Error;
+use crate::registry::Upstream;
 
-/// For so long neither side need send anything. Long: a registry that puts a big layer in its place says nothing.
+/// How long neither side need send anything. Long, because a registry says nothing while it stores a big layer.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// Between two hops only (RFC 9110, section 7.6.1).
+/// Headers for one hop only (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     header::EXPECT,
@@ -40,7 +40,7 @@ impl Upstream {
         B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let (base, client) = self.passage()?;
+        let (base, client) = (self.base(), self.client()?);
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
         let url = Url::parse(&format!("{}{path}", base.as_str().trim_end_matches('/')))
@@ -51,19 +51,19 @@ impl Upstream {
             // It writes its own address into its answers, and the client has come to another one by TLS.
             headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         }
-        let heard = Heard(Arc::new(Mutex::new(Instant::now())));
-        let empty = body.is_end_stream();
+        let last_frame = LastFrame(Arc::new(Mutex::new(Instant::now())));
         let mut sending = client.request(parts.method, url).headers(headers);
-        if !empty {
-            sending = sending.body(reqwest::Body::wrap(Watched { inner: body, heard: heard.clone() }));
+        if !body.is_end_stream() {
+            let last_frame = last_frame.clone();
+            sending = sending.body(reqwest::Body::wrap(body.inspect_frame(move |_| last_frame.set_now())));
         }
         let sending = sending.send();
         tokio::pin!(sending);
         let response = loop {
-            let left = IDLE.saturating_sub(heard.silence());
+            let left = IDLE.saturating_sub(last_frame.age());
             match tokio::time::timeout(left, &mut sending).await {
                 Ok(answered) => break answered.map_err(Error::connection)?,
-                Err(_) if heard.silence() < IDLE => {}
+                Err(_) if last_frame.age() < IDLE => {}
                 Err(_) => return Err(Error::unavailable(format!("nothing came for {} s", IDLE.as_secs()))),
             }
         };
@@ -103,46 +103,17 @@ fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// When a body last had something to say.
+/// When the client last sent a frame of its body.
 #[derive(Clone)]
-struct Heard(Arc<Mutex<Instant>>);
+struct LastFrame(Arc<Mutex<Instant>>);
 
-impl Heard {
-    fn silence(&self) -> Duration {
+impl LastFrame {
+    fn age(&self) -> Duration {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    fn now(&self) {
+    fn set_now(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-}
-
-struct Watched<B> {
-    inner: B,
-    heard: Heard,
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = Pin::new(&mut self.inner).poll_frame(context);
-        if frame.is_ready() {
-            self.heard.now();
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

@@ -1,6 +1,7 @@
-//! Plain HTTP without a proxy between, as to a registry in the same network: by hyper's own client. reqwest does not let
-//! the length of a read be set, and where no TLS parts the bytes it grows to some 400 KiB: with several reads of each
-//! fetch on their way, 64 fetches at a time would take 150 MiB.
+//! The client for plain HTTP without a proxy between, as to a registry in the same network: hyper-util's. reqwest does not
+//! let the length of a read be set, and without TLS hyper's reads grow to 408 KiB, several for each fetch. The row of
+//! `tests/bench` that this client buys is "peak memory, cold, 64 streams": 99 to 151 MiB by reqwest, 60 here, at most 64
+//! allowed.
 
 use std::time::Duration;
 
@@ -13,13 +14,12 @@ use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Body, Response, ResponseBuilderExt as _};
 
-use crate::Error;
-use crate::error::chain;
-use crate::transport::{Request, USER_AGENT};
+use crate::error::{Error, chain};
+use crate::request::{Request, USER_AGENT};
 
-/// What one read takes at most, in bytes.
+/// The length of a read, in bytes.
 const READ: usize = 64 << 10;
-/// As reqwest has it.
+/// How long a connection is kept for the next request, as reqwest keeps its own.
 const IDLE: Duration = Duration::from_secs(90);
 
 /// The client, and which hosts `HTTP_PROXY` and `NO_PROXY` want to be reached otherwise.
@@ -42,7 +42,7 @@ impl Plain {
         Self { client, proxies: Matcher::from_env() }
     }
 
-    /// Whether no proxy stands between.
+    /// Whether `uri` is asked without a proxy.
     pub(crate) fn reaches(&self, uri: &Uri) -> bool {
         self.proxies.intercept(uri).is_none()
     }
@@ -67,7 +67,7 @@ impl Plain {
         let whole = http::Response::builder().status(parts.status).version(parts.version).url(url);
         let mut whole = whole.body(Body::wrap(body)).map_err(|error| Error::invalid(error.to_string()))?;
         *whole.headers_mut() = parts.headers;
-        // Where it came from is among them.
+        // The address of the server is among them.
         whole.extensions_mut().extend(parts.extensions);
         Ok(Some(whole.into()))
     }

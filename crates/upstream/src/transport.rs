@@ -3,19 +3,18 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http::{Uri, header};
 use reqwest::{Client, Response, redirect};
 use url::Url;
 
-use crate::Error;
 use crate::address::{AddressPolicy, PublicResolver, is_link_local, is_loopback, is_private, is_public};
+use crate::error::Error;
 use crate::plain::Plain;
+use crate::request::{Redirects, Request, USER_AGENT};
+use crate::status::is_redirect;
 
 /// A registry redirects once, to its blob store; more than this is a loop.
 const MAX_REDIRECTS: usize = 5;
-
-/// How hubcap calls itself.
-pub(crate) const USER_AGENT: &str = concat!("hubcap/", env!("CARGO_PKG_VERSION"));
 
 /// The HTTP client. Made at the first request: reading the system's roots costs more than a whole start.
 #[derive(Debug)]
@@ -28,15 +27,6 @@ pub(crate) struct Transport {
     /// For what nobody has named, and redirects of a public registry: no name leads to a private address.
     public: OnceLock<Result<Client, String>>,
     plain: OnceLock<Plain>,
-}
-
-/// A request without a body, as all of a pull's are.
-#[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) policy: AddressPolicy,
 }
 
 impl Transport {
@@ -56,7 +46,7 @@ impl Transport {
         self.timeout
     }
 
-    /// The client for a URL: `HTTPS_PROXY` and its like are for the outside world, never for this machine.
+    /// The client for a URL: `HTTPS_PROXY` and its like are for other machines, never for this one.
     pub(crate) fn client(&self, url: &Url, policy: AddressPolicy) -> Result<&Client, Error> {
         if policy == AddressPolicy::PublicOnly {
             if is_private(url) {
@@ -91,10 +81,21 @@ impl Transport {
         client.as_ref().map_err(|why| Error::unavailable(format!("no TLS client can be made: {why}")))
     }
 
-    /// Sends one request, and waits for the headers of its answer.
+    /// Sends a request, and waits for the headers of its answer.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when there is no answer in time; [`Error::NotAllowed`] and [`Error::Invalid`] for what the
+    /// address policy and the rules for redirects refuse.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, Error> {
+        match request.redirects {
+            Redirects::Follow => self.send_following(request).await,
+            Redirects::Return => self.send_once(request).await,
+        }
+    }
+
+    async fn send_once(&self, request: Request) -> Result<Response, Error> {
         let host = request.url.host_str().unwrap_or_default().to_owned();
-        match tokio::time::timeout(self.timeout, self.send_patiently(request)).await {
+        match tokio::time::timeout(self.timeout, self.send_now(request)).await {
             Ok(answered) => answered,
             Err(_) => Err(Error::unavailable(format!(
                 "{host} did not answer within {} s",
@@ -120,7 +121,7 @@ impl Transport {
         (is_loopback(url) || plain.reaches(&uri)).then_some((plain, uri))
     }
 
-    async fn send_patiently(&self, request: Request) -> Result<Response, Error> {
+    async fn send_now(&self, request: Request) -> Result<Response, Error> {
         if let Some((plain, uri)) = self.plain(&request.url, request.policy)
             && let Some(response) = plain.send(request.clone(), uri).await?
         {
@@ -133,10 +134,10 @@ impl Transport {
 
     /// Sends a request and follows redirects by hand: the Authorization stays with the host that it was for, and a
     /// registry at a public address leads to no private one.
-    pub(crate) async fn send_following(&self, mut request: Request) -> Result<Response, Error> {
+    async fn send_following(&self, mut request: Request) -> Result<Response, Error> {
         let origin = request.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(request.clone()).await?;
+            let response = self.send_once(request.clone()).await?;
             if !is_redirect(response.status()) {
                 return Ok(response);
             }
@@ -162,10 +163,6 @@ pub(crate) fn policy_after(response: &Response, asked: AddressPolicy) -> Address
         Some(address) if is_public(address.ip()) => AddressPolicy::PublicOnly,
         _ => asked,
     }
-}
-
-pub(crate) fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
 /// A public registry must not lead us to this machine or its network, nor any one out of TLS.

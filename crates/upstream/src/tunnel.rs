@@ -1,12 +1,12 @@
-//! A connection to another host, for a client that speaks TLS through it to somebody who is none of our registries.
+//! A connection to any host, through which a client speaks TLS of its own.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::Error;
 use crate::address::{AddressPolicy, is_public};
+use crate::error::Error;
 
 /// Connects.
 ///
@@ -14,7 +14,8 @@ use crate::address::{AddressPolicy, is_public};
 /// [`Error::NotAllowed`] for a name that leads only to private addresses, [`Error::Unavailable`] for one that cannot
 /// be reached within `timeout`.
 pub(crate) async fn open(
-    (host, port): (&str, u16),
+    host: &str,
+    port: u16,
     policy: AddressPolicy,
     timeout: Duration,
 ) -> Result<TcpStream, Error> {
@@ -49,11 +50,11 @@ mod tests {
             let port = listener.local_addr().expect("an address").port();
             let patience = Duration::from_secs(10);
             for host in ["127.0.0.1", "localhost"] {
-                let refused = open((host, port), AddressPolicy::PublicOnly, patience).await;
+                let refused = open(host, port, AddressPolicy::PublicOnly, patience).await;
                 assert!(matches!(refused, Err(Error::NotAllowed { .. })), "{refused:?}");
             }
             assert!(listener.accept().is_err(), "nobody came");
-            assert!(open(("127.0.0.1", port), AddressPolicy::Any, patience).await.is_ok());
+            assert!(open("127.0.0.1", port, AddressPolicy::Any, patience).await.is_ok());
         });
     }
 }

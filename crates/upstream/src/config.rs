@@ -1,0 +1,30 @@
+//! What an operator says of the registries.
+
+use std::time::Duration;
+
+use hubcap_oci::{Registry, RegistryPattern};
+use url::Url;
+
+use crate::credentials::Credentials;
+
+/// Every registry that may be asked, and how.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The registries.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// Further ones that may be asked at their own name, over HTTPS and at public addresses.
+    pub allowed: Vec<RegistryPattern>,
+    /// From the request to the headers of its answer, connecting included.
+    pub timeout: Duration,
+}
+
+/// One registry.
+#[derive(Debug, Clone)]
+pub struct UpstreamConfig {
+    /// Its name in image references.
+    pub registry: Registry,
+    /// Where its API is: `https://registry-1.docker.io`. `http` is taken too.
+    pub url: Url,
+    /// A login; without one, Docker's configuration file is asked.
+    pub credentials: Option<Credentials>,
+}
