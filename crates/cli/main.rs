@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod compose;
 mod coverage;
 mod daemon;
 mod job;

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use hubcap_cache::{TagRules, Ttl};
 use hubcap_oci::{Pattern, Registry, RegistryPattern};
 use hubcap_proxy::ConnectConfig;
-use hubcap_store::{Limit, Limits, Options};
+use hubcap_store::Limit;
 use hubcap_upstream::UpstreamConfig;
 use url::Url;
 
@@ -308,14 +308,6 @@ fn xdg(environment: &BTreeMap<String, String>, kind: &str, below_home: &str) -> 
         .or_else(home)
         .context("neither HOME nor the XDG directories are set; use --store and --state")?;
     Ok(base.join("hubcap"))
-}
-
-impl Config {
-    /// How the store is kept.
-    pub(crate) fn store_options(&self) -> Options {
-        let limits = Limits { max_size: self.max_size, min_free: Some(self.min_free) };
-        Options { limits, pins: self.pins.clone() }
-    }
 }
 
 impl std::fmt::Display for Config {

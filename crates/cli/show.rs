@@ -1,3 +1,4 @@
 //! What several commands show in one way.
 
 pub(crate) mod progress;
+pub(crate) mod removals;

@@ -4,9 +4,9 @@
 use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use hubcap_proxy::Bound;
@@ -83,6 +83,28 @@ impl Run {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The latest run, which was on this store.
+    ///
+    /// # Errors
+    /// When there was none, or it was on another store: then nothing says what was used.
+    pub(crate) fn latest(config: &Config) -> anyhow::Result<Self> {
+        let state = config.state.display();
+        let run = Self::read(&config.state)?.with_context(|| {
+            format!("no daemon has run with the state directory {state}, so nothing tells what was used; is --state right?")
+        })?;
+        if run.store != config.store {
+            let (ran, asked) = (run.store.display(), config.store.display());
+            bail!("the last run with the state directory {state} was on the store {ran}, not on {asked}");
+        }
+        Ok(run)
+    }
+
+    /// When it began.
+    pub(crate) fn since(&self) -> SystemTime {
+        let since = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(self.started));
+        since.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// Writes it down. A daemon serves without that too, so a failure is a warning.

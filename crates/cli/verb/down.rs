@@ -10,9 +10,10 @@ use crate::admin::{Status, client};
 use crate::args::Down;
 use crate::daemon::process;
 use crate::daemon::run::Run;
-use crate::job::{github, speed};
+use crate::job::{self, github, speed};
 use crate::settings::Config;
-use crate::verb::{setup, trim};
+use crate::show::removals;
+use crate::verb::setup;
 
 use crate::job::summary::Account;
 
@@ -45,7 +46,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let store = store.unwrap_or(&config.store).clone();
     if let Some(run) = run.as_ref().filter(|run| run.store == store && flags.trims(&store) && store.exists())
     {
-        tried("the store is not trimmed", trim::carry(config, run, flags.keep_private));
+        tried("the store is not trimmed", carry(config, run, flags.keep_private));
     }
     let key = hubcap_store::key(&store);
     let then = run.as_ref().filter(|run| run.store == store).and_then(|run| run.key.as_ref());
@@ -79,6 +80,11 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         Run { ended: true, ..run }.write(&config.state);
     }
     Ok(if failed && !github::is_job() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn carry(config: &Config, run: &Run, keep_private: bool) -> anyhow::Result<()> {
+    let trimmed = job::carry::trim(config, run, keep_private)?;
+    Ok(removals::print(&trimmed.removals, trimmed.size, false)?)
 }
 
 /// How the daemon is, when the archive that it takes in has come to its end: what is saved of a store that is not whole

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use hubcap_store::Store;
-
 use crate::args::Import;
+use crate::compose;
 use crate::settings::Config;
 use crate::show::progress::Progress;
 
@@ -13,7 +12,7 @@ pub(crate) fn run(config: &Config, flags: &Import) -> anyhow::Result<ExitCode> {
     if flags.tag.is_some() && flags.files.len() > 1 {
         anyhow::bail!("--tag can name only one image, and {} files are given", flags.files.len());
     }
-    let store = Store::open(&config.store, config.store_options())?;
+    let store = compose::store(config)?;
     let progress = Progress::new();
     let mut failed = 0;
     for file in &flags.files {

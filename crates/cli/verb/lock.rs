@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use hubcap_oci::ImageRef;
-use hubcap_store::{Store, StoredImage};
+use hubcap_store::StoredImage;
 
 use crate::args;
+use crate::compose;
+use crate::daemon::run::Run;
 use crate::settings::Config;
-use crate::verb::trim;
 
 use crate::lockfile::{Lock, Locked};
 
@@ -58,8 +59,8 @@ fn chosen(config: &Config, flags: &args::Lock) -> anyhow::Result<BTreeMap<String
         }
         tagged.retain(|name, _| wanted.contains(name));
     } else if !flags.all {
-        let since = trim::run_of(config).context("--all locks all tags in the store")?.since();
-        let store = Store::open(&config.store, config.store_options()).context(
+        let since = Run::latest(config).context("--all locks all tags in the store")?.since();
+        let store = compose::store(config).context(
             "to tell what was used, the store is needed; --all, and images that are named, are not",
         )?;
         let used = store.used_since(since);

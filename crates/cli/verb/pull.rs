@@ -8,14 +8,13 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use hubcap_cache::{Access, Answer, BlobContent, Body, Cache, ManifestContent, Outcome, StoredBlob};
 use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Target, select};
-use hubcap_store::Store;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::admin::client;
 use crate::args::Pull;
+use crate::compose;
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
-use crate::verb::serve;
 
 /// Blobs at a time: as many as dockerd and podman take together.
 const PARALLEL: usize = 6;
@@ -43,16 +42,16 @@ impl Tally {
 
 /// Pulls every image; one that fails does not keep the others from being pulled.
 pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = compose::runtime()?;
     let failed = runtime.block_on(async {
-        let store = match Store::open(&config.store, config.store_options()) {
+        let store = match compose::store(config) {
             Err(error @ hubcap_store::Error::InUse { .. }) => {
                 let what = (flags.images.as_slice(), flags.platform.as_slice());
                 return by_daemon((config, error), what, |line| println!("{line}"));
             }
             opened => opened?,
         };
-        let job = Job::new(serve::cache(store.clone(), config)?, flags.platform.clone(), Out::Terminal);
+        let job = Job::new(compose::cache(store.clone(), config)?, flags.platform.clone(), Out::Terminal);
         let failed = job.all(&flags.images).await;
         store.close();
         Ok(failed)
@@ -66,9 +65,9 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
 
 /// Fetches what is missing of one image; what it has to say goes to standard error.
 pub(crate) fn fetch(config: &Config, image: &ImageRef, platform: &Platform) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = compose::runtime()?;
     runtime.block_on(async {
-        let store = match Store::open(&config.store, config.store_options()) {
+        let store = match compose::store(config) {
             Err(error @ hubcap_store::Error::InUse { .. }) => {
                 let what = (std::slice::from_ref(image), std::slice::from_ref(platform));
                 let failed = by_daemon((config, error), what, |line| eprintln!("{line}"))?;
@@ -77,7 +76,7 @@ pub(crate) fn fetch(config: &Config, image: &ImageRef, platform: &Platform) -> a
             }
             opened => opened?,
         };
-        let cache = serve::cache(store.clone(), config)?;
+        let cache = compose::cache(store.clone(), config)?;
         let fetched = Job::new(cache, vec![platform.clone()], Out::Terminal).image(image).await;
         store.close();
         fetched.map(drop)

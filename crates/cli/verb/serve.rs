@@ -10,12 +10,12 @@ use hubcap_cache::{Cache, Restored};
 use hubcap_oci::Registry;
 use hubcap_proxy::{Bound, DRAIN};
 use hubcap_store::Store;
-use hubcap_upstream::Upstreams;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
 use crate::args::Serve;
+use crate::compose;
 use crate::daemon::run::Run;
 use crate::job::workspace;
 use crate::settings::{Archive, Config};
@@ -42,7 +42,7 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
         });
     }
     keep_memory();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = compose::runtime()?;
     let served = runtime.block_on(serve(config, flags.background));
     // What still runs has been abandoned: nothing waits for the hash of some gigabytes.
     runtime.shutdown_background();
@@ -65,8 +65,8 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
     if let Some(why) = workspace::not_checked_out(&config.store, std::env::var_os) {
         tracing::warn!(target: "hubcap::serve", "{why}");
     }
-    let store = open(&config)?;
-    let cache = cache(store.clone(), &config)?;
+    let store = compose::store_to_serve(&config)?;
+    let cache = compose::cache(store.clone(), &config)?;
     let proxy = hubcap_proxy::Config {
         https: Some(config.listen),
         http: config.http_listen,
@@ -165,18 +165,6 @@ fn raise_open_files() {
     }
 }
 
-/// A store that cannot be written serves what it has; only one that another process holds stops the start.
-fn open(config: &Config) -> anyhow::Result<Store> {
-    match Store::open(&config.store, config.store_options()) {
-        Err(error) if error.is_unwritable() => {
-            tracing::warn!(target: "hubcap::serve", "the store cannot be written ({error}): what is in it is served, \
-                pulls go on, and nothing more is stored");
-            Ok(Store::open_read_only(&config.store, config.store_options(), &error))
-        }
-        opened => Ok(opened?),
-    }
-}
-
 /// What is lost by a kill is at most so old.
 async fn flush_now_and_then(store: Store) {
     let mut ticks = tokio::time::interval(FLUSH);
@@ -185,22 +173,6 @@ async fn flush_now_and_then(store: Store) {
         let store = store.clone();
         let _ = tokio::task::spawn_blocking(move || store.flush()).await;
     }
-}
-
-/// The cache over a store, for whoever runs one in this process.
-pub(crate) fn cache(store: Store, config: &Config) -> anyhow::Result<Cache> {
-    let upstreams = Upstreams::new(hubcap_upstream::Config {
-        upstreams: config.upstreams.clone(),
-        allowed: config.allowed.clone(),
-        timeout: config.upstream_timeout,
-    })?;
-    let rules = hubcap_cache::Config {
-        offline: config.offline,
-        tags: config.tags.clone(),
-        frozen: config.frozen.as_ref().map(|frozen| frozen.lock.tags()),
-        read_ahead: config.read_ahead,
-    };
-    Ok(Cache::new(store, upstreams, rules))
 }
 
 /// Says where everything is, and what a user has to write where.
@@ -244,11 +216,7 @@ const fn offline(config: &Config) -> &'static str {
 
 /// What `--check` can tell without changing anything.
 fn checked(config: &Config) -> anyhow::Result<()> {
-    Upstreams::new(hubcap_upstream::Config {
-        upstreams: config.upstreams.clone(),
-        allowed: config.allowed.clone(),
-        timeout: config.upstream_timeout,
-    })?;
+    compose::upstreams(config)?;
     for (what, path) in [("store", &config.store), ("state", &config.state)] {
         let mut existing: &Path = path;
         while !existing.exists() {

@@ -7,15 +7,15 @@ use hubcap_oci::{Digest, Reference};
 use hubcap_store::{Finding, Report, Store};
 
 use crate::args::Verify;
+use crate::compose;
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
-use crate::verb::serve;
 
 /// Exits with 1 when something was wrong, repaired or not.
 pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
     let store = match flags.repair {
         // Repairing changes what a daemon counts on; looking does not.
-        true => Some(Store::open(&config.store, config.store_options())?),
+        true => Some(compose::store(config)?),
         false => None,
     };
     let total = hubcap_store::images::total(&config.store);
@@ -34,7 +34,7 @@ pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
     }
     println!("{contents} contents, {}: {}", bytes(read), told(findings.len()));
     if let Some(store) = store {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = compose::runtime()?;
         runtime.block_on(repair(&store, config, &findings))?;
         store.close();
     }
@@ -51,7 +51,7 @@ fn told(count: usize) -> String {
 
 /// Puts aside what is damaged, and fetches again what is missing then.
 async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow::Result<()> {
-    let cache = serve::cache(store.clone(), config)?;
+    let cache = compose::cache(store.clone(), config)?;
     for finding in findings {
         let digest = match finding {
             Finding::Content(digest) => {

@@ -5,10 +5,11 @@ use std::path::Path;
 use hubcap_clients::{Client, Journal};
 use hubcap_oci::{Reference, Repository};
 use hubcap_store::Limit;
-use hubcap_upstream::{Error, Upstream, Upstreams};
+use hubcap_upstream::{Error, Upstream};
 
 use super::{Finding, State};
 use crate::admin::Status;
+use crate::compose;
 use crate::settings::Config;
 use crate::show::progress::bytes;
 use crate::verb::health;
@@ -112,13 +113,9 @@ fn store(store: &Path, config: &Config) -> Vec<Finding> {
 
 /// One HEAD to each configured registry, which none counts.
 fn registries(config: &Config) -> Vec<Finding> {
-    let upstreams = Upstreams::new(hubcap_upstream::Config {
-        upstreams: config.upstreams.clone(),
-        allowed: Vec::new(),
-        timeout: config.upstream_timeout,
-    });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let (Ok(upstreams), Ok(runtime)) = (upstreams, runtime) else { return Vec::new() };
+    let (Ok(upstreams), Ok(runtime)) = (compose::upstreams(config), compose::runtime()) else {
+        return Vec::new();
+    };
     runtime.block_on(async {
         let asked = config.upstreams.iter().filter_map(|one| upstreams.get(&one.registry));
         let asked: Vec<_> = asked.map(|upstream| tokio::spawn(registry(upstream))).collect();

@@ -1,0 +1,27 @@
+//! The store that a job hands to the next one.
+
+use hubcap_store::gc::{Removal, Trim};
+
+use crate::compose;
+use crate::daemon::run::Run;
+use crate::settings::Config;
+
+/// What trimming has removed.
+pub(crate) struct Trimmed {
+    pub(crate) removals: Vec<Removal>,
+    /// The store's size after it, in bytes.
+    pub(crate) size: u64,
+}
+
+/// Trims the store of a run to what the run used. A run that used nothing says nothing of the next one: then everything
+/// stays that may be carried.
+pub(crate) fn trim(config: &Config, run: &Run, keep_private: bool) -> anyhow::Result<Trimmed> {
+    let store = compose::store_to_carry(&Config { store: run.store.clone(), ..config.clone() })?;
+    let used = Trim { used_since: Some(run.since()), keep_private };
+    let freed: u64 = store.plan_trim(used)?.iter().map(|one| one.bytes).sum();
+    let everything_goes = freed >= store.size();
+    let removals = store.trim(if everything_goes { Trim { used_since: None, ..used } } else { used })?;
+    let size = store.size();
+    store.close();
+    Ok(Trimmed { removals, size })
+}
