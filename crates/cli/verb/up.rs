@@ -103,7 +103,7 @@ fn docker(config: &Config, flags: &Up, mirror: &Mirror) -> anyhow::Result<()> {
     println!(
         "dockerd {version} pulls through {}: proved with a pull of {}",
         mirror.url(),
-        hubcap_proxy::PROOF
+        hubcap_proxy::PROBE_IMAGE
     );
     for Pulls { through, says, .. } in docker_pulls(&docker, version, &registries) {
         println!("{}through hubcap: {says}", if through { "" } else { "not " });
@@ -115,7 +115,7 @@ fn docker(config: &Config, flags: &Up, mirror: &Mirror) -> anyhow::Result<()> {
 /// A tag that nobody has, so dockerd has to ask; an image that only hubcap has, so it was hubcap who answered.
 fn prove(docker: &Docker) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(docker.pull_and_remove(hubcap_proxy::PROOF, &format!("t{}", now.as_nanos()))?)
+    Ok(docker.pull_and_remove(hubcap_proxy::PROBE_IMAGE, &format!("t{}", now.as_nanos()))?)
 }
 
 fn print(config: &Config, flags: &Up) -> anyhow::Result<ExitCode> {

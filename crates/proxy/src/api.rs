@@ -3,7 +3,7 @@
 pub(crate) mod blob;
 pub(crate) mod error;
 pub(crate) mod manifest;
-pub(crate) mod proof;
+pub(crate) mod probe;
 pub(crate) mod referrers;
 pub(crate) mod tags;
 
@@ -22,7 +22,7 @@ pub(crate) struct Asked<'a> {
     /// `?ns=`, to be told back.
     pub(crate) namespace: Option<String>,
     /// Whether the client takes us for the registry itself, and has no other endpoint to go on to.
-    pub(crate) only_way: bool,
+    pub(crate) no_fallback: bool,
 }
 
 /// An answer before it is a response: what the log and `Cache-Status` need is still in it.

@@ -2,7 +2,7 @@
 //! with other registries than Docker Hub.
 //!
 //! To a registry that the CA is for, we are the registry: [`intercept`]. Everybody else is reached through a
-//! [`tunnel`], as far as [`gate`](Gate::way) lets anybody go.
+//! [`tunnel`], as far as [`gate`](Gate::route) lets anybody go.
 
 mod gate;
 mod intercept;
@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::listen::{self, HANDSHAKE};
-use gate::Way;
+use gate::Route;
 pub(crate) use gate::{Gate, names};
 
 /// What a client's CONNECT has led to.
@@ -44,7 +44,7 @@ pub(crate) async fn answer<S>(
     let (gate, slot) = (Arc::clone(gate), Arc::clone(&agreed));
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (gate, slot) = (Arc::clone(&gate), Arc::clone(&slot));
-        async move { Ok::<_, Infallible>(hello(&gate, request, &slot).await) }
+        async move { Ok::<_, Infallible>(handle_connect(&gate, request, &slot).await) }
     });
     let connection = listen::builder().serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
@@ -72,7 +72,7 @@ pub(crate) async fn answer<S>(
 }
 
 /// Answers the CONNECT. What it leads to is reached first: a client that waits for nothing is one that hangs.
-async fn hello(
+async fn handle_connect(
     gate: &Gate,
     mut request: Request<Incoming>,
     slot: &Mutex<Option<(OnUpgrade, Next)>>,
@@ -81,12 +81,12 @@ async fn hello(
         let why = "this is hubcap's HTTPS proxy: it answers CONNECT only, and plain HTTP to nobody";
         return refuse(StatusCode::FORBIDDEN, why);
     }
-    let next = match gate.way(request.uri().authority()) {
-        Ok(Way::Intercept(registry, host)) => match gate.intercepted(registry, &host) {
+    let next = match gate.route(request.uri().authority()) {
+        Ok(Route::Intercept(registry, host)) => match gate.intercepted(registry, &host) {
             Ok(intercepted) => Next::Intercept(intercepted),
             Err(error) => return refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
         },
-        Ok(Way::Tunnel { host, port, policy }) => match gate.cache().tunnel(&host, port, policy).await {
+        Ok(Route::Tunnel { host, port, policy }) => match gate.cache().tunnel(&host, port, policy).await {
             Ok(server) => Next::Tunnel(server),
             Err(hubcap_cache::Error::NotAllowed { why }) => {
                 return refuse(

@@ -9,9 +9,9 @@
 //! - [`router`]: method and path to an endpoint; one answer for each.
 //! - [`resolve`]: which registry's repository a request means.
 //! - [`api`]: an answer's headers and body for each endpoint, and the one place where an error becomes a status.
-//! - [`access`]: the log line.
+//! - [`access_log`]: the log line.
 
-mod access;
+mod access_log;
 mod api;
 mod ca;
 mod connect;
@@ -35,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-pub use api::proof::PROOF;
+pub use api::probe::PROBE_IMAGE;
 pub use ca::certificate_path;
 
 use ca::Authority;

@@ -11,7 +11,7 @@ use hubcap_cache::{Access, Asking, Cache, Caller};
 use hubcap_oci::endpoint::{NotAnEndpoint, parse_query};
 use hubcap_oci::{Endpoint, Reference, Registry};
 
-use crate::access::{self, Entry};
+use crate::access_log::{self, Entry};
 use crate::api::{self, Asked, Reply};
 use crate::resolve::{Resolver, Selector, Via};
 
@@ -114,8 +114,8 @@ impl App {
         };
         let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         if target.registry.is_docker_hub()
-            && api::proof::is_meant(&target.repository)
-            && let Some(reply) = api::proof::answer(&endpoint)
+            && api::probe::is_probe(&target.repository)
+            && let Some(reply) = api::probe::answer(&endpoint)
         {
             return Begun::Answered(reply);
         }
@@ -125,7 +125,7 @@ impl App {
             _ => None,
         };
         let asking = cache.asking(&access.target, tag, started);
-        let asked = Asked { parts, access, namespace, only_way: *via != Via::Mirror };
+        let asked = Asked { parts, access, namespace, no_fallback: *via != Via::Mirror };
         Begun::Asked(endpoint, asked, asking)
     }
 }
@@ -145,5 +145,5 @@ pub(crate) fn respond(parts: &Parts, mut reply: Reply, started: Instant) -> Resp
     if parts.method == Method::HEAD {
         *response.body_mut() = Body::empty();
     }
-    access::logged(response, entry)
+    access_log::logged(response, entry)
 }

@@ -41,7 +41,7 @@ pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply 
         | Error::WrongContent { .. }
         | Error::NoRoom { .. }
         | Error::Internal { .. }
-            if asked.only_way =>
+            if asked.no_fallback =>
         {
             (StatusCode::BAD_GATEWAY, noun.unknown())
         }

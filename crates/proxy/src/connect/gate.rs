@@ -33,7 +33,7 @@ pub(crate) struct Intercepted {
 
 /// Where a CONNECT leads.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Route {
     /// To us, in place of a registry, whose API is at this host.
     Intercept(Registry, String),
     Tunnel {
@@ -71,7 +71,7 @@ impl Gate {
     }
 
     /// Decides; an error says why not.
-    pub(crate) fn way(&self, asked: Option<&Asked>) -> Result<Way, String> {
+    pub(crate) fn route(&self, asked: Option<&Asked>) -> Result<Route, String> {
         let asked = asked.filter(|asked| !asked.as_str().contains('@'));
         let (host, port) = asked
             .and_then(|asked| {
@@ -82,16 +82,16 @@ impl Gate {
         if let Some(registry) = &named
             && self.intercepts(registry, &host)
         {
-            return Ok(Way::Intercept(registry.clone(), host));
+            return Ok(Route::Intercept(registry.clone(), host));
         }
         if named.is_some_and(|named| self.tunnel.iter().any(|one| one.matches(&named))) {
-            return Ok(Way::Tunnel { host, port, policy: AddressPolicy::Any });
+            return Ok(Route::Tunnel { host, port, policy: AddressPolicy::Any });
         }
         if port != 443 {
             let why = format!("only port 443 is tunnelled to; --proxy-tunnel {host}:{port} allows another");
             return Err(why);
         }
-        Ok(Way::Tunnel { host, port, policy: AddressPolicy::PublicOnly })
+        Ok(Route::Tunnel { host, port, policy: AddressPolicy::PublicOnly })
     }
 
     fn intercepts(&self, registry: &Registry, host: &str) -> bool {
