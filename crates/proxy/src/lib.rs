@@ -2,7 +2,7 @@
 //!
 //! In the order of a request:
 //!
-//! - [`listen`], [`lanes`], [`socket`]: a task per connection, its limits, the thread it runs on, and the drain at the end.
+//! - [`listen`], [`workers`]: a task per connection, its limits, the thread it runs on, and the drain at the end.
 //! - [`tls`], [`ca`]: a local CA, and a leaf certificate signed by it.
 //! - [`connect`]: an HTTP proxy for what cannot be told of a mirror: registries as if we were them, a tunnel for the
 //!   rest.
@@ -15,12 +15,11 @@ mod access_log;
 mod api;
 mod ca;
 mod connect;
-mod lanes;
 mod listen;
 mod resolve;
 mod router;
-mod socket;
 mod tls;
+mod workers;
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +32,7 @@ use hubcap_cache::Cache;
 use hubcap_oci::{Registry, RegistryPattern};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 pub use api::probe::PROBE_IMAGE;
@@ -40,8 +40,8 @@ pub use ca::certificate_path;
 
 use ca::Authority;
 use connect::Gate;
-use lanes::{Lanes, Threads};
 use router::App;
+use workers::Workers;
 
 /// How long requests that run may go on after the end was asked for.
 pub const DRAIN: Duration = Duration::from_secs(10);
@@ -110,8 +110,7 @@ pub struct Bound {
     http: Option<(TcpListener, SocketAddr)>,
     connect: Option<(TcpListener, SocketAddr, Arc<Gate>)>,
     certificate: PathBuf,
-    lanes: Lanes,
-    threads: Threads,
+    workers: Arc<Workers>,
 }
 
 /// Makes the local CA for a daemon that listens on `address`, where there is none that is good for it.
@@ -163,8 +162,8 @@ pub async fn bind(cache: Cache, config: Config) -> Result<Bound, Error> {
     };
     let certificate = ca::certificate_path(&config.state);
     let processors = thread::available_parallelism().map_or(1, Into::into);
-    let (lanes, threads) = lanes::start(processors).map_err(Error::Threads)?;
-    Ok(Bound { app, https, http, connect, certificate, lanes, threads })
+    let workers = Arc::new(Workers::start(processors).map_err(Error::Threads)?);
+    Ok(Bound { app, https, http, connect, certificate, workers })
 }
 
 impl Bound {
@@ -190,12 +189,11 @@ impl Bound {
 
     /// Answers until `shutdown`; then requests that run have [`DRAIN`] to end.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { app, https, http, connect, lanes, threads, .. } = self;
+        let Self { app, https, http, connect, workers, .. } = self;
         let (stop, stopped) = watch::channel(());
-        let mut listeners = Vec::new();
+        let mut listeners = JoinSet::new();
         let mut listen = |listener: TcpListener, speaks| {
-            let serving = listen::serve(listener, speaks, lanes.clone(), stopped.clone());
-            listeners.push(lanes.listen(serving));
+            listeners.spawn(listen::serve(listener, speaks, Arc::clone(&workers), stopped.clone()));
         };
         if let Some((listener, _, tls)) = https {
             listen(listener, Speaks::Https(tls, app.clone()));
@@ -208,9 +206,6 @@ impl Bound {
         }
         shutdown.await;
         drop(stop);
-        for listener in listeners {
-            let _ = listener.await;
-        }
-        drop(threads);
+        listeners.join_all().await;
     }
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::Either;
@@ -21,9 +22,8 @@ use tower::timeout::Timeout;
 
 use crate::api;
 use crate::connect;
-use crate::lanes::Lanes;
 use crate::router::App;
-use crate::socket::Socket;
+use crate::workers::Workers;
 use crate::{DRAIN, Speaks};
 
 /// Connections at a time, per listener; more wait in the kernel's queue.
@@ -50,27 +50,21 @@ const SEND_BUFFER: usize = 64 << 10;
 pub(crate) async fn serve(
     listener: TcpListener,
     speaks: Speaks,
-    lanes: Lanes,
+    workers: Arc<Workers>,
     mut stopped: watch::Receiver<()>,
 ) {
-    // It was opened on another event loop.
-    let listener = listener.into_std().and_then(TcpListener::from_std);
-    let listener = match listener {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(target: "hubcap::listen", "nothing can be accepted: {error}"),
-    };
     let graceful = GracefulShutdown::new();
-    let places = std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let place = tokio::select! {
-            place = std::sync::Arc::clone(&places).acquire_owned() => place,
+            place = Arc::clone(&places).acquire_owned() => place,
             _ = stopped.changed() => break,
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.changed() => break,
         };
-        // It is another event loop's from here on.
+        // It leaves this runtime's event queue for its worker's.
         let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)));
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -82,7 +76,7 @@ pub(crate) async fn serve(
             }
         };
         let (speaks, ends) = (speaks.clone(), (graceful.watcher(), stopped.clone()));
-        lanes.spawn(processor(&stream, peer), async move {
+        workers.spawn(processor(&stream, peer), async move {
             let _place = place;
             match prepare(stream, peer) {
                 Ok(stream) => speak(stream, peer, speaks, ends).await,
@@ -99,7 +93,7 @@ pub(crate) async fn serve(
 }
 
 /// A client's bytes, with a limit to how long it may take none.
-type Stream = Pin<Box<TimeoutStream<Socket>>>;
+type Stream = Pin<Box<TimeoutStream<TcpStream>>>;
 
 /// Where a client on this machine runs, if it is one: its first segment was taken in there. One from elsewhere comes in where
 /// the network's interrupts do, all on one processor perhaps.
@@ -107,7 +101,7 @@ fn processor(stream: &StdTcpStream, peer: SocketAddr) -> Option<u32> {
     if peer.ip().is_loopback() { socket_incoming_cpu(stream).ok() } else { None }
 }
 
-/// A connection as it should be, on this thread's event loop.
+/// Registers a connection with the calling worker's event queue, and sets its options.
 fn prepare(stream: StdTcpStream, peer: SocketAddr) -> io::Result<Stream> {
     let stream = TcpStream::from_std(stream)?;
     // Small answers must not wait for the acknowledgement of the one before.
@@ -115,7 +109,7 @@ fn prepare(stream: StdTcpStream, peer: SocketAddr) -> io::Result<Stream> {
     if peer.ip().is_loopback() {
         let _ = set_socket_send_buffer_size(&stream, SEND_BUFFER);
     }
-    let mut stream = TimeoutStream::new(Socket::new(stream));
+    let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(STALLED));
     Ok(Box::pin(stream))
 }
@@ -127,7 +121,7 @@ async fn speak(stream: Stream, peer: SocketAddr, speaks: Speaks, ends: (Watcher,
         Speaks::Https(tls, app) => (tls, app),
         Speaks::Connect(gate) => return connect::answer(stream, &gate, ends).await,
     };
-    if peer.ip().is_loopback() && is_plain(stream.as_ref().get_ref().get_ref().stream()).await {
+    if peer.ip().is_loopback() && is_plain(stream.as_ref().get_ref().get_ref()).await {
         return answer(stream, app, ends.0).await;
     }
     match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
