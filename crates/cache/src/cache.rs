@@ -14,7 +14,7 @@ use crate::error::{Error, Failure};
 use crate::fill::{Fallen, Filling, MAX_FILLS};
 use crate::flight::Flights;
 use crate::freshness::TagRules;
-use crate::manifest::ManifestContent;
+use crate::manifest::content::ManifestContent;
 use crate::negative::NegativeCache;
 use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;

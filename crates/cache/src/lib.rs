@@ -63,7 +63,7 @@ pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
 pub use hubcap_store::{Content, Restored};
 pub use hubcap_upstream::{AddressPolicy, PassedBody, RateLimit};
-pub use manifest::ManifestContent;
+pub use manifest::content::ManifestContent;
 pub use outcome::{Answer, Outcome, OutcomeClass, StaleBecause};
 pub use tag_lock::FrozenReport;
 pub use tags::TagPage;

@@ -1,10 +1,10 @@
 //! Manifests (end-3): by digest for ever, by tag for its TTL.
 
-use std::sync::Arc;
+pub(crate) mod content;
+
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use hubcap_oci::{Algorithm, Descriptor, Digest, Manifest, Reference, Tag, Target};
+use hubcap_oci::{Digest, Reference, Tag, Target};
 use hubcap_upstream::Upstream;
 
 use crate::authorization::Access;
@@ -12,20 +12,12 @@ use crate::cache::Cache;
 use crate::error::{Error, Failure};
 use crate::flight::Role;
 use crate::freshness;
+use crate::manifest::content::ManifestContent;
 use crate::on_disk::on_disk;
 use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::plan::{AfterHead, Stored};
 use crate::question::Question;
 use crate::tag_lock::TagLock;
-
-/// A manifest for a client: the bytes that were received.
-#[derive(Debug, Clone)]
-pub struct ManifestContent {
-    /// Media type, digest and length.
-    pub descriptor: Arc<Descriptor>,
-    /// The manifest, as it was received.
-    pub bytes: Bytes,
-}
 
 /// What the store has for a reference.
 #[derive(Clone)]
@@ -80,7 +72,7 @@ impl Cache {
         let answer = self.manifest_by(access, &Reference::Digest(digest)).await?;
         // So that the store says the same when it is used without the lock, or carried elsewhere.
         if self.store().tag(target, tag).is_none_or(|known| known.descriptor.digest != digest) {
-            self.keep(target, answer.value.clone(), Some(tag.clone())).await?;
+            self.keep(target, &answer.value, Some(tag)).await;
         }
         if !self.config().offline && tag_lock.begin_comparing(target, tag) {
             let (cache, access, tag) = (self.clone(), access.clone(), tag.clone());
@@ -164,7 +156,7 @@ impl Cache {
             return Err(failure);
         };
         if let Outcome::Stale { over, because: StaleBecause::UpstreamFailed } = outcome {
-            tracing::warn!(target: "hubcap::cache", upstream = %access.target, digest = %content.descriptor.digest,
+            tracing::warn!(target: "hubcap::cache", upstream = %access.target, digest = %content.digest(),
                 "serving the stored manifest although it is {over} s past its TTL: {}", failure.error);
         }
         Ok(Answer::new(content, outcome))
@@ -212,9 +204,9 @@ impl Cache {
         if let Some(Found { content, .. }) = found {
             let digest = upstream.head_manifest(&target.repository, reference).await?;
             self.classify(upstream, &Question::manifest(access, reference)).await;
-            match AfterHead::of(reference, &content.descriptor.digest, digest) {
+            match AfterHead::of(reference, content.digest(), digest) {
                 AfterHead::Link => {
-                    self.keep(target, content.clone(), None).await?;
+                    self.keep(target, &content, None).await;
                     return Ok(Answer::new(content, Outcome::Granted));
                 }
                 AfterHead::Renew => {
@@ -227,47 +219,22 @@ impl Cache {
             }
             fetched = Outcome::Refreshed;
         }
-        let content = self.get(upstream, target, &wanted).await?;
-        self.brought_manifest(target, content.descriptor.size);
+        let body = upstream.manifest(&target.repository, &wanted).await?;
+        let content = ManifestContent::received(&wanted, body.bytes, body.media_type.as_deref())?;
+        self.brought_manifest(target, content.manifest.descriptor.size);
         self.classify(upstream, &Question::manifest(access, &wanted)).await;
-        self.keep(target, content.clone(), tag.cloned()).await?;
+        self.keep(target, &content, tag).await;
         Ok(Answer::new(content, fetched))
     }
 
-    /// Fetches and verifies a manifest.
-    async fn get(
-        &self,
-        upstream: &Upstream,
-        target: &Target,
-        reference: &Reference,
-    ) -> Result<ManifestContent, Error> {
-        let body = upstream.manifest(&target.repository, reference).await?;
-        let algorithm = match reference {
-            Reference::Digest(digest) => digest.algorithm(),
-            Reference::Tag(_) => Algorithm::Sha256,
-        };
-        let actual = Digest::of(algorithm, &body.bytes);
-        if let Reference::Digest(expected) = reference
-            && *expected != actual
-        {
-            return Err(Error::wrong_content(format!("asked for {expected}, got {actual}")));
-        }
-        let manifest = Manifest::parse(actual, &body.bytes, body.media_type.as_deref())
-            .map_err(|error| Error::wrong_content(error.to_string()))?;
-        Ok(ManifestContent { descriptor: Arc::new(manifest.descriptor), bytes: body.bytes })
-    }
-
     /// Stores a manifest, its links and its tag. A disk that fails does not cost the client its answer.
-    async fn keep(&self, target: &Target, content: ManifestContent, tag: Option<Tag>) -> Result<(), Error> {
-        let (store, name) = (self.store().clone(), target.clone());
-        let ManifestContent { descriptor, bytes } = content;
-        let manifest = Manifest::parse(descriptor.digest, &bytes, Some(&descriptor.media_type))
-            .map_err(|error| Error::wrong_content(error.to_string()))?;
-        let kept = on_disk(move || store.put_manifest(&name, &manifest, &bytes, tag.as_ref())).await;
+    async fn keep(&self, target: &Target, content: &ManifestContent, tag: Option<&Tag>) {
+        let (store, target, tag) = (self.store().clone(), target.clone(), tag.cloned());
+        let ManifestContent { manifest, bytes } = content.clone();
+        let kept = on_disk(move || store.put_manifest(&target, &manifest, &bytes, tag.as_ref())).await;
         if let Err(error) = kept {
             self.store_takes_nothing(&error);
         }
-        Ok(())
     }
 
     fn stored(&self, digest: &Digest) -> Option<ManifestContent> {
@@ -275,6 +242,6 @@ impl Cache {
             tracing::warn!(target: "hubcap::cache", "going on without what is stored: {error}");
             None
         });
-        stored.map(|(descriptor, bytes)| ManifestContent { descriptor, bytes })
+        stored.map(|(manifest, bytes)| ManifestContent { manifest, bytes })
     }
 }

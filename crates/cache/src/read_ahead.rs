@@ -1,12 +1,12 @@
 //! Blobs that a client is about to ask for: when an image's manifest goes out, its configuration and layers begin to
 //! come in.
 
-use hubcap_oci::{Digest, Manifest};
+use hubcap_oci::Digest;
 
 use crate::authorization::Access;
 use crate::cache::Cache;
 use crate::fill::fill;
-use crate::manifest::ManifestContent;
+use crate::manifest::content::ManifestContent;
 
 /// Fills at a time that nobody has asked for yet.
 pub(crate) const MAX: usize = 4;
@@ -18,14 +18,10 @@ impl Cache {
         if !self.config().read_ahead || self.config().offline {
             return;
         }
-        let ManifestContent { descriptor, bytes } = content;
-        let Ok(manifest) = Manifest::parse(descriptor.digest, bytes, Some(&descriptor.media_type)) else {
-            return;
-        };
         let store = self.store();
         let missing = |digest: &Digest| !store.has(digest) && !self.0.blobs.is_running(digest);
         let blobs: Vec<Digest> =
-            manifest.links.blobs.iter().map(|blob| blob.digest).filter(missing).collect();
+            content.manifest.links.blobs.iter().map(|blob| blob.digest).filter(missing).collect();
         if blobs.is_empty() {
             return;
         }

@@ -185,7 +185,7 @@ impl Job {
             if manifest.links.blobs.is_empty() {
                 bail!("{child} is an index in an index, which no platform can run");
             }
-            blobs.extend(manifest.links.blobs);
+            blobs.extend(manifest.links.blobs.iter().cloned());
         }
         let running: Vec<_> = blobs
             .into_iter()
@@ -206,12 +206,12 @@ impl Job {
         access: &Access,
         reference: &Reference,
         tally: &mut Tally,
-    ) -> anyhow::Result<Manifest> {
+    ) -> anyhow::Result<Arc<Manifest>> {
         let answer = self.cache.manifest(access, reference).await;
-        let Answer { value: ManifestContent { descriptor, bytes }, outcome } =
+        let Answer { value: ManifestContent { manifest, .. }, outcome } =
             answer.map_err(|failure| failure.error).with_context(|| format!("manifest {reference}"))?;
-        tally.count(outcome, descriptor.size);
-        Ok(Manifest::parse(descriptor.digest, &bytes, Some(&descriptor.media_type))?)
+        tally.count(outcome, manifest.descriptor.size);
+        Ok(manifest)
     }
 
     async fn blob(&self, access: &Access, blob: &Descriptor) -> anyhow::Result<Tally> {

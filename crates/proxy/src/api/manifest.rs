@@ -25,8 +25,9 @@ fn found(cache: &Cache, asked: &Asked<'_>, answer: Answer<ManifestContent>) -> R
     if asked.parts.method == Method::GET {
         cache.read_ahead(&asked.access, &value);
     }
+    let descriptor = &value.manifest.descriptor;
     Reply::new(StatusCode::OK, outcome)
-        .with(DIGEST, value.descriptor.digest.to_string())
-        .body(&value.descriptor.media_type, value.descriptor.size, value.bytes)
+        .with(DIGEST, descriptor.digest.to_string())
+        .body(&descriptor.media_type, descriptor.size, value.bytes)
         .for_request(asked)
 }

@@ -14,7 +14,8 @@ use crate::layout::wrapper;
 use crate::mutex::lock;
 use crate::store::Store;
 
-/// Bytes of manifests that are kept in memory: a hot manifest costs no disk access and no hash.
+/// Bytes of manifests that are kept in memory: a hot manifest costs no disk access, no hash and no parsing. What was parsed
+/// of them takes about as much again.
 const RECENT_BYTES: usize = 8 << 20;
 
 impl Store {
@@ -72,7 +73,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`] when it is there and cannot be read.
-    pub fn manifest(&self, digest: &Digest) -> Result<Option<(Arc<Descriptor>, Bytes)>, Error> {
+    pub fn manifest(&self, digest: &Digest) -> Result<Option<(Arc<Manifest>, Bytes)>, Error> {
         let found = self.read_manifest(digest)?;
         if found.is_some() {
             self.0.index.used(digest);
@@ -81,7 +82,7 @@ impl Store {
     }
 
     /// A manifest that hubcap itself wants to look at: that is no use of it.
-    fn read_manifest(&self, digest: &Digest) -> Result<Option<(Arc<Descriptor>, Bytes)>, Error> {
+    fn read_manifest(&self, digest: &Digest) -> Result<Option<(Arc<Manifest>, Bytes)>, Error> {
         if let Some(found) = lock(&self.0.recent).find(digest) {
             return Ok(Some(found));
         }
@@ -100,7 +101,7 @@ impl Store {
         }
         let media_type = self.0.index.media_type(digest);
         let Ok(manifest) = Manifest::parse(*digest, &bytes, media_type.as_deref()) else { return Ok(None) };
-        let found = (Arc::new(manifest.descriptor), bytes);
+        let found = (Arc::new(manifest), bytes);
         lock(&self.0.recent).keep(*digest, found.clone());
         Ok(Some(found))
     }
@@ -170,12 +171,13 @@ impl Store {
         let mut found = Vec::new();
         for digest in self.0.index.linked(target) {
             // Only manifests have a media type in the index; layers are not even opened.
-            let Some(media_type) = self.0.index.media_type(&digest) else { continue };
-            let Some((descriptor, bytes)) = self.read_manifest(&digest)? else { continue };
-            let Ok(manifest) = Manifest::parse(digest, &bytes, Some(&media_type)) else { continue };
+            if self.0.index.media_type(&digest).is_none() {
+                continue;
+            }
+            let Some((manifest, bytes)) = self.read_manifest(&digest)? else { continue };
             if manifest.links.subject == Some(*subject) {
-                let mut descriptor = Descriptor::clone(&descriptor);
-                descriptor.artifact_type = manifest.links.artifact_type;
+                let mut descriptor = manifest.descriptor.clone();
+                descriptor.artifact_type = manifest.links.artifact_type.clone();
                 let annotated = serde_json::from_slice::<Annotated>(&bytes);
                 descriptor.annotations = annotated.map(|annotated| annotated.annotations).unwrap_or_default();
                 found.push(descriptor);
@@ -188,17 +190,17 @@ impl Store {
 /// The manifests that were asked for last, verified already.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    found: HashMap<Digest, (Arc<Descriptor>, Bytes, u64)>,
+    found: HashMap<Digest, (Arc<Manifest>, Bytes, u64)>,
     bytes: usize,
     clock: u64,
 }
 
 impl Recent {
-    fn find(&mut self, digest: &Digest) -> Option<(Arc<Descriptor>, Bytes)> {
+    fn find(&mut self, digest: &Digest) -> Option<(Arc<Manifest>, Bytes)> {
         self.clock += 1;
-        let (descriptor, bytes, used) = self.found.get_mut(digest)?;
+        let (manifest, bytes, used) = self.found.get_mut(digest)?;
         *used = self.clock;
-        Some((descriptor.clone(), bytes.clone()))
+        Some((Arc::clone(manifest), bytes.clone()))
     }
 
     pub(crate) fn forget(&mut self, digest: &Digest) {
@@ -207,10 +209,10 @@ impl Recent {
         }
     }
 
-    fn keep(&mut self, digest: Digest, (descriptor, bytes): (Arc<Descriptor>, Bytes)) {
+    fn keep(&mut self, digest: Digest, (manifest, bytes): (Arc<Manifest>, Bytes)) {
         self.clock += 1;
         self.bytes += bytes.len();
-        if let Some((_, old, _)) = self.found.insert(digest, (descriptor, bytes, self.clock)) {
+        if let Some((_, old, _)) = self.found.insert(digest, (manifest, bytes, self.clock)) {
             self.bytes -= old.len();
         }
         // A scan over some hundred entries, and only when one goes.
