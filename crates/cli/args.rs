@@ -214,7 +214,7 @@ pub(crate) enum ExportFormat {
     OciArchive,
 }
 
-impl From<ExportFormat> for hubcap_store::export::Format {
+impl From<ExportFormat> for hubcap_store::Format {
     fn from(format: ExportFormat) -> Self {
         match format {
             ExportFormat::DockerArchive => Self::DockerArchive,

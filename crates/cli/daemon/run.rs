@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use hubcap_proxy::Bound;
+use hubcap_store::Layout;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
@@ -32,7 +33,7 @@ pub(crate) struct Run {
     /// Where its HTTP proxy is.
     #[serde(default)]
     pub(crate) proxy_listen: Option<SocketAddr>,
-    /// The store's [`key`](hubcap_store::key()) at the start; `None` when it could not be told, so that whatever is
+    /// The store's [`key`](Layout::key) at the start; `None` when it could not be told, so that whatever is
     /// there at the end is something new.
     pub(crate) key: Option<String>,
     /// Whether `hubcap down` has ended it.
@@ -55,7 +56,7 @@ impl Run {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let store = config.store.clone();
         let known = before.as_ref().and_then(|run| run.key.clone());
-        let key = tokio::task::spawn_blocking(move || known.or_else(|| hubcap_store::key(&store).ok()));
+        let key = tokio::task::spawn_blocking(move || known.or_else(|| Layout::at(&store).key().ok()));
         let run = Self {
             // 2^64 milliseconds are longer than any clock's time.
             started: before.map_or(since.as_millis() as u64, |run| run.started),

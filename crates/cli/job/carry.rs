@@ -1,6 +1,6 @@
 //! The store that a job hands to the next one.
 
-use hubcap_store::gc::{Removal, Trim};
+use hubcap_store::{Prune, Removal};
 
 use crate::compose;
 use crate::daemon::run::Run;
@@ -17,10 +17,10 @@ pub(crate) struct Trimmed {
 /// stays that may be carried.
 pub(crate) fn trim(config: &Config, run: &Run, keep_private: bool) -> anyhow::Result<Trimmed> {
     let store = compose::store_to_carry(&Config { store: run.store.clone(), ..config.clone() })?;
-    let used = Trim { used_since: Some(run.since()), keep_private };
+    let used = Prune { used_since: Some(run.since()), keep_private };
     let freed: u64 = store.plan_trim(used)?.iter().map(|one| one.bytes).sum();
     let everything_goes = freed >= store.size();
-    let removals = store.trim(if everything_goes { Trim { used_since: None, ..used } } else { used })?;
+    let removals = store.trim(if everything_goes { Prune { used_since: None, ..used } } else { used })?;
     let size = store.size();
     store.close();
     Ok(Trimmed { removals, size })

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use hubcap_store::gc::Removal;
+use hubcap_store::Removal;
 use time::OffsetDateTime;
 
 use super::progress::bytes;

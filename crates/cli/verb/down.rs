@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hubcap_clients::{Client, Docker, Journal};
+use hubcap_store::Layout;
 
 use crate::admin::{Status, client};
 use crate::args::Down;
@@ -48,7 +49,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     {
         tried("the store is not trimmed", carry(config, run, flags.keep_private));
     }
-    let key = hubcap_store::key(&store);
+    let key = Layout::at(&store).key();
     let then = run.as_ref().filter(|run| run.store == store).and_then(|run| run.key.as_ref());
     let then = flags.since.as_ref().or(then);
     let changed = match (&key, then) {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use fs_err as fs;
 use hubcap_oci::{ImageRef, Platform};
-use hubcap_store::export::{self, Format, Found, Whole};
+use hubcap_store::{Availability, CompleteImage, Format, Layout};
 
 use crate::args::Export;
 use crate::settings::Config;
@@ -19,7 +19,7 @@ const BUFFER: usize = 256 << 10;
 
 pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
     let platform = flags.platform.clone().unwrap_or_else(Platform::host);
-    let image = whole(config, (&flags.image, &platform))?;
+    let image = complete(config, &flags.image, &platform)?;
     let format = flags.format.into();
     if format == Format::DockerArchive && image.has_zstd() {
         eprintln!(
@@ -32,11 +32,11 @@ pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
         if out.is_terminal() {
             bail!("standard output is a terminal; choose a file with --output");
         }
-        write(config, (&image, format), out.lock())?;
+        write(config, &image, format, out.lock())?;
         return Ok(ExitCode::SUCCESS);
     }
     let partial = Partial::beside(&flags.output)?;
-    write(config, (&image, format), fs::File::create(&partial.0)?)?;
+    write(config, &image, format, fs::File::create(&partial.0)?)?;
     let size = fs::metadata(&partial.0)?.len();
     fs::rename(&partial.0, &flags.output)?;
     println!("{}  {platform}  {} in {}", flags.image, bytes(size), flags.output.display());
@@ -44,26 +44,27 @@ pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
 }
 
 /// The image out of the store, after what is missing was fetched.
-fn whole(config: &Config, (name, platform): (&ImageRef, &Platform)) -> anyhow::Result<Whole> {
-    if let Found::Whole(whole) = export::find(&config.store, name, platform)? {
-        return Ok(*whole);
+fn complete(config: &Config, name: &ImageRef, platform: &Platform) -> anyhow::Result<CompleteImage> {
+    let layout = Layout::at(&config.store);
+    if let Availability::Complete(image) = layout.find(name, platform)? {
+        return Ok(*image);
     }
     pull::fetch(config, name, platform).with_context(|| format!("{name} cannot be fetched"))?;
-    match export::find(&config.store, name, platform)? {
-        Found::Whole(whole) => Ok(*whole),
-        Found::Missing(why) => bail!("{name} is not complete in the store: {why}"),
+    match layout.find(name, platform)? {
+        Availability::Complete(image) => Ok(*image),
+        Availability::Missing(why) => bail!("{name} is not complete in the store: {why}"),
     }
 }
 
-fn write(config: &Config, image: (&Whole, Format), out: impl Write) -> anyhow::Result<()> {
+fn write(config: &Config, image: &CompleteImage, format: Format, out: impl Write) -> anyhow::Result<()> {
     let progress = Progress::new();
-    let bar = progress.bar("writing", image.0.size());
+    let bar = progress.bar("writing", image.size());
     let told = |read| {
         if let Some(bar) = &bar {
             bar.inc(read);
         }
     };
-    export::write(&config.store, image, BufWriter::with_capacity(BUFFER, out), told)?;
+    Layout::at(&config.store).export(image, format, BufWriter::with_capacity(BUFFER, out), told)?;
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }

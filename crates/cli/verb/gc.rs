@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use hubcap_store::gc::Wanted;
+use hubcap_store::Wanted;
 
 use crate::args::Gc;
 use crate::compose;

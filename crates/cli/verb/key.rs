@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use hubcap_store::Layout;
+
 pub(crate) fn run(store: &Path) -> anyhow::Result<ExitCode> {
-    println!("{}", hubcap_store::key(store)?);
+    println!("{}", Layout::at(store).key()?);
     Ok(ExitCode::SUCCESS)
 }

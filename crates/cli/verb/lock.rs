@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use hubcap_oci::ImageRef;
-use hubcap_store::StoredImage;
+use hubcap_store::{Layout, StoredImage};
 
 use crate::args;
 use crate::compose;
@@ -46,7 +46,8 @@ pub(crate) fn run(config: &Config, flags: &args::Lock) -> anyhow::Result<ExitCod
 
 /// The tags that are meant, and what they mean in the store.
 fn chosen(config: &Config, flags: &args::Lock) -> anyhow::Result<BTreeMap<String, Locked>> {
-    let stored = hubcap_store::images(&config.store)?;
+    let layout = Layout::at(&config.store);
+    let stored = layout.images()?;
     let tagged = stored.into_iter().filter_map(|image| {
         let name = format!("{}:{}", image.target, image.tag.as_ref()?);
         Some((name, image))
@@ -68,7 +69,7 @@ fn chosen(config: &Config, flags: &args::Lock) -> anyhow::Result<BTreeMap<String
         tagged.retain(|name, _| used.contains(name));
     }
     let locked = |(name, image): (String, StoredImage)| {
-        let platforms = hubcap_store::images::offered(&config.store, &image);
+        let platforms = layout.offered(&image);
         let platforms = platforms.into_iter().map(|(platform, digest)| (platform.to_string(), digest));
         (name, Locked { digest: image.descriptor.digest, platforms: platforms.collect() })
     };

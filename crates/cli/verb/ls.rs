@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use hubcap_oci::{Descriptor, Reference};
-use hubcap_store::StoredImage;
+use hubcap_store::{Layout, StoredImage};
 use serde::Serialize;
 
 use crate::show::progress::bytes;
@@ -21,7 +21,7 @@ struct Row {
 }
 
 pub(crate) fn run(store: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let rows: Vec<Row> = hubcap_store::images(store)?.into_iter().map(row).collect();
+    let rows: Vec<Row> = Layout::at(store).images()?.into_iter().map(row).collect();
     let mut out = std::io::stdout().lock();
     if json {
         writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;

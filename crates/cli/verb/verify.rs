@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use hubcap_cache::{Access, BlobContent, Body, Cache};
 use hubcap_oci::{Digest, Reference};
-use hubcap_store::{Finding, Report, Store};
+use hubcap_store::{Finding, Layout, Report, Store};
 
 use crate::args::Verify;
 use crate::compose;
@@ -18,10 +18,11 @@ pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
         true => Some(compose::store(config)?),
         false => None,
     };
-    let total = hubcap_store::images::total(&config.store);
+    let layout = Layout::at(&config.store);
+    let total = layout.total();
     let progress = Progress::new();
     let bar = progress.bar("verifying", total);
-    let Report { contents, bytes: read, findings } = hubcap_store::verify(&config.store, |read| {
+    let Report { contents, bytes: read, findings } = layout.verify(|read| {
         if let Some(bar) = &bar {
             bar.inc(read);
         }

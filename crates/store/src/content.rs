@@ -16,8 +16,9 @@ use hubcap_oci::{Digest, Verifier};
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::watch;
 
-use crate::content::tail::Tail;
+use crate::hash::hash_range;
 use crate::mutex::lock;
+use tail::Tail;
 
 /// How many bytes a reader of a growing content stays behind its writer, until the digest is verified: no client
 /// ever has all of a wrong content. 16 KiB, one TLS record.
@@ -138,21 +139,9 @@ impl Content {
     /// [`ReadError::Truncated`] when they are no longer all there.
     pub async fn hashed(&self, digest: &Digest, length: u64) -> Result<Verifier, ReadError> {
         let (file, mut verifier) = (Arc::clone(&self.file), Verifier::new(digest.algorithm()));
-        let hash = move || {
-            let mut buffer = vec![0; CHUNK as usize];
-            let mut position = 0;
-            while position < length {
-                // At most the buffer's length, so the cast cannot cut.
-                let wanted = (length - position).min(CHUNK) as usize;
-                match file.read_at(&mut buffer[..wanted], position)? {
-                    0 => return Err(ReadError::Truncated { at: position, size: length }),
-                    read => {
-                        verifier.update(&buffer[..read]);
-                        position += read as u64;
-                    }
-                }
-            }
-            Ok(verifier)
+        let hash = move || match hash_range(&file, 0..length, &mut verifier, |_| {})? {
+            end if end < length => Err(ReadError::Truncated { at: end, size: length }),
+            _ => Ok(verifier),
         };
         tokio::task::spawn_blocking(hash).await.map_err(std::io::Error::other)?
     }

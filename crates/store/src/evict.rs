@@ -10,12 +10,11 @@ use fs_err as fs;
 use hubcap_oci::Digest;
 
 use crate::error::Error;
-use crate::layout::{Entry, ImageIndex};
+use crate::layout::image_index::{Entry, ImageIndex};
 use crate::mutex::lock;
-use crate::rebuild;
 use crate::store::Store;
 
-pub use prune::Trim;
+pub use prune::Prune;
 
 /// Why something goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,11 +212,10 @@ impl Store {
         let mut reached = HashSet::new();
         let mut units = Vec::new();
         for entry in images.entries() {
-            let found = rebuild::reach(&self.0.layout, &entry.descriptor);
-            let manifests = found.manifests.iter().map(|one| &one.digest);
-            let used = manifests.filter_map(|digest| self.last_use(digest)).max();
+            let graph = self.0.layout.graph(&entry.descriptor);
+            let used = graph.manifests().filter_map(|one| self.last_use(&one.digest)).max();
             let used = used.unwrap_or(SystemTime::UNIX_EPOCH);
-            let contents = found.manifests.iter().chain(&found.blobs).map(|one| one.digest);
+            let contents = graph.contents().map(|one| one.digest);
             let mut contents: Vec<Digest> = contents.chain(entry.wrapper).collect();
             let in_flight = contents.iter().any(|digest| in_flight.contains(digest));
             contents.retain(|digest| sizes.contains_key(digest));

@@ -1,6 +1,6 @@
 //! The parser of `index.json`, for `fuzz/` alone.
 
-use crate::layout::ImageIndex;
+use crate::layout::image_index::ImageIndex;
 
 /// Reads and writes an `index.json`; every entry that is understood survives both.
 ///

@@ -13,7 +13,8 @@ use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target, Verifier};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::layout::{Entry, ImageIndex, Layout};
+use crate::layout::Layout;
+use crate::layout::image_index::{Entry, ImageIndex};
 use crate::mutex::lock;
 use crate::rebuild;
 

@@ -2,7 +2,8 @@
 //!
 //! In the order of a content's life:
 //!
-//! - [`layout`]: which file is where, and `index.json`, which names what is in the store.
+//! - [`Layout`]: the store as files, beside a daemon or without one: which file is where, what is in it, its key, its
+//!   verification.
 //! - [`mod@lock`]: one process at a time.
 //! - [`ingest`]: a content that is being written; [`Ingest::commit`] is the only way into `blobs/`.
 //! - [`content`]: reading one, committed or still growing.
@@ -18,28 +19,31 @@ mod archive;
 mod budget;
 mod content;
 mod error;
-pub mod evict;
+mod evict;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod hash;
 mod index;
 mod ingest;
-pub mod layout;
+mod layout;
 mod lock;
 mod memory;
 mod mutex;
 mod rebuild;
+mod replace;
 mod store;
 
-pub use archive::export;
+pub use archive::export::{Availability, CompleteImage, Format};
 pub use archive::import::Imported;
 pub use archive::restore::Restored;
 pub use budget::{Limit, Limits};
 pub use content::{Content, HOLD_BACK, Progress, ReadError, Reader};
 pub use error::Error;
-pub use evict as gc;
+pub use evict::{Prune, Reason, Removal, Wanted};
 pub use index::TagEntry;
 pub use ingest::Ingest;
-pub use layout::key::key;
-pub use layout::list::{self as images, StoredImage, images};
-pub use layout::verify::{Finding, Report, verify};
+pub use layout::Layout;
+pub use layout::list::StoredImage;
+pub use layout::verify::{Finding, Report};
+pub use replace::replace_file;
 pub use store::{Options, Store};

@@ -18,7 +18,8 @@ use crate::content::verified::Verified;
 use crate::error::Error;
 use crate::index::Index;
 use crate::ingest::Ingest;
-use crate::layout::{ImageIndex, Layout};
+use crate::layout::Layout;
+use crate::layout::image_index::ImageIndex;
 use crate::lock::Lock;
 use crate::mutex::lock;
 use crate::rebuild;
@@ -82,8 +83,12 @@ impl Store {
         if corrupt {
             images = rebuild::image_index(&index);
             layout.write_index(&images)?;
-        } else if !clean && rebuild::forget_missing(&layout, &mut images) {
-            layout.write_index(&images)?;
+        } else if !clean {
+            let missing = layout.missing(&images);
+            if !missing.is_empty() {
+                images.remove(&missing.iter().collect::<Vec<_>>());
+                layout.write_index(&images)?;
+            }
         }
         Ok(Self::new((layout, images), index, options, Ok(lock)))
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use hubcap_clients::{Client, Journal};
 use hubcap_oci::{Reference, Repository};
-use hubcap_store::Limit;
+use hubcap_store::{Layout, Limit};
 use hubcap_upstream::{Error, Upstream};
 
 use super::{Finding, State};
@@ -66,10 +66,11 @@ fn store(store: &Path, config: &Config) -> Vec<Finding> {
     if !store.exists() {
         return vec![Finding::new(State::Note, "store", format!("{shown} is not there yet"))];
     }
+    let layout = Layout::at(store);
     let mut found = Vec::new();
-    match hubcap_store::images(store) {
+    match layout.images() {
         Ok(images) => {
-            let (count, size) = (images.len(), hubcap_store::images::total(store));
+            let (count, size) = (images.len(), layout.total());
             let of = match config.max_size {
                 Some(Limit::Bytes(most)) => format!(" of {}", bytes(most)),
                 Some(part) => format!(" of {part} of the disk"),
@@ -86,7 +87,7 @@ fn store(store: &Path, config: &Config) -> Vec<Finding> {
                 .mend("hubcap down; hubcap verify --repair"),
         ),
     }
-    let damaged = hubcap_store::images::quarantined(store);
+    let damaged = layout.quarantined_count();
     if damaged > 0 {
         let says = format!("{damaged} contents turned out damaged, and were put aside in quarantine/");
         found.push(Finding::new(State::Note, "store", says).mend(format!("rm -r {shown}/quarantine/*")));

@@ -3,15 +3,14 @@
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::path::Path;
 
 use fs_err as fs;
 use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Verifier, media_type, select};
 use serde_json::json;
 
 use crate::error::Error;
-use crate::layout::{Layout, OCI_LAYOUT, REF_NAME, wrapper};
-use crate::rebuild;
+use crate::layout::image_index::{REF_NAME, wrapper};
+use crate::layout::{Layout, OCI_LAYOUT, content_path};
 
 /// How containerd, and with it dockerd, reads an image's name in a layout.
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -26,9 +25,9 @@ pub enum Format {
     OciArchive,
 }
 
-/// An image that is here as a whole, for one platform.
+/// An image that is here with all that one platform needs.
 #[derive(Debug, Clone)]
-pub struct Whole {
+pub struct CompleteImage {
     name: ImageRef,
     manifest: Descriptor,
     config: Descriptor,
@@ -37,14 +36,14 @@ pub struct Whole {
 
 /// What the store has of an image.
 #[derive(Debug, Clone)]
-pub enum Found {
+pub enum Availability {
     /// All that one platform needs.
-    Whole(Box<Whole>),
+    Complete(Box<CompleteImage>),
     /// Not all; this is missing.
     Missing(String),
 }
 
-impl Whole {
+impl CompleteImage {
     /// Bytes of configuration and layers, each counted once.
     pub fn size(&self) -> u64 {
         self.contents().map(|content| content.size).sum()
@@ -61,95 +60,105 @@ impl Whole {
     }
 }
 
-/// Looks an image up in the store at `root`.
-///
-/// # Errors
-/// [`Error::Io`] and [`Error::Damaged`] when the store cannot be read; a missing store has nothing.
-pub fn find(root: &Path, name: &ImageRef, platform: &Platform) -> Result<Found, Error> {
-    let layout = Layout::at(root);
-    let missing = |what: String| Ok(Found::Missing(what));
-    let Some(top) = named(&layout, name)? else { return missing(format!("{name} is not in the store")) };
-    let Some(mut manifest) = read(&layout, &top) else {
-        return missing(format!("its manifest {} is not in the store", top.digest));
-    };
-    if !manifest.links.manifests.is_empty() {
-        let Some(child) = select::for_platform(&manifest.links.manifests, platform) else {
-            return missing(format!("it is not for {platform}"));
-        };
-        let Some(found) = read(&layout, child) else {
-            return missing(format!("its manifest for {platform} is not in the store"));
-        };
-        manifest = found;
+impl Layout {
+    /// Looks up what the store has of an image for one platform.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Damaged`] when the store cannot be read.
+    pub fn find(&self, name: &ImageRef, platform: &Platform) -> Result<Availability, Error> {
+        Ok(match self.named(name)? {
+            Some(top) => match self.complete(&top, name, platform) {
+                Ok(image) => Availability::Complete(Box::new(image)),
+                Err(what) => Availability::Missing(what),
+            },
+            None => Availability::Missing(format!("{name} is not in the store")),
+        })
     }
-    let Manifest { descriptor, links } = manifest;
-    let mut blobs = links.blobs.into_iter();
-    let Some(config) = blobs.next() else { return missing("it has no configuration".into()) };
-    let whole = Whole { name: name.clone(), manifest: descriptor, config, layers: blobs.collect() };
-    let here =
-        |one: &Descriptor| fs::metadata(layout.blob(&one.digest)).is_ok_and(|file| file.len() == one.size);
-    let absent =
-        whole.contents().find(|one| !here(one)).map(|one| format!("{} is not in the store", one.digest));
-    absent.map_or(Ok(Found::Whole(Box::new(whole))), missing)
-}
 
-/// What the store knows under that name: a tag, or a digest that is reachable in its repository.
-fn named(layout: &Layout, name: &ImageRef) -> Result<Option<Descriptor>, Error> {
-    let images = layout.read_index()?;
-    let ours = |entry: &crate::layout::Entry| {
-        entry.target.registry == name.registry && entry.target.repository == name.repository
-    };
-    let mut entries = images.entries().filter(ours);
-    Ok(match &name.reference {
-        Reference::Tag(tag) => {
-            entries.find(|entry| entry.tag.as_ref() == Some(tag)).map(|entry| entry.descriptor)
+    /// What the store knows under that name: a tag, or a digest that is reachable in its repository.
+    fn named(&self, name: &ImageRef) -> Result<Option<Descriptor>, Error> {
+        let images = self.read_index()?;
+        let mut entries = images.entries().filter(|entry| {
+            entry.target.registry == name.registry && entry.target.repository == name.repository
+        });
+        Ok(match &name.reference {
+            Reference::Tag(tag) => {
+                entries.find(|entry| entry.tag.as_ref() == Some(tag)).map(|entry| entry.descriptor)
+            }
+            Reference::Digest(digest) => entries.find_map(|entry| {
+                let graph = self.graph(&entry.descriptor);
+                graph.manifests().find(|one| one.digest == *digest).cloned()
+            }),
+        })
+    }
+
+    /// The image with what one platform needs, or what is missing of that.
+    fn complete(
+        &self,
+        top: &Descriptor,
+        name: &ImageRef,
+        platform: &Platform,
+    ) -> Result<CompleteImage, String> {
+        let mut manifest = self
+            .verified_manifest(top)
+            .ok_or_else(|| format!("its manifest {} is not in the store", top.digest))?;
+        if !manifest.links.manifests.is_empty() {
+            let child = select::for_platform(&manifest.links.manifests, platform)
+                .ok_or_else(|| format!("it is not for {platform}"))?;
+            manifest = self
+                .verified_manifest(child)
+                .ok_or_else(|| format!("its manifest for {platform} is not in the store"))?;
         }
-        Reference::Digest(digest) => entries.find_map(|entry| {
-            let reached = rebuild::reach(layout, &entry.descriptor).manifests;
-            reached.into_iter().find(|one| one.digest == *digest)
-        }),
-    })
-}
-
-/// A manifest that is here, and right.
-fn read(layout: &Layout, descriptor: &Descriptor) -> Option<Manifest> {
-    let path = layout.blob(&descriptor.digest);
-    let small = fs::metadata(&path).ok()?.len() <= Manifest::MAX_SIZE as u64;
-    let bytes = small.then(|| fs::read(&path).ok()).flatten()?;
-    let digest = descriptor.digest;
-    let right = Digest::of(digest.algorithm(), &bytes) == digest;
-    right.then(|| Manifest::parse(digest, &bytes, Some(&descriptor.media_type)).ok()).flatten()
-}
-
-/// Writes an image of the store at `root`; memory does not grow with it. `progress` is told of bytes as they are
-/// copied.
-///
-/// # Errors
-/// [`Error::Damaged`] for a content that is not what its name says, [`Error::Io`]; what was written is of no use then.
-pub fn write(
-    root: &Path,
-    (image, format): (&Whole, Format),
-    out: impl Write,
-    progress: impl Fn(u64),
-) -> Result<(), Error> {
-    let mut writer = Writer { layout: Layout::at(root), tar: tar::Builder::new(out), progress };
-    match format {
-        Format::DockerArchive => writer.docker(image)?,
-        Format::OciArchive => writer.oci(image)?,
+        let Manifest { descriptor, links } = manifest;
+        let mut blobs = links.blobs.into_iter();
+        let config = blobs.next().ok_or("it has no configuration")?;
+        let image =
+            CompleteImage { name: name.clone(), manifest: descriptor, config, layers: blobs.collect() };
+        if let Some(absent) = image.contents().find(|one| self.size_of(&one.digest) != Some(one.size)) {
+            return Err(format!("{} is not in the store", absent.digest));
+        }
+        Ok(image)
     }
-    writer.tar.into_inner()?.flush()?;
-    Ok(())
+
+    /// A manifest whose bytes have its digest.
+    fn verified_manifest(&self, descriptor: &Descriptor) -> Option<Manifest> {
+        let digest = descriptor.digest;
+        let bytes = self.small(&digest).ok()??;
+        let right = Digest::of(digest.algorithm(), &bytes) == digest;
+        right.then(|| Manifest::parse(digest, &bytes, Some(&descriptor.media_type)).ok())?
+    }
+
+    /// Writes an image; memory does not grow with it. `progress` is called with bytes as they are copied.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] for a content that is not what its name says, [`Error::Io`]; what was written is of no use then.
+    pub fn export(
+        &self,
+        image: &CompleteImage,
+        format: Format,
+        out: impl Write,
+        progress: impl Fn(u64),
+    ) -> Result<(), Error> {
+        let mut writer = Writer { layout: self, tar: tar::Builder::new(out), progress };
+        match format {
+            Format::DockerArchive => writer.docker(image)?,
+            Format::OciArchive => writer.oci(image)?,
+        }
+        writer.tar.into_inner()?.flush()?;
+        Ok(())
+    }
 }
 
-struct Writer<W: Write, P: Fn(u64)> {
-    layout: Layout,
+struct Writer<'a, W: Write, P: Fn(u64)> {
+    layout: &'a Layout,
     tar: tar::Builder<W>,
     progress: P,
 }
 
-impl<W: Write, P: Fn(u64)> Writer<W, P> {
+impl<W: Write, P: Fn(u64)> Writer<'_, W, P> {
     /// The form of `docker save` before Docker 25, which every loader knows. `manifest.json` comes first, so that what
     /// is no image is known at once.
-    fn docker(&mut self, image: &Whole) -> Result<(), Error> {
+    fn docker(&mut self, image: &CompleteImage) -> Result<(), Error> {
         let config = format!("{}.json", image.config.digest.hex());
         let layer = |digest: &Digest| format!("{}.tar", digest.hex());
         let layers: Vec<String> = image.layers.iter().map(|one| layer(&one.digest)).collect();
@@ -163,7 +172,7 @@ impl<W: Write, P: Fn(u64)> Writer<W, P> {
         Ok(())
     }
 
-    fn oci(&mut self, image: &Whole) -> Result<(), Error> {
+    fn oci(&mut self, image: &CompleteImage) -> Result<(), Error> {
         let mut entry = image.manifest.clone();
         let wrapper = wrapper(&entry);
         if let Some((digest, bytes)) = &wrapper {
@@ -178,10 +187,10 @@ impl<W: Write, P: Fn(u64)> Writer<W, P> {
         self.small("oci-layout", OCI_LAYOUT.as_bytes())?;
         self.small("index.json", index.to_string().as_bytes())?;
         if let Some((digest, bytes)) = wrapper {
-            self.small(&blob(&digest), &bytes)?;
+            self.small(&content_path(&digest), &bytes)?;
         }
         for one in std::iter::once(&image.manifest).chain(image.contents()) {
-            self.content(&blob(&one.digest), one)?;
+            self.content(&content_path(&one.digest), one)?;
         }
         Ok(())
     }
@@ -234,10 +243,6 @@ fn header(size: u64) -> tar::Header {
     header.set_mode(0o644);
     header.set_mtime(0);
     header
-}
-
-fn blob(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }
 
 /// A tag as `docker save` writes it: `alpine:3` for Docker Hub's. An image that was named by its digest has none.

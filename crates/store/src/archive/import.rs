@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use hubcap_oci::{Algorithm, Digest, ImageRef, Manifest, Tag, Target, Verifier};
 
 use crate::error::Error;
+use crate::hash::hash_range;
 use crate::store::Store;
 use members::{Member, Source};
 
@@ -133,11 +134,8 @@ impl Member {
     /// Its digest, which is not known before it is read.
     fn digest(&self) -> Result<Digest, String> {
         let mut verifier = Verifier::new(Algorithm::Sha256);
-        self.each(|piece| {
-            verifier.update(&piece);
-            Ok::<_, Error>(())
-        })
-        .map_err(|error| error.to_string())?;
+        let range = self.offset..self.offset + self.size;
+        hash_range(&self.file, range, &mut verifier, |_| {}).map_err(|error| error.to_string())?;
         Ok(verifier.finish())
     }
 

@@ -10,7 +10,8 @@ use hubcap_oci::Digest;
 use tar::{Archive, EntryType};
 
 use crate::error::Error;
-use crate::layout::{ImageIndex, digest_of};
+use crate::layout::digest_of;
+use crate::layout::image_index::ImageIndex;
 use crate::mutex::lock;
 use crate::rebuild;
 use crate::store::Store;

@@ -4,17 +4,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
 
 use hubcap_oci::{Digest, Verifier};
 use tokio::sync::watch;
 
 use crate::content::{Content, Progress};
+use crate::hash::hash_range;
 use crate::mutex::lock;
-
-/// What is read at once, in bytes.
-const CHUNK: usize = 256 << 10;
 
 /// What this process knows to be right; a clone is another handle of the same.
 #[derive(Debug, Clone, Default)]
@@ -84,22 +81,14 @@ impl Verified {
 /// Whether the file's bytes have the digest; tells how far it has come.
 fn hash(file: &File, size: u64, (digest, progress): (&Digest, &watch::Sender<Progress>)) -> bool {
     let mut verifier = Verifier::new(digest.algorithm());
-    let mut buffer = vec![0; CHUNK];
-    let mut position = 0;
-    loop {
-        match file.read_at(&mut buffer, position) {
-            Ok(0) => break,
-            Ok(length) => {
-                verifier.update(&buffer[..length]);
-                position += length as u64;
-                progress.send_replace(Progress::Partial(position));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                tracing::warn!(target: "hubcap::store", digest = %digest, "the content cannot be read: {error}");
-                return false;
-            }
+    let hashed = hash_range(file, 0..u64::MAX, &mut verifier, |position| {
+        progress.send_replace(Progress::Partial(position));
+    });
+    match hashed {
+        Ok(end) => end == size && verifier.finish() == *digest,
+        Err(error) => {
+            tracing::warn!(target: "hubcap::store", digest = %digest, "the content cannot be read: {error}");
+            false
         }
     }
-    position == size && verifier.finish() == *digest
 }

@@ -4,19 +4,18 @@ use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use fs_err as fs;
-use hubcap_oci::{Descriptor, Digest, Manifest};
+use hubcap_oci::{Descriptor, Digest};
 
 use super::{Reason, Removal};
 use crate::error::Error;
-use crate::layout::{Entry, ImageIndex};
+use crate::layout::image_index::{Entry, ImageIndex};
 use crate::mutex::lock;
-use crate::rebuild;
 use crate::store::Store;
 
 /// What to keep. What no image needs, and what was quarantined, goes in any case; so does, last of all, what
 /// is over [`Limits::max_size`](crate::Limits), the least recently used first. Pinned images stay.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Trim {
+pub struct Prune {
     /// Only what was used since then.
     ///
     /// A manifest that was asked for keeps all that it needs, whether that was asked for or not. An index keeps those of
@@ -49,7 +48,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`] when the store cannot be read.
-    pub fn plan_trim(&self, trim: Trim) -> Result<Vec<Removal>, Error> {
+    pub fn plan_trim(&self, trim: Prune) -> Result<Vec<Removal>, Error> {
         let images = lock(&self.0.images);
         self.trim_for(&images, trim)
     }
@@ -58,7 +57,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`] when `index.json` cannot be written; nothing is removed then.
-    pub fn trim(&self, trim: Trim) -> Result<Vec<Removal>, Error> {
+    pub fn trim(&self, trim: Prune) -> Result<Vec<Removal>, Error> {
         let mut images = lock(&self.0.images);
         let removals = self.trim_for(&images, trim)?;
         self.remove(&mut images, &removals)?;
@@ -67,7 +66,7 @@ impl Store {
         Ok(removals)
     }
 
-    fn trim_for(&self, images: &ImageIndex, trim: Trim) -> Result<Vec<Removal>, Error> {
+    fn trim_for(&self, images: &ImageIndex, trim: Prune) -> Result<Vec<Removal>, Error> {
         let sizes = self.sizes();
         let mut rest: Vec<Image> = images.entries().map(|entry| self.image(entry, &sizes)).collect();
         rest.sort_by_key(|image| image.used);
@@ -119,7 +118,7 @@ impl Store {
     }
 
     /// Why an image goes as a whole; `None` when it stays.
-    fn verdict(&self, image: &Image, trim: Trim) -> Option<Reason> {
+    fn verdict(&self, image: &Image, trim: Prune) -> Option<Reason> {
         if image.entry.private && !trim.keep_private {
             return Some(Reason::Private);
         }
@@ -127,7 +126,7 @@ impl Store {
         (unused && !self.is_pinned(&image.entry)).then_some(Reason::NotUsed)
     }
 
-    /// The names of the images of which something was used since then, as [`Trim::used_since`] counts that.
+    /// The names of the images of which something was used since then, as [`Prune::used_since`] counts that.
     pub fn used_since(&self, since: SystemTime) -> HashSet<String> {
         let (images, sizes) = (lock(&self.0.images), self.sizes());
         let images = images.entries().map(|entry| self.image(entry, &sizes));
@@ -137,16 +136,9 @@ impl Store {
     fn image(&self, entry: Entry, sizes: &HashMap<Digest, u64>) -> Image {
         let layout = &self.0.layout;
         let top = &entry.descriptor;
-        let children = || {
-            let small = sizes.get(&top.digest).is_some_and(|size| *size <= Manifest::MAX_SIZE as u64);
-            let bytes = small.then(|| fs::read(layout.blob(&top.digest)).ok()).flatten()?;
-            Some(Manifest::parse(top.digest, &bytes, Some(&top.media_type)).ok()?.links.manifests)
-        };
-        let children = children().unwrap_or_default();
-        let mut own = match children.is_empty() {
-            true => rebuild::reach(layout, top).blobs.into_iter().map(|blob| blob.digest).collect(),
-            false => Vec::new(),
-        };
+        let links = layout.manifest(top).map(|manifest| manifest.links).unwrap_or_default();
+        let children = links.manifests;
+        let mut own: Vec<Digest> = links.blobs.iter().map(|blob| blob.digest).collect();
         own.push(top.digest);
         own.extend(entry.wrapper);
         present(&mut own, sizes);
@@ -157,10 +149,9 @@ impl Store {
     }
 
     fn child(&self, child: &Descriptor, sizes: &HashMap<Digest, u64>) -> Child {
-        let found = rebuild::reach(&self.0.layout, child);
-        let used = found.manifests.iter().filter_map(|manifest| self.last_use(&manifest.digest)).max();
-        let mut contents: Vec<Digest> =
-            found.manifests.iter().chain(&found.blobs).map(|one| one.digest).collect();
+        let graph = self.0.layout.graph(child);
+        let used = graph.manifests().filter_map(|manifest| self.last_use(&manifest.digest)).max();
+        let mut contents: Vec<Digest> = graph.contents().map(|one| one.digest).collect();
         present(&mut contents, sizes);
         Child {
             platform: child.platform.as_ref().map_or_else(|| child.digest.to_string(), ToString::to_string),

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -10,15 +9,13 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use hubcap_oci::{Algorithm, Digest, Verifier};
 
+use crate::hash::hash_range;
 use crate::memory::Budgeted;
 
 /// From this many bytes on, a thread is worth its start.
 const SMALL: u64 = 1 << 20;
 /// Pieces that may wait for the thread.
 const WAITING: usize = 32;
-
-/// What is read at once from a file, in bytes.
-const CHUNK: usize = 256 << 10;
 
 /// Hashes pieces in the order in which they come, large contents on a thread of their own.
 #[derive(Debug)]
@@ -46,14 +43,10 @@ impl Job {
     fn hash(self, verifier: &mut Verifier) -> std::io::Result<()> {
         match self {
             Self::Bytes(piece) => verifier.update(piece.bytes()),
-            Self::File(file, mut range) => {
-                let mut buffer = vec![0; CHUNK];
-                while !range.is_empty() {
-                    // At most the buffer's length, so the cast cannot cut.
-                    let wanted = (range.end - range.start).min(CHUNK as u64) as usize;
-                    file.read_exact_at(&mut buffer[..wanted], range.start)?;
-                    verifier.update(&buffer[..wanted]);
-                    range.start += wanted as u64;
+            Self::File(file, range) => {
+                let end = range.end;
+                if hash_range(&file, range, verifier, |_| {})? < end {
+                    return Err(std::io::ErrorKind::UnexpectedEof.into());
                 }
             }
         }

@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fs_err as fs;
 use hubcap_oci::{Digest, Verifier};
 
+use super::Layout;
 use crate::error::Error;
-use crate::layout::{Entry, Layout};
+use crate::hash::hash_range;
 use crate::mutex::lock;
-
-/// What is read at once, in bytes.
-const CHUNK: usize = 256 << 10;
 
 /// Something that is wrong with a store.
 #[derive(Debug, Clone)]
@@ -59,16 +57,34 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Reads everything in the store at `root`, on all processors; changes nothing, and may run beside a daemon.
-/// `progress` is told of the bytes of each content that was read.
-///
-/// # Errors
-/// [`Error::Io`] when there is no store at `root`.
-pub fn verify(root: &Path, progress: impl Fn(u64) + Sync) -> Result<Report, Error> {
-    let layout = Layout::at(root);
-    fs::metadata(root.join("blobs"))?;
-    let mut report = Report::default();
-    let contents: Vec<(Digest, PathBuf)> = layout.digests().collect();
+impl Layout {
+    /// Reads everything in the store, on all processors, and changes nothing. `progress` is called with the bytes of each
+    /// content that was read.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is no store.
+    pub fn verify(&self, progress: impl Fn(u64) + Sync) -> Result<Report, Error> {
+        fs::metadata(self.root().join("blobs"))?;
+        let contents: Vec<(Digest, PathBuf)> = self.digests().collect();
+        let (bytes, damaged) = check_all(&contents, progress);
+        let mut findings: Vec<Finding> = damaged.into_iter().map(Finding::Content).collect();
+        findings.extend(self.foreign_files().map(Finding::Foreign));
+        findings.extend(self.wrong_files().map(|(path, why)| Finding::File { path, why }));
+        match self.read_index() {
+            Ok(images) => findings.extend(
+                self.missing(&images)
+                    .into_iter()
+                    .map(|entry| Finding::Missing { name: entry.name(), digest: entry.descriptor.digest }),
+            ),
+            Err(Error::Damaged { path, why }) => findings.push(Finding::File { path, why }),
+            Err(error) => return Err(error),
+        }
+        Ok(Report { contents: contents.len(), bytes, findings })
+    }
+}
+
+/// How many bytes were read, and which contents are damaged, sorted.
+fn check_all(contents: &[(Digest, PathBuf)], progress: impl Fn(u64) + Sync) -> (u64, Vec<Digest>) {
     let next = AtomicUsize::new(0);
     let found = Mutex::new((0, Vec::new()));
     std::thread::scope(|scope| {
@@ -93,36 +109,12 @@ pub fn verify(root: &Path, progress: impl Fn(u64) + Sync) -> Result<Report, Erro
     });
     let (bytes, mut damaged) = found.into_inner().unwrap_or_default();
     damaged.sort_unstable();
-    (report.contents, report.bytes) = (contents.len(), bytes);
-    report.findings.extend(damaged.into_iter().map(Finding::Content));
-    report.findings.extend(layout.foreign_files().map(Finding::Foreign));
-    report.findings.extend(layout.wrong_files().map(|(path, why)| Finding::File { path, why }));
-    match layout.read_index() {
-        Ok(images) => {
-            let missing = images.entries().filter(|entry| !layout.blob(&entry.descriptor.digest).exists());
-            let missing = missing
-                .map(|entry: Entry| Finding::Missing { name: entry.name(), digest: entry.descriptor.digest });
-            report.findings.extend(missing);
-        }
-        Err(Error::Damaged { path, why }) => report.findings.push(Finding::File { path, why }),
-        Err(error) => return Err(error),
-    }
-    Ok(report)
+    (bytes, damaged)
 }
 
 /// How many bytes a file has, and whether they have the digest.
 fn check(path: &Path, digest: &Digest) -> std::io::Result<(u64, bool)> {
-    use std::io::Read as _;
-    let mut file = fs::File::open(path)?;
     let mut verifier = Verifier::new(digest.algorithm());
-    let mut buffer = vec![0; CHUNK];
-    let mut size = 0;
-    loop {
-        let length = file.read(&mut buffer)?;
-        if length == 0 {
-            return Ok((size, verifier.finish() == *digest));
-        }
-        verifier.update(&buffer[..length]);
-        size += length as u64;
-    }
+    let size = hash_range(&std::fs::File::open(path)?, 0..u64::MAX, &mut verifier, |_| {})?;
+    Ok((size, verifier.finish() == *digest))
 }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fs_err as fs;
 use hubcap_oci::{Descriptor, Digest, Manifest, Tag, Target};
 
 use crate::error::Error;
 use crate::index::TagEntry;
-use crate::layout::wrapper;
+use crate::layout::image_index::wrapper;
 use crate::mutex::lock;
 use crate::store::Store;
 
@@ -86,15 +85,8 @@ impl Store {
         if let Some(found) = lock(&self.0.recent).find(digest) {
             return Ok(Some(found));
         }
-        let path = self.0.layout.blob(digest);
-        match fs::metadata(&path) {
-            // A layer may be asked for as a manifest; it is not read into memory for that.
-            Ok(metadata) if metadata.len() > Manifest::MAX_SIZE as u64 => return Ok(None),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        }
-        let bytes = Bytes::from(fs::read(&path)?);
+        let Some(bytes) = self.0.layout.small(digest)? else { return Ok(None) };
+        let bytes = Bytes::from(bytes);
         if Digest::of(digest.algorithm(), &bytes) != *digest {
             self.quarantine(digest);
             return Ok(None);

@@ -126,7 +126,7 @@ proptest::proptest! {
             "org.opencontainers.image.ref.name": name, "io.hubcap.repository": repository,
             "io.hubcap.digest": digest, "io.hubcap.size": size.to_string()}});
         let text = serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
-        if let Ok(index) = serde_json::from_str::<crate::layout::ImageIndex>(&text) {
+        if let Ok(index) = serde_json::from_str::<crate::layout::image_index::ImageIndex>(&text) {
             for entry in index.entries() {
                 // What is understood stays in its place.
                 proptest::prop_assert!(!entry.name().contains(".."), "{}", entry.name());

@@ -8,7 +8,8 @@ use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, media_type};
 use super::members::Source;
 use super::{Image, named};
 use crate::archive::export::CONTAINERD_NAME;
-use crate::layout::{ImageIndex, REF_NAME, read_entry};
+use crate::layout::content_path;
+use crate::layout::image_index::{ImageIndex, REF_NAME, read_entry};
 use crate::store::Store;
 
 /// The most manifests that one image may have.
@@ -59,7 +60,7 @@ fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {
     }
     let all = std::iter::once(&image.top).chain(&image.children);
     for blob in all.clone().flat_map(|(manifest, _)| &manifest.links.blobs) {
-        match from.0.member(&path(&blob.digest)) {
+        match from.0.member(&content_path(&blob.digest)) {
             Some(member) if member.size == blob.size => image.contents.push((blob.digest, member)),
             Some(member) => {
                 let (has, says) = (member.size, blob.size);
@@ -71,7 +72,7 @@ fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {
     }
     for (manifest, _) in all {
         let digest = manifest.descriptor.digest;
-        image.contents.extend(from.0.member(&path(&digest)).map(|member| (digest, member)));
+        image.contents.extend(from.0.member(&content_path(&digest)).map(|member| (digest, member)));
     }
     Ok(image)
 }
@@ -85,7 +86,7 @@ fn name(entry: &Descriptor) -> Result<Option<ImageRef>, String> {
 
 /// A manifest of the layout; `None` when it is not there.
 fn manifest(source: &Source, descriptor: &Descriptor) -> Result<Option<(Manifest, Bytes)>, String> {
-    let (path, digest) = (path(&descriptor.digest), descriptor.digest);
+    let (path, digest) = (content_path(&descriptor.digest), descriptor.digest);
     if !source.has(&path) {
         return Ok(None);
     }
@@ -97,8 +98,4 @@ fn manifest(source: &Source, descriptor: &Descriptor) -> Result<Option<(Manifest
     let manifest =
         Manifest::parse(digest, &bytes, Some(&descriptor.media_type)).map_err(|error| error.to_string())?;
     Ok(Some((manifest, bytes)))
-}
-
-fn path(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }

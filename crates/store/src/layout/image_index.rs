@@ -1,0 +1,188 @@
+//! `index.json`: an OCI image index whose entries name what is in the store, and the annotations that say the rest.
+
+use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target, media_type};
+use serde::{Deserialize, Serialize};
+
+/// The image's whole name, as `skopeo inspect oci:STORE:NAME` takes it.
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The repository that an entry belongs to: `docker.io/library/alpine`.
+const REPOSITORY: &str = "io.hubcap.repository";
+/// The media type as the registry gave it, where the entry has to say another one.
+const MEDIA_TYPE: &str = "io.hubcap.media-type";
+/// The digest and length of the registry's manifest, where the entry names a [`wrapper`] index instead.
+const DIGEST: &str = "io.hubcap.digest";
+const SIZE: &str = "io.hubcap.size";
+/// "true" where a registry gave it only to a login.
+const PRIVATE: &str = "io.hubcap.private";
+
+/// The file, as it is read and written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ImageIndex {
+    schema_version: u32,
+    #[serde(default)]
+    media_type: String,
+    pub(crate) manifests: Vec<Descriptor>,
+}
+
+impl Default for ImageIndex {
+    fn default() -> Self {
+        Self { schema_version: 2, media_type: media_type::OCI_INDEX.into(), manifests: Vec::new() }
+    }
+}
+
+/// One entry of `index.json`, read.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) target: Target,
+    pub(crate) tag: Option<Tag>,
+    /// As the registry gave it: true media type, no annotations.
+    pub(crate) descriptor: Descriptor,
+    /// Whether the registry gives it only to a login.
+    pub(crate) private: bool,
+    /// The [`wrapper`] index that the entry names in its manifest's place.
+    pub(crate) wrapper: Option<Digest>,
+}
+
+impl Entry {
+    /// The image's whole name: with its tag, else with its digest.
+    pub(crate) fn name(&self) -> String {
+        match &self.tag {
+            Some(tag) => format!("{}:{tag}", self.target),
+            None => format!("{}@{}", self.target, self.descriptor.digest),
+        }
+    }
+}
+
+impl ImageIndex {
+    /// The entries that hubcap wrote; foreign ones are left alone.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.manifests.iter().filter_map(read_entry)
+    }
+
+    /// Adds a manifest, or moves its tag to it. An entry that loses its tag stays: its content may be in use.
+    pub(crate) fn put(
+        &mut self,
+        (target, tag): (&Target, Option<&Tag>),
+        descriptor: &Descriptor,
+        private: bool,
+    ) {
+        let repository = target.to_string();
+        let name = tag.map(|tag| format!("{repository}:{tag}"));
+        let entry = write_entry((&repository, name.as_ref()), descriptor, private);
+        // One that says nothing new is dropped: the same manifest without a tag, or under the same one.
+        self.manifests.retain(|old| {
+            let named = old.annotations.get(REF_NAME);
+            let ours = old.annotations.get(REPOSITORY) == Some(&repository);
+            !(ours && old.digest == entry.digest && (named.is_none() || named == name.as_ref()))
+        });
+        if name.is_some() {
+            for old in self.manifests.iter_mut().filter(|old| old.annotations.get(REF_NAME) == name.as_ref())
+            {
+                old.annotations.remove(REF_NAME);
+            }
+        }
+        self.manifests.push(entry);
+    }
+
+    /// Whether [`put`](Self::put) would change nothing.
+    pub(crate) fn contains(
+        &self,
+        (target, tag): (&Target, Option<&Tag>),
+        descriptor: &Descriptor,
+        private: bool,
+    ) -> bool {
+        let repository = target.to_string();
+        let name = tag.map(|tag| format!("{repository}:{tag}"));
+        self.manifests.contains(&write_entry((&repository, name.as_ref()), descriptor, private))
+    }
+
+    /// Marks a repository's entries as private.
+    pub(crate) fn mark_private(&mut self, target: &Target) {
+        let repository = target.to_string();
+        for entry in &mut self.manifests {
+            if entry.annotations.get(REPOSITORY) == Some(&repository) {
+                entry.annotations.insert(PRIVATE.into(), "true".into());
+            }
+        }
+    }
+
+    /// Takes entries out.
+    pub(crate) fn remove(&mut self, entries: &[&Entry]) {
+        let goes = |old: &Descriptor| {
+            let read = read_entry(old);
+            read.is_some_and(|old| {
+                let same = |one: &&Entry| {
+                    one.target == old.target
+                        && one.tag == old.tag
+                        && one.descriptor.digest == old.descriptor.digest
+                };
+                entries.iter().any(same)
+            })
+        };
+        self.manifests.retain(|old| !goes(old));
+    }
+}
+
+/// The wrapper index that an entry names instead of a manifest of Docker's own type; `None` for other types.
+///
+/// containers/image (skopeo, podman) passes over entries whose type is not OCI's own, and refuses a Docker manifest
+/// that is called an OCI one. It does open an OCI index with a Docker manifest in it. So the entry names such an
+/// index, of this one manifest, which stays byte for byte the registry's.
+pub(crate) fn wrapper(descriptor: &Descriptor) -> Option<(Digest, Vec<u8>)> {
+    (descriptor.media_type == media_type::DOCKER_MANIFEST).then(|| {
+        let index = ImageIndex { manifests: vec![descriptor.clone()], ..ImageIndex::default() };
+        let bytes = serde_json::to_vec(&index).unwrap_or_default();
+        (Digest::of(Algorithm::Sha256, &bytes), bytes)
+    })
+}
+
+fn write_entry(
+    (repository, name): (&str, Option<&String>),
+    descriptor: &Descriptor,
+    private: bool,
+) -> Descriptor {
+    let Descriptor { media_type, digest, size, .. } = descriptor;
+    let mut entry = match (wrapper(descriptor), media_type.as_str()) {
+        (Some((wrapper, bytes)), _) => {
+            let mut entry = Descriptor::new(media_type::OCI_INDEX, wrapper, bytes.len() as u64);
+            entry.annotations.insert(DIGEST.into(), digest.to_string());
+            entry.annotations.insert(SIZE.into(), size.to_string());
+            entry
+        }
+        // The twins are alike field by field, and nobody minds.
+        (None, media_type::DOCKER_LIST) => Descriptor::new(media_type::OCI_INDEX, *digest, *size),
+        (None, other) => Descriptor::new(other, *digest, *size),
+    };
+    if entry.media_type != *media_type {
+        entry.annotations.insert(MEDIA_TYPE.into(), media_type.clone());
+    }
+    entry.annotations.insert(REPOSITORY.into(), repository.into());
+    entry.annotations.extend(name.map(|name| (REF_NAME.into(), name.clone())));
+    if private {
+        entry.annotations.insert(PRIVATE.into(), "true".into());
+    }
+    entry
+}
+
+/// An entry that hubcap wrote; `None` for any other.
+pub(crate) fn read_entry(entry: &Descriptor) -> Option<Entry> {
+    let repository = entry.annotations.get(REPOSITORY)?;
+    let (registry, path) = repository.split_once('/')?;
+    let target = Target { registry: registry.parse().ok()?, repository: path.parse().ok()? };
+    let tag = match entry.annotations.get(REF_NAME) {
+        Some(name) => Some(name.strip_prefix(repository.as_str())?.strip_prefix(':')?.parse().ok()?),
+        None => None,
+    };
+    let mut descriptor = Descriptor::new(entry.media_type.clone(), entry.digest, entry.size);
+    if let Some(media_type) = entry.annotations.get(MEDIA_TYPE) {
+        descriptor.media_type.clone_from(media_type);
+    }
+    let mut wrapper = None;
+    if let (Some(digest), Some(size)) = (entry.annotations.get(DIGEST), entry.annotations.get(SIZE)) {
+        wrapper = Some(descriptor.digest);
+        (descriptor.digest, descriptor.size) = (digest.parse().ok()?, size.parse().ok()?);
+    }
+    let private = entry.annotations.contains_key(PRIVATE);
+    Some(Entry { target, tag, descriptor, private, wrapper })
+}

@@ -1,0 +1,21 @@
+//! Atomic replacement of a file.
+//!
+//! Not by the crate `tempfile`: its files are for their owner alone (mode 0600), and have random names, which a later start
+//! could not tell from others' files when a kill has left one behind.
+
+use std::path::Path;
+
+use fs_err as fs;
+
+/// Replaces the file at `path` in one step: a reader, or tar, sees the old file or the new one. The bytes are written to
+/// `temporary` first, which must be on the same file system; only a kill leaves it behind.
+///
+/// # Errors
+/// Those of the file system; the old file is untouched then.
+pub fn replace_file(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let replaced = fs::write(temporary, bytes).and_then(|()| fs::rename(temporary, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(temporary);
+    }
+    replaced
+}
