@@ -8,9 +8,9 @@ use hubcap_store::{Content, HOLD_BACK};
 use crate::authorization::Access;
 use crate::bypass::Through;
 use crate::cache::{Body, Cache};
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, fill_error};
 use crate::fetch::Fetch;
-use crate::fill::{Failed, Fallen, Filling, fill};
+use crate::fill::{Fallen, Filling, fill};
 use crate::flight::{Role, Subscription};
 use crate::outcome::{Answer, Outcome};
 use crate::plan::Stored;
@@ -34,8 +34,6 @@ pub enum BlobContent {
 pub struct StoredBlob {
     /// Its bytes.
     pub content: Content,
-    /// The fill that writes it, where one does.
-    pub(crate) fill: Option<Failed>,
 }
 
 impl Cache {
@@ -94,7 +92,7 @@ impl Cache {
                 }
             },
         };
-        Ok(Answer::new(BlobContent::Stored(StoredBlob { content, fill: None }), outcome))
+        Ok(Answer::new(BlobContent::Stored(StoredBlob { content }), outcome))
     }
 
     /// A stored blob, unless it is found damaged before its first byte has to go out: then it is put aside already,
@@ -119,7 +117,7 @@ impl Cache {
         digest: &Digest,
     ) -> Result<Answer<BlobContent>, Failure> {
         let fallen = || Fallen { access: access.clone(), error: Error::no_result() };
-        let Filling { mut content, access: leader, failure } = match seat.value().await {
+        let Filling { mut content, access: leader } = match seat.value().await {
             Some(Ok(filling)) => filling,
             other => match other.and_then(Result::err).unwrap_or_else(fallen) {
                 Fallen { error: error @ Error::NoRoom { .. }, .. } => {
@@ -138,11 +136,11 @@ impl Cache {
         }
         if content.size().is_none_or(|size| size <= HOLD_BACK) {
             // Nothing of it could be sent before the end anyway, and an error can still become a status.
-            if content.settled().await.is_err() {
-                let why = || Error::Unavailable { why: "the fetch broke off".into() };
-                return match failure.get().cloned().unwrap_or_else(why) {
-                    Error::NoRoom { .. } => self.through(access, digest).await,
-                    error => Err(error.into()),
+            if let Err(error) = content.settled().await {
+                return match fill_error(&error) {
+                    Some(Error::NoRoom { .. }) => self.through(access, digest).await,
+                    Some(error) => Err(error.clone().into()),
+                    None => Err(Error::unavailable("the fetch broke off").into()),
                 };
             }
             if content.size().is_none() {
@@ -154,7 +152,7 @@ impl Cache {
             Role::Leader => Outcome::Miss,
             Role::Follower => Outcome::Collapsed,
         };
-        Ok(Answer::new(BlobContent::Stored(StoredBlob { content, fill: Some(failure) }), outcome))
+        Ok(Answer::new(BlobContent::Stored(StoredBlob { content }), outcome))
     }
 
     /// A fetch for this client alone.

@@ -11,9 +11,8 @@ use crate::authorization::Access;
 use crate::blob::StoredBlob;
 use crate::bypass::Through;
 use crate::cache::Cache;
-use crate::error::Error;
+use crate::error::{Error, fill_error};
 use crate::fetch::Fetch;
-use crate::fill::Failed;
 
 /// The bytes of one answer.
 pub struct Delivery {
@@ -21,7 +20,6 @@ pub struct Delivery {
     access: Access,
     digest: Digest,
     content: Content,
-    fill: Option<Failed>,
     source: Source,
     position: u64,
     /// A part of a blob cannot be verified by itself, so only a whole one can be taken up elsewhere.
@@ -41,7 +39,7 @@ impl Cache {
         digest: &Digest,
         (blob, range): (StoredBlob, Range<u64>),
     ) -> Delivery {
-        let StoredBlob { content, fill } = blob;
+        let StoredBlob { content } = blob;
         let whole = range.start == 0 && content.size() == Some(range.end);
         Delivery {
             cache: self.clone(),
@@ -50,7 +48,6 @@ impl Cache {
             position: range.start,
             source: Source::Store(content.reader(range)),
             content,
-            fill,
             whole,
         }
     }
@@ -73,7 +70,7 @@ impl Delivery {
             }
             Err(error) => {
                 let why = || Error::Internal { why: error.to_string() };
-                match self.fill.as_ref().and_then(|fill| fill.get()) {
+                match fill_error(&error) {
                     // The upstream has failed, several times; only the store's own failures are made good here.
                     Some(failed) if !matches!(failed, Error::NoRoom { .. }) => return Err(failed.clone()),
                     _ if !self.whole => return Err(why()),

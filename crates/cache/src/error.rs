@@ -110,6 +110,14 @@ impl Error {
     }
 }
 
+/// Why a fill gave up, where it is a fill's content that could not be read.
+pub(crate) fn fill_error(error: &hubcap_store::ReadError) -> Option<&Error> {
+    match error {
+        hubcap_store::ReadError::Aborted(reason) => reason.downcast_ref(),
+        _ => None,
+    }
+}
+
 impl From<hubcap_upstream::Error> for Error {
     fn from(error: hubcap_upstream::Error) -> Self {
         use hubcap_upstream::Error as Upstream;

@@ -1,7 +1,6 @@
 //! The leader's task: fetches a blob once and writes it. Clients only read what it has written, so none of them
 //! can slow or cancel it.
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,11 +35,7 @@ pub(crate) struct Filling {
     pub(crate) content: Content,
     /// To whom the upstream gave it.
     pub(crate) access: Access,
-    pub(crate) failure: Failed,
 }
-
-/// Why a fill failed, once it has.
-pub(crate) type Failed = Arc<OnceLock<Error>>;
 
 /// A fetch that brought nothing.
 #[derive(Clone)]
@@ -67,12 +62,11 @@ pub(crate) async fn fill(
     (access, digest): (Access, Digest),
     publisher: Publisher<Digest, Result<Filling, Fallen>>,
 ) {
-    let failure = Failed::default();
     // Between a request's look into the store and its join another flight may have landed.
     if let (Ok(Some(content)), true) =
         (cache.store().blob(&digest), cache.store().is_linked(&access.target, &digest))
     {
-        return publisher.finish(Ok(Filling { content, access, failure }));
+        return publisher.finish(Ok(Filling { content, access }));
     }
     let (fetch, ingest, _place) = match begin(&cache, upstream, (&access, &digest)).await {
         Ok(begun) => begun,
@@ -80,34 +74,45 @@ pub(crate) async fn fill(
     };
     let content = ingest.content(fetch.size());
     let (bringing, grown) = (cache.bringing(&access.target), content.clone());
-    publisher.publish(Ok(Filling { content, access: access.clone(), failure: Arc::clone(&failure) }));
+    publisher.publish(Ok(Filling { content, access: access.clone() }));
 
     let running = MAX_FILLS as usize - cache.0.fills.available_permits().min(MAX_FILLS as usize - 1);
     let (pieces, writer) = mpsc::channel((IN_HAND / running).clamp(1, IN_ONE_HAND));
-    // The reason is set before the ingest is dropped or committed, so a reader that sees the end finds it.
-    let set_reason = Arc::clone(&failure);
+    let aborter = ingest.aborter();
     let (store, target) = (cache.store().clone(), access.target.clone());
     // The more fills, the less each gathers of what is not next: memory stays flat.
     let runs = Runs::new(RUN / running as u64);
-    let disk = on_disk(move || write(ingest, (writer, runs), &set_reason, || store.link(&target, &digest)));
+    let disk = {
+        let aborter = aborter.clone();
+        on_disk(move || {
+            let written = write(ingest, (writer, runs), || store.link(&target, &digest)).map_err(Error::from);
+            // At once: the network's side may be waiting for a connection that is silent.
+            written.inspect_err(|error| aborter.abort(error.clone()))
+        })
+    };
     let network = async {
-        match ranged::hand_over(fetch, (&cache.0.spare, &bringing), &pieces).await {
-            // One that is gone has told why.
-            Ok(()) => drop(pieces.send(Piece::End).await),
-            Err(error) => drop(failure.set(error)),
+        let fetched = ranged::hand_over(fetch, (&cache.0.spare, &bringing), &pieces).await;
+        if fetched.is_ok() {
+            // A disk's side that is gone has failed itself.
+            drop(pieces.send(Piece::End).await);
         }
         drop(pieces);
+        fetched
     };
-    let (written, ()) = tokio::join!(disk, network);
+    let (written, fetched) = tokio::join!(disk, network);
     bringing.brought(grown.available());
     drop(bringing);
     let target = &access.target;
-    match failure.get().or(written.as_ref().err()) {
-        Some(error @ Error::NoRoom { .. }) => cache.store_takes_nothing(error),
-        Some(error) => {
-            tracing::warn!(target: "hubcap::fill", upstream = %target, digest = %digest, "fill failed: {error}");
-        }
-        None => tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest, "stored"),
+    // Where the disk failed, the network's failure is only that nothing took its bytes.
+    let Err(error) = written.and(fetched) else {
+        tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest, "stored");
+        return;
+    };
+    aborter.abort(error.clone());
+    if matches!(error, Error::NoRoom { .. }) {
+        cache.store_takes_nothing(&error);
+    } else {
+        tracing::warn!(target: "hubcap::fill", upstream = %target, digest = %digest, "fill failed: {error}");
     }
 }
 
@@ -149,23 +154,17 @@ async fn begin<'a>(
 fn write(
     mut ingest: Ingest,
     (mut pieces, mut runs): (mpsc::Receiver<Piece>, Runs),
-    failure: &OnceLock<Error>,
     link: impl FnOnce() -> Result<(), hubcap_store::Error>,
 ) -> Result<(), hubcap_store::Error> {
-    let told = |error: hubcap_store::Error| {
-        let why = error.to_string();
-        let _ = failure.set(error.into());
-        hubcap_store::Error::Io(std::io::Error::other(why))
-    };
     let mut next = pieces.blocking_recv();
     while let Some(piece) = next {
         let Piece::Chunk { offset, bytes } = piece else {
             link()?;
-            return ingest.commit().map(drop).map_err(told);
+            return ingest.commit().map(drop);
         };
         if offset != ingest.written() {
             if let Some((offset, run)) = runs.hold(offset, bytes) {
-                ingest.write_at(offset, &run).map_err(told)?;
+                ingest.write_at(offset, &run)?;
             }
             next = pieces.blocking_recv();
             continue;
@@ -183,10 +182,10 @@ fn write(
                 Err(_) => break None,
             }
         };
-        ingest.write_at(offset, &run).map_err(told)?;
+        ingest.write_at(offset, &run)?;
         drop(run);
         while let Some(run) = runs.take(ingest.written()) {
-            ingest.write_at(ingest.written(), &run).map_err(told)?;
+            ingest.write_at(ingest.written(), &run)?;
         }
         if next.is_none() {
             next = pieces.blocking_recv();

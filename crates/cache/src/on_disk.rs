@@ -6,11 +6,13 @@ use crate::error::Error;
 ///
 /// # Errors
 /// The work's own; [`Error::Internal`] when it panics.
-pub(crate) async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, hubcap_store::Error> + Send + 'static,
-) -> Result<T, Error> {
+pub(crate) async fn on_disk<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, Error>
+where
+    T: Send + 'static,
+    E: Into<Error> + Send + 'static,
+{
     match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(Error::from),
+        Ok(done) => done.map_err(Into::into),
         Err(join) => Err(Error::Internal { why: join.to_string() }),
     }
 }

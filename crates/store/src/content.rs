@@ -29,21 +29,34 @@ pub const HOLD_BACK: u64 = 16 << 10;
 /// cache before it has gone out.
 const CHUNK: u64 = 63 << 10;
 
+/// Why a content will never be complete, as its writer says it.
+pub type AbortReason = Arc<dyn std::error::Error + Send + Sync>;
+
 /// How far a content has grown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Progress {
     /// So many bytes are written, and not verified.
     Partial(u64),
     /// Complete and verified; so many bytes.
     Done(u64),
+    /// It will never be complete.
+    Failed {
+        /// So many bytes are written.
+        written: u64,
+        /// Why.
+        reason: AbortReason,
+    },
 }
 
 /// Why a read failed. The client's connection is cut then: it must never look like the end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// What was being written turned out wrong, or its source broke off.
+    /// What was being written turned out wrong, or its writer went away without a word.
     #[error("the content could not be completed")]
     Failed,
+    /// The writer gave up, and says why.
+    #[error("the content could not be completed: {0}")]
+    Aborted(AbortReason),
     /// A committed file is shorter than it was.
     #[error("the stored content ends at byte {at} instead of {size}")]
     Truncated {
@@ -72,6 +85,23 @@ struct Growth {
     tail: Arc<Tail>,
 }
 
+impl Growth {
+    /// Waits for progress that is enough. A writer that goes away without `Done` has failed: the channel's end is never
+    /// the content's.
+    async fn wait_for(
+        &mut self,
+        mut is_enough: impl FnMut(&Progress) -> bool,
+    ) -> Result<Progress, ReadError> {
+        let is_over =
+            |progress: &Progress| matches!(progress, Progress::Failed { .. }) || is_enough(progress);
+        let progress = self.progress.wait_for(is_over).await.map_err(|_| ReadError::Failed)?;
+        match &*progress {
+            Progress::Failed { reason, .. } => Err(ReadError::Aborted(Arc::clone(reason))),
+            progress => Ok(progress.clone()),
+        }
+    }
+}
+
 impl Content {
     pub(crate) fn committed(file: File, size: u64) -> Self {
         Self::committed_shared(Arc::new(file), size)
@@ -97,13 +127,11 @@ impl Content {
     /// Waits until the content is complete and verified, and returns its length.
     ///
     /// # Errors
-    /// [`ReadError::Failed`] when it never will be.
+    /// [`ReadError::Failed`] and [`ReadError::Aborted`] when it never will be.
     pub async fn settled(&mut self) -> Result<u64, ReadError> {
-        if let Some(growth) = &mut self.growth {
-            let done = growth.progress.wait_for(|progress| matches!(progress, Progress::Done(_))).await;
-            // A writer that went away without Done has failed; the channel's end is never the content's.
-            let Ok(Progress::Done(size)) = done.as_deref().copied() else { return Err(ReadError::Failed) };
-            drop(done);
+        if let Some(growth) = &mut self.growth
+            && let Progress::Done(size) = growth.wait_for(|now| matches!(now, Progress::Done(_))).await?
+        {
             self.size = Some(size);
             self.growth = None;
         }
@@ -112,8 +140,12 @@ impl Content {
 
     /// How many bytes are there so far.
     pub fn available(&self) -> u64 {
-        match self.growth.as_ref().map(|growth| *growth.progress.borrow()) {
-            Some(Progress::Partial(size) | Progress::Done(size)) => size,
+        match &self.growth {
+            Some(growth) => match &*growth.progress.borrow() {
+                Progress::Partial(written) | Progress::Done(written) | Progress::Failed { written, .. } => {
+                    *written
+                }
+            },
             None => self.size.unwrap_or(0),
         }
     }
@@ -121,14 +153,15 @@ impl Content {
     /// Waits for more than `seen` bytes, or the end of the growth.
     ///
     /// # Errors
-    /// [`ReadError::Failed`] when the writer has failed.
+    /// [`ReadError::Failed`] and [`ReadError::Aborted`] when the writer has failed.
     pub async fn grown(&mut self, seen: u64) -> Result<u64, ReadError> {
         if let Some(growth) = &mut self.growth {
-            let more = |progress: &Progress| match *progress {
-                Progress::Partial(size) => size > seen,
-                Progress::Done(_) => true,
-            };
-            growth.progress.wait_for(more).await.map_err(|_| ReadError::Failed)?;
+            growth
+                .wait_for(|progress| match *progress {
+                    Progress::Partial(written) => written > seen,
+                    _ => true,
+                })
+                .await?;
         }
         Ok(self.available())
     }
@@ -193,19 +226,20 @@ impl Reader {
     async fn readable(&mut self) -> Result<u64, ReadError> {
         let Some(growth) = &mut self.growth else { return Ok(self.end) };
         let (position, end) = (self.position, self.end);
-        let beyond = |progress: &Progress| match *progress {
-            Progress::Partial(written) => written.saturating_sub(HOLD_BACK).min(end) > position,
-            Progress::Done(_) => true,
-        };
-        let progress = *growth.progress.wait_for(beyond).await.map_err(|_| ReadError::Failed)?;
-        match progress {
-            Progress::Partial(written) => Ok(written.saturating_sub(HOLD_BACK).min(end)),
-            Progress::Done(size) => {
-                self.growth = None;
-                self.end = end.min(size);
-                Ok(self.end)
-            }
+        let progress = growth
+            .wait_for(|progress| match *progress {
+                Progress::Partial(written) => written.saturating_sub(HOLD_BACK).min(end) > position,
+                _ => true,
+            })
+            .await?;
+        if let Progress::Partial(written) = progress {
+            return Ok(written.saturating_sub(HOLD_BACK).min(end));
         }
+        if let Progress::Done(size) = progress {
+            self.growth = None;
+            self.end = end.min(size);
+        }
+        Ok(self.end)
     }
 
     /// Reads what is in the page cache on this very thread; only what has to come from the disk costs a switch.

@@ -51,6 +51,21 @@ pub struct Ingest {
     flight: InFlight,
 }
 
+/// Tells an ingest's readers why it failed. While this lives they wait for that, even when the ingest is dropped.
+#[derive(Debug, Clone)]
+pub struct Aborter(watch::Sender<Progress>);
+
+impl Aborter {
+    /// Fails the readers, unless the content is complete or another reason was told before.
+    pub fn abort(&self, reason: impl std::error::Error + Send + Sync + 'static) {
+        self.0.send_if_modified(|progress| {
+            let Progress::Partial(written) = *progress else { return false };
+            *progress = Progress::Failed { written, reason: Arc::new(reason) };
+            true
+        });
+    }
+}
+
 /// While this lives the content's image is not removed.
 #[derive(Debug)]
 struct InFlight(Store, Digest);
@@ -174,6 +189,11 @@ impl Ingest {
     pub fn content(&self, size: Option<u64>) -> Content {
         let news = (self.progress.subscribe(), Arc::clone(&self.tail));
         Content::growing(Arc::clone(&self.file), size, news)
+    }
+
+    /// What tells the readers why the ingest fails, if it does.
+    pub fn aborter(&self) -> Aborter {
+        Aborter(self.progress.clone())
     }
 
     /// Verifies the digest and makes the content visible: the only way into `blobs/`.

@@ -56,6 +56,20 @@ async fn a_writer_that_goes_away_is_a_failure_and_never_an_end() {
 }
 
 #[tokio::test]
+async fn a_writer_that_gives_up_tells_its_readers_why() {
+    let (_dir, store) = store();
+    let mut ingest = store.ingest(sha512(b"x"), None).expect("an ingest");
+    let mut content = ingest.content(Some(1 << 20));
+    ingest.write(&vec![0; 1000].into()).expect("written");
+    let aborter = ingest.aborter();
+    drop(ingest);
+    aborter.abort(std::io::Error::other("the first reason"));
+    aborter.abort(std::io::Error::other("another one"));
+    let Err(ReadError::Aborted(reason)) = content.settled().await else { panic!("not aborted") };
+    assert_eq!((reason.to_string().as_str(), content.available()), ("the first reason", 1000));
+}
+
+#[tokio::test]
 async fn a_file_that_is_cut_under_a_reader_is_an_error() {
     let (dir, store) = store();
     let bytes = vec![1; 1 << 20];
