@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::{Duration, OffsetDateTime};
 
-use crate::Error;
+use crate::error::Error;
 
 /// How long a CA is good; clients that trust it must be told when it changes, so rather long.
 const LIFE: Duration = Duration::days(730);

@@ -1,18 +1,20 @@
-//! An HTTP proxy (RFC 9110, section 9.3.6) for clients that can be told of a proxy, and not of a mirror: classic dockerd
-//! with other registries than Docker Hub.
+//! An HTTP proxy (RFC 9110, section 9.3.6) for clients that can be configured with a proxy, but with no mirror: classic
+//! dockerd for registries other than Docker Hub.
 //!
-//! To a registry that the CA is for, we are the registry: [`intercept`]. Everybody else is reached through a
-//! [`tunnel`], as far as [`gate`](Gate::route) lets anybody go.
+//! [`policy`] decides where a CONNECT may lead. In place of a registry that the CA is for, hubcap answers the requests
+//! itself: [`intercept`], with a certificate of [`leaves`]. Other hosts are reached through a [`tunnel`].
 
-mod gate;
 mod intercept;
+mod leaves;
+mod policy;
 mod tunnel;
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::body::Body;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hubcap_oci::Registry;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -20,33 +22,53 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 
-use crate::listen::{self, HANDSHAKE};
-use gate::Route;
-pub(crate) use gate::{Gate, names};
+use crate::http1::{self, HANDSHAKE};
+use crate::router::App;
+pub(crate) use leaves::Leaves;
+pub(crate) use policy::Policy;
+use policy::Route;
 
-/// What a client's CONNECT has led to.
-enum Next {
-    Intercept(gate::Intercepted),
-    Tunnel(TcpStream),
+/// The HTTP proxy.
+pub(crate) struct HttpProxy {
+    pub(crate) app: App,
+    pub(crate) policy: Policy,
+    pub(crate) leaves: Leaves,
 }
 
-/// Answers a connection: one CONNECT, and what comes through it.
-pub(crate) async fn answer<S>(
+/// A CONNECT that was agreed to.
+struct Agreed {
+    upgrade: OnUpgrade,
+    destination: Destination,
+}
+
+/// Where the bytes of a CONNECT go.
+enum Destination {
+    Registry(Registry, TlsAcceptor),
+    Host(TcpStream),
+}
+
+/// Answers a connection: one CONNECT, and the bytes that follow it. `stopped` tells of the shutdown; the drain waits for
+/// `watcher`.
+pub(crate) async fn serve<S>(
     stream: S,
-    gate: &Arc<Gate>,
-    (watcher, mut stopped): (Watcher, watch::Receiver<()>),
+    proxy: &Arc<HttpProxy>,
+    watcher: Watcher,
+    mut stopped: watch::Receiver<()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let agreed: Arc<Mutex<Option<(OnUpgrade, Next)>>> = Arc::default();
-    let (gate, slot) = (Arc::clone(gate), Arc::clone(&agreed));
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (gate, slot) = (Arc::clone(&gate), Arc::clone(&slot));
-        async move { Ok::<_, Infallible>(handle_connect(&gate, request, &slot).await) }
-    });
-    let connection = listen::builder().serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let (agree, mut agreed) = mpsc::channel(1);
+    let service = {
+        let proxy = Arc::clone(proxy);
+        hyper::service::service_fn(move |request: Request<Incoming>| {
+            let (proxy, agree) = (Arc::clone(&proxy), agree.clone());
+            async move { Ok::<_, Infallible>(handle_connect(&proxy, request, &agree).await) }
+        })
+    };
+    let connection = http1::builder().serve_connection(TokioIo::new(stream), service).with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
@@ -58,59 +80,60 @@ pub(crate) async fn answer<S>(
     if let Err(error) = ended {
         return tracing::debug!(target: "hubcap::connect", "a connection ended: {error}");
     }
-    let taken = agreed.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some((upgrade, next)) = taken else { return };
+    let Ok(Agreed { upgrade, destination }) = agreed.try_recv() else { return };
     let Ok(Ok(client)) = tokio::time::timeout(HANDSHAKE, upgrade).await else { return };
     let client: TokioIo<Upgraded> = TokioIo::new(client);
-    match next {
-        Next::Intercept(intercepted) => intercept::serve(client, intercepted, watcher).await,
-        Next::Tunnel(server) => {
+    match destination {
+        Destination::Registry(registry, tls) => {
+            intercept::serve(client, proxy.app.clone(), registry, tls, watcher).await;
+        }
+        Destination::Host(server) => {
             let _drained = watcher;
             tunnel::copy(client, server, stopped).await;
         }
     }
 }
 
-/// Answers the CONNECT. What it leads to is reached first: a client that waits for nothing is one that hangs.
+/// Answers the CONNECT, after its destination was reached: a client of a tunnel that leads nowhere hangs.
 async fn handle_connect(
-    gate: &Gate,
+    proxy: &HttpProxy,
     mut request: Request<Incoming>,
-    slot: &Mutex<Option<(OnUpgrade, Next)>>,
+    agree: &mpsc::Sender<Agreed>,
 ) -> Response<Body> {
     if request.method() != Method::CONNECT {
         let why = "this is hubcap's HTTPS proxy: it answers CONNECT only, and plain HTTP to nobody";
         return refuse(StatusCode::FORBIDDEN, why);
     }
-    let next = match gate.route(request.uri().authority()) {
-        Ok(Route::Intercept(registry, host)) => match gate.intercepted(registry, &host) {
-            Ok(intercepted) => Next::Intercept(intercepted),
+    let cache = proxy.app.cache();
+    let destination = match proxy.policy.route(request.uri().authority(), |registry| cache.knows(registry)) {
+        Ok(Route::Intercept { registry, host }) => match proxy.leaves.get(&host) {
+            Ok(tls) => Destination::Registry(registry, tls),
             Err(error) => return refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
         },
-        Ok(Route::Tunnel { host, port, policy }) => match gate.cache().tunnel(&host, port, policy).await {
-            Ok(server) => Next::Tunnel(server),
+        Ok(Route::Tunnel { host, port, policy }) => match cache.tunnel(&host, port, policy).await {
+            Ok(server) => Destination::Host(server),
             Err(hubcap_cache::Error::NotAllowed { why }) => {
-                return refuse(
-                    StatusCode::FORBIDDEN,
-                    &format!("{why}; --proxy-tunnel {host}:{port} allows it"),
-                );
+                let why = format!("{why}; --proxy-tunnel {host}:{port} allows it");
+                return refuse(StatusCode::FORBIDDEN, &why);
             }
             Err(error) => return refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
         },
         Err(why) => return refuse(StatusCode::FORBIDDEN, &why),
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, next));
+    // There is room: hyper answers no further request of this connection once a CONNECT was agreed to.
+    let _ = agree.try_send(Agreed { upgrade, destination });
     Response::new(Body::empty())
 }
 
-/// No. The reason is in the status line too: it is all of it that Go's clients, dockerd among them, show.
+/// Refuses a CONNECT. The reason is in the status line too: Go's clients, dockerd among them, show nothing else.
 fn refuse(status: StatusCode, why: &str) -> Response<Body> {
     tracing::warn!(target: "hubcap::connect", "refused: {why}");
     let mut response = Response::new(Body::from(format!("hubcap: {why}\n")));
     *response.status_mut() = status;
-    let text = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
-    response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     let line: String = why.chars().filter(|c| c.is_ascii() && !c.is_control()).take(200).collect();
     if let Ok(reason) = ReasonPhrase::try_from(format!("hubcap: {line}").into_bytes()) {
         response.extensions_mut().insert(reason);

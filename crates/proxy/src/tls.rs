@@ -6,8 +6,8 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use tokio_rustls::TlsAcceptor;
 
-use crate::Error;
 use crate::ca::Authority;
+use crate::error::Error;
 
 /// An acceptor with a leaf of this authority for these names. Its key is never written anywhere.
 pub(crate) fn acceptor(authority: &Authority, names: &[String]) -> Result<TlsAcceptor, Error> {

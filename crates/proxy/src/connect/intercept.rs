@@ -12,10 +12,10 @@ use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::Watcher;
+use tokio_rustls::TlsAcceptor;
 
-use super::gate::Intercepted;
 use crate::api::{self, Reply};
-use crate::listen::{self, HANDSHAKE, REQUEST};
+use crate::http1::{self, HANDSHAKE, REQUEST};
 use crate::resolve::Via;
 use crate::router::{App, respond};
 
@@ -31,8 +31,13 @@ enum Kind {
 }
 
 /// Answers what comes through a client's tunnel.
-pub(crate) async fn serve(client: TokioIo<Upgraded>, intercepted: Intercepted, watcher: Watcher) {
-    let Intercepted { app, registry, tls } = intercepted;
+pub(super) async fn serve(
+    client: TokioIo<Upgraded>,
+    app: App,
+    registry: Registry,
+    tls: TlsAcceptor,
+    watcher: Watcher,
+) {
     let client = match tokio::time::timeout(HANDSHAKE, tls.accept(client)).await {
         Ok(Ok(client)) => client,
         Ok(Err(error)) => {
@@ -45,7 +50,7 @@ pub(crate) async fn serve(client: TokioIo<Upgraded>, intercepted: Intercepted, w
         let (app, registry) = (app.clone(), registry.clone());
         async move { Ok::<_, Infallible>(answer(&app, registry, request).await) }
     });
-    let connection = listen::builder().serve_connection(TokioIo::new(client), service);
+    let connection = http1::builder().serve_connection(TokioIo::new(client), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(target: "hubcap::connect", "a connection ended: {error}");
     }

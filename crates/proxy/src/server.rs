@@ -1,0 +1,154 @@
+//! The listeners: opened by [`bind`], answered by [`Bound::run`], and drained at the end.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use hubcap_cache::Cache;
+use hubcap_oci::{Registry, RegistryPattern};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::ca::{self, Authority};
+use crate::connect::{HttpProxy, Leaves, Policy};
+use crate::error::Error;
+use crate::listen;
+use crate::protocol::Protocol;
+use crate::router::App;
+use crate::tls;
+use crate::workers::Workers;
+
+/// Where to listen, and for what.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// HTTPS.
+    pub https: Option<SocketAddr>,
+    /// Plain HTTP.
+    pub http: Option<SocketAddr>,
+    /// Where the CA and its key are kept: never inside the store.
+    pub state: PathBuf,
+    /// The registry of requests that name none.
+    pub default_registry: Registry,
+    /// The HTTP proxy.
+    pub connect: Option<ConnectConfig>,
+}
+
+/// The HTTP proxy, for clients that know no mirror of a registry.
+#[derive(Debug, Clone)]
+pub struct ConnectConfig {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Registries whose TLS is terminated here. Empty: every registry that hubcap may ask and that a CA can be
+    /// constrained to. Clients must trust the CA for each.
+    pub intercept: Vec<RegistryPattern>,
+    /// Hosts and ports to which tunnels are allowed beside port 443 of public addresses.
+    pub tunnel: Vec<RegistryPattern>,
+}
+
+/// The open listeners; none is answered yet.
+pub struct Bound {
+    listeners: Vec<Listener>,
+    certificate: PathBuf,
+    workers: Arc<Workers>,
+}
+
+struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    protocol: Protocol,
+}
+
+/// Makes the local CA for a daemon that listens on `address`, unless there is one that is good for it.
+///
+/// # Errors
+/// [`Error::Authority`] when the state directory cannot be written.
+pub fn prepare_authority(state: &Path, address: IpAddr) -> Result<(), Error> {
+    Authority::load_or_make(state, &ca::names(address)).map(drop)
+}
+
+/// Opens the listeners, and makes the CA unless there is one that is good for them.
+///
+/// # Errors
+/// [`Error`]; nothing is left listening then.
+pub async fn bind(cache: Cache, config: Config) -> Result<Bound, Error> {
+    // Before the CA is touched: another daemon may have both the address and the CA.
+    let http = open(config.http).await?;
+    let https = open(config.https).await?;
+    let proxy = open(config.connect.as_ref().map(|connect| connect.address)).await?;
+
+    let app = App::new(cache.clone(), config.default_registry);
+    let mut listeners = Vec::new();
+    if let Some((socket, address)) = http {
+        listeners.push(Listener { socket, address, protocol: Protocol::Http(app.clone()) });
+    }
+    if https.is_some() || proxy.is_some() {
+        let own = https.as_ref().map(|(_, address)| ca::names(address.ip())).unwrap_or_default();
+        let policy = config
+            .connect
+            .as_ref()
+            .map(|connect| Policy::new(cache.names(), cache.patterns(), &connect.intercept, &connect.tunnel));
+        let others = policy.as_ref().map(Policy::names).unwrap_or_default();
+        let authority = Authority::load_or_make(&config.state, &[own.as_slice(), &others].concat())?;
+        if let Some((socket, address)) = https {
+            let protocol = Protocol::Https(tls::acceptor(&authority, &own)?, app.clone());
+            listeners.push(Listener { socket, address, protocol });
+        }
+        if let (Some((socket, address)), Some(policy)) = (proxy, policy) {
+            let proxy = HttpProxy { app, policy, leaves: Leaves::new(authority) };
+            listeners.push(Listener { socket, address, protocol: Protocol::Connect(Arc::new(proxy)) });
+        }
+    }
+    let processors = thread::available_parallelism().map_or(1, Into::into);
+    let workers = Arc::new(Workers::start(processors).map_err(Error::Threads)?);
+    Ok(Bound { listeners, certificate: ca::certificate_path(&config.state), workers })
+}
+
+async fn open(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, Error> {
+    let Some(address) = address else { return Ok(None) };
+    let failed = |source| Error::Listen { address, source };
+    let socket = TcpListener::bind(address).await.map_err(failed)?;
+    let local = socket.local_addr().map_err(failed)?;
+    Ok(Some((socket, local)))
+}
+
+impl Bound {
+    /// Where HTTPS is answered.
+    pub fn https(&self) -> Option<SocketAddr> {
+        self.address(|protocol| matches!(protocol, Protocol::Https(..)))
+    }
+
+    /// Where plain HTTP is answered.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.address(|protocol| matches!(protocol, Protocol::Http(_)))
+    }
+
+    /// Where the HTTP proxy is.
+    pub fn connect(&self) -> Option<SocketAddr> {
+        self.address(|protocol| matches!(protocol, Protocol::Connect(_)))
+    }
+
+    fn address(&self, wanted: impl Fn(&Protocol) -> bool) -> Option<SocketAddr> {
+        self.listeners.iter().find(|listener| wanted(&listener.protocol)).map(|listener| listener.address)
+    }
+
+    /// The CA's certificate, for clients.
+    pub fn ca_certificate(&self) -> &Path {
+        &self.certificate
+    }
+
+    /// Answers until `shutdown`; then running requests have [`DRAIN`](crate::DRAIN) to end.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { listeners, workers, .. } = self;
+        let (stop, stopped) = watch::channel(());
+        let mut running = JoinSet::new();
+        for Listener { socket, protocol, .. } in listeners {
+            running.spawn(listen::serve(socket, protocol, Arc::clone(&workers), stopped.clone()));
+        }
+        shutdown.await;
+        drop(stop);
+        running.join_all().await;
+    }
+}
