@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use hubcap_cache::prefetch::{self, End, Event};
 use hubcap_cache::{Brought, Cache, FrozenReport, Tally};
 use hubcap_oci::{ImageRef, Platform};
 use hubcap_store::Store;
@@ -18,7 +19,6 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::daemon::run::Run;
-use crate::verb::pull;
 
 /// A question is a few images' names.
 const MAX_QUESTION: u64 = 1 << 20;
@@ -38,8 +38,7 @@ pub(crate) enum Question {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Progress {
-    /// For people.
-    Line(String),
+    Image(prefetch::Image),
     /// The last line: how many images could not be pulled.
     Done(usize),
 }
@@ -218,14 +217,16 @@ impl Admin {
                     .iter()
                     .map(|platform| platform.parse())
                     .collect::<Result<Vec<Platform>, _>>()?;
-                let mut job = pull::Job::new(self.cache.clone(), platforms, pull::Out::Channel);
-                let mut lines = job.lines();
-                let pulling = tokio::spawn(async move { job.all(&images).await });
-                while let Some(line) = lines.recv().await {
-                    // Who asked may be gone; the images are wanted all the same.
-                    let _ = say(&mut to, &Progress::Line(line)).await;
+                let mut failed = 0;
+                let mut events = prefetch::start(self.cache.clone(), images, platforms);
+                while let Some(event) = events.recv().await {
+                    if let Event::Image(image) = event {
+                        failed += usize::from(matches!(image.end, End::Failed { .. }));
+                        // Who asked may be gone; the images are wanted all the same.
+                        let _ = say(&mut to, &Progress::Image(image)).await;
+                    }
                 }
-                say(&mut to, &Progress::Done(pulling.await?)).await
+                say(&mut to, &Progress::Done(failed)).await
             }
         }
     }

@@ -5,6 +5,7 @@ mod args;
 mod compose;
 mod coverage;
 mod daemon;
+mod fill;
 mod job;
 mod lockfile;
 mod settings;

@@ -2,3 +2,4 @@
 
 pub(crate) mod progress;
 pub(crate) mod removals;
+pub(crate) mod transfers;

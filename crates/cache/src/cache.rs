@@ -20,10 +20,13 @@ use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;
 use crate::question::Question;
 use crate::ranged::Spare;
+use crate::restore;
 use crate::storage_warning::StorageWarning;
 use crate::tag_lock::{FrozenReport, TagLock};
 use crate::tally::Tallies;
-use crate::{read_ahead, restore};
+
+/// Fills at a time that no client has asked for yet.
+const READ_AHEAD: usize = 4;
 
 /// What an operator can set.
 #[derive(Debug, Clone)]
@@ -64,8 +67,8 @@ pub(crate) struct Inner {
     pub(crate) fills: Semaphore,
     /// Places for connections beyond a fill's first.
     pub(crate) spare: Spare,
-    /// Places for fills that nobody has asked for.
-    pub(crate) ahead: Semaphore,
+    /// Permits for fills that no client has asked for yet.
+    pub(crate) ahead: Arc<Semaphore>,
     pub(crate) grants: Grants,
     pub(crate) negative: NegativeCache,
     pub(crate) tallies: Tallies,
@@ -90,7 +93,7 @@ impl Cache {
             manifests: Flights::new(tasks.clone()),
             tasks,
             spare: Spare::default(),
-            ahead: Semaphore::new(read_ahead::MAX),
+            ahead: Arc::new(Semaphore::new(READ_AHEAD)),
             fills: Semaphore::new(MAX_FILLS as usize),
             grants: Grants::default(),
             negative: NegativeCache::default(),

@@ -14,6 +14,7 @@
 //! - [`fetch`]: a blob's bytes from the upstream, over as many connections as it takes.
 //! - [`ranged`]: several of them at once, where an origin limits each.
 //! - [`runs`]: what such a connection brought before its turn.
+//! - [`prefetch`]: whole images into the store.
 //! - [`read_ahead`]: an image's blobs, before they are asked for.
 //! - [`restore`]: a store that comes in from an archive meanwhile.
 //! - [`delivery`]: a blob's bytes to a client.
@@ -42,6 +43,7 @@ mod on_disk;
 pub mod outcome;
 pub mod passthrough;
 mod plan;
+pub mod prefetch;
 mod pushes;
 mod question;
 mod ranged;

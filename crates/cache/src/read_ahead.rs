@@ -1,15 +1,14 @@
 //! Blobs that a client is about to ask for: when an image's manifest goes out, its configuration and layers begin to
 //! come in.
 
+use std::sync::Arc;
+
 use hubcap_oci::Digest;
 
 use crate::authorization::Access;
 use crate::cache::Cache;
 use crate::fill::fill;
 use crate::manifest::content::ManifestContent;
-
-/// Fills at a time that nobody has asked for yet.
-pub(crate) const MAX: usize = 4;
 
 impl Cache {
     /// Begins to fill what an image's manifest names and the store does not have, where that is turned on. Returns at
@@ -29,7 +28,7 @@ impl Cache {
         self.0.tasks.spawn(async move {
             for digest in blobs {
                 // In the manifest's order, which is the order in which clients unpack.
-                let Ok(place) = cache.0.ahead.acquire().await else { return };
+                let Ok(permit) = Arc::clone(&cache.0.ahead).acquire_owned().await else { return };
                 let Ok(upstream) = cache.upstream(&access) else { return };
                 cache.await_content(&digest).await;
                 if cache.store().has(&digest) {
@@ -38,13 +37,11 @@ impl Cache {
                 let wanted = (access.clone(), digest);
                 let mut seat =
                     cache.0.blobs.join(digest, |publisher| fill(cache.clone(), upstream, wanted, publisher));
-                place.forget();
-                let cache = cache.clone();
                 tokio::spawn(async move {
                     if let Some(Ok(mut filling)) = seat.value().await {
                         let _ = filling.content.settled().await;
                     }
-                    cache.0.ahead.add_permits(1);
+                    drop(permit);
                 });
             }
         });

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hubcap_cache::prefetch::Image;
+use hubcap_oci::{ImageRef, Platform};
 
 use super::{Progress, Question, Status, path};
 
@@ -21,19 +23,22 @@ pub(crate) fn status(state: &Path) -> anyhow::Result<Status> {
     serde_json::from_str(&line).context("the daemon is of another version; stop it, and start this one")
 }
 
-/// Has the daemon fill its store; `told` gets its lines. How many images could not be pulled.
+/// Has the daemon fill its store; `told` gets each image when it is done.
 ///
 /// # Errors
 /// When none answers, or it ends in the midst of it.
 pub(crate) fn pull(
     state: &Path,
-    (images, platforms): (Vec<String>, Vec<String>),
-    mut told: impl FnMut(&str),
-) -> anyhow::Result<usize> {
+    images: &[ImageRef],
+    platforms: &[Platform],
+    mut told: impl FnMut(Image),
+) -> anyhow::Result<()> {
+    let images = images.iter().map(ToString::to_string).collect();
+    let platforms = platforms.iter().map(ToString::to_string).collect();
     for line in ask(state, &Question::Pull { images, platforms }, None)? {
         match serde_json::from_str(&line?)? {
-            Progress::Line(line) => told(&line),
-            Progress::Done(failed) => return Ok(failed),
+            Progress::Image(image) => told(image),
+            Progress::Done(_) => return Ok(()),
         }
     }
     anyhow::bail!("the daemon ended before the pull was done")

@@ -5,10 +5,8 @@ use std::io::IsTerminal as _;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A place where progress is shown.
-#[derive(Clone)]
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
-    told: bool,
 }
 
 impl Progress {
@@ -16,12 +14,7 @@ impl Progress {
     pub(crate) fn new() -> Self {
         let terminal = std::io::stderr().is_terminal();
         let bars = terminal.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        Self { bars, told: true }
-    }
-
-    /// Nowhere.
-    pub(crate) const fn silent() -> Self {
-        Self { bars: None, told: false }
+        Self { bars }
     }
 
     /// A bar for a content of `size` bytes.
@@ -39,8 +32,7 @@ impl Progress {
     pub(crate) fn line(&self, text: &str) {
         match &self.bars {
             Some(bars) => drop(bars.println(text)),
-            None if self.told => eprintln!("{text}"),
-            None => {}
+            None => eprintln!("{text}"),
         }
     }
 }

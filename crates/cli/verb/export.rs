@@ -3,16 +3,19 @@
 use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::slice;
 
 use anyhow::{Context as _, bail};
 use fs_err as fs;
+use hubcap_cache::prefetch::{End, Event, Image};
 use hubcap_oci::{ImageRef, Platform};
 use hubcap_store::{Availability, CompleteImage, Format, Layout};
 
 use crate::args::Export;
+use crate::fill::fill;
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
-use crate::verb::pull;
+use crate::show::transfers::Transfers;
 
 /// Copied at once, in bytes.
 const BUFFER: usize = 256 << 10;
@@ -49,11 +52,23 @@ fn complete(config: &Config, name: &ImageRef, platform: &Platform) -> anyhow::Re
     if let Availability::Complete(image) = layout.find(name, platform)? {
         return Ok(*image);
     }
-    pull::fetch(config, name, platform).with_context(|| format!("{name} cannot be fetched"))?;
+    fetch(config, name, platform).with_context(|| format!("{name} cannot be fetched"))?;
     match layout.find(name, platform)? {
         Availability::Complete(image) => Ok(*image),
         Availability::Missing(why) => bail!("{name} is not complete in the store: {why}"),
     }
+}
+
+/// Fetches what is missing of the image.
+fn fetch(config: &Config, name: &ImageRef, platform: &Platform) -> anyhow::Result<()> {
+    let (mut transfers, mut failed) = (Transfers::new(), None);
+    fill(config, slice::from_ref(name), slice::from_ref(platform), |event| {
+        transfers.show(&event);
+        if let Event::Image(Image { end: End::Failed { why }, .. }) = event {
+            failed = Some(why);
+        }
+    })?;
+    failed.map_or(Ok(()), |why| bail!(why))
 }
 
 fn write(config: &Config, image: &CompleteImage, format: Format, out: impl Write) -> anyhow::Result<()> {

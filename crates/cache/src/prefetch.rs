@@ -1,0 +1,236 @@
+//! Prefetch: fills the store with whole images, as `hubcap pull` asks for it. What happens is told in events; words for
+//! people are made of them elsewhere.
+
+use std::collections::HashSet;
+use std::ops::AddAssign;
+use std::sync::{Arc, Mutex};
+
+use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Target, select};
+use hubcap_store::ReadError;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinError, JoinSet};
+
+use crate::authorization::Access;
+use crate::blob::{BlobContent, StoredBlob};
+use crate::cache::{Body, Cache};
+use crate::error;
+use crate::lock::lock;
+use crate::outcome::{Answer, Outcome, OutcomeClass};
+
+/// Blobs at a time: as many as dockerd and podman take together.
+const PARALLEL: usize = 6;
+
+/// What happens during a prefetch.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A blob of `size` bytes is on its way, and `received` bytes of it are in the store.
+    Receiving {
+        /// The blob.
+        digest: Digest,
+        /// Its bytes that are here.
+        received: u64,
+        /// Its length in bytes, as its manifest says.
+        size: u64,
+    },
+    /// A blob is complete.
+    Received {
+        /// The blob.
+        digest: Digest,
+        /// Where it came from.
+        bytes: Bytes,
+    },
+    /// An image is done; images are told in the order in which they were asked for.
+    Image(Image),
+}
+
+/// An image, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Image {
+    /// Its whole name.
+    pub name: String,
+    /// What became of it.
+    pub end: End,
+}
+
+/// What became of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// All of it is in the store.
+    Stored {
+        /// Of its manifest, or of its index.
+        digest: Digest,
+        /// Where its contents came from.
+        bytes: Bytes,
+    },
+    /// It could not be stored as a whole.
+    Failed {
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// Where contents came from, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Bytes {
+    /// From the upstream.
+    pub fetched: u64,
+    /// In the store already.
+    pub stored: u64,
+}
+
+impl Bytes {
+    fn new(outcome: Outcome, size: u64) -> Self {
+        match outcome.class() {
+            OutcomeClass::Miss => Self { fetched: size, stored: 0 },
+            _ => Self { fetched: 0, stored: size },
+        }
+    }
+}
+
+impl AddAssign for Bytes {
+    fn add_assign(&mut self, other: Self) {
+        self.fetched += other.fetched;
+        self.stored += other.stored;
+    }
+}
+
+/// Starts to fill the store with `images`, for `platforms`, or for this machine's where none is named. The events end when
+/// all is done; who drops them does not stop it.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn start(
+    cache: Cache,
+    images: Vec<ImageRef>,
+    mut platforms: Vec<Platform>,
+) -> mpsc::UnboundedReceiver<Event> {
+    if platforms.is_empty() {
+        platforms.push(Platform::host());
+    }
+    let (events, received) = mpsc::unbounded_channel();
+    let permits = Semaphore::new(PARALLEL);
+    let prefetch = Arc::new(Prefetch { cache, platforms, permits, seen: Mutex::default(), events });
+    tokio::spawn(async move {
+        // All at once: the permits limit what is fetched, and a manifest is one request.
+        let mut running = Vec::new();
+        for image in images {
+            let name = image.to_string();
+            running.push((name, tokio::spawn(Arc::clone(&prefetch).image(image))));
+        }
+        for (name, task) in running {
+            let end = match task.await.map_err(Error::from).flatten() {
+                Ok((digest, bytes)) => End::Stored { digest, bytes },
+                Err(error) => End::Failed { why: error.to_string() },
+            };
+            prefetch.tell(Event::Image(Image { name, end }));
+        }
+    });
+    received
+}
+
+struct Prefetch {
+    cache: Cache,
+    platforms: Vec<Platform>,
+    /// One for each blob that is waited for.
+    permits: Semaphore,
+    /// Blobs that were begun: one that two images share is fetched once, and counted once.
+    seen: Mutex<HashSet<Digest>>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+/// Why an image could not be stored.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("manifest {reference}: {error}")]
+    Manifest { reference: Reference, error: error::Error },
+    #[error(transparent)]
+    Platform(#[from] select::NotOffered),
+    #[error("{0} is an index in an index, which no platform can run")]
+    NestedIndex(Digest),
+    #[error("blob {digest}: {error}")]
+    Blob { digest: Digest, error: error::Error },
+    #[error("blob {digest}: {error}")]
+    Read { digest: Digest, error: ReadError },
+    #[error("{0} could not be stored: there is no room for it")]
+    NoRoom(Digest),
+    #[error(transparent)]
+    Task(#[from] JoinError),
+}
+
+impl Prefetch {
+    fn tell(&self, event: Event) {
+        // Who listened may be gone; the images are wanted all the same.
+        let _ = self.events.send(event);
+    }
+
+    /// Stores an image. Blobs that another image has begun are not waited for.
+    async fn image(self: Arc<Self>, image: ImageRef) -> Result<(Digest, Bytes), Error> {
+        let access = Access::anonymous(Target { registry: image.registry, repository: image.repository });
+        let mut bytes = Bytes::default();
+        let top = self.manifest(&access, image.reference, &mut bytes).await?;
+        let mut blobs = top.links.blobs.clone();
+        if !top.links.manifests.is_empty() {
+            for child in select::for_platforms(&top.links.manifests, &self.platforms)? {
+                let manifest = self.manifest(&access, Reference::Digest(child), &mut bytes).await?;
+                if manifest.links.blobs.is_empty() {
+                    return Err(Error::NestedIndex(child));
+                }
+                blobs.extend_from_slice(&manifest.links.blobs);
+            }
+        }
+        let mut running = JoinSet::new();
+        for blob in blobs {
+            if lock(&self.seen).insert(blob.digest) {
+                running.spawn(Arc::clone(&self).blob(access.clone(), blob));
+            }
+        }
+        // To the end, even after a failure: another image may count on these blobs.
+        let mut failed = None;
+        while let Some(task) = running.join_next().await {
+            match task.map_err(Error::from).flatten() {
+                Ok(one) => bytes += one,
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok((top.descriptor.digest, bytes)), Err)
+    }
+
+    async fn manifest(
+        &self,
+        access: &Access,
+        reference: Reference,
+        bytes: &mut Bytes,
+    ) -> Result<Arc<Manifest>, Error> {
+        let answer = self.cache.manifest(access, &reference).await;
+        let Answer { value, outcome } =
+            answer.map_err(|failure| Error::Manifest { reference, error: failure.error })?;
+        *bytes += Bytes::new(outcome, value.manifest.descriptor.size);
+        Ok(value.manifest)
+    }
+
+    /// Waits until a blob is in the store as a whole.
+    async fn blob(self: Arc<Self>, access: Access, blob: Descriptor) -> Result<Bytes, Error> {
+        // The semaphore is never closed, so there is always a permit in the end.
+        let _permit = self.permits.acquire().await;
+        let (digest, size) = (blob.digest, blob.size);
+        let answer = self.cache.blob(&access, &digest, Body::Get).await;
+        let Answer { value, outcome } =
+            answer.map_err(|failure| Error::Blob { digest, error: failure.error })?;
+        let BlobContent::Stored(StoredBlob { mut content, .. }) = value else {
+            return Err(Error::NoRoom(digest));
+        };
+        let mut received = 0;
+        while outcome != (Outcome::Hit { ttl: None }) && received < content.size().unwrap_or(size) {
+            self.tell(Event::Receiving { digest, received, size });
+            received = content.grown(received).await.map_err(|error| Error::Read { digest, error })?;
+        }
+        let size = content.settled().await.map_err(|error| Error::Read { digest, error })?;
+        let bytes = Bytes::new(outcome, size);
+        self.tell(Event::Received { digest, bytes });
+        Ok(bytes)
+    }
+}
