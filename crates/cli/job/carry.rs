@@ -1,6 +1,6 @@
 //! The store that a job hands to the next one.
 
-use hubcap_store::{Prune, Removal};
+use hubcap_store::{Prune, Removal, Wanted};
 
 use crate::compose;
 use crate::daemon::run::Run;
@@ -17,10 +17,12 @@ pub(crate) struct Trimmed {
 /// stays that may be carried.
 pub(crate) fn trim(config: &Config, run: &Run, keep_private: bool) -> anyhow::Result<Trimmed> {
     let store = compose::store_to_carry(&Config { store: run.store.clone(), ..config.clone() })?;
-    let used = Prune { used_since: Some(run.since()), keep_private };
-    let freed: u64 = store.plan_trim(used)?.iter().map(|one| one.bytes).sum();
-    let everything_goes = freed >= store.size();
-    let removals = store.trim(if everything_goes { Prune { used_since: None, ..used } } else { used })?;
+    let mut kept = Prune { used_since: Some(run.since()), keep_private };
+    let freed: u64 = store.plan(Wanted::Prune(kept))?.iter().map(|one| one.bytes).sum();
+    if freed >= store.size() {
+        kept.used_since = None;
+    }
+    let removals = store.evict(Wanted::Prune(kept))?;
     let size = store.size();
     store.close();
     Ok(Trimmed { removals, size })

@@ -12,7 +12,7 @@ use crate::show::removals;
 pub(crate) fn run(config: &Config, flags: &Gc) -> anyhow::Result<ExitCode> {
     let store = compose::store(config)?;
     let wanted = if flags.private { Wanted::Private } else { Wanted::Limits };
-    let removals = if flags.dry_run { store.plan(wanted)? } else { store.collect(wanted)? };
+    let removals = if flags.dry_run { store.plan(wanted)? } else { store.evict(wanted)? };
     let size = store.size();
     store.close();
     removals::print(&removals, size, flags.dry_run)?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use hubcap_store::Prune;
+use hubcap_store::{Prune, Wanted};
 
 use crate::args::Trim;
 use crate::compose;
@@ -17,8 +17,8 @@ pub(crate) fn run(config: &Config, flags: &Trim) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let store = compose::store_to_carry(config)?;
-    let trim = Prune { used_since, keep_private: flags.keep_private };
-    let removals = if flags.dry_run { store.plan_trim(trim)? } else { store.trim(trim)? };
+    let wanted = Wanted::Prune(Prune { used_since, keep_private: flags.keep_private });
+    let removals = if flags.dry_run { store.plan(wanted)? } else { store.evict(wanted)? };
     let size = store.size();
     store.close();
     removals::print(&removals, size, flags.dry_run)?;

@@ -103,18 +103,15 @@ impl Growth {
 }
 
 impl Content {
-    pub(crate) fn committed(file: File, size: u64) -> Self {
-        Self::committed_shared(Arc::new(file), size)
-    }
-
-    pub(crate) const fn committed_shared(file: Arc<File>, size: u64) -> Self {
+    pub(crate) const fn committed(file: Arc<File>, size: u64) -> Self {
         Self { file, size: Some(size), growth: None }
     }
 
     pub(crate) fn growing(
         file: Arc<File>,
         size: Option<u64>,
-        (progress, tail): (watch::Receiver<Progress>, Arc<Tail>),
+        progress: watch::Receiver<Progress>,
+        tail: Arc<Tail>,
     ) -> Self {
         Self { file, size, growth: Some(Growth { progress, tail }) }
     }

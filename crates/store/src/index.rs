@@ -1,7 +1,7 @@
 //! sled: quick answers that the layout could give slowly. Whatever goes wrong with it, it is set aside and rebuilt;
 //! no request fails for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -270,6 +270,26 @@ impl Index {
         let keys =
             self.with(|trees| trees.links.scan_prefix(&prefix).keys().collect::<sled::Result<Vec<_>>>());
         keys.unwrap_or_default().iter().filter_map(|key| read_digest(&key[prefix.len()..])).collect()
+    }
+
+    /// What `index.json` can say from the index alone: all tags, and the manifests that no tag names.
+    pub(crate) fn image_index(&self) -> ImageIndex {
+        let mut images = ImageIndex::default();
+        let tags = self.all_tags();
+        let targets: HashSet<&Target> = tags.iter().map(|(target, _, _)| target).collect();
+        for target in targets {
+            for digest in self.linked(target) {
+                if let Some(media_type) = self.media_type(&digest) {
+                    let (descriptor, private) =
+                        (Descriptor::new(media_type, digest, 0), self.is_private(target));
+                    images.put((target, None), &descriptor, private);
+                }
+            }
+        }
+        for (target, tag, entry) in &tags {
+            images.put((target, Some(tag)), &entry.descriptor, self.is_private(target));
+        }
+        images
     }
 
     /// Remembers the media type under which a registry gave a manifest.

@@ -1,12 +1,11 @@
 //! A content that is being written: hashed as it comes, followed by any number of readers, visible under its name
 //! only after its digest was verified.
 
-pub(crate) mod hasher;
+mod extents;
+mod hasher;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IoSlice;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +18,14 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use tokio::sync::watch;
 
-use crate::budget::Reservation;
+use crate::catalog::Catalog;
 use crate::content::tail::Tail;
 use crate::content::{Content, Progress};
 use crate::error::Error;
-use crate::ingest::hasher::Hasher;
-use crate::mutex::lock;
-use crate::store::Store;
+use crate::evict::Evictor;
+use crate::evict::reservation::Reservation;
+use extents::Extents;
+use hasher::Hasher;
 
 /// What is promised at a time to a content whose length nobody told, in bytes.
 const STEP: u64 = 16 << 20;
@@ -37,10 +37,10 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// readers fail.
 #[derive(Debug)]
 pub struct Ingest {
+    catalog: Arc<Catalog>,
     expected: Digest,
     file: Arc<File>,
     partial: Partial,
-    destination: PathBuf,
     hasher: Hasher,
     /// Bytes that are there without a gap.
     written: u64,
@@ -48,7 +48,6 @@ pub struct Ingest {
     tail: Arc<Tail>,
     progress: watch::Sender<Progress>,
     reservation: Reservation,
-    flight: InFlight,
 }
 
 /// Tells an ingest's readers why it failed. While this lives they wait for that, even when the ingest is dropped.
@@ -63,29 +62,6 @@ impl Aborter {
             *progress = Progress::Failed { written, reason: Arc::new(reason) };
             true
         });
-    }
-}
-
-/// While this lives the content's image is not removed.
-#[derive(Debug)]
-struct InFlight(Store, Digest);
-
-impl InFlight {
-    fn begin(store: &Store, digest: Digest) -> Self {
-        *lock(&store.0.in_flight).entry(digest).or_default() += 1;
-        Self(store.clone(), digest)
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let mut flights = lock(&self.0.0.in_flight);
-        if let Some(count) = flights.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                flights.remove(&self.1);
-            }
-        }
     }
 }
 
@@ -104,27 +80,29 @@ impl Drop for Partial {
 }
 
 impl Ingest {
-    pub(crate) fn begin(store: &Store, expected: Digest, size: Option<u64>) -> Result<Self, Error> {
-        let flight = InFlight::begin(store, expected);
-        let reservation = store.reserve(size.unwrap_or(0))?;
-        let layout = &store.0.layout;
+    /// Makes room for a content, where its `size` is known, and opens a file for it.
+    pub(crate) fn begin(
+        catalog: &Arc<Catalog>,
+        evictor: &Arc<Evictor>,
+        expected: Digest,
+        size: Option<u64>,
+    ) -> Result<Self, Error> {
+        let reservation = Reservation::new(evictor, expected, size.unwrap_or(0))?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = layout.ingests().join(format!("{}.{number}", expected.hex()));
+        let path = catalog.layout.ingests().join(format!("{}.{number}", expected.hex()));
         let file = fs::OpenOptions::new().create_new(true).read(true).write(true).open(&path)?;
         let (file, path) = file.into_parts();
-        let partial = Partial(Some(path));
         Ok(Self {
+            catalog: Arc::clone(catalog),
             expected,
             file: Arc::new(file),
-            partial,
-            destination: layout.blob(&expected),
+            partial: Partial(Some(path)),
             hasher: Hasher::new(expected.algorithm()),
             written: 0,
             extents: Extents::default(),
             tail: Arc::default(),
             progress: watch::Sender::new(Progress::Partial(0)),
             reservation,
-            flight,
         })
     }
 
@@ -168,7 +146,7 @@ impl Ingest {
             return Ok(());
         }
         for piece in pieces {
-            self.hasher.update(piece, (&self.file, self.written))?;
+            self.hasher.update(piece, &self.file, self.written)?;
             self.tail.keep(self.written, piece);
             self.written += piece.len() as u64;
         }
@@ -187,8 +165,7 @@ impl Ingest {
 
     /// The content as its readers follow it. `size` is its whole length, where the upstream told it.
     pub fn content(&self, size: Option<u64>) -> Content {
-        let news = (self.progress.subscribe(), Arc::clone(&self.tail));
-        Content::growing(Arc::clone(&self.file), size, news)
+        Content::growing(Arc::clone(&self.file), size, self.progress.subscribe(), Arc::clone(&self.tail))
     }
 
     /// What tells the readers why the ingest fails, if it does.
@@ -200,63 +177,38 @@ impl Ingest {
     ///
     /// # Errors
     /// [`Error::DigestMismatch`], after which nothing of it is left; [`Error::Io`].
-    pub fn commit(self) -> Result<Content, Error> {
-        let (store, digest) = (self.flight.0.clone(), self.expected);
-        self.settle(|| store.0.index.used(&digest))
+    pub fn commit(mut self) -> Result<Content, Error> {
+        self.add()?;
+        self.catalog.index.used(&self.expected);
+        Ok(self.done())
     }
 
     /// The same for a content that was written at another time, and that nobody has asked for since the start.
-    pub(crate) fn commit_as_of(self, written: SystemTime) -> Result<(), Error> {
+    pub(crate) fn commit_as_of(mut self, written: SystemTime) -> Result<(), Error> {
         self.file.set_modified(written)?;
-        self.settle(|| ()).map(drop)
+        self.add()?;
+        self.done();
+        Ok(())
     }
 
-    fn settle(mut self, visible: impl FnOnce()) -> Result<Content, Error> {
+    fn add(&mut self) -> Result<(), Error> {
         let actual = self.hasher.finish()?;
         if actual != self.expected {
             let (expected, actual) = (Box::new(self.expected), Box::new(actual));
             return Err(Error::DigestMismatch { expected, actual });
         }
-        let store = &self.flight.0;
-        // One that is there already, from another flight or before a change on the disk, is replaced.
-        let replaced = std::fs::metadata(&self.destination).map_or(0, |metadata| metadata.len());
-        if let Some(path) = self.partial.0.take()
-            && let Err(error) = fs::rename(&path, &self.destination)
-        {
-            self.partial.0 = Some(path);
-            return Err(error.into());
+        if let Some(path) = &self.partial.0 {
+            self.catalog.add(path, &self.expected, self.written)?;
         }
-        store.grown_by(self.written);
-        store.shrunk_by(replaced);
-        store.0.verified.note(&self.expected);
-        visible();
-        // Only now: a reader that sees Done may rely on the store having it.
+        self.partial.0 = None;
+        Ok(())
+    }
+
+    /// Tells the readers, who may rely on the store having it then.
+    fn done(self) -> Content {
         self.progress.send_replace(Progress::Done(self.written));
         self.tail.clear();
-        Ok(Content::committed_shared(Arc::clone(&self.file), self.written))
-    }
-}
-
-/// Pieces beyond the first gap, by where they begin. There are as many as connections, and no more.
-#[derive(Debug, Default)]
-struct Extents(BTreeMap<u64, u64>);
-
-impl Extents {
-    fn add(&mut self, piece: Range<u64>) {
-        let before = self.0.range_mut(..=piece.start).next_back();
-        match before {
-            Some((_, end)) if *end == piece.start => *end = piece.end,
-            _ => drop(self.0.insert(piece.start, piece.end)),
-        }
-    }
-
-    /// Where the pieces end that follow each other from `start` on.
-    fn take_from(&mut self, start: u64) -> Option<u64> {
-        let mut end = self.0.remove(&start)?;
-        while let Some(next) = self.0.remove(&end) {
-            end = next;
-        }
-        Some(end)
+        Content::committed(Arc::clone(&self.file), self.written)
     }
 }
 

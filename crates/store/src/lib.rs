@@ -10,13 +10,14 @@
 //! - [`memory`]: how many bytes of contents ingests hold in memory together.
 //! - [`index`]: sled; quick answers to "who may have this" and "what does this tag mean".
 //! - [`rebuild`]: that index from the layout, whenever it is missing or corrupt.
-//! - [`mod@budget`]: how much may be kept; bytes are reserved before they are written.
-//! - [`evict`]: what goes when room is needed.
+//! - [`catalog`]: what an open store knows of itself, and how a content is added, read and removed.
+//! - [`evict`]: limits, room that is reserved before bytes are written, and what goes when room is needed.
+//! - [`reopen`]: what happens when the store is removed while it is open.
 //! - [`store`]: the open store, on top of all that.
 //! - [`archive`]: images as files, as `docker save` writes them and `docker load` reads them; a store from its archive.
 
 mod archive;
-mod budget;
+mod catalog;
 mod content;
 mod error;
 mod evict;
@@ -30,16 +31,18 @@ mod lock;
 mod memory;
 mod mutex;
 mod rebuild;
+mod reopen;
 mod replace;
 mod store;
 
 pub use archive::export::{Availability, CompleteImage, Format};
 pub use archive::import::Imported;
 pub use archive::restore::Restored;
-pub use budget::{Limit, Limits};
 pub use content::{AbortReason, Content, HOLD_BACK, Progress, ReadError, Reader};
 pub use error::Error;
-pub use evict::{Prune, Reason, Removal, Wanted};
+pub use evict::limits::{Limit, Limits};
+pub use evict::plan::{Reason, Removal};
+pub use evict::{Prune, Wanted};
 pub use index::TagEntry;
 pub use ingest::{Aborter, Ingest};
 pub use layout::Layout;

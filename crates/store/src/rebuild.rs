@@ -1,10 +1,7 @@
-//! The index from the layout, and `index.json` from the index: each can be lost, not both.
+//! The index from the layout.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
-
-use hubcap_oci::{Descriptor, Target};
 
 use crate::index::{Index, TagEntry};
 use crate::layout::Layout;
@@ -36,24 +33,4 @@ pub(crate) fn index(index: &Index, layout: &Layout, images: &ImageIndex) {
     if entries > 0 {
         tracing::debug!(target: "hubcap::store", "the index was filled up from {entries} entries of index.json");
     }
-}
-
-/// What `index.json` can say from the index alone: all tags, and the manifests that no tag names.
-pub(crate) fn image_index(index: &Index) -> ImageIndex {
-    let mut images = ImageIndex::default();
-    let tags = index.all_tags();
-    let targets: HashSet<&Target> = tags.iter().map(|(target, _, _)| target).collect();
-    for target in targets {
-        for digest in index.linked(target) {
-            if let Some(media_type) = index.media_type(&digest) {
-                let (descriptor, private) =
-                    (Descriptor::new(media_type, digest, 0), index.is_private(target));
-                images.put((target, None), &descriptor, private);
-            }
-        }
-    }
-    for (target, tag, entry) in &tags {
-        images.put((target, Some(tag)), &entry.descriptor, index.is_private(target));
-    }
-    images
 }

@@ -80,10 +80,9 @@ impl Store {
         let taken = self.take_in(&images, &mut fresh, progress);
         if taken.is_err() {
             for digest in &fresh {
-                self.0.verified.forget(digest);
-                self.discard(&self.0.layout.blob(digest));
+                self.catalog().remove(digest);
             }
-            self.0.index.forget(None, &fresh);
+            self.catalog().index.forget(None, &fresh);
         }
         taken.map_err(|error| match error {
             Error::DigestMismatch { .. } => bad(format!("it is damaged: {error}")),

@@ -137,7 +137,7 @@ impl Store {
 
     /// Adds what an earlier `index.json` says. What this process has learned since is newer.
     fn take_names(&self, found: &ImageIndex) -> Result<(), Error> {
-        let mut images = lock(&self.0.images);
+        let mut images = lock(&self.catalog().images);
         let known: Vec<_> = images.entries().collect();
         let mut missing = ImageIndex::default();
         for entry in found.entries() {
@@ -150,11 +150,11 @@ impl Store {
                 missing.put((&entry.target, tag), &entry.descriptor, entry.private);
             }
         }
-        rebuild::index(&self.0.index, &self.0.layout, &missing);
+        rebuild::index(&self.catalog().index, &self.catalog().layout, &missing);
         for entry in missing.entries() {
-            let private = entry.private || self.0.index.is_private(&entry.target);
+            let private = entry.private || self.catalog().index.is_private(&entry.target);
             images.put((&entry.target, entry.tag.as_ref()), &entry.descriptor, private);
         }
-        self.0.layout.write_index(&images)
+        self.catalog().layout.write_index(&images)
     }
 }

@@ -45,24 +45,25 @@ impl Verified {
     pub(crate) fn content(
         &self,
         digest: &Digest,
-        (file, size): (File, u64),
+        file: File,
+        size: u64,
         damaged: impl FnOnce() + Send + 'static,
     ) -> Content {
         let mut known = lock(&self.0);
         if known.right.contains(digest) {
-            return Content::committed(file, size);
+            return Content::committed(Arc::new(file), size);
         }
         if let Some(content) = known.running.get(digest) {
             return content.clone();
         }
         let file = Arc::new(file);
         let progress = watch::Sender::new(Progress::Partial(0));
-        let content = Content::growing(Arc::clone(&file), Some(size), (progress.subscribe(), Arc::default()));
+        let content = Content::growing(Arc::clone(&file), Some(size), progress.subscribe(), Arc::default());
         known.running.insert(*digest, content.clone());
         drop(known);
         let (verified, digest) = (self.clone(), *digest);
         tokio::task::spawn_blocking(move || {
-            let right = hash(&file, size, (&digest, &progress));
+            let right = hash(&file, size, &digest, &progress);
             if right {
                 verified.note(&digest);
             } else {
@@ -79,7 +80,7 @@ impl Verified {
 }
 
 /// Whether the file's bytes have the digest; tells how far it has come.
-fn hash(file: &File, size: u64, (digest, progress): (&Digest, &watch::Sender<Progress>)) -> bool {
+fn hash(file: &File, size: u64, digest: &Digest, progress: &watch::Sender<Progress>) -> bool {
     let mut verifier = Verifier::new(digest.algorithm());
     let hashed = hash_range(file, 0..u64::MAX, &mut verifier, |position| {
         progress.send_replace(Progress::Partial(position));

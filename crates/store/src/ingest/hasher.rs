@@ -60,7 +60,7 @@ impl Hasher {
     }
 
     /// Bytes, and where in which file they are written already.
-    pub(crate) fn update(&mut self, bytes: &Bytes, (file, offset): (&Arc<File>, u64)) -> std::io::Result<()> {
+    pub(crate) fn update(&mut self, bytes: &Bytes, file: &Arc<File>, offset: u64) -> std::io::Result<()> {
         let length = bytes.len() as u64;
         let in_file = || Job::File(Arc::clone(file), offset..offset + length);
         self.take(length, Budgeted::take(bytes).map_or_else(in_file, Job::Bytes))

@@ -1,6 +1,6 @@
 use hubcap_oci::{Algorithm, Digest};
 
-use crate::{Error, HOLD_BACK, Options, ReadError, Store};
+use crate::{Error, HOLD_BACK, Options, Prune, ReadError, Store, Wanted};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -120,7 +120,9 @@ async fn an_image_of_which_something_is_being_written_does_not_go() {
     };
     let tag = "1".parse().expect("a tag");
     store.put_manifest(&target, &manifest.expect("one"), &bytes, Some(&tag)).expect("stored");
-    let going = || store.plan(crate::evict::Wanted::Bytes(u64::MAX)).expect("a plan").len();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    let all = Wanted::Prune(Prune { used_since: Some(later), keep_private: false });
+    let going = || store.plan(all).expect("a plan").len();
     assert_eq!(going(), 1);
     let ingest = store.ingest(layer, Some(5)).expect("an ingest");
     assert_eq!(going(), 0);

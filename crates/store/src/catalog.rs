@@ -1,0 +1,155 @@
+//! What an open store knows of itself: its files, their names in `index.json`, the index, and what is in memory of all that.
+//! Who adds or removes a content does it here, so that memory and disk agree.
+
+mod recent;
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use fs_err as fs;
+use hubcap_oci::{Digest, Manifest};
+
+use crate::content::Content;
+use crate::content::verified::Verified;
+use crate::error::Error;
+use crate::index::Index;
+use crate::layout::Layout;
+use crate::layout::image_index::ImageIndex;
+use crate::mutex::lock;
+use recent::RecentManifests;
+
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    pub(crate) layout: Layout,
+    /// What `index.json` says. Its lock also puts the rewriting of the file in order.
+    pub(crate) images: Mutex<ImageIndex>,
+    pub(crate) index: Index,
+    recent: Mutex<RecentManifests>,
+    verified: Verified,
+    /// Bytes of all contents, quarantine included; counted at the first question, kept right from then on.
+    stored: Mutex<Option<u64>>,
+}
+
+impl Catalog {
+    pub(crate) fn new(layout: Layout, images: ImageIndex, index: Index) -> Self {
+        Self {
+            layout,
+            images: Mutex::new(images),
+            index,
+            recent: Mutex::default(),
+            verified: Verified::default(),
+            stored: Mutex::default(),
+        }
+    }
+
+    /// A committed content, opened; `None` when there is none of that name.
+    pub(crate) fn blob(self: &Arc<Self>, digest: &Digest) -> Result<Option<Content>, Error> {
+        let path = self.layout.blob(digest);
+        // Not through fs-err: this is the hot path, and "not found" is an answer, not an error to be told.
+        match std::fs::File::open(&path) {
+            Ok(file) => {
+                let size = file.metadata()?.len();
+                self.index.used(digest);
+                let (catalog, name) = (Arc::clone(self), *digest);
+                Ok(Some(self.verified.content(digest, file, size, move || catalog.quarantine(&name))))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                Err(std::io::Error::new(error.kind(), format!("{}: {error}", path.display())).into())
+            }
+        }
+    }
+
+    /// Whether there is a committed content of that name.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        self.layout.size_of(digest).is_some()
+    }
+
+    /// A stored manifest, verified. One that is damaged is quarantined, and counts as missing.
+    pub(crate) fn manifest(&self, digest: &Digest) -> Result<Option<(Arc<Manifest>, Bytes)>, Error> {
+        if let Some(found) = lock(&self.recent).find(digest) {
+            return Ok(Some(found));
+        }
+        let Some(bytes) = self.layout.small(digest)? else { return Ok(None) };
+        let bytes = Bytes::from(bytes);
+        if Digest::of(digest.algorithm(), &bytes) != *digest {
+            self.quarantine(digest);
+            return Ok(None);
+        }
+        let media_type = self.index.media_type(digest);
+        let Ok(manifest) = Manifest::parse(*digest, &bytes, media_type.as_deref()) else { return Ok(None) };
+        let manifest = Arc::new(manifest);
+        lock(&self.recent).keep(*digest, Arc::clone(&manifest), bytes.clone());
+        Ok(Some((manifest, bytes)))
+    }
+
+    /// Makes a whole and verified file of `size` bytes a content.
+    pub(crate) fn add(&self, file: &Path, digest: &Digest, size: u64) -> Result<(), Error> {
+        let destination = self.layout.blob(digest);
+        // One that is there already, from another fetch or before a change on the disk, is replaced.
+        let replaced = self.layout.size_of(digest).unwrap_or(0);
+        fs::rename(file, destination)?;
+        if let Some(stored) = lock(&self.stored).as_mut() {
+            *stored = (*stored + size).saturating_sub(replaced);
+        }
+        self.verified.note(digest);
+        Ok(())
+    }
+
+    /// Removes a content. Who has it open reads on.
+    pub(crate) fn remove(&self, digest: &Digest) {
+        self.forget(digest);
+        self.remove_file(&self.layout.blob(digest));
+    }
+
+    /// Removes the file of a content, or of one in quarantine.
+    pub(crate) fn remove_file(&self, path: &Path) {
+        let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        match fs::remove_file(path) {
+            Ok(()) => {
+                if let Some(stored) = lock(&self.stored).as_mut() {
+                    *stored = stored.saturating_sub(size);
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(target: "hubcap::gc", "{error}"),
+        }
+    }
+
+    /// Moves a content that is not what its name says out of the way, for a look at it later.
+    pub(crate) fn quarantine(&self, digest: &Digest) {
+        let to = self.layout.quarantined(digest);
+        self.forget(digest);
+        tracing::warn!(target: "hubcap::store", digest = %digest, "the content is damaged; it is moved to {}",
+            to.display());
+        if let Err(error) = fs::rename(self.layout.blob(digest), &to) {
+            tracing::warn!(target: "hubcap::store", "{error}");
+        }
+    }
+
+    fn forget(&self, digest: &Digest) {
+        self.verified.forget(digest);
+        lock(&self.recent).forget(digest);
+    }
+
+    /// Bytes that are stored, quarantine included.
+    pub(crate) fn size(&self) -> u64 {
+        *lock(&self.stored).get_or_insert_with(|| {
+            let directories = self.layout.contents().into_iter().chain([self.layout.quarantine()]);
+            let entries = directories.flat_map(fs::read_dir).flatten().flatten();
+            entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+        })
+    }
+
+    /// Forgets everything, and begins with what `index.json` says now: it is another store.
+    pub(crate) fn reset(&self, found: ImageIndex) {
+        let mut images = lock(&self.images);
+        self.index.reopen(&found);
+        *images = found;
+        *lock(&self.recent) = RecentManifests::default();
+        self.verified.forget_all();
+        *lock(&self.stored) = None;
+    }
+}
