@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod clients;
 mod compose;
 mod coverage;
 mod daemon;
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
         }
         Verb::Down(flags) => settings::load(&flags.common).map(|config| down::run(&config, &flags)),
         Verb::Doctor(flags) => settings::load(&flags.common).map(|config| doctor::run(&config, &flags)),
-        Verb::Setup(setup) => settings::load(setup.common()).map(|config| setup::run(&config, &setup)),
+        Verb::Setup(setup) => settings::load(&setup.wire().common).map(|config| setup::run(&config, &setup)),
         Verb::Unset(unset) => settings::load(unset.common()).map(|config| setup::unset(&config, &unset)),
     };
     match done {

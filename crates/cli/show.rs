@@ -1,5 +1,6 @@
 //! What several commands show in one way.
 
+pub(crate) mod changes;
 pub(crate) mod progress;
 pub(crate) mod removals;
 pub(crate) mod transfers;

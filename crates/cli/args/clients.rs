@@ -32,12 +32,12 @@ pub(crate) enum Unset {
 }
 
 impl Setup {
-    pub(crate) fn common(&self) -> &Common {
+    pub(crate) const fn wire(&self) -> &Wire {
         match self {
-            Self::Docker(flags) => &flags.wire.common,
-            Self::Containerd(flags) => &flags.wire.common,
-            Self::Buildkit(flags) => &flags.wire.common,
-            Self::Podman(flags) => &flags.wire.common,
+            Self::Docker(flags) => &flags.wire,
+            Self::Containerd(flags) => &flags.wire,
+            Self::Buildkit(flags) => &flags.wire,
+            Self::Podman(flags) => &flags.wire,
         }
     }
 }

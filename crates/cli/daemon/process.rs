@@ -1,4 +1,4 @@
-//! The daemon from outside: started so that it outlives who starts it, waited for, and stopped.
+//! Starts the daemon, so that it outlives the command that starts it, waits for it, and stops it.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -17,21 +17,28 @@ use crate::settings::Config;
 const START: Duration = Duration::from_secs(60);
 /// How long an orderly end may take: the daemon itself gives its clients ten seconds.
 const END: Duration = Duration::from_secs(20);
-/// A log is begun anew when the last run left more than this, in bytes.
+/// A log of more than this, in bytes, is emptied at the next start.
 const MAX_LOG: u64 = 16 << 20;
-/// What of a log is shown when a start fails.
+/// Lines of the log that are shown when a start fails.
 const SHOWN_LINES: usize = 10;
 
-/// Where the daemon's words go.
+/// The daemon's log: its standard output and error.
 pub(crate) fn log(state: &Path) -> PathBuf {
     state.join("hubcap.log")
 }
 
-/// The daemon of this state directory; started with these arguments for `serve` when none runs. True when it was.
+/// A daemon that runs.
+pub(crate) struct Running {
+    pub(crate) status: Status,
+    /// Whether it ran before it was asked for.
+    pub(crate) already: bool,
+}
+
+/// The daemon of this state directory. Where none runs, starts one with these arguments for `serve`.
 ///
 /// # Errors
-/// When it does not start, with its last words; when one runs on another store.
-pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<(Status, bool)> {
+/// When it does not start, with the end of its log; when one runs on another store.
+pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<Running> {
     if let Ok(status) = client::status(&config.state) {
         if status.store != config.store {
             bail!(
@@ -41,13 +48,13 @@ pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<
                 status.store.display()
             );
         }
-        return Ok((status, false));
+        return Ok(Running { status, already: true });
     }
     let mut child = spawn(config, arguments)?;
     let end = Instant::now() + START;
     loop {
         match client::status(&config.state) {
-            Ok(status) if status.pid == child.id() => return Ok((status, true)),
+            Ok(status) if status.pid == child.id() => return Ok(Running { status, already: false }),
             _ => {}
         }
         if let Some(status) = child.try_wait()? {
@@ -96,15 +103,14 @@ pub(crate) fn last_words(state: &Path) -> String {
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
 }
 
-/// Stops the daemon, in order if it can. False when none runs.
+/// Stops a daemon and waits for its end; kills it when it has not ended after 20 s.
 ///
 /// # Errors
 /// When it is another user's.
-pub(crate) fn stop(state: &Path) -> anyhow::Result<bool> {
-    let Ok(status) = client::status(state) else { return Ok(false) };
-    let pid = i32::try_from(status.pid).ok().and_then(Pid::from_raw).context("the daemon has no process")?;
-    let told = kill_process(pid, Signal::TERM);
-    told.with_context(|| format!("the daemon {} cannot be stopped", status.pid))?;
+pub(crate) fn stop(daemon: &Status) -> anyhow::Result<()> {
+    let pid = i32::try_from(daemon.pid).ok().and_then(Pid::from_raw).context("the daemon has no process")?;
+    kill_process(pid, Signal::TERM)
+        .with_context(|| format!("the daemon {} cannot be stopped", daemon.pid))?;
     let end = Instant::now() + END;
     while is_running(pid) {
         if Instant::now() > end {
@@ -112,10 +118,10 @@ pub(crate) fn stop(state: &Path) -> anyhow::Result<bool> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(true)
+    Ok(())
 }
 
-/// One that has ended and that nobody has waited for does not run any more.
+/// Whether a process runs. One that has ended, and that its parent has not waited for, does not.
 fn is_running(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X'])))

@@ -10,8 +10,6 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-pub(crate) use machine::is_installed;
-
 use crate::args::Doctor;
 use crate::settings::Config;
 

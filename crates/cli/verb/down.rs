@@ -1,6 +1,6 @@
-//! `hubcap down`: dockerd as it was, the daemon stopped, and an account of what the cache was worth.
+//! `hubcap down`: restores the clients' files, stops the daemon, and reports the time and bytes saved.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -9,88 +9,78 @@ use hubcap_store::Layout;
 
 use crate::admin::{Status, client};
 use crate::args::Down;
+use crate::clients;
 use crate::daemon::process;
 use crate::daemon::run::Run;
-use crate::job::{self, github, speed};
-use crate::settings::Config;
-use crate::show::removals;
-use crate::verb::setup;
-
 use crate::job::summary::Account;
+use crate::job::{carry, github, speed};
+use crate::settings::Config;
+use crate::show::{changes, removals};
 
-/// How long an archive that still comes in is waited for.
+/// How long `down` waits for an archive that is still being restored.
 const RESTORED: Duration = Duration::from_secs(60);
 
-/// Does every part of it, whatever becomes of the others.
+/// Takes every step, whatever becomes of the others. In a GitHub job a failure is a warning.
 pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
-    let mut failed = false;
-    let mut tried = |what: &str, done: anyhow::Result<()>| {
-        if let Err(error) = done {
-            failed = true;
-            github::warning(&format!("{what}: {error:#}"));
-        }
-    };
-    tried("dockerd is not as it was", unwire(config, flags));
+    let mut failures = Failures::default();
+    failures.note("dockerd is not as it was", restore_dockerd(config, flags));
     for client in Client::ALL.into_iter().filter(|client| *client != Client::Docker) {
-        tried("a client's files are not as they were", setup::clients::undo(config, client));
+        failures.note("a client's files are not as they were", clients::undo(config, client));
     }
-    let status = restored(&config.state);
-    tried(
-        "the daemon still runs",
-        process::stop(&config.state).map(|stopped| {
-            println!("{}", if stopped { "the daemon is stopped" } else { "no daemon runs" });
-        }),
-    );
+    let status = last_status(&config.state);
+    failures.note("the daemon still runs", stop(status.as_ref()));
     let run = Run::read(&config.state).ok().flatten();
-    // The daemon knows best which store it had.
-    let store = status.as_ref().map(|status| &status.store).or(run.as_ref().map(|run| &run.store));
-    let store = store.unwrap_or(&config.store).clone();
-    if let Some(run) = run.as_ref().filter(|run| run.store == store && flags.trims(&store) && store.exists())
+    let store = store(config, status.as_ref(), run.as_ref());
+    let run_here = run.as_ref().filter(|run| run.store == store);
+    if let Some(run) = run_here
+        && flags.trims(&store)
+        && store.exists()
     {
-        tried("the store is not trimmed", carry(config, run, flags.keep_private));
+        failures.note("the store is not trimmed", trim(config, run, flags.keep_private));
     }
-    let key = Layout::at(&store).key();
-    let then = run.as_ref().filter(|run| run.store == store).and_then(|run| run.key.as_ref());
-    let then = flags.since.as_ref().or(then);
-    let changed = match (&key, then) {
-        (Ok(now), Some(then)) => now != then,
-        (Ok(_), None) => true,
-        (Err(_), _) => false,
-    };
-    match &key {
-        Ok(key) => {
-            println!("key {key}");
-            github::output("key", key);
-        }
-        Err(error) => tried("the store has no key", Err(anyhow::anyhow!("{error}"))),
-    }
-    println!("changed {changed}");
-    github::output("changed", if changed { "true" } else { "false" });
+    let key_before = flags.since.as_ref().or(run_here.and_then(|run| run.key.as_ref()));
+    failures.note("the store has no key", report_key(&store, key_before));
     github::output("store", &store.display().to_string());
-    if let Some(status) = status {
-        let speeds = speed::remembered(&store, &status);
-        let account = Account::new(&status, &speeds, flags.restored_in);
-        println!("bytes saved {}", account.saved());
-        github::output("bytes-saved", &account.saved().to_string());
-        let page = account.page();
-        if !github::summary(&page) && !flags.quiet {
-            println!("\n{page}");
-        }
+    if let Some(status) = &status {
+        report_savings(&store, status, flags);
     }
     if let Some(run) = run {
         Run { ended: true, ..run }.write(&config.state);
     }
-    Ok(if failed && !github::is_job() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failures.any && !github::is_job() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn carry(config: &Config, run: &Run, keep_private: bool) -> anyhow::Result<()> {
-    let trimmed = job::carry::trim(config, run, keep_private)?;
-    Ok(removals::print(&trimmed.removals, trimmed.size, false)?)
+/// Steps that failed; each is a warning.
+#[derive(Default)]
+struct Failures {
+    any: bool,
 }
 
-/// How the daemon is, when the archive that it takes in has come to its end: what is saved of a store that is not whole
-/// would be less than what was there.
-fn restored(state: &Path) -> Option<Status> {
+impl Failures {
+    fn note(&mut self, what: &str, done: anyhow::Result<()>) {
+        if let Err(error) = done {
+            self.any = true;
+            github::warning(&format!("{what}: {error:#}"));
+        }
+    }
+}
+
+fn restore_dockerd(config: &Config, flags: &Down) -> anyhow::Result<()> {
+    let mut journal = Journal::open(&config.state, Client::Docker)?;
+    if journal.is_empty() {
+        return Ok(());
+    }
+    let docker = Docker::find(&flags.docker.at().or_host(journal.host()))?;
+    let undoing = docker.plan_undo(&journal)?;
+    docker.undo(&mut journal)?;
+    changes::print_done(&undoing);
+    println!("dockerd's files are as they were");
+    Ok(())
+}
+
+/// The daemon's status, once it has restored its archive or 60 s have passed: a store that is saved before it is whole
+/// would hold less than was there. `None` when no daemon runs.
+fn last_status(state: &Path) -> Option<Status> {
     let end = Instant::now() + RESTORED;
     loop {
         let status = client::status(state).ok()?;
@@ -101,23 +91,56 @@ fn restored(state: &Path) -> Option<Status> {
     }
 }
 
+fn stop(daemon: Option<&Status>) -> anyhow::Result<()> {
+    match daemon {
+        Some(daemon) => process::stop(daemon).map(|()| println!("the daemon is stopped")),
+        None => {
+            println!("no daemon runs");
+            Ok(())
+        }
+    }
+}
+
+/// The store of this job: the daemon knows it best, then what it wrote of its run, then the settings.
+fn store(config: &Config, status: Option<&Status>, run: Option<&Run>) -> PathBuf {
+    let of_daemon = status.map(|status| &status.store).or(run.map(|run| &run.store));
+    of_daemon.unwrap_or(&config.store).clone()
+}
+
+fn trim(config: &Config, run: &Run, keep_private: bool) -> anyhow::Result<()> {
+    let trimmed = carry::trim(config, run, keep_private)?;
+    Ok(removals::print(&trimmed.removals, trimmed.size, false)?)
+}
+
+/// Says which key the store has now, and whether it is another one than `before`.
+fn report_key(store: &Path, before: Option<&String>) -> anyhow::Result<()> {
+    let key = Layout::at(store).key();
+    if let Ok(key) = &key {
+        println!("key {key}");
+        github::output("key", key);
+    }
+    let changed = key.as_ref().is_ok_and(|now| Some(now) != before);
+    println!("changed {changed}");
+    github::output("changed", if changed { "true" } else { "false" });
+    Ok(key.map(drop)?)
+}
+
+/// Reports the time and bytes saved: on the job's page, else on standard output.
+fn report_savings(store: &Path, status: &Status, flags: &Down) {
+    let speeds = speed::remembered(store, status);
+    let account = Account::new(status, &speeds, flags.restored_in);
+    println!("bytes saved {}", account.saved());
+    github::output("bytes-saved", &account.saved().to_string());
+    let summary = account.page();
+    if !github::summary(&summary) && !flags.quiet {
+        println!("\n{summary}");
+    }
+}
+
 impl Down {
-    /// A store in a job's workspace is carried to the next one; others are kept as they are.
+    /// Whether the store is trimmed: where nothing is said, a store in a job's workspace, which the next job gets.
     fn trims(&self, store: &Path) -> bool {
         let workspace = std::env::var_os("GITHUB_WORKSPACE").filter(|workspace| !workspace.is_empty());
         self.trim.unwrap_or_else(|| workspace.is_some_and(|workspace| store.starts_with(workspace)))
     }
-}
-
-fn unwire(config: &Config, flags: &Down) -> anyhow::Result<()> {
-    let mut journal = Journal::open(&config.state, Client::Docker)?;
-    if journal.is_empty() {
-        return Ok(());
-    }
-    let docker = Docker::find(&flags.docker.at().or_host(journal.host()))?;
-    let changes = docker.plan_undo(&journal)?;
-    docker.undo(&mut journal)?;
-    setup::tell(&changes);
-    println!("dockerd's files are as they were");
-    Ok(())
 }

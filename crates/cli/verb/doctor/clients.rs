@@ -2,9 +2,9 @@
 
 use hubcap_clients::{Client, Containerd, ContainerdAt, Journal};
 
-use super::machine::is_installed;
 use super::{Finding, State};
 use crate::admin::Status;
+use crate::clients::is_installed;
 use crate::settings::Config;
 
 pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {

@@ -10,9 +10,9 @@ use hubcap_upstream::{Error, Upstream};
 use super::{Finding, State};
 use crate::admin::Status;
 use crate::compose;
+use crate::daemon::answers;
 use crate::settings::Config;
 use crate::show::progress::bytes;
-use crate::verb::health;
 
 pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     let mut found = vec![daemon(config, status)];
@@ -47,7 +47,7 @@ fn daemon(config: &Config, status: Option<&Status>) -> Finding {
         };
     };
     let says = format!("hubcap {} runs as {}", status.version, status.pid);
-    match status.listen.map(|listen| (listen, health::answers_https(listen))) {
+    match status.listen.map(|listen| (listen, answers::https(listen))) {
         Some((listen, Ok(_))) => {
             Finding::new(State::Fine, "daemon", format!("{says} and answers on https://{listen}"))
         }

@@ -1,14 +1,14 @@
 //! dockerd: which pulls it brings.
 
-use hubcap_clients::{Client, Docker, Journal, Mirror};
+use hubcap_clients::{Client, Docker, Journal};
 use hubcap_oci::Registry;
 
 use super::{Finding, State};
 use crate::admin::Status;
 use crate::args::Doctor;
 use crate::coverage::{Pulls, docker_pulls};
+use crate::daemon::address;
 use crate::settings::Config;
-use crate::verb::setup;
 
 const ABOUT: &str = "dockerd";
 const SETUP: &str = "hubcap setup docker";
@@ -36,10 +36,12 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
         return found;
     }
     found.extend(super::clients::drift(&journal, ABOUT, SETUP));
-    let Some(mirror) = mirror(config, status) else { return found };
+    let Ok(mirror) = address::mirror(config, status) else { return found };
     let reads = docker.mirrors().iter().any(|one| one.trim_end_matches('/') == mirror.url());
-    let wired: Vec<Registry> =
-        setup::registries(config).into_iter().filter(|one| docker.hosts_toml(one).exists()).collect();
+    let wired: Vec<Registry> = address::registries(config, status)
+        .into_iter()
+        .filter(|one| docker.hosts_toml(one).exists())
+        .collect();
     if !reads && !docker.has_containerd_store() {
         let says = format!("it does not have {} as a mirror{}", mirror.url(), others(&docker));
         found.push(
@@ -65,7 +67,7 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
 
 /// Whether dockerd has been started since it was told of hubcap's proxy.
 fn through_proxy(config: &Config, docker: &Docker) -> Finding {
-    let address = setup::proxy_address(config).map(|address| address.to_string());
+    let address = address::proxy(config).map(|address| address.to_string());
     match (address, docker.proxy()) {
         (Some(ours), Some(its)) if its.trim_end_matches('/') == ours => Finding::new(
             State::Through,
@@ -78,14 +80,6 @@ fn through_proxy(config: &Config, docker: &Docker) -> Finding {
         }
         (None, _) => Finding::new(State::Broken, ABOUT, "it is told of a proxy, and hubcap has none")
             .mend("hubcap serve --proxy-listen ADDR:PORT, or hubcap unset docker"),
-    }
-}
-
-/// Where the clients were told that hubcap is.
-fn mirror(config: &Config, status: Option<&Status>) -> Option<Mirror> {
-    match status.and_then(|status| Some(Mirror::new(status.listen?, status.ca.clone()))) {
-        Some(mirror) => Some(mirror),
-        None => setup::mirror(config, false).ok(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The machine: what makes pulls slow that no cache mends.
 
 use super::{Finding, State};
+use crate::clients::is_installed;
 
 pub(super) fn look() -> Vec<Finding> {
     let mut found = Vec::new();
@@ -25,12 +26,4 @@ pub(super) fn look() -> Vec<Finding> {
         found.push(Finding::new(State::Note, "machine", says).mend("NO_PROXY=127.0.0.1,localhost"));
     }
     found
-}
-
-/// Whether a program is where a shell, or root's, would find it.
-pub(crate) fn is_installed(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|dir| dir.join(name).is_file())
 }

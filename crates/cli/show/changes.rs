@@ -1,0 +1,22 @@
+//! Changes of clients' files.
+
+use hubcap_clients::Change;
+
+/// Prints what would be changed, as a diff.
+pub(crate) fn print_diff<'a>(changes: impl IntoIterator<Item = &'a Change>) {
+    for change in changes {
+        print!("{}", change.diff());
+    }
+}
+
+/// Prints which files were written, changed or removed.
+pub(crate) fn print_done<'a>(changes: impl IntoIterator<Item = &'a Change>) {
+    for change in changes.into_iter().filter(|change| !change.is_empty()) {
+        let did = match (&change.now, &change.then) {
+            (_, None) => "removed",
+            (None, Some(_)) => "wrote",
+            (Some(_), Some(_)) => "changed",
+        };
+        println!("{did} {}", change.path.display());
+    }
+}
