@@ -8,8 +8,8 @@
 //! - [`ingest`]: a content that is being written; [`Ingest::commit`] is the only way into `blobs/`.
 //! - [`content`]: reading one, committed or still growing.
 //! - [`memory`]: how many bytes of contents ingests hold in memory together.
-//! - [`index`]: sled; quick answers to "who may have this" and "what does this tag mean".
-//! - [`rebuild`]: that index from the layout, whenever it is missing or corrupt.
+//! - [`index`]: sled; quick answers to "who may have this" and "what does this tag mean"; filled from the layout
+//!   whenever it is missing or corrupt.
 //! - [`catalog`]: what an open store knows of itself, and how a content is added, read and removed.
 //! - [`evict`]: limits, room that is reserved before bytes are written, and what goes when room is needed.
 //! - [`reopen`]: what happens when the store is removed while it is open.
@@ -17,6 +17,7 @@
 //! - [`archive`]: images as files, as `docker save` writes them and `docker load` reads them; a store from its archive.
 
 mod archive;
+mod bounded;
 mod catalog;
 mod content;
 mod error;
@@ -30,7 +31,6 @@ mod layout;
 mod lock;
 mod memory;
 mod mutex;
-mod rebuild;
 mod reopen;
 mod replace;
 mod store;

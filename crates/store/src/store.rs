@@ -65,7 +65,7 @@ impl Store {
         let layout = Layout::at(root);
         let (index, images) = match layout.read_index() {
             Ok(mut images) => {
-                let (index, clean) = Index::open(&layout, &images)?;
+                let (index, clean) = Index::open(&layout, &images);
                 let missing = if clean { Vec::new() } else { layout.missing(&images) };
                 if !missing.is_empty() {
                     images.remove(&missing.iter().collect::<Vec<_>>());
@@ -75,7 +75,7 @@ impl Store {
             }
             Err(Error::Damaged { path, why }) => {
                 tracing::warn!(target: "hubcap::store", "{} is damaged ({why}); it is rebuilt from the index", path.display());
-                let (index, _) = Index::open(&layout, &ImageIndex::default())?;
+                let (index, _) = Index::open(&layout, &ImageIndex::default());
                 let images = index.image_index();
                 layout.write_index(&images)?;
                 (index, images)

@@ -13,7 +13,6 @@ use crate::error::Error;
 use crate::layout::digest_of;
 use crate::layout::image_index::ImageIndex;
 use crate::mutex::lock;
-use crate::rebuild;
 use crate::store::Store;
 
 /// What is read, and written, at once, in bytes.
@@ -150,7 +149,7 @@ impl Store {
                 missing.put((&entry.target, tag), &entry.descriptor, entry.private);
             }
         }
-        rebuild::index(&self.catalog().index, &self.catalog().layout, &missing);
+        self.catalog().index.add(&missing);
         for entry in missing.entries() {
             let private = entry.private || self.catalog().index.is_private(&entry.target);
             images.put((&entry.target, entry.tag.as_ref()), &entry.descriptor, private);

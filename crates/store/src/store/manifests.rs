@@ -42,9 +42,8 @@ impl Store {
             }
         }
         index.put_media_type(&descriptor.digest, &descriptor.media_type);
-        let mut linked = vec![(descriptor.digest, descriptor.size)];
-        linked.extend(links.manifests.iter().chain(&links.blobs).map(|link| (link.digest, link.size)));
-        index.link(target, &linked);
+        let linked = std::iter::once(descriptor).chain(&links.manifests).chain(&links.blobs);
+        index.link(target, &linked.collect::<Vec<_>>());
         if let Some(tag) = tag {
             let entry =
                 TagEntry { descriptor: Arc::new(descriptor.clone()), validated_at: SystemTime::now() };

@@ -1,0 +1,245 @@
+//! What sled holds: which tree has which keys and values.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target};
+use serde::{Deserialize, Serialize};
+
+use crate::layout::image_index::Entry;
+
+/// What a tag means, and since when that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagEntry {
+    /// The manifest.
+    pub descriptor: Arc<Descriptor>,
+    /// When the upstream last said so; the epoch when that was lost.
+    pub validated_at: SystemTime,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTag {
+    descriptor: Descriptor,
+    /// Seconds since the epoch.
+    validated_at: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Trees {
+    db: sled::Db,
+    /// target NUL tag -> [`StoredTag`]
+    tags: sled::Tree,
+    /// target NUL digest -> length, or nothing while that is not known
+    links: sled::Tree,
+    /// digest -> last use, in milliseconds since the epoch; "type" digest -> media type, for manifests
+    contents: sled::Tree,
+    /// target -> nothing, for those that are private
+    private: sled::Tree,
+}
+
+impl Trees {
+    pub(super) fn open(path: &Path) -> sled::Result<Self> {
+        Self::all(&config().path(path).open()?)
+    }
+
+    /// In the system's temporary directory, and gone with the process.
+    pub(super) fn temporary() -> sled::Result<Self> {
+        Self::all(&config().temporary(true).open()?)
+    }
+
+    fn all(db: &sled::Db) -> sled::Result<Self> {
+        Ok(Self {
+            tags: db.open_tree("tags")?,
+            links: db.open_tree("links")?,
+            contents: db.open_tree("contents")?,
+            private: db.open_tree("private")?,
+            db: db.clone(),
+        })
+    }
+
+    /// What the tag of a [`tag_key`] means.
+    pub(super) fn tag(&self, key: &[u8]) -> sled::Result<Option<TagEntry>> {
+        Ok(self.tags.get(key)?.and_then(|value| read_tag(&value)))
+    }
+
+    pub(super) fn put_tag(&self, key: &[u8], entry: &TagEntry) -> sled::Result<()> {
+        let since = entry.validated_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let descriptor = Descriptor::clone(&entry.descriptor);
+        let stored = StoredTag { descriptor, validated_at: since.as_secs() };
+        self.tags.insert(key, serde_json::to_vec(&stored).unwrap_or_default())?;
+        Ok(())
+    }
+
+    /// The tags of a repository, sorted.
+    pub(super) fn tags(&self, target: &Target) -> sled::Result<Vec<Tag>> {
+        let prefix = key(target, b"");
+        let keys: Vec<_> = self.tags.scan_prefix(&prefix).keys().collect::<sled::Result<_>>()?;
+        let tag = |key: &sled::IVec| std::str::from_utf8(&key[prefix.len()..]).ok()?.parse().ok();
+        Ok(keys.iter().filter_map(tag).collect())
+    }
+
+    /// All tags of all repositories.
+    pub(super) fn all_tags(&self) -> sled::Result<Vec<(Target, Tag, TagEntry)>> {
+        let all: Vec<_> = self.tags.iter().collect::<sled::Result<_>>()?;
+        let read = |(key, value): &(sled::IVec, sled::IVec)| {
+            let (target, tag) = std::str::from_utf8(key).ok()?.split_once('\0')?;
+            Some((read_target(target)?, tag.parse().ok()?, read_tag(value)?))
+        };
+        Ok(all.iter().filter_map(read).collect())
+    }
+
+    /// Links contents, with their lengths in bytes, to a repository.
+    pub(super) fn link(&self, target: &Target, contents: &[&Descriptor]) -> sled::Result<()> {
+        let mut batch = sled::Batch::default();
+        for content in contents {
+            batch.insert(link_key(target, &content.digest), &content.size.to_be_bytes());
+        }
+        self.links.apply_batch(batch)
+    }
+
+    /// Links a content whose length nobody told; one that is known stays.
+    pub(super) fn link_unsized(&self, key: &[u8]) -> sled::Result<()> {
+        self.links.compare_and_swap(key, None::<&[u8]>, Some(&[])).map(drop)
+    }
+
+    pub(super) fn is_linked(&self, key: &[u8]) -> sled::Result<bool> {
+        self.links.contains_key(key)
+    }
+
+    /// The length that a link has; `None` without a link or a length.
+    pub(super) fn linked_size(&self, key: &[u8]) -> sled::Result<Option<u64>> {
+        Ok(self.links.get(key)?.and_then(|value| read_number(&value)))
+    }
+
+    /// What is linked to a repository.
+    pub(super) fn linked(&self, target: &Target) -> sled::Result<Vec<Digest>> {
+        let prefix = key(target, b"");
+        let keys: Vec<_> = self.links.scan_prefix(&prefix).keys().collect::<sled::Result<_>>()?;
+        Ok(keys.iter().filter_map(|key| read_digest(&key[prefix.len()..])).collect())
+    }
+
+    /// All repositories that a content is linked to.
+    pub(super) fn targets(&self, digest: &Digest) -> sled::Result<Vec<Target>> {
+        let suffix = digest_key(digest);
+        let keys: Vec<_> = self.links.iter().keys().collect::<sled::Result<_>>()?;
+        let target = |key: &sled::IVec| {
+            let target = key.strip_suffix(suffix.as_slice())?.strip_suffix(b"\0")?;
+            read_target(std::str::from_utf8(target).ok()?)
+        };
+        Ok(keys.iter().filter_map(target).collect())
+    }
+
+    pub(super) fn mark_private(&self, target: &Target) -> sled::Result<()> {
+        self.private.insert(target.to_string(), &[]).map(drop)
+    }
+
+    pub(super) fn is_private(&self, target: &Target) -> sled::Result<bool> {
+        self.private.contains_key(target.to_string())
+    }
+
+    pub(super) fn put_media_type(&self, digest: &Digest, media_type: &str) -> sled::Result<()> {
+        self.contents.insert(media_type_key(digest), media_type).map(drop)
+    }
+
+    pub(super) fn media_type(&self, digest: &Digest) -> sled::Result<Option<String>> {
+        let value = self.contents.get(media_type_key(digest))?;
+        Ok(value.and_then(|value| String::from_utf8(value.to_vec()).ok()))
+    }
+
+    pub(super) fn last_use(&self, digest: &Digest) -> sled::Result<Option<SystemTime>> {
+        let since = self.contents.get(digest_key(digest))?.and_then(|value| read_number(&value));
+        Ok(since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(since))))
+    }
+
+    /// Writes last uses, and everything else, to the disk.
+    pub(super) fn put_last_uses(&self, used: &HashMap<Digest, SystemTime>) -> sled::Result<()> {
+        let mut batch = sled::Batch::default();
+        for (digest, at) in used {
+            let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            // 2^64 milliseconds are longer than any clock's time.
+            batch.insert(digest_key(digest), &(since.as_millis() as u64).to_be_bytes());
+        }
+        self.contents.apply_batch(batch)?;
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// Forgets contents that are gone, and the image that they go with.
+    pub(super) fn forget(&self, entry: Option<&Entry>, gone: &[Digest]) -> sled::Result<()> {
+        if let Some(entry) = entry {
+            if let Some(tag) = &entry.tag {
+                self.tags.remove(tag_key(&entry.target, tag))?;
+            }
+            let mut links = sled::Batch::default();
+            for digest in gone {
+                links.remove(link_key(&entry.target, digest));
+            }
+            self.links.apply_batch(links)?;
+        }
+        let mut contents = sled::Batch::default();
+        for digest in gone {
+            contents.remove(digest_key(digest));
+            contents.remove(media_type_key(digest));
+        }
+        self.contents.apply_batch(contents)
+    }
+}
+
+fn config() -> sled::Config {
+    sled::Config::new().cache_capacity(16 << 20).flush_every_ms(Some(1000)).mode(sled::Mode::LowSpace)
+}
+
+pub(super) fn tag_key(target: &Target, tag: &Tag) -> Vec<u8> {
+    key(target, tag.as_str().as_bytes())
+}
+
+pub(super) fn link_key(target: &Target, digest: &Digest) -> Vec<u8> {
+    key(target, &digest_key(digest))
+}
+
+/// NUL is in no name, so no target is another's prefix.
+fn key(target: &Target, rest: &[u8]) -> Vec<u8> {
+    // As `Target` is written, without the detour of a formatter.
+    let Target { registry, repository } = target;
+    [registry.as_str().as_bytes(), b"/", repository.as_str().as_bytes(), b"\0", rest].concat()
+}
+
+fn digest_key(digest: &Digest) -> Vec<u8> {
+    let mut key = vec![match digest.algorithm() {
+        Algorithm::Sha256 => 1,
+        Algorithm::Sha512 => 2,
+    }];
+    key.extend_from_slice(digest.hash());
+    key
+}
+
+fn media_type_key(digest: &Digest) -> Vec<u8> {
+    [b"type".as_slice(), &digest_key(digest)].concat()
+}
+
+fn read_tag(value: &[u8]) -> Option<TagEntry> {
+    let stored: StoredTag = serde_json::from_slice(value).ok()?;
+    let validated_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(stored.validated_at))?;
+    Some(TagEntry { descriptor: Arc::new(stored.descriptor), validated_at })
+}
+
+fn read_number(value: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(value.try_into().ok()?))
+}
+
+fn read_target(text: &str) -> Option<Target> {
+    let (registry, repository) = text.split_once('/')?;
+    Some(Target { registry: registry.parse().ok()?, repository: repository.parse().ok()? })
+}
+
+fn read_digest(key: &[u8]) -> Option<Digest> {
+    let (algorithm, hash) = key.split_first()?;
+    let algorithm = match algorithm {
+        1 => Algorithm::Sha256,
+        2 => Algorithm::Sha512,
+        _ => return None,
+    };
+    Digest::from_hash(algorithm, hash)
+}
