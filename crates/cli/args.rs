@@ -5,15 +5,13 @@ mod clients;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{ArgAction, ArgMatches, Args as _, Parser, Subcommand};
 use hubcap_clients::Client;
 use hubcap_oci::{ImageRef, Platform};
 
-pub(crate) use clients::{
-    DockerFlags, Setup, SetupBuildkit, SetupContainerd, SetupDocker, SetupPodman, Unset, UnsetDocker, Unwire,
-    Wire,
-};
+pub(crate) use clients::{DockerFlags, Setup, SetupDocker, Unset, UnsetDocker, Unwire, Wire};
 
 /// A caching registry proxy for CI: dockerd pulls through it, and what it pulled stays in a store that can be carried
 /// from job to job.
@@ -82,8 +80,8 @@ pub(crate) struct Up {
     pub(crate) docker: DockerFlags,
     /// Wire these only: docker, containerd, buildkit, podman (default: docker; where none of its places is given, also
     /// podman and containerd where they are installed and would use it)
-    #[arg(long, value_name = "CLIENT")]
-    pub(crate) client: Vec<Client>,
+    #[arg(long, value_name = "CLIENT", value_parser = hubcap_clients::named)]
+    pub(crate) client: Vec<Arc<dyn Client>>,
     /// Only show what would be changed in which file, as a diff
     #[arg(long)]
     pub(crate) print: bool,

@@ -4,7 +4,6 @@ mod admin;
 mod args;
 mod clients;
 mod compose;
-mod coverage;
 mod daemon;
 mod fill;
 mod job;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use hubcap_clients::{Buildkit, Containerd, Docker, Podman};
 use hubcap_oci::Registry;
 
 use super::Common;
@@ -173,8 +174,8 @@ pub(crate) struct PodmanFlags {
 }
 
 impl DockerFlags {
-    pub(crate) fn at(&self) -> hubcap_clients::DockerAt {
-        hubcap_clients::DockerAt {
+    pub(crate) fn client(&self) -> Docker {
+        Docker {
             host: self.docker_host.clone(),
             daemon_json: self.daemon_json.clone(),
             certs_dir: self.certs_dir.clone(),
@@ -182,17 +183,23 @@ impl DockerFlags {
     }
 }
 
-impl ContainerdFlags {
-    pub(crate) fn at(&self) -> hubcap_clients::ContainerdAt {
-        hubcap_clients::ContainerdAt {
-            config: self.containerd_config.clone(),
-            certs_dir: self.certs_dir.clone(),
+impl SetupContainerd {
+    pub(crate) fn client(&self) -> Containerd {
+        Containerd {
+            config: self.containerd.containerd_config.clone(),
+            certs_dir: self.containerd.certs_dir.clone(),
         }
     }
 }
 
-impl PodmanFlags {
-    pub(crate) fn at(&self) -> hubcap_clients::PodmanAt {
-        hubcap_clients::PodmanAt { conf_dir: self.conf_dir.clone(), certs_dir: self.certs_dir.clone() }
+impl SetupBuildkit {
+    pub(crate) fn client(&self) -> Buildkit {
+        Buildkit { configs: self.buildkitd_toml.clone() }
+    }
+}
+
+impl SetupPodman {
+    pub(crate) fn client(&self) -> Podman {
+        Podman { conf_dir: self.podman.conf_dir.clone(), certs_dir: self.podman.certs_dir.clone() }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) fn print_diff<'a>(changes: impl IntoIterator<Item = &'a Change>) {
 /// Prints which files were written, changed or removed.
 pub(crate) fn print_done<'a>(changes: impl IntoIterator<Item = &'a Change>) {
     for change in changes.into_iter().filter(|change| !change.is_empty()) {
-        let did = match (&change.now, &change.then) {
+        let did = match (&change.current, &change.wanted) {
             (_, None) => "removed",
             (None, Some(_)) => "wrote",
             (Some(_), Some(_)) => "changed",

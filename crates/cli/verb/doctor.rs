@@ -8,6 +8,7 @@ mod machine;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use hubcap_clients::Coverage;
 use serde::Serialize;
 
 use crate::args::Doctor;
@@ -72,6 +73,12 @@ pub(crate) fn run(config: &Config, flags: &Doctor) -> anyhow::Result<ExitCode> {
 impl Finding {
     fn new(state: State, about: &'static str, says: impl Into<String>) -> Self {
         Self { state, about, says: says.into(), mend: None }
+    }
+
+    /// Pulls that use the mirror, or do not.
+    fn coverage(about: &'static str, coverage: Coverage) -> Self {
+        let state = if coverage.uses_mirror { State::Through } else { State::Past };
+        Self { state, about, says: coverage.pulls, mend: coverage.remedy }
     }
 
     fn mend(self, how: impl Into<String>) -> Self {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hubcap_clients::{Client, Docker, Journal};
+use hubcap_clients::{Docker, all};
 use hubcap_store::Layout;
 
 use crate::admin::{Status, client};
@@ -15,7 +15,7 @@ use crate::daemon::run::Run;
 use crate::job::summary::Account;
 use crate::job::{carry, github, speed};
 use crate::settings::Config;
-use crate::show::{changes, removals};
+use crate::show::removals;
 
 /// How long `down` waits for an archive that is still being restored.
 const RESTORED: Duration = Duration::from_secs(60);
@@ -23,9 +23,9 @@ const RESTORED: Duration = Duration::from_secs(60);
 /// Takes every step, whatever becomes of the others. In a GitHub job a failure is a warning.
 pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let mut failures = Failures::default();
-    failures.note("dockerd is not as it was", restore_dockerd(config, flags));
-    for client in Client::ALL.into_iter().filter(|client| *client != Client::Docker) {
-        failures.note("a client's files are not as they were", clients::undo(config, client));
+    failures.note("dockerd is not as it was", clients::restore(config, &flags.docker.client()));
+    for client in all().iter().filter(|client| client.name() != Docker::NAME) {
+        failures.note("a client's files are not as they were", clients::restore(config, &**client));
     }
     let status = last_status(&config.state);
     failures.note("the daemon still runs", stop(status.as_ref()));
@@ -63,19 +63,6 @@ impl Failures {
             github::warning(&format!("{what}: {error:#}"));
         }
     }
-}
-
-fn restore_dockerd(config: &Config, flags: &Down) -> anyhow::Result<()> {
-    let mut journal = Journal::open(&config.state, Client::Docker)?;
-    if journal.is_empty() {
-        return Ok(());
-    }
-    let docker = Docker::find(&flags.docker.at().or_host(journal.host()))?;
-    let undoing = docker.plan_undo(&journal)?;
-    docker.undo(&mut journal)?;
-    changes::print_done(&undoing);
-    println!("dockerd's files are as they were");
-    Ok(())
 }
 
 /// The daemon's status, once it has restored its archive or 60 s have passed: a store that is saved before it is whole

@@ -5,11 +5,14 @@ mod clients;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use hubcap_clients::{Client, Docker, Journal, Mirror, Proxy, Registries};
+use hubcap_clients::{
+    Buildkit, Client, Containerd, Docker, Dockerd, Journal, Mirror, Podman, Proxy, Registries,
+};
 use hubcap_oci::Registry;
 
 use crate::admin::client;
 use crate::args::{Setup, SetupDocker, Unset, UnsetDocker, Wire};
+use crate::clients::print_restored;
 use crate::daemon::address;
 use crate::settings::Config;
 use crate::show::changes;
@@ -22,21 +25,24 @@ pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
         true => address::mirror(config, status.as_ref())?,
         false => address::mirror_with_ca(config, status.as_ref())?,
     };
-    match setup {
-        Setup::Docker(flags) => docker(config, flags, &mirror, known),
-        Setup::Containerd(flags) => clients::containerd(config, flags, &mirror, &known),
-        Setup::Buildkit(flags) => clients::buildkit(config, flags, &mirror, &known),
-        Setup::Podman(flags) => clients::podman(config, flags, &mirror, &known),
-    }
+    let (client, every_other): (Box<dyn Client>, bool) = match setup {
+        Setup::Docker(flags) => return docker(config, flags, &mirror, known),
+        Setup::Containerd(flags) => (Box::new(flags.client()), flags.all),
+        Setup::Buildkit(flags) => (Box::new(flags.client()), false),
+        Setup::Podman(flags) => (Box::new(flags.client()), false),
+    };
+    let registries = Registries { named: named(setup.wire(), &known), every_other };
+    let run = if setup.wire().print { clients::print } else { clients::configure };
+    run(config, &*client, &mirror, &registries)
 }
 
 /// Restores a client's files.
 pub(crate) fn unset(config: &Config, unset: &Unset) -> anyhow::Result<ExitCode> {
     match unset {
         Unset::Docker(flags) => undocker(config, flags),
-        Unset::Containerd(flags) => clients::unset(config, flags, Client::Containerd),
-        Unset::Buildkit(flags) => clients::unset(config, flags, Client::Buildkit),
-        Unset::Podman(flags) => clients::unset(config, flags, Client::Podman),
+        Unset::Containerd(flags) => clients::unset(config, flags, &Containerd::default()),
+        Unset::Buildkit(flags) => clients::unset(config, flags, &Buildkit::default()),
+        Unset::Podman(flags) => clients::unset(config, flags, &Podman::default()),
     }
 }
 
@@ -50,18 +56,18 @@ fn docker(
     // With the proxy the names are for it, and the mirrors for what hubcap knows anyway.
     let named = if flags.proxy { known } else { named(&flags.wire, &known) };
     let registries = Registries { named, every_other: flags.all };
-    let docker = Docker::find(&flags.docker.at())?;
-    let mut journal = Journal::open(&config.state, Client::Docker)?;
+    let docker = flags.docker.client().find()?;
+    let mut journal = Journal::open(&config.state, Docker::NAME)?;
     let mut plan = docker.plan(&journal, mirror, &registries)?;
     if flags.proxy {
         plan = docker.with_proxy(&journal, &proxy(config, flags, mirror)?, plan)?;
     }
     if flags.wire.print {
-        changes::print_diff(plan.iter().map(|(change, _)| change));
+        changes::print_diff(plan.iter().map(|planned| &planned.change));
         return Ok(ExitCode::SUCCESS);
     }
     docker.configure(&mut journal, mirror, &plan)?;
-    changes::print_done(plan.iter().map(|(change, _)| change));
+    changes::print_done(plan.iter().map(|planned| &planned.change));
     match docker.version() {
         Ok(version) => println!("dockerd {version} now asks {} first", mirror.url()),
         Err(why) => println!("{why}; it reads {} when it starts", docker.daemon_json().display()),
@@ -77,7 +83,7 @@ fn docker(
 }
 
 /// dockerd reads its proxy at its start alone.
-fn restart(docker: &Docker, now: bool) -> anyhow::Result<()> {
+fn restart(docker: &Dockerd, now: bool) -> anyhow::Result<()> {
     if now {
         docker.restart()?;
         println!("dockerd is restarted");
@@ -104,25 +110,24 @@ fn proxy(config: &Config, flags: &SetupDocker, mirror: &Mirror) -> anyhow::Resul
 
 /// Takes back what [`docker`] did, or prints what that would change.
 fn undocker(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
-    let mut journal = Journal::open(&config.state, Client::Docker)?;
+    let mut journal = Journal::open(&config.state, Docker::NAME)?;
     if journal.is_empty() {
         println!("dockerd is not wired from {}: nothing to do", config.state.display());
         return Ok(ExitCode::SUCCESS);
     }
-    let docker = Docker::find(&flags.docker.at().or_host(journal.host()))?;
-    let undoing = docker.plan_undo(&journal)?;
     if flags.unwire.print {
-        changes::print_diff(&undoing);
+        changes::print_diff(&journal.plan_undo()?);
         return Ok(ExitCode::SUCCESS);
     }
-    let proxy = docker.has_proxy_of(&journal);
-    docker.undo(&mut journal)?;
-    changes::print_done(&undoing);
-    if proxy {
+    let client = flags.docker.client().or_host(journal.host());
+    let docker = client.find()?;
+    let has_proxy = Proxy::is_set(&journal);
+    changes::print_done(&docker.undo(&mut journal)?);
+    if has_proxy {
         println!("dockerd still uses hubcap's proxy, until it is restarted");
         restart(&docker, flags.restart)?;
     }
-    println!("dockerd's files are as they were");
+    print_restored(&client);
     Ok(ExitCode::SUCCESS)
 }
 

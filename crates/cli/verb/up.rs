@@ -2,16 +2,14 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use hubcap_clients::{Client, Docker, Journal, Mirror};
-use hubcap_oci::Registry;
+use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries, all};
 
 use crate::admin::{Status, client};
 use crate::args::{DockerFlags, Up};
-use crate::clients;
-use crate::coverage::{Pulls, docker_pulls};
 use crate::daemon::address;
 use crate::daemon::process::{self, Running};
 use crate::job::github;
@@ -21,7 +19,7 @@ use crate::show::changes;
 /// What each client is told.
 struct Hubcap {
     mirror: Mirror,
-    registries: Vec<Registry>,
+    registries: Registries,
 }
 
 /// Starts, configures and proves. In a GitHub job a failure is a warning: a job must not fail because of its cache.
@@ -56,12 +54,12 @@ fn configure(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()>
     let listen = status.listen.context("the daemon does not listen for HTTPS")?;
     let hubcap = Hubcap {
         mirror: Mirror::new(listen, status.ca.clone()),
-        registries: address::registries(config, Some(status)),
+        registries: address::registries(config, Some(status)).into(),
     };
     let clients = flags.clients();
-    let done = if clients.contains(&Client::Docker) { docker(config, flags, &hubcap) } else { Ok(()) };
-    for client in clients.into_iter().filter(|client| *client != Client::Docker) {
-        match other(config, client, &hubcap) {
+    let done = if clients.iter().any(is_docker) { docker(config, flags, &hubcap) } else { Ok(()) };
+    for client in clients.iter().filter(|client| !is_docker(client)) {
+        match other(config, &**client, &hubcap) {
             Ok(()) => println!("through hubcap: {}", client.title()),
             Err(error) => github::warning(&format!("{} pulls as before: {error:#}", client.title())),
         }
@@ -70,22 +68,22 @@ fn configure(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()>
 }
 
 /// Configures a client that reads its files at each pull: nothing is reloaded.
-fn other(config: &Config, client: Client, hubcap: &Hubcap) -> anyhow::Result<()> {
-    let mut journal = Journal::open(&config.state, client)?;
-    let plan = clients::plan(client, &journal, &hubcap.mirror, &hubcap.registries)?;
-    journal.apply(&plan)?;
-    changes::print_done(plan.iter().map(|(change, _)| change));
+fn other(config: &Config, client: &dyn Client, hubcap: &Hubcap) -> anyhow::Result<()> {
+    let mut journal = Journal::open(&config.state, client.name())?;
+    let plan = client.plan(&journal, &hubcap.mirror, &hubcap.registries)?;
+    client.configure(&mut journal, &hubcap.mirror, &plan)?;
+    changes::print_done(plan.iter().map(|planned| &planned.change));
     Ok(())
 }
 
 /// Configures dockerd, and proves with a pull that it uses hubcap; where it does not, its files are restored.
 fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
     let Hubcap { mirror, registries } = hubcap;
-    let docker = Docker::find(&flags.docker.at())?;
-    let mut journal = Journal::open(&config.state, Client::Docker)?;
-    let plan = docker.plan(&journal, mirror, &registries.clone().into())?;
+    let docker = flags.docker.client().find()?;
+    let mut journal = Journal::open(&config.state, Docker::NAME)?;
+    let plan = docker.plan(&journal, mirror, registries)?;
     docker.configure(&mut journal, mirror, &plan)?;
-    changes::print_done(plan.iter().map(|(change, _)| change));
+    changes::print_done(plan.iter().map(|planned| &planned.change));
     let version = match docker.version() {
         Ok(version) => version,
         Err(why) => {
@@ -102,8 +100,9 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
         mirror.url(),
         hubcap_proxy::PROBE_IMAGE
     );
-    for Pulls { through, says, .. } in docker_pulls(&docker, version, registries) {
-        println!("{}through hubcap: {says}", if through { "" } else { "not " });
+    for coverage in docker.coverage(&registries.named).unwrap_or_default() {
+        let not = if coverage.uses_mirror { "" } else { "not " };
+        println!("{not}through hubcap: {}", coverage.pulls);
     }
     println!("not through hubcap: buildx builders in containers, and what the runner pulled before");
     Ok(())
@@ -111,7 +110,7 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
 
 /// Has dockerd pull an image that only hubcap has, under a tag that nobody has: so dockerd has to ask, and only hubcap can
 /// have answered.
-fn prove(docker: &Docker) -> anyhow::Result<()> {
+fn prove(docker: &Dockerd) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(docker.pull_and_remove(hubcap_proxy::PROBE_IMAGE, &format!("t{}", now.as_nanos()))?)
 }
@@ -120,30 +119,35 @@ fn prove(docker: &Docker) -> anyhow::Result<()> {
 fn print(config: &Config, flags: &Up) -> anyhow::Result<ExitCode> {
     let status = client::status(&config.state).ok();
     let mirror = address::mirror(config, status.as_ref())?;
-    let registries = address::registries(config, status.as_ref());
+    let registries = address::registries(config, status.as_ref()).into();
     for client in flags.clients() {
-        let journal = Journal::open(&config.state, client)?;
-        let plan = match client {
-            Client::Docker => {
-                Docker::find(&flags.docker.at())?.plan(&journal, &mirror, &registries.clone().into())
-            }
-            other => clients::plan(other, &journal, &mirror, &registries),
-        };
-        changes::print_diff(plan?.iter().map(|(change, _)| change));
+        let journal = Journal::open(&config.state, client.name())?;
+        let plan = client.plan(&journal, &mirror, &registries)?;
+        changes::print_diff(plan.iter().map(|planned| &planned.change));
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether a client is dockerd, which is proved with a pull.
+fn is_docker(client: &Arc<dyn Client>) -> bool {
+    client.name() == Docker::NAME
+}
+
 impl Up {
     /// The clients to configure. `up` for a dockerd elsewhere is for that one alone.
-    fn clients(&self) -> Vec<Client> {
-        if !self.client.is_empty() {
-            return self.client.clone();
-        }
+    fn clients(&self) -> Vec<Arc<dyn Client>> {
         let DockerFlags { docker_host, daemon_json, certs_dir } = &self.docker;
         let elsewhere = docker_host.is_some() || daemon_json.is_some() || certs_dir.is_some();
-        let wanted =
-            |client: &Client| *client == Client::Docker || (!elsewhere && clients::is_found(*client));
-        Client::ALL.into_iter().filter(wanted).collect()
+        let mut clients = if !self.client.is_empty() {
+            self.client.clone()
+        } else if elsewhere {
+            vec![Arc::new(Docker::default()) as Arc<dyn Client>]
+        } else {
+            all().into_iter().filter(|client| client.is_used_here()).collect()
+        };
+        for docker in clients.iter_mut().filter(|client| is_docker(client)) {
+            *docker = Arc::new(self.docker.client());
+        }
+        clients
     }
 }

@@ -1,62 +1,51 @@
 //! The clients' own files: a mirror is written into them, and taken out again to the byte.
 //!
-//! This is a crate of its own because it knows nothing of the daemon, and the daemon nothing of it: what is wired here
-//! is a URL and a certificate's path, whoever answers there. In the order of use:
+//! This is a crate of its own because it knows nothing of the daemon, and the daemon nothing of it: a client is configured
+//! with a URL and a certificate's path, whoever answers there. In the order of use:
 //!
-//! - [`mirror`]: where hubcap answers, as a client has to be told.
-//! - [`docker`]: dockerd: which one runs, its two files, its reload, and the proof.
-//! - [`containerd`], [`buildkit`], [`podman`]: the others' files, and what their users have to know.
-//! - [`hosts_toml`]: containerd's format, which dockerd 28 and later read as well.
-//! - [`document`]: a TOML file with what its user has written.
+//! - [`mirror`], [`registries`]: where hubcap answers, and for what.
+//! - [`all`]: every client, a line for each.
+//! - [`client`]: what hubcap has to know of a client, as a trait.
+//! - [`docker`], [`containerd`], [`buildkit`], [`podman`]: the clients, each with `find` (which of it is here),
+//!   `facts` (what each version reads) and `files` (which files are written with what).
+//! - [`version`], [`coverage`]: what follows from a client's version, and which of its pulls use the mirror.
+//! - [`certs_dir`], [`format`]: directories and texts that several clients have.
 //! - [`change`]: a file before and after, and the difference for people.
-//! - [`journal`]: changes made and taken back, with a journal that outlives a crash.
-//! - [`file`]: reading and replacing files, as root where that is needed.
+//! - [`journal`], [`file_kind`]: what was changed, with which the files are restored, even after a crash.
+//! - [`file`], [`process`], [`sudo`]: reading and replacing files, and reaching daemons, as root where that is needed.
 
+mod all;
 pub mod buildkit;
-pub mod change;
+mod certs_dir;
+mod change;
+mod client;
 pub mod containerd;
+mod coverage;
 pub mod docker;
-mod document;
+mod error;
 mod file;
-pub mod hosts_toml;
-pub mod journal;
-pub mod mirror;
-pub mod podman;
+mod file_kind;
+mod format;
+mod journal;
+mod mirror;
+mod podman;
+mod process;
+mod registries;
+mod sudo;
+mod version;
 
-use std::path::PathBuf;
-
+pub use all::{all, named};
 pub use buildkit::Buildkit;
 pub use change::{Change, Planned};
-pub use containerd::{Containerd, ContainerdAt, Cri};
-pub use docker::{Docker, DockerAt, Proxy};
-pub use hosts_toml::Registries;
-pub use journal::{Client, Journal};
+pub use client::Client;
+pub use containerd::Containerd;
+pub use coverage::Coverage;
+pub use docker::{Docker, Dockerd, Proxy};
+pub use error::Error;
+pub use file_kind::FileKind;
+pub use journal::Journal;
 pub use mirror::{Mirror, reachable};
-pub use podman::{Podman, PodmanAt};
-
-/// Why a client could not be wired. Its files are as they were.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file system refused; the message names the file.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// A file needs root's rights, and there is no way to them.
-    #[error("{} needs root's rights: {why}; run this as root, or allow sudo without a password", path.display())]
-    Rights {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        why: String,
-    },
-    /// A file is not what its client takes.
-    #[error("{} is left as it is: {why}", path.display())]
-    NotUnderstood {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it, and where.
-        why: String,
-    },
-    /// The client did not do what it was told.
-    #[error("{0}")]
-    Client(String),
-}
+pub use podman::Podman;
+pub use process::is_installed;
+pub use registries::Registries;
+pub use version::{Fact, Version};

@@ -1,41 +1,47 @@
 //! The clients beside dockerd, each by its journal and by its own files.
 
-use hubcap_clients::{Client, Containerd, ContainerdAt, Journal};
+use hubcap_clients::{Buildkit, Client, Docker, Journal, all, is_installed};
 
 use super::{Finding, State};
 use crate::admin::Status;
-use crate::clients::is_installed;
+use crate::daemon::address;
 use crate::settings::Config;
 
 pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for (client, programs) in [
-        (Client::Containerd, &["containerd"][..]),
-        (Client::Podman, &["podman", "buildah", "skopeo"]),
-        (Client::Buildkit, &["docker", "buildkitd"]),
-    ] {
-        let setup = format!("hubcap setup {}", client.name());
-        let journal = match Journal::open(&config.state, client) {
+    for client in all().iter().filter(|client| client.name() != Docker::NAME) {
+        let name = client.name();
+        let setup = format!("hubcap setup {name}");
+        let journal = match Journal::open(&config.state, name) {
             Ok(journal) => journal,
             Err(error) => {
-                found.push(Finding::new(State::Broken, client.name(), error.to_string()));
+                found.push(Finding::new(State::Broken, name, error.to_string()));
                 continue;
             }
         };
-        let installed: Vec<&str> = programs.iter().copied().filter(|name| is_installed(name)).collect();
+        let installed: Vec<&str> =
+            client.programs().iter().copied().filter(|program| is_installed(program)).collect();
         if !journal.is_empty() {
-            let drift = drift(&journal, client.name(), &setup);
+            let drift = drift(&journal, name, &setup);
             if drift.is_empty() {
-                found.push(Finding::new(State::Through, client.name(), through(client)));
+                found.extend(coverage(config, status, &**client));
             }
             found.extend(drift);
-        } else if !installed.is_empty() && client != Client::Buildkit {
+        } else if !installed.is_empty() {
             let says = format!("pulls of {} go past hubcap", installed.join(", "));
-            found.push(Finding::new(State::Past, client.name(), says).mend(setup));
+            found.push(Finding::new(State::Past, name, says).mend(setup));
         }
     }
     found.extend(builders(config, status));
     found
+}
+
+/// Which pulls of a client use the mirror.
+fn coverage(config: &Config, status: Option<&Status>, client: &dyn Client) -> Vec<Finding> {
+    match client.coverage(&address::registries(config, status)) {
+        Ok(coverage) => coverage.into_iter().map(|one| Finding::coverage(client.name(), one)).collect(),
+        Err(error) => vec![Finding::new(State::Through, client.name(), error.to_string())],
+    }
 }
 
 /// Files that are not any more as hubcap left them.
@@ -53,22 +59,10 @@ pub(super) fn drift(journal: &Journal, about: &'static str, setup: &str) -> Vec<
     }
 }
 
-fn through(client: Client) -> String {
-    match client {
-        Client::Containerd => match Containerd::find(&ContainerdAt::default()) {
-            Ok(containerd) => containerd.notes().join("; ").replace('\n', " "),
-            Err(error) => error.to_string(),
-        },
-        Client::Podman => "podman, buildah and skopeo with the registries of zz-hubcap.conf".to_owned(),
-        Client::Buildkit => "builders that are made from now on".to_owned(),
-        Client::Docker => "dockerd".to_owned(),
-    }
-}
-
 /// buildx's builders: each has a copy of the configuration of its day.
 fn builders(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     let (about, wired) =
-        ("buildkit", Journal::open(&config.state, Client::Buildkit).is_ok_and(|journal| !journal.is_empty()));
+        ("buildkit", Journal::open(&config.state, Buildkit::NAME).is_ok_and(|journal| !journal.is_empty()));
     let address = status.and_then(|status| status.listen).unwrap_or(config.listen);
     let builders =
         hubcap_clients::buildkit::builders().into_iter().filter(|builder| builder.has_own_buildkit());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hubcap_clients::{Client, Journal};
+use hubcap_clients::{Journal, all};
 use hubcap_oci::{Reference, Repository};
 use hubcap_store::{Layout, Limit};
 use hubcap_upstream::{Error, Upstream};
@@ -31,17 +31,18 @@ pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
 
 fn daemon(config: &Config, status: Option<&Status>) -> Finding {
     let Some(status) = status else {
-        let is_wired =
-            |client: &Client| Journal::open(&config.state, *client).is_ok_and(|journal| !journal.is_empty());
-        let wired: Vec<&str> =
-            Client::ALL.iter().filter(|client| is_wired(client)).map(|client| client.title()).collect();
+        let is_configured =
+            |name| Journal::open(&config.state, name).is_ok_and(|journal| !journal.is_empty());
+        let all = all();
+        let configured: Vec<&str> =
+            all.iter().filter(|client| is_configured(client.name())).map(|client| client.title()).collect();
         let state = config.state.display();
-        return if wired.is_empty() {
+        return if configured.is_empty() {
             Finding::new(State::Note, "daemon", format!("none runs from {state}")).mend("hubcap up")
         } else {
             let says = format!(
                 "none runs from {state}, but {} ask it first, each time in vain",
-                wired.join(" and ")
+                configured.join(" and ")
             );
             Finding::new(State::Broken, "daemon", says).mend("hubcap up, or hubcap unset CLIENT")
         };

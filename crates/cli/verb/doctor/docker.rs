@@ -1,12 +1,11 @@
 //! dockerd: which pulls it brings.
 
-use hubcap_clients::{Client, Docker, Journal};
+use hubcap_clients::{Docker, Dockerd, Journal, Proxy};
 use hubcap_oci::Registry;
 
 use super::{Finding, State};
 use crate::admin::Status;
 use crate::args::Doctor;
-use crate::coverage::{Pulls, docker_pulls};
 use crate::daemon::address;
 use crate::settings::Config;
 
@@ -14,11 +13,11 @@ const ABOUT: &str = "dockerd";
 const SETUP: &str = "hubcap setup docker";
 
 pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> Vec<Finding> {
-    let journal = match Journal::open(&config.state, Client::Docker) {
+    let journal = match Journal::open(&config.state, Docker::NAME) {
         Ok(journal) => journal,
         Err(error) => return vec![Finding::new(State::Broken, ABOUT, error.to_string())],
     };
-    let docker = match Docker::find(&flags.docker.at().or_host(journal.host())) {
+    let docker = match flags.docker.client().or_host(journal.host()).find() {
         Ok(docker) => docker,
         Err(error) => return vec![Finding::new(State::Note, ABOUT, error.to_string())],
     };
@@ -48,9 +47,11 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
             Finding::new(State::Broken, ABOUT, says).mend(format!("{SETUP}, or systemctl reload docker")),
         );
     } else {
-        found.extend(docker_pulls(&docker, &version, &wired).into_iter().map(finding));
+        found.extend(
+            docker.coverage(&wired).unwrap_or_default().into_iter().map(|one| Finding::coverage(ABOUT, one)),
+        );
     }
-    if docker.has_proxy_of(&journal) {
+    if Proxy::is_set(&journal) {
         found.push(through_proxy(config, &docker));
     }
     if let Some(proxy) = docker.proxy_before(mirror.address.ip()) {
@@ -66,7 +67,7 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
 }
 
 /// Whether dockerd has been started since it was told of hubcap's proxy.
-fn through_proxy(config: &Config, docker: &Docker) -> Finding {
+fn through_proxy(config: &Config, docker: &Dockerd) -> Finding {
     let address = address::proxy(config).map(|address| address.to_string());
     match (address, docker.proxy()) {
         (Some(ours), Some(its)) if its.trim_end_matches('/') == ours => Finding::new(
@@ -83,18 +84,9 @@ fn through_proxy(config: &Config, docker: &Docker) -> Finding {
     }
 }
 
-fn others(docker: &Docker) -> String {
+fn others(docker: &Dockerd) -> String {
     match docker.mirrors() {
         [] => String::new(),
         mirrors => format!("; its mirrors are {}", mirrors.join(", ")),
-    }
-}
-
-fn finding(pulls: Pulls) -> Finding {
-    let state = if pulls.through { State::Through } else { State::Past };
-    let finding = Finding::new(state, ABOUT, pulls.says);
-    match pulls.mend {
-        Some(mend) => finding.mend(mend),
-        None => finding,
     }
 }

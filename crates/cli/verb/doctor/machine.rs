@@ -1,7 +1,8 @@
 //! The machine: what makes pulls slow that no cache mends.
 
+use hubcap_clients::is_installed;
+
 use super::{Finding, State};
-use crate::clients::is_installed;
 
 pub(super) fn look() -> Vec<Finding> {
     let mut found = Vec::new();

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::buildx;
+use super::find::buildx;
 
 /// A builder that buildx knows.
 #[derive(Debug, Clone, PartialEq, Eq)]

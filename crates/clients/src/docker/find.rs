@@ -4,104 +4,120 @@ use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use hubcap_oci::Registry;
 use rustix::process::Pid;
-use serde::Deserialize;
 
-use super::{Docker, DockerAt, api};
-use crate::Error;
+use super::info::Info;
+use crate::certs_dir;
+use crate::error::Error;
 
-/// What `/info` says, as far as it is of use here.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct Info {
-    pub(crate) server_version: String,
-    /// These are null where dockerd has nothing to say, as of the driver vfs.
-    security_options: Option<Vec<String>>,
-    driver_status: Option<Vec<(String, String)>>,
-    registry_config: RegistryConfig,
-    https_proxy: String,
-    no_proxy: String,
+/// Where a dockerd is, as far as a user says it; the rest is found out.
+#[derive(Debug, Clone, Default)]
+pub struct Docker {
+    /// `unix:///var/run/docker.sock`
+    pub host: Option<String>,
+    /// Its `daemon.json`.
+    pub daemon_json: Option<PathBuf>,
+    /// Its `certs.d`.
+    pub certs_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct RegistryConfig {
-    mirrors: Option<Vec<String>>,
+/// A dockerd that was found, running or not.
+#[derive(Debug)]
+pub struct Dockerd {
+    pub(super) socket: PathBuf,
+    pub(super) daemon_json: PathBuf,
+    pub(super) certs_dir: PathBuf,
+    pub(super) pid: Option<Pid>,
+    /// Mirrors were given as flags, which dockerd does not take together with the file's.
+    pub(super) mirrors_by_flag: bool,
+    /// Proxies were given as flags.
+    pub(super) proxy_by_flag: bool,
+    /// Its `/info`, or why there is none.
+    pub(super) running: Result<Info, String>,
 }
 
-impl Info {
-    /// Of a dockerd that nothing else is known of.
-    #[cfg(test)]
-    pub(crate) fn of_version(version: &str) -> Self {
-        Self { server_version: version.into(), ..Self::default() }
+impl Docker {
+    /// The same; at `host` where the user does not say it.
+    #[must_use]
+    pub fn or_host(mut self, host: Option<&str>) -> Self {
+        self.host = self.host.or_else(|| host.map(str::to_owned));
+        self
     }
 
-    /// Asks dockerd.
-    pub(crate) fn ask(socket: &Path) -> std::io::Result<Self> {
-        let answer = api::ask(socket, "GET", "/info")?;
-        serde_json::from_str(&answer.body)
-            .map_err(|_| std::io::Error::other("what answers there is not dockerd"))
-    }
-
-    pub(crate) fn is_rootless(&self) -> bool {
-        self.security_options.iter().flatten().any(|option| option == "name=rootless")
-    }
-
-    /// Whether images are in containerd's store, the default of new installations since dockerd 29.
-    pub(crate) fn has_containerd_store(&self) -> bool {
-        self.driver_status
-            .iter()
-            .flatten()
-            .any(|(name, value)| name == "driver-type" && value.contains("snapshotter"))
-    }
-
-    /// Its proxy for HTTPS, unless the address is one of those that go without.
-    pub(crate) fn proxy_before(&self, address: IpAddr) -> Option<String> {
-        let address = address.to_string();
-        let without = self.no_proxy.split(',').any(|one| one.trim() == address || one.trim() == "*");
-        self.proxy().filter(|_| !without).map(str::to_owned)
-    }
-
-    /// Its proxy for HTTPS, without a login.
-    pub(crate) fn proxy(&self) -> Option<&str> {
-        // A login is before the last '@', a scheme before that.
-        let proxy = self.https_proxy.rsplit('@').next().unwrap_or_default();
-        Some(proxy.strip_prefix("http://").unwrap_or(proxy)).filter(|proxy| !proxy.is_empty())
-    }
-
-    /// Docker Hub's mirrors, each with a slash at its end.
-    pub(crate) fn mirrors(&self) -> &[String] {
-        self.registry_config.mirrors.as_deref().unwrap_or_default()
+    /// Finds it, and what it reads; everything that the user says is taken as said.
+    ///
+    /// # Errors
+    /// [`Error::Client`] for one that is not on a socket of this machine. One that does not run is no error.
+    pub fn find(&self) -> Result<Dockerd, Error> {
+        let socket = socket(self.host.as_deref())?;
+        let asked = Info::ask(&socket);
+        let pid = asked.is_ok().then(|| pid(&socket)).flatten();
+        let arguments = pid.map(arguments).unwrap_or_default();
+        let rootless = match &asked {
+            Ok(info) => info.is_rootless(),
+            // One that does not run where a user's own would be.
+            Err(_) => std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| socket.starts_with(dir)),
+        };
+        let etc = if rootless { home_config()?.join("docker") } else { PathBuf::from("/etc/docker") };
+        let flagged = |name: &str| {
+            let mut rest = arguments.iter().skip_while(|argument| argument.split('=').next() != Some(name));
+            let first = rest.next()?;
+            first.split_once('=').map(|(_, value)| value.to_owned()).or_else(|| rest.next().cloned())
+        };
+        let daemon_json = self.daemon_json.clone().or_else(|| flagged("--config-file").map(PathBuf::from));
+        Ok(Dockerd {
+            daemon_json: daemon_json.unwrap_or_else(|| etc.join("daemon.json")),
+            certs_dir: self.certs_dir.clone().unwrap_or_else(|| etc.join("certs.d")),
+            mirrors_by_flag: flagged("--registry-mirror").is_some(),
+            proxy_by_flag: ["--http-proxy", "--https-proxy"].into_iter().any(|flag| flagged(flag).is_some()),
+            pid,
+            running: asked.map_err(|error| format!("no dockerd answers on {}: {error}", socket.display())),
+            socket,
+        })
     }
 }
 
-/// Finds it, and what it reads; everything that `at` says is taken as said.
-pub(crate) fn find(at: &DockerAt) -> Result<Docker, Error> {
-    let socket = socket(at.host.as_deref())?;
-    let asked = Info::ask(&socket);
-    let pid = asked.is_ok().then(|| pid(&socket)).flatten();
-    let arguments = pid.map(arguments).unwrap_or_default();
-    let rootless = match &asked {
-        Ok(info) => info.is_rootless(),
-        // One that does not run where a user's own would be.
-        Err(_) => std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| socket.starts_with(dir)),
-    };
-    let etc = if rootless { home_config()?.join("docker") } else { PathBuf::from("/etc/docker") };
-    let flagged = |name: &str| {
-        let mut rest = arguments.iter().skip_while(|argument| argument.split('=').next() != Some(name));
-        let first = rest.next()?;
-        first.split_once('=').map(|(_, value)| value.to_owned()).or_else(|| rest.next().cloned())
-    };
-    let daemon_json = at.daemon_json.clone().or_else(|| flagged("--config-file").map(PathBuf::from));
-    Ok(Docker {
-        daemon_json: daemon_json.unwrap_or_else(|| etc.join("daemon.json")),
-        certs_dir: at.certs_dir.clone().unwrap_or_else(|| etc.join("certs.d")),
-        mirrors_by_flag: flagged("--registry-mirror").is_some(),
-        proxy_by_flag: ["--http-proxy", "--https-proxy"].into_iter().any(|flag| flagged(flag).is_some()),
-        pid,
-        running: asked.map_err(|error| format!("no dockerd answers on {}: {error}", socket.display())),
-        socket,
-    })
+impl Dockerd {
+    /// Its version, or why it is not known.
+    pub fn version(&self) -> Result<&str, &str> {
+        self.running.as_ref().map(|info| info.server_version.as_str()).map_err(String::as_str)
+    }
+
+    /// Whether `docker pull` reads `hosts.toml`, as it does with containerd's image store.
+    pub fn has_containerd_store(&self) -> bool {
+        self.running.as_ref().is_ok_and(Info::has_containerd_store)
+    }
+
+    /// Docker Hub's mirrors, as it has them now.
+    pub fn mirrors(&self) -> &[String] {
+        self.running.as_ref().map(Info::mirrors).unwrap_or_default()
+    }
+
+    /// A registry's `hosts.toml`, which may not be there.
+    pub fn hosts_toml(&self, registry: &Registry) -> PathBuf {
+        certs_dir::hosts_toml(&certs_dir::directory(&self.certs_dir, registry))
+    }
+
+    /// Its proxy for HTTPS as it runs, as `127.0.0.1:5480`, without a login.
+    pub fn proxy(&self) -> Option<&str> {
+        self.running.as_ref().ok()?.proxy()
+    }
+
+    /// The proxy that it would use for a mirror at this address, without a login. Go never uses one for loopback.
+    pub fn proxy_before(&self, mirror: IpAddr) -> Option<String> {
+        self.running.as_ref().ok().filter(|_| !mirror.is_loopback())?.proxy_before(mirror)
+    }
+
+    /// Its `daemon.json`.
+    pub fn daemon_json(&self) -> &Path {
+        &self.daemon_json
+    }
+
+    /// Its `certs.d`.
+    pub fn certs_dir(&self) -> &Path {
+        &self.certs_dir
+    }
 }
 
 /// From `--docker-host`, `DOCKER_HOST`, or where one is.

@@ -5,21 +5,25 @@
 //! environment, which systemd's drop-in gives it. A proxy that is gone breaks all of its pulls, which mirrors do not.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hubcap_oci::Registry;
 use serde_json::json;
+use serde_json::value::RawValue;
 
-use super::Docker;
-use super::daemon_json::DaemonJson;
-use crate::change::Planned;
-use crate::hosts_toml::{HEADER, directory};
+use super::facts::Feature;
+use super::find::Dockerd;
+use crate::certs_dir::directory;
+use crate::change::{Change, Planned};
+use crate::error::Error;
+use crate::file;
+use crate::file_kind::FileKind;
+use crate::format::HEADER;
+use crate::format::daemon_json::{self, DaemonJson};
 use crate::journal::Journal;
-use crate::{Change, Error, file};
 
-pub(super) const PROXIES: &str = "proxies";
 const DROP_IN: &str = "/etc/systemd/system/docker.service.d/hubcap-proxy.conf";
-/// Loopback, and Docker Hub, whose mirror is enough: what needs no proxy must not depend on one.
+/// What goes without the proxy: loopback, and Docker Hub, whose mirror is enough.
 const WITHOUT: &str = "localhost,127.0.0.0/8,::1,.docker.io,.docker.com";
 
 /// hubcap as a proxy.
@@ -35,8 +39,8 @@ pub struct Proxy {
     pub drop_in: Option<PathBuf>,
 }
 
-impl Docker {
-    /// A plan with the proxy beside the mirrors.
+impl Dockerd {
+    /// The plan with the proxy beside the mirrors.
     ///
     /// # Errors
     /// [`Error::Client`] when dockerd's version is not known, [`Error::NotUnderstood`] when it has a proxy of its own.
@@ -46,20 +50,17 @@ impl Docker {
         proxy: &Proxy,
         mut plan: Vec<Planned>,
     ) -> Result<Vec<Planned>, Error> {
-        let ca = file::read(&proxy.ca)?;
         for registry in &proxy.registries {
             // Every `.crt` there is trusted, so a user's own stays beside ours.
-            let dir = self.certs_dir.join(directory(registry));
-            let theirs = journal.original(&dir.join("ca.crt"), |now| Ok(Some(now)))?.is_some();
+            let dir = directory(&self.certs_dir, registry);
+            let theirs = journal.original(&dir.join("ca.crt"), FileKind::Certificate)?.is_some();
             let path = dir.join(if theirs { "hubcap.crt" } else { "ca.crt" });
-            let original = journal.original(&path, |_| Ok(None))?;
-            plan.push((Change::of(path, ca.clone())?, original));
+            plan.push(journal.plan(path, FileKind::Certificate, |_| file::read(&proxy.ca))?);
         }
-        let version = self.version().map_err(|why| {
+        self.version().map_err(|why| {
             Error::Client(format!("{why}; where its proxy is set depends on its version, so start it first"))
         })?;
-        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        if major.is_some_and(|major| major >= 23) {
+        if self.has(Feature::ProxiesInDaemonJson) {
             self.put_into_daemon_json(journal, proxy, &mut plan)?;
         } else {
             plan.push(drop_in(journal, proxy)?);
@@ -74,68 +75,70 @@ impl Docker {
         plan: &mut Vec<Planned>,
     ) -> Result<(), Error> {
         let path = file::resolved(self.daemon_json.clone());
-        let refused = |why: &str| Err(Error::NotUnderstood { path: path.clone(), why: why.into() });
         if self.proxy_by_flag {
-            return refused(
-                "dockerd was started with --http-proxy or --https-proxy, and takes them from one place only",
-            );
+            let why =
+                "dockerd was started with --http-proxy or --https-proxy, and takes them from one place only";
+            return Err(Error::not_understood(&path, why));
         }
-        let original = journal.original(&path, |now| self.without(journal, &now).map(Some))?;
-        if DaemonJson::parse(&path, original.as_deref())?.get(PROXIES).is_some() {
-            return refused(
-                "it has proxies of its own, and hubcap's would stand in their place; use mirrors instead",
-            );
+        let original = journal.original(&path, FileKind::DaemonJson)?;
+        if DaemonJson::parse(&path, original.as_deref())?.proxies().is_some() {
+            let why =
+                "it has proxies of its own, and hubcap's would stand in their place; use mirrors instead";
+            return Err(Error::not_understood(&path, why));
         }
-        let at = plan.iter().position(|(change, _)| change.path == path);
-        let then = at.map_or(original.clone(), |at| plan[at].0.then.clone());
+        // With the mirrors, where these are planned.
+        let at = plan.iter().position(|planned| planned.change.path == path);
+        let text = at.map_or(original.as_ref(), |at| plan[at].change.wanted.as_ref());
         let url = format!("http://{}", proxy.address);
-        let value = json!({"https-proxy": url, "no-proxy": WITHOUT});
-        let value = serde_json::value::to_raw_value(&value).ok();
-        let text = DaemonJson::parse(&path, then.as_deref())?.with(PROXIES, value);
-        let planned = (Change::of(path, Some(text))?, original);
+        let value = serde_json::value::to_raw_value(&json!({"https-proxy": url, "no-proxy": WITHOUT}));
+        let json = DaemonJson::parse(&path, text.map(String::as_str))?.with_proxies(value.ok());
+        let change = Change::of(path, Some(json.to_string()))?;
+        let planned = Planned { change, original, kind: FileKind::DaemonJson };
         match at {
             Some(at) => plan[at] = planned,
             None => plan.push(planned),
         }
         Ok(())
     }
+}
 
+impl Proxy {
     /// Whether hubcap has set a proxy, which only a restart of dockerd changes.
-    pub fn has_proxy_of(&self, journal: &Journal) -> bool {
-        let json = self.kept_proxies(journal).is_some();
-        json || journal.paths().any(|path| path.extension().is_some_and(|kind| kind == "conf"))
-    }
-
-    /// The proxies of `daemon.json` that hubcap wrote.
-    pub(super) fn kept_proxies(&self, journal: &Journal) -> Option<Box<serde_json::value::RawValue>> {
-        let (before, after) = journal.kept(&self.daemon_json)?;
-        let proxies =
-            |text| DaemonJson::parse(&self.daemon_json, text).ok()?.get(PROXIES).map(ToOwned::to_owned);
-        proxies(after).filter(|_| proxies(before).is_none())
+    pub fn is_set(journal: &Journal) -> bool {
+        let json = journal.record_of_kind(FileKind::DaemonJson);
+        journal.record_of_kind(FileKind::Own).is_some()
+            || json.is_some_and(|record| our_proxies(journal, &record.path).is_some())
     }
 }
 
+/// The proxies of this `daemon.json` that hubcap wrote.
+pub(super) fn our_proxies(journal: &Journal, path: &Path) -> Option<Box<RawValue>> {
+    let record = journal.record(path)?;
+    daemon_json::our_proxies(path, record.before.as_deref(), record.after.as_deref())
+}
+
+/// systemd's file that sets dockerd's environment.
 fn drop_in(journal: &Journal, proxy: &Proxy) -> Result<Planned, Error> {
     let path = proxy.drop_in.clone().unwrap_or_else(|| DROP_IN.into());
     let text = format!(
         "{HEADER}[Service]\nEnvironment=\"HTTPS_PROXY=http://{}\"\nEnvironment=\"NO_PROXY={WITHOUT}\"\n",
         proxy.address
     );
-    let original = journal.original(&path, |_| Ok(None))?.filter(|text| !text.starts_with(HEADER));
-    Ok((Change::of(path, Some(text))?, original))
+    journal.plan(path, FileKind::Own, |_| Ok(Some(text)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::docker::find::Info;
-    use crate::{Client, Mirror, Registries};
+    use crate::docker::info::Info;
+    use crate::mirror::Mirror;
+    use crate::registries::Registries;
 
     const JSON: &str = "{\n  \"debug\": true\n}\n";
 
     struct Place {
         dir: tempfile::TempDir,
-        docker: Docker,
+        docker: Dockerd,
         mirror: Mirror,
         proxy: Proxy,
     }
@@ -146,7 +149,7 @@ mod tests {
             let at = |name: &str| dir.path().join(name);
             std::fs::write(at("daemon.json"), json).expect("written");
             std::fs::write(at("ca.pem"), "a certificate\n").expect("written");
-            let docker = Docker {
+            let docker = Dockerd {
                 // Nobody is there to be told.
                 socket: at("docker.sock"),
                 daemon_json: at("daemon.json"),
@@ -177,12 +180,12 @@ mod tests {
         }
 
         fn journal(&self) -> Journal {
-            Journal::open(&self.dir.path().join("state"), Client::Docker).expect("a journal")
+            Journal::open(&self.dir.path().join("state"), "docker").expect("a journal")
         }
 
         fn unset(&self) {
             let mut journal = self.journal();
-            let changes = self.docker.plan_undo(&journal).expect("planned");
+            let changes = journal.plan_undo().expect("planned");
             journal.undo(&changes).expect("undone");
             assert_eq!(self.read("daemon.json").as_deref(), Some(JSON));
             assert!(
@@ -204,7 +207,7 @@ mod tests {
             "{json}"
         );
         assert_eq!(place.read("certs.d/ghcr.io/ca.crt").as_deref(), Some("a certificate\n"));
-        assert!(place.read("docker.service.d/hubcap.conf").is_none() && place.docker.has_proxy_of(&journal));
+        assert!(place.read("docker.service.d/hubcap.conf").is_none() && Proxy::is_set(&journal));
         journal.apply(&place.plan(&journal, false).expect("planned")).expect("made");
         assert_eq!(place.read("daemon.json"), Some(json), "a plain setup leaves it");
         place.unset();
@@ -220,7 +223,7 @@ mod tests {
         journal.apply(&place.plan(&journal, true).expect("planned")).expect("made");
         assert_eq!(place.read("certs.d/ghcr.io/ca.crt").as_deref(), Some("theirs"));
         assert_eq!(place.read("certs.d/ghcr.io/hubcap.crt").as_deref(), Some("a certificate\n"));
-        journal.undo(&place.docker.plan_undo(&journal).expect("planned")).expect("undone");
+        journal.undo(&journal.plan_undo().expect("planned")).expect("undone");
         assert!(dir.join("ca.crt").exists() && !dir.join("hubcap.crt").exists());
     }
 
@@ -235,7 +238,7 @@ mod tests {
             !place.read("daemon.json").expect("there").contains("proxies"),
             "it would not start with that"
         );
-        assert!(place.docker.has_proxy_of(&journal));
+        assert!(Proxy::is_set(&journal));
         place.unset();
     }
 

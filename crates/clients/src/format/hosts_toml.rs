@@ -1,27 +1,27 @@
 //! `hosts.toml`: how containerd, and dockerd 28 and later, are told of a registry's mirrors. It is read at each pull.
+//!
+//! containerd asks the hosts in the order of their tables, so hubcap's table is put before the first one of the user's.
+//! That is done in the text, and toml_edit only says where the first table begins. A toml_edit document writes its tables
+//! by their numbered positions, so a table in front renumbers all others. And hubcap's block is found again by its first
+//! line, whatever someone else has made of the rest of the file, even what is no TOML any more.
 
 use std::path::Path;
 
-use hubcap_oci::Registry;
 use toml_edit::{Document, Item};
 
-use crate::change::Planned;
-use crate::document::{not_understood, quoted};
-use crate::{Change, Error, Journal, Mirror};
+use super::header::HEADER;
+use super::toml::{not_understood, quoted};
+use crate::error::Error;
+use crate::mirror::Mirror;
 
-/// The first line of everything that is ours.
-pub(crate) const HEADER: &str = "# Written by hubcap, which removes it again: hubcap unset\n";
-/// The last line of our part.
+/// The last line of hubcap's block.
 const LAST: &str = "  dial_timeout = \"1s\"\n";
-/// The file's name.
-pub(crate) const FILE: &str = "hosts.toml";
-/// The directory for registries that have none of their own.
-const EVERY: &str = "_default";
 
-/// A registry's file. There is no `server` line, so that the registry itself is asked where the mirror cannot help.
+/// The block for a mirror, which is a whole file, too. There is no `server` line, so that the registry itself is asked
+/// where the mirror cannot help.
 ///
-/// `dial_timeout` is known to containerd 2.1 and later; others pass over it.
-pub fn hosts_toml(mirror: &Mirror) -> String {
+/// `dial_timeout` is known to containerd 2.1 and later; earlier ones ignore it.
+pub(crate) fn hosts_toml(mirror: &Mirror) -> String {
     let (url, ca) = (mirror.url(), mirror.ca.display().to_string());
     format!(
         "{HEADER}[host.\"{url}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = {}\n{LAST}",
@@ -29,49 +29,11 @@ pub fn hosts_toml(mirror: &Mirror) -> String {
     )
 }
 
-/// The directory of a registry in `certs.d`.
-pub fn directory(registry: &Registry) -> String {
-    registry.to_string()
-}
-
-/// Which registries' files are written.
-#[derive(Debug, Clone, Default)]
-pub struct Registries {
-    /// These.
-    pub named: Vec<Registry>,
-    /// And, in `_default`, all that have no directory of their own.
-    pub every_other: bool,
-}
-
-impl From<Vec<Registry>> for Registries {
-    fn from(named: Vec<Registry>) -> Self {
-        Self { named, every_other: false }
-    }
-}
-
-/// What a `certs.d` is to have.
-pub(crate) fn plan(
-    certs_dir: &Path,
-    (journal, mirror): (&Journal, &Mirror),
-    registries: &Registries,
-) -> Result<Vec<Planned>, Error> {
-    let every = registries.every_other.then(|| EVERY.to_owned());
-    let names = registries.named.iter().map(directory).chain(every);
-    let planned = names.map(|name| {
-        let path = certs_dir.join(name).join(FILE);
-        // A lost journal does not make our part somebody else's.
-        let original = journal.original(&path, without_ours)?.map(without_ours).transpose()?.flatten();
-        let text = with_mirror(&path, original.as_deref(), mirror)?;
-        Ok((Change::of(path, Some(text))?, original))
-    });
-    planned.collect()
-}
-
 /// A user's file with the mirror before all other hosts, or one that is wholly ours.
 pub(crate) fn with_mirror(path: &Path, original: Option<&str>, mirror: &Mirror) -> Result<String, Error> {
     let ours = hosts_toml(mirror);
     let Some(text) = original.filter(|text| !text.trim().is_empty()) else { return Ok(ours) };
-    let document = Document::parse(text).map_err(|error| not_understood(path, (text, &error)))?;
+    let document = Document::parse(text).map_err(|error| not_understood(path, text, &error))?;
     let first = match document.get("host") {
         None => None,
         Some(Item::Table(hosts)) if hosts.contains_key(&mirror.url()) => return Ok(text.to_owned()),
@@ -80,9 +42,8 @@ pub(crate) fn with_mirror(path: &Path, original: Option<&str>, mirror: &Mirror) 
             hosts.iter().filter_map(|(_, host)| host.span()).map(|span| span.start).min()
         }
         Some(_) => {
-            let why = "its hosts are not written as [host.\"...\"] tables; write them so, or remove the file"
-                .into();
-            return Err(Error::NotUnderstood { path: path.to_owned(), why });
+            let why = "its hosts are not written as [host.\"...\"] tables; write them so, or remove the file";
+            return Err(Error::not_understood(path, why));
         }
     };
     let at = first.map_or(text.len(), |start| above_comments(text, start));
@@ -103,20 +64,22 @@ fn above_comments(text: &str, header: usize) -> usize {
     at
 }
 
-/// A file that somebody else has written to since, without our part. `None` when nothing else is in it.
-pub(crate) fn without_ours(now: String) -> Result<Option<String>, Error> {
-    let Some(start) = now.find(HEADER) else { return Ok(Some(now)) };
+/// The file without hubcap's block. `None` when nothing else is in it.
+pub(crate) fn without_ours(now: String) -> Option<String> {
+    let Some(start) = now.find(HEADER) else { return Some(now) };
     let ours = &now[start..];
-    // Where our part was changed, up to the next table's header.
+    // Where the block was changed, up to the next table's header.
     let next = || ours.match_indices("\n[").nth(1).map(|(at, _)| at + 1);
     let end = ours.find(LAST).map(|at| at + LAST.len()).or_else(next).unwrap_or(ours.len());
     let rest = format!("{}{}", &now[..start], &ours[end..]);
-    Ok((!rest.trim().is_empty()).then_some(rest))
+    (!rest.trim().is_empty()).then_some(rest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FILE: &str = "hosts.toml";
 
     fn mirror() -> Mirror {
         Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into())
@@ -124,7 +87,7 @@ mod tests {
 
     fn merged(text: &str) -> String {
         let merged = with_mirror(Path::new(FILE), Some(text), &mirror()).expect(text);
-        assert_eq!(without_ours(merged.clone()).expect("text").as_deref(), Some(text));
+        assert_eq!(without_ours(merged.clone()).as_deref(), Some(text));
         let hosts: toml_edit::DocumentMut = merged.parse().expect("TOML");
         assert!(hosts["host"][mirror().url()]["ca"].is_str(), "{merged}");
         merged
@@ -167,11 +130,11 @@ mod tests {
     #[test]
     fn a_file_of_ours_goes_and_what_others_added_to_it_stays() {
         let ours = hosts_toml(&mirror());
-        assert_eq!(without_ours(ours.clone()).expect("text"), None);
+        assert_eq!(without_ours(ours.clone()), None);
         let added = format!("{ours}[host.\"https://b\"]\n");
-        assert_eq!(without_ours(added).expect("text").as_deref(), Some("[host.\"https://b\"]\n"));
+        assert_eq!(without_ours(added).as_deref(), Some("[host.\"https://b\"]\n"));
         let changed = ours.replace("1s", "9s") + "[host.\"https://b\"]\n";
-        assert_eq!(without_ours(changed).expect("text").as_deref(), Some("[host.\"https://b\"]\n"));
-        assert_eq!(without_ours("theirs".into()).expect("text").as_deref(), Some("theirs"));
+        assert_eq!(without_ours(changed).as_deref(), Some("[host.\"https://b\"]\n"));
+        assert_eq!(without_ours("theirs".into()).as_deref(), Some("theirs"));
     }
 }

@@ -3,52 +3,28 @@
 use std::fmt;
 use std::path::Path;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use indexmap::IndexMap;
 use serde_json::value::RawValue;
 
-use crate::Error;
+use crate::error::Error;
 
 const MIRRORS: &str = "registry-mirrors";
+const PROXIES: &str = "proxies";
 
-/// A `daemon.json`, as far as hubcap has to know it.
+/// A `daemon.json`, as far as hubcap has to know it. Of a key that is there twice the last value holds, as for dockerd.
 #[derive(Debug)]
 pub(crate) struct DaemonJson {
-    entries: Vec<(String, Box<RawValue>)>,
+    entries: IndexMap<String, Box<RawValue>>,
     indent: String,
     newline: bool,
 }
 
-struct Entries(Vec<(String, Box<RawValue>)>);
-
-impl<'de> Deserialize<'de> for Entries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Entries;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
-    }
-}
-
 impl DaemonJson {
-    /// Reads it; no file and an empty one are `{}`, as dockerd takes them.
+    /// Parses it; no file and an empty one are `{}`, as dockerd takes them.
     pub(crate) fn parse(path: &Path, text: Option<&str>) -> Result<Self, Error> {
         let text = text.unwrap_or_default();
-        let Entries(entries) = if text.trim().is_empty() {
-            Entries(Vec::new())
+        let entries = if text.trim().is_empty() {
+            IndexMap::new()
         } else {
             serde_json::from_str(text).map_err(|error| not_understood(path, text, &error))?
         };
@@ -61,34 +37,66 @@ impl DaemonJson {
 
     /// The mirrors of Docker Hub; `None` when it says nothing of them.
     pub(crate) fn mirrors(&self, path: &Path) -> Result<Option<Vec<String>>, Error> {
-        let Some((_, value)) = self.entries.iter().find(|(key, _)| key == MIRRORS) else { return Ok(None) };
-        serde_json::from_str(value.get()).map(Some).map_err(|_| Error::NotUnderstood {
-            path: path.to_owned(),
-            why: format!("{MIRRORS:?} is no list of URLs; dockerd itself does not take it"),
+        let Some(value) = self.entries.get(MIRRORS) else { return Ok(None) };
+        serde_json::from_str(value.get()).map(Some).map_err(|_| {
+            let why = format!("{MIRRORS:?} is no list of URLs; dockerd itself does not take it");
+            Error::not_understood(path, why)
         })
     }
 
     /// The same file with these mirrors; `None` takes the key out.
-    pub(crate) fn with_mirrors(self, mirrors: Option<&[String]>) -> String {
+    pub(crate) fn with_mirrors(self, mirrors: Option<&[String]>) -> Self {
         self.with(MIRRORS, mirrors.and_then(|mirrors| serde_json::value::to_raw_value(mirrors).ok()))
     }
 
-    /// A key's value, as it is written.
-    pub(crate) fn get(&self, name: &str) -> Option<&RawValue> {
-        self.entries.iter().find(|(key, _)| key == name).map(|(_, value)| &**value)
+    /// dockerd's proxies, as they are written.
+    pub(crate) fn proxies(&self) -> Option<&RawValue> {
+        self.entries.get(PROXIES).map(AsRef::as_ref)
     }
 
-    /// The same file with this value; `None` takes the key out.
-    pub(crate) fn with(mut self, name: &str, value: Option<Box<RawValue>>) -> String {
-        let at = self.entries.iter().position(|(key, _)| key == name);
-        match (at, value) {
-            (Some(at), Some(value)) => self.entries[at].1 = value,
-            (Some(at), None) => drop(self.entries.remove(at)),
-            (None, Some(value)) => self.entries.push((name.into(), value)),
-            (None, None) => {}
-        }
-        self.to_string()
+    /// The same file with these proxies; `None` takes the key out.
+    pub(crate) fn with_proxies(self, proxies: Option<Box<RawValue>>) -> Self {
+        self.with(PROXIES, proxies)
     }
+
+    fn with(mut self, key: &str, value: Option<Box<RawValue>>) -> Self {
+        match value {
+            Some(value) => self.entries.insert(key.to_owned(), value),
+            None => self.entries.shift_remove(key),
+        };
+        self
+    }
+}
+
+/// The proxies that hubcap added when it wrote `after` in place of `before`.
+pub(crate) fn our_proxies(path: &Path, before: Option<&str>, after: Option<&str>) -> Option<Box<RawValue>> {
+    let proxies = |text| DaemonJson::parse(path, text).ok()?.proxies().map(ToOwned::to_owned);
+    proxies(after).filter(|_| proxies(before).is_none())
+}
+
+/// The file without mirrors on loopback over HTTPS and without the proxies that hubcap added when it wrote `after` in
+/// place of `before`.
+pub(crate) fn without_ours(
+    path: &Path,
+    before: Option<&str>,
+    after: Option<&str>,
+    now: &str,
+) -> Result<String, Error> {
+    let mut json = DaemonJson::parse(path, Some(now))?;
+    let ours = our_proxies(path, before, after);
+    if ours.is_some_and(|ours| json.proxies().is_some_and(|now| now.get() == ours.get())) {
+        json = json.with_proxies(None);
+    }
+    if let Some(mut mirrors) = json.mirrors(path)? {
+        mirrors.retain(|mirror| !is_loopback(mirror));
+        json = json.with_mirrors((!mirrors.is_empty()).then_some(&mirrors));
+    }
+    Ok(json.to_string())
+}
+
+/// Whether a mirror's URL is one that hubcap may have written.
+pub(crate) fn is_loopback(mirror: &str) -> bool {
+    ["https://127.", "https://localhost", "https://[::1]"].iter().any(|start| mirror.starts_with(start))
 }
 
 impl fmt::Display for DaemonJson {
@@ -116,7 +124,7 @@ fn not_understood(path: &Path, text: &str, error: &serde_json::Error) -> Error {
     } else {
         format!("it is no JSON that dockerd takes: {error}")
     };
-    Error::NotUnderstood { path: path.to_owned(), why }
+    Error::not_understood(path, why)
 }
 
 #[cfg(test)]
@@ -126,7 +134,7 @@ mod tests {
     fn with(text: &str, mirrors: Option<&[&str]>) -> String {
         let path = Path::new("daemon.json");
         let mirrors: Option<Vec<String>> = mirrors.map(|list| list.iter().map(ToString::to_string).collect());
-        DaemonJson::parse(path, Some(text)).expect("json").with_mirrors(mirrors.as_deref())
+        DaemonJson::parse(path, Some(text)).expect("json").with_mirrors(mirrors.as_deref()).to_string()
     }
 
     #[test]
@@ -138,6 +146,14 @@ mod tests {
              \"registry-mirrors\": [\"https://127.0.0.1:5443\"]\n}\n"
         );
         assert_eq!(with(&with(text, Some(&["x"])), None), text);
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_holds() {
+        let text = "{\"registry-mirrors\": [\"a\"], \"registry-mirrors\": [\"b\"]}\n";
+        let json = DaemonJson::parse(Path::new("daemon.json"), Some(text)).expect("json");
+        assert_eq!(json.mirrors(Path::new("daemon.json")).expect("a list"), Some(vec!["b".to_owned()]));
+        assert_eq!(json.to_string(), "{\n  \"registry-mirrors\": [\"b\"]\n}\n");
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! The `[[registry]]` tables that users have, and ours made from them.
+//! `registries.conf`: the `[[registry]]` tables that users have, and hubcap's drop-in made from them.
+//!
+//! The drop-in is hubcap's alone, so it is written as text; a user's keys are copied into it literally.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,12 +8,14 @@ use std::path::{Path, PathBuf};
 use hubcap_oci::Registry;
 use toml_edit::{Item, TableLike, Value};
 
-use crate::document::{self, quoted};
-use crate::{Error, Mirror, file};
+use super::header::HEADER;
+use super::toml::{self, quoted};
+use crate::error::Error;
+use crate::mirror::Mirror;
 
 /// The tables of all files by prefix, each from the last file that has it.
 #[derive(Debug, Default)]
-pub(super) struct Tables(BTreeMap<String, (PathBuf, Theirs)>);
+pub(crate) struct Tables(BTreeMap<String, (PathBuf, Theirs)>);
 
 /// What a user says of a registry.
 #[derive(Debug, Default)]
@@ -23,16 +27,9 @@ struct Theirs {
 }
 
 impl Tables {
-    pub(super) fn read(paths: &[PathBuf]) -> Result<Self, Error> {
-        let mut found = Self::default();
-        for path in paths {
-            found.add(path, file::read(path)?.as_deref())?;
-        }
-        Ok(found)
-    }
-
-    fn add(&mut self, path: &Path, text: Option<&str>) -> Result<(), Error> {
-        let document = document::parse(path, text)?;
+    /// Adds a file's tables, in place of those of earlier files for the same prefixes.
+    pub(crate) fn add(&mut self, path: &Path, text: Option<&str>) -> Result<(), Error> {
+        let document = toml::parse(path, text)?;
         for table in tables(document.get("registry")) {
             let text = |name: &str| table.get(name).and_then(Item::as_str).map(str::to_owned);
             let Some(prefix) = text("prefix").or_else(|| text("location")) else { continue };
@@ -46,8 +43,20 @@ impl Tables {
         Ok(())
     }
 
-    /// Our table for a registry: hubcap before the mirrors that a user has.
-    pub(super) fn with_mirror(&self, registry: &Registry, mirror: &Mirror) -> Result<String, Error> {
+    /// The drop-in with hubcap as a mirror of these registries.
+    ///
+    /// # Errors
+    /// [`Error::NotUnderstood`] where a user sends one of them to another place.
+    pub(crate) fn drop_in(&self, mirror: &Mirror, registries: &[Registry]) -> Result<String, Error> {
+        let mut text = HEADER.to_owned();
+        for registry in registries {
+            text.push_str(&self.with_mirror(registry, mirror)?);
+        }
+        Ok(text)
+    }
+
+    /// The table of a registry: hubcap before the mirrors that a user has.
+    fn with_mirror(&self, registry: &Registry, mirror: &Mirror) -> Result<String, Error> {
         let name = registry.as_str();
         let none = Theirs::default();
         let theirs = match self.0.get(name) {
@@ -57,7 +66,7 @@ impl Tables {
                     "it sends {name} to another place, so hubcap cannot stand in for {name}; name the registries that \
                      hubcap is to cover"
                 );
-                return Err(Error::NotUnderstood { path: path.clone(), why });
+                return Err(Error::not_understood(path, why));
             }
             Some((_, theirs)) => theirs,
             None => &none,

@@ -1,0 +1,43 @@
+//! Which files builders are made from.
+
+use std::path::{Path, PathBuf};
+
+use super::facts::{DEFAULT, SYSTEM};
+use crate::error::Error;
+
+/// BuildKit's own builders.
+#[derive(Debug, Clone, Default)]
+pub struct Buildkit {
+    /// The files that a user names; none for the usual ones.
+    pub configs: Vec<PathBuf>,
+}
+
+impl Buildkit {
+    /// The files that the user names; else buildx's own for new builders, and buildkitd's where its directory is.
+    pub(super) fn find(&self) -> Result<Vec<PathBuf>, Error> {
+        if !self.configs.is_empty() {
+            return Ok(self.configs.clone());
+        }
+        let mut configs = vec![buildx()?.join(DEFAULT)];
+        let system = Path::new(SYSTEM);
+        if system.parent().is_some_and(Path::exists) {
+            configs.push(system.to_owned());
+        }
+        Ok(configs)
+    }
+}
+
+/// Where buildx keeps its builders (buildx, `util/confutil`).
+///
+/// # Errors
+/// [`Error::Client`] when there is no home directory to find it in.
+pub(super) fn buildx() -> Result<PathBuf, Error> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let docker = || set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")));
+    let found = set("BUILDX_CONFIG").or_else(|| docker().map(|docker| docker.join("buildx")));
+    found.ok_or_else(|| {
+        Error::Client(
+            "HOME is not set, so buildx's files are not found; name one with --buildkitd-toml".into(),
+        )
+    })
+}

@@ -1,0 +1,104 @@
+//! What each version of containerd reads.
+
+use std::path::{Path, PathBuf};
+
+use crate::version::{self, Fact, Version};
+
+/// Its configuration.
+pub(super) const CONFIG: &str = "/etc/containerd/config.toml";
+/// Where it looks for registries' directories.
+pub(super) const CERTS_DIR: &str = "/etc/containerd/certs.d";
+
+/// The CRI plugin that pulls, from a version of the configuration file on (containerd, docs/cri/registry.md). A file
+/// that names no version has version 2 here.
+const CRI_PLUGINS: [(i64, &str); 2] = [(3, "io.containerd.cri.v1.images"), (2, "io.containerd.grpc.v1.cri")];
+
+/// Something that containerd does since a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// CRI reads `/etc/containerd/certs.d` where `config_path` is empty; before, it reads none then.
+    CriReadsCertsDirByDefault,
+}
+
+/// What containerd does since which version.
+pub const FACTS: [Fact<Feature>; 1] = [Fact {
+    feature: Feature::CriReadsCertsDirByDefault,
+    since: Version::new(2, 2),
+    source: "containerd v2.2.0, plugins/cri/images/plugin.go",
+}];
+
+/// Whether Kubernetes' pulls read a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cri {
+    /// `config_path` names it.
+    Configured,
+    /// `config_path` is empty, and this version looks there then.
+    ByDefault,
+    /// `config_path` is empty, or names another one.
+    Not {
+        /// The plugin whose `config_path` should name it.
+        plugin: &'static str,
+    },
+}
+
+impl Cri {
+    /// What CRI of this version does with `certs_dir`, where its `plugin` is configured with `paths`.
+    pub(super) fn new(
+        version: Option<Version>,
+        plugin: &'static str,
+        paths: &[PathBuf],
+        certs_dir: &Path,
+    ) -> Self {
+        let by_default = version::has(&FACTS, &Feature::CriReadsCertsDirByDefault, version);
+        if paths.iter().any(|path| path == certs_dir) {
+            Self::Configured
+        } else if by_default && paths.is_empty() && certs_dir == Path::new(CERTS_DIR) {
+            Self::ByDefault
+        } else {
+            Self::Not { plugin }
+        }
+    }
+
+    /// Whether they do.
+    pub(super) fn reads_directory(self) -> bool {
+        !matches!(self, Self::Not { .. })
+    }
+}
+
+/// The CRI plugin that pulls, by the configuration file's version.
+pub(super) fn cri_plugin(config_version: Option<i64>) -> &'static str {
+    let version = config_version.unwrap_or(2);
+    let known = CRI_PLUGINS.iter().find(|(since, _)| version >= *since);
+    known.unwrap_or(&CRI_PLUGINS[CRI_PLUGINS.len() - 1]).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plugin_follows_the_configurations_version() {
+        for (version, plugin) in [
+            (None, "io.containerd.grpc.v1.cri"),
+            (Some(1), "io.containerd.grpc.v1.cri"),
+            (Some(2), "io.containerd.grpc.v1.cri"),
+            (Some(3), "io.containerd.cri.v1.images"),
+            (Some(4), "io.containerd.cri.v1.images"),
+        ] {
+            assert_eq!(cri_plugin(version), plugin, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn cri_reads_the_usual_directory_by_default_since_2_2() {
+        let at = |version, paths: &[PathBuf], dir: &str| {
+            Cri::new(Some(version), "p", paths, Path::new(dir)).reads_directory()
+        };
+        assert!(!at(Version::new(1, 7), &[], CERTS_DIR));
+        assert!(!at(Version::new(2, 1), &[], CERTS_DIR));
+        assert!(at(Version::new(2, 2), &[], CERTS_DIR));
+        assert!(!at(Version::new(2, 2), &[], "/other"));
+        assert!(!at(Version::new(2, 2), &["/other".into()], CERTS_DIR));
+        assert!(at(Version::new(1, 5), &["/other".into()], "/other"));
+    }
+}

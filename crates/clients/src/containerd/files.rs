@@ -1,0 +1,38 @@
+//! Which of containerd's files are written with what, and what its users have to know of them.
+
+use super::facts::Cri;
+use super::find::Found;
+use crate::certs_dir;
+use crate::change::Planned;
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::mirror::Mirror;
+use crate::registries::Registries;
+
+impl Found {
+    pub(super) fn plan(
+        &self,
+        journal: &Journal,
+        mirror: &Mirror,
+        registries: &Registries,
+    ) -> Result<Vec<Planned>, Error> {
+        certs_dir::plan(&self.certs_dir, journal, mirror, registries)
+    }
+
+    /// Who reads the files, and how the others are told to.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let dir = self.certs_dir.display();
+        let cri = match self.cri {
+            Cri::Configured => {
+                format!("Kubernetes' pulls (CRI) read {dir}: {} says so.", self.config.display())
+            }
+            Cri::ByDefault => format!("Kubernetes' pulls (CRI) read {dir} by default."),
+            Cri::Not { plugin } => format!(
+                "Kubernetes' pulls (CRI) do not read {dir}. To have them do it, write into {}, and restart containerd:\n\
+                 [plugins.\"{plugin}\".registry]\n  config_path = \"{dir}\"",
+                self.config.display()
+            ),
+        };
+        vec![format!("ctr reads it when told: ctr images pull --hosts-dir {dir} IMAGE"), cri]
+    }
+}

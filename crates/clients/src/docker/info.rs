@@ -1,0 +1,73 @@
+//! What dockerd says of itself.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::api;
+
+/// What `/info` says, as far as it is of use here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Info {
+    pub(crate) server_version: String,
+    /// These are null where dockerd has nothing to say, as of the driver vfs.
+    security_options: Option<Vec<String>>,
+    driver_status: Option<Vec<(String, String)>>,
+    registry_config: RegistryConfig,
+    https_proxy: String,
+    no_proxy: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct RegistryConfig {
+    mirrors: Option<Vec<String>>,
+}
+
+impl Info {
+    /// That of a dockerd of which only the version is known.
+    #[cfg(test)]
+    pub(crate) fn of_version(version: &str) -> Self {
+        Self { server_version: version.into(), ..Self::default() }
+    }
+
+    /// Asks dockerd.
+    pub(crate) fn ask(socket: &Path) -> std::io::Result<Self> {
+        let answer = api::ask(socket, "GET", "/info")?;
+        serde_json::from_str(&answer.body)
+            .map_err(|_| std::io::Error::other("what answers there is not dockerd"))
+    }
+
+    pub(crate) fn is_rootless(&self) -> bool {
+        self.security_options.iter().flatten().any(|option| option == "name=rootless")
+    }
+
+    /// Whether images are in containerd's store, the default of new installations since dockerd 29.
+    pub(crate) fn has_containerd_store(&self) -> bool {
+        self.driver_status
+            .iter()
+            .flatten()
+            .any(|(name, value)| name == "driver-type" && value.contains("snapshotter"))
+    }
+
+    /// Its proxy for HTTPS, unless the address is one of those that go without.
+    pub(crate) fn proxy_before(&self, address: IpAddr) -> Option<String> {
+        let address = address.to_string();
+        let without = self.no_proxy.split(',').any(|one| one.trim() == address || one.trim() == "*");
+        self.proxy().filter(|_| !without).map(str::to_owned)
+    }
+
+    /// Its proxy for HTTPS, without a login.
+    pub(crate) fn proxy(&self) -> Option<&str> {
+        // A login is before the last '@', a scheme before that.
+        let proxy = self.https_proxy.rsplit('@').next().unwrap_or_default();
+        Some(proxy.strip_prefix("http://").unwrap_or(proxy)).filter(|proxy| !proxy.is_empty())
+    }
+
+    /// Docker Hub's mirrors, each with a slash at its end.
+    pub(crate) fn mirrors(&self) -> &[String] {
+        self.registry_config.mirrors.as_deref().unwrap_or_default()
+    }
+}

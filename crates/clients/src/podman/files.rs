@@ -1,0 +1,49 @@
+//! Which of podman's files are written with what.
+
+use std::path::PathBuf;
+
+use hubcap_oci::Registry;
+
+use super::facts::CERTIFICATE;
+use super::find::Found;
+use crate::change::Planned;
+use crate::error::Error;
+use crate::file;
+use crate::file_kind::FileKind;
+use crate::format::registries_conf::Tables;
+use crate::journal::Journal;
+use crate::mirror::Mirror;
+
+impl Found {
+    /// Our drop-in, made from the tables that users have, and our copy of the CA.
+    pub(super) fn plan(
+        &self,
+        journal: &Journal,
+        mirror: &Mirror,
+        registries: &[Registry],
+    ) -> Result<Vec<Planned>, Error> {
+        let mut tables = Tables::default();
+        for path in &self.before {
+            tables.add(path, file::read(path)?.as_deref())?;
+        }
+        let text = tables.drop_in(mirror, registries)?;
+        let ca = file::read(&mirror.ca)?.ok_or_else(|| {
+            let ca = mirror.ca.display();
+            Error::Client(format!(
+                "{ca} is not there yet: start hubcap serve once, and it makes its certificate"
+            ))
+        })?;
+        Ok(vec![
+            journal.plan(self.drop_in.clone(), FileKind::Own, |_| Ok(Some(text)))?,
+            journal.plan(self.certificate(mirror), FileKind::Own, |_| Ok(Some(ca)))?,
+        ])
+    }
+
+    /// Our copy of the CA, in the directory that is read for this mirror.
+    fn certificate(&self, mirror: &Mirror) -> PathBuf {
+        let places: Vec<PathBuf> =
+            self.certs_dirs.iter().map(|dir| dir.join(mirror.address.to_string())).collect();
+        let read = places.iter().skip(1).find(|place| place.exists());
+        read.or(places.first()).map(|place| place.join(CERTIFICATE)).unwrap_or_default()
+    }
+}

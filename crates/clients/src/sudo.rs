@@ -1,0 +1,34 @@
+//! Root's rights, by a sudo that asks for no password.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::error::Error;
+
+/// The exit code by which a script says that there is no such file.
+pub(crate) const NO_FILE: i32 = 44;
+
+/// Runs a shell script as root. The script finds `path` as `$1`, and `stdin` on its standard input.
+///
+/// # Errors
+/// [`Error::Rights`], which names `path`, when sudo or the script fails, or when this is root already.
+pub(crate) fn run(path: &Path, script: &str, stdin: Option<&str>) -> Result<Output, Error> {
+    let rights = |why: String| Error::Rights { path: path.to_owned(), why };
+    if rustix::process::geteuid().is_root() {
+        return Err(rights("even root is refused".into()));
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", "sh", "-c", script, "sh"]).arg(path);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| rights(format!("sudo cannot be run ({error})")))?;
+    if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
+        // A script that ends before it has read everything says why by its exit code.
+        let _ = pipe.write_all(text.as_bytes());
+    }
+    let output = child.wait_with_output()?;
+    match output.status.code() {
+        Some(0 | NO_FILE) => Ok(output),
+        _ => Err(rights(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+    }
+}
