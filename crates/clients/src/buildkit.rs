@@ -11,13 +11,12 @@ use hubcap_oci::Registry;
 pub use builders::{Builder, builders};
 pub use find::Buildkit;
 
-use crate::change::Planned;
+use crate::change::Plan;
 use crate::client::Client;
 use crate::coverage::Coverage;
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::mirror::Mirror;
-use crate::registries::Registries;
+use crate::mirror::{Mirror, Registries};
 
 impl Buildkit {
     /// Its name among the clients.
@@ -43,12 +42,7 @@ impl Client for Buildkit {
         false
     }
 
-    fn plan(
-        &self,
-        journal: &Journal,
-        mirror: &Mirror,
-        registries: &Registries,
-    ) -> Result<Vec<Planned>, Error> {
+    fn plan(&self, journal: &Journal, mirror: &Mirror, registries: &Registries) -> Result<Plan, Error> {
         files::plan(self.find()?, journal, mirror, &registries.named)
     }
 

@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use hubcap_oci::Registry;
 
-use crate::change::Planned;
+use crate::change::Plan;
 use crate::error::Error;
 use crate::file_kind::FileKind;
 use crate::format::hosts_toml;
 use crate::journal::Journal;
-use crate::mirror::Mirror;
-use crate::registries::Registries;
+use crate::mirror::{Mirror, Registries};
 
 /// The directory for registries that have none of their own.
 const EVERY: &str = "_default";
@@ -31,7 +30,7 @@ pub(crate) fn plan(
     journal: &Journal,
     mirror: &Mirror,
     registries: &Registries,
-) -> Result<Vec<Planned>, Error> {
+) -> Result<Plan, Error> {
     let mut directories: Vec<PathBuf> =
         registries.named.iter().map(|registry| directory(certs_dir, registry)).collect();
     if registries.every_other {

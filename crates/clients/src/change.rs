@@ -30,6 +30,9 @@ pub struct Planned {
     pub kind: FileKind,
 }
 
+/// The changes that configure a client.
+pub type Plan = Vec<Planned>;
+
 impl Change {
     /// The present file, and the text that it is to have.
     ///

@@ -4,12 +4,11 @@ use std::fmt::Debug;
 
 use hubcap_oci::Registry;
 
-use crate::change::{Change, Planned};
+use crate::change::{Change, Plan, Planned};
 use crate::coverage::Coverage;
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::mirror::Mirror;
-use crate::registries::Registries;
+use crate::mirror::{Mirror, Registries};
 
 /// A program, or a family of programs with the same files, that pulls images.
 ///
@@ -33,12 +32,7 @@ pub trait Client: Debug + Send + Sync {
     /// # Errors
     /// [`Error::NotUnderstood`] for a file that the client itself would not take, or that cannot be merged with;
     /// [`Error::Io`] and [`Error::Rights`] when a file cannot be read; [`Error::Client`] when the client cannot be found.
-    fn plan(
-        &self,
-        journal: &Journal,
-        mirror: &Mirror,
-        registries: &Registries,
-    ) -> Result<Vec<Planned>, Error>;
+    fn plan(&self, journal: &Journal, mirror: &Mirror, registries: &Registries) -> Result<Plan, Error>;
 
     /// Applies the plan, and has the client read it.
     ///

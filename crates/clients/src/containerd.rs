@@ -11,13 +11,12 @@ use hubcap_oci::Registry;
 
 pub use find::Containerd;
 
-use crate::change::Planned;
+use crate::change::Plan;
 use crate::client::Client;
 use crate::coverage::Coverage;
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::mirror::Mirror;
-use crate::registries::Registries;
+use crate::mirror::{Mirror, Registries};
 
 impl Client for Containerd {
     fn name(&self) -> &'static str {
@@ -37,12 +36,7 @@ impl Client for Containerd {
         self.find().is_ok_and(|found| found.installed && found.cri.reads_directory())
     }
 
-    fn plan(
-        &self,
-        journal: &Journal,
-        mirror: &Mirror,
-        registries: &Registries,
-    ) -> Result<Vec<Planned>, Error> {
+    fn plan(&self, journal: &Journal, mirror: &Mirror, registries: &Registries) -> Result<Plan, Error> {
         self.find()?.plan(journal, mirror, registries)
     }
 

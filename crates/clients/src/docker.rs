@@ -22,13 +22,12 @@ use hubcap_oci::Registry;
 pub use find::{Docker, Dockerd};
 pub use proxy::Proxy;
 
-use crate::change::{Change, Planned};
+use crate::change::{Change, Plan, Planned};
 use crate::client::Client;
 use crate::coverage::Coverage;
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::mirror::Mirror;
-use crate::registries::Registries;
+use crate::mirror::{Mirror, Registries};
 
 impl Docker {
     /// Its name among the clients.
@@ -53,12 +52,7 @@ impl Client for Docker {
         true
     }
 
-    fn plan(
-        &self,
-        journal: &Journal,
-        mirror: &Mirror,
-        registries: &Registries,
-    ) -> Result<Vec<Planned>, Error> {
+    fn plan(&self, journal: &Journal, mirror: &Mirror, registries: &Registries) -> Result<Plan, Error> {
         self.find()?.plan(journal, mirror, registries)
     }
 

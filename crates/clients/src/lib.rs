@@ -3,7 +3,7 @@
 //! This is a crate of its own because it knows nothing of the daemon, and the daemon nothing of it: a client is configured
 //! with a URL and a certificate's path, whoever answers there. In the order of use:
 //!
-//! - [`mirror`], [`registries`]: where hubcap answers, and for what.
+//! - [`mirror`]: where hubcap answers, and for what.
 //! - [`all`]: every client, a line for each.
 //! - [`client`]: what hubcap has to know of a client, as a trait.
 //! - [`docker`], [`containerd`], [`buildkit`], [`podman`]: the clients, each with `find` (which of it is here),
@@ -30,13 +30,12 @@ mod journal;
 mod mirror;
 mod podman;
 mod process;
-mod registries;
 mod sudo;
 mod version;
 
 pub use all::{all, named};
 pub use buildkit::Buildkit;
-pub use change::{Change, Planned};
+pub use change::{Change, Plan, Planned};
 pub use client::Client;
 pub use containerd::Containerd;
 pub use coverage::Coverage;
@@ -44,8 +43,7 @@ pub use docker::{Docker, Dockerd, Proxy};
 pub use error::Error;
 pub use file_kind::FileKind;
 pub use journal::Journal;
-pub use mirror::{Mirror, reachable};
+pub use mirror::{Mirror, Registries, reachable};
 pub use podman::Podman;
 pub use process::is_installed;
-pub use registries::Registries;
 pub use version::{Fact, Version};

@@ -1,7 +1,9 @@
-//! Where hubcap answers, as a client has to be told.
+//! What a client is configured with: where hubcap answers, and for which registries it is to be asked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+
+use hubcap_oci::Registry;
 
 /// Where a listener is reached from this machine: one that listens everywhere, on loopback.
 pub fn reachable(listen: SocketAddr) -> SocketAddr {
@@ -31,5 +33,20 @@ impl Mirror {
     /// `https://127.0.0.1:5443`
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
+    }
+}
+
+/// The registries that a client is to ask hubcap for.
+#[derive(Debug, Clone, Default)]
+pub struct Registries {
+    /// These.
+    pub named: Vec<Registry>,
+    /// And, where the client's files can say so, all others.
+    pub every_other: bool,
+}
+
+impl From<Vec<Registry>> for Registries {
+    fn from(named: Vec<Registry>) -> Self {
+        Self { named, every_other: false }
     }
 }

@@ -8,14 +8,13 @@ use hubcap_oci::Registry;
 
 pub use find::Podman;
 
-use crate::change::Planned;
+use crate::change::Plan;
 use crate::client::Client;
 use crate::coverage::Coverage;
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, Registries};
 use crate::process::is_installed;
-use crate::registries::Registries;
 
 impl Client for Podman {
     fn name(&self) -> &'static str {
@@ -34,12 +33,7 @@ impl Client for Podman {
         self.programs().iter().any(|program| is_installed(program))
     }
 
-    fn plan(
-        &self,
-        journal: &Journal,
-        mirror: &Mirror,
-        registries: &Registries,
-    ) -> Result<Vec<Planned>, Error> {
+    fn plan(&self, journal: &Journal, mirror: &Mirror, registries: &Registries) -> Result<Plan, Error> {
         self.find()?.plan(journal, mirror, &registries.named)
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hubcap_oci::Registry;
 
-use crate::change::Planned;
+use crate::change::Plan;
 use crate::error::Error;
 use crate::file_kind::FileKind;
 use crate::format::buildkitd_toml;
@@ -17,7 +17,7 @@ pub(super) fn plan(
     journal: &Journal,
     mirror: &Mirror,
     registries: &[Registry],
-) -> Result<Vec<Planned>, Error> {
+) -> Result<Plan, Error> {
     let mut plan = Vec::new();
     for path in configs {
         plan.push(journal.plan(path.clone(), FileKind::BuildkitdToml, |original| {

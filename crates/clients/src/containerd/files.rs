@@ -3,11 +3,10 @@
 use super::facts::Cri;
 use super::find::Found;
 use crate::certs_dir;
-use crate::change::Planned;
+use crate::change::Plan;
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::mirror::Mirror;
-use crate::registries::Registries;
+use crate::mirror::{Mirror, Registries};
 
 impl Found {
     pub(super) fn plan(
@@ -15,7 +14,7 @@ impl Found {
         journal: &Journal,
         mirror: &Mirror,
         registries: &Registries,
-    ) -> Result<Vec<Planned>, Error> {
+    ) -> Result<Plan, Error> {
         certs_dir::plan(&self.certs_dir, journal, mirror, registries)
     }
 

@@ -4,14 +4,13 @@ use hubcap_oci::Registry;
 
 use super::find::Dockerd;
 use crate::certs_dir;
-use crate::change::Planned;
+use crate::change::{Plan, Planned};
 use crate::error::Error;
 use crate::file;
 use crate::file_kind::FileKind;
 use crate::format::daemon_json::DaemonJson;
 use crate::journal::Journal;
-use crate::mirror::Mirror;
-use crate::registries::Registries;
+use crate::mirror::{Mirror, Registries};
 
 impl Dockerd {
     /// What configuring it would change.
@@ -19,12 +18,7 @@ impl Dockerd {
     /// # Errors
     /// [`Error::NotUnderstood`] for a `daemon.json` that dockerd itself would not take, or whose mirrors are given as
     /// flags; [`Error::Io`] and [`Error::Rights`] when files cannot be read.
-    pub fn plan(
-        &self,
-        journal: &Journal,
-        mirror: &Mirror,
-        registries: &Registries,
-    ) -> Result<Vec<Planned>, Error> {
+    pub fn plan(&self, journal: &Journal, mirror: &Mirror, registries: &Registries) -> Result<Plan, Error> {
         let mut plan = certs_dir::plan(&self.certs_dir, journal, mirror, registries)?;
         if !mirror.address.ip().is_loopback() {
             // Elsewhere than on loopback dockerd checks the mirror's certificate.

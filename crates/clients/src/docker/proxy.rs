@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::facts::Feature;
 use super::find::Dockerd;
 use crate::certs_dir::directory;
-use crate::change::{Change, Planned};
+use crate::change::{Change, Plan, Planned};
 use crate::error::Error;
 use crate::file;
 use crate::file_kind::FileKind;
@@ -44,12 +44,7 @@ impl Dockerd {
     ///
     /// # Errors
     /// [`Error::Client`] when dockerd's version is not known, [`Error::NotUnderstood`] when it has a proxy of its own.
-    pub fn with_proxy(
-        &self,
-        journal: &Journal,
-        proxy: &Proxy,
-        mut plan: Vec<Planned>,
-    ) -> Result<Vec<Planned>, Error> {
+    pub fn with_proxy(&self, journal: &Journal, proxy: &Proxy, mut plan: Plan) -> Result<Plan, Error> {
         for registry in &proxy.registries {
             // Every `.crt` there is trusted, so a user's own stays beside ours.
             let dir = directory(&self.certs_dir, registry);
@@ -68,12 +63,7 @@ impl Dockerd {
         Ok(plan)
     }
 
-    fn put_into_daemon_json(
-        &self,
-        journal: &Journal,
-        proxy: &Proxy,
-        plan: &mut Vec<Planned>,
-    ) -> Result<(), Error> {
+    fn put_into_daemon_json(&self, journal: &Journal, proxy: &Proxy, plan: &mut Plan) -> Result<(), Error> {
         let path = file::resolved(self.daemon_json.clone());
         if self.proxy_by_flag {
             let why =
@@ -131,8 +121,7 @@ fn drop_in(journal: &Journal, proxy: &Proxy) -> Result<Planned, Error> {
 mod tests {
     use super::*;
     use crate::docker::info::Info;
-    use crate::mirror::Mirror;
-    use crate::registries::Registries;
+    use crate::mirror::{Mirror, Registries};
 
     const JSON: &str = "{\n  \"debug\": true\n}\n";
 
@@ -169,7 +158,7 @@ mod tests {
             Self { dir, docker, mirror, proxy }
         }
 
-        fn plan(&self, journal: &Journal, proxy: bool) -> Result<Vec<Planned>, Error> {
+        fn plan(&self, journal: &Journal, proxy: bool) -> Result<Plan, Error> {
             let registries = Registries::from(vec![Registry::docker_hub()]);
             let plan = self.docker.plan(journal, &self.mirror, &registries)?;
             if proxy { self.docker.with_proxy(journal, &self.proxy, plan) } else { Ok(plan) }

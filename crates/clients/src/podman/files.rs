@@ -6,7 +6,7 @@ use hubcap_oci::Registry;
 
 use super::facts::CERTIFICATE;
 use super::find::Found;
-use crate::change::Planned;
+use crate::change::Plan;
 use crate::error::Error;
 use crate::file;
 use crate::file_kind::FileKind;
@@ -21,7 +21,7 @@ impl Found {
         journal: &Journal,
         mirror: &Mirror,
         registries: &[Registry],
-    ) -> Result<Vec<Planned>, Error> {
+    ) -> Result<Plan, Error> {
         let mut tables = Tables::default();
         for path in &self.before {
             tables.add(path, file::read(path)?.as_deref())?;
