@@ -45,3 +45,44 @@ pub(crate) fn plan(
     }
     Ok(plan)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_registry_has_its_directory_and_all_others_have_the_default_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let journal = Journal::open(dir.path(), "containerd").expect("a journal");
+        let mirror = Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into());
+        let named = vec![Registry::docker_hub(), "registry.example:5000".parse().expect("a name")];
+        for (every_other, directories) in [
+            (false, &["docker.io", "registry.example:5000"][..]),
+            (true, &["docker.io", "registry.example:5000", "_default"]),
+        ] {
+            let registries = Registries { named: named.clone(), every_other };
+            let plan = plan(dir.path(), &journal, &mirror, &registries).expect("planned");
+            let paths: Vec<&Path> = plan.iter().map(|planned| planned.change.path.as_path()).collect();
+            let wanted: Vec<PathBuf> =
+                directories.iter().map(|name| dir.path().join(name).join("hosts.toml")).collect();
+            assert_eq!(paths, wanted);
+        }
+    }
+
+    #[test]
+    fn a_block_of_a_lost_journal_is_hubcaps() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mirror = Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into());
+        let registries = vec![Registry::docker_hub()].into();
+        for _ in 0..2 {
+            let mut journal = Journal::open(dir.path(), "containerd").expect("a journal");
+            journal
+                .apply(&plan(dir.path(), &journal, &mirror, &registries).expect("planned"))
+                .expect("applied");
+            std::fs::remove_dir_all(dir.path().join("wiring")).expect("lost");
+        }
+        let journal = Journal::open(dir.path(), "containerd").expect("a journal");
+        let plan = plan(dir.path(), &journal, &mirror, &registries).expect("planned");
+        assert!(plan[0].original.is_none() && plan[0].change.is_empty(), "{plan:?}");
+    }
+}

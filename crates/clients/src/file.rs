@@ -121,3 +121,56 @@ pub(crate) fn remove_empty_directory(path: &Path) {
 pub(crate) fn named(path: &Path, error: &std::io::Error) -> Error {
     std::io::Error::new(error.kind(), format!("{}: {error}", path.display())).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).expect("there").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_its_mode_and_a_new_one_can_be_read_by_all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (old, new) = (dir.path().join("old"), dir.path().join("a/new"));
+        std::fs::write(&old, "before").expect("written");
+        std::fs::set_permissions(&old, Permissions::from_mode(0o640)).expect("changed");
+        for (path, wanted) in [(&old, 0o640), (&new, 0o644)] {
+            replace(path, Some("after")).expect("replaced");
+            assert_eq!(
+                (std::fs::read_to_string(path).expect("there").as_str(), mode(path)),
+                ("after", wanted)
+            );
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 2, "nothing stays beside them");
+    }
+
+    #[test]
+    fn a_file_behind_a_link_is_replaced_and_the_link_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "before").expect("written");
+        std::os::unix::fs::symlink(&file, &link).expect("linked");
+        replace(&resolved(link.clone()), Some("after")).expect("replaced");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), "after");
+        assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_written_over() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        std::fs::write(dir.path().join("file.hubcap-new"), "half").expect("written");
+        replace(&path, Some("whole")).expect("replaced");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "whole");
+        assert!(!dir.path().join("file.hubcap-new").exists());
+    }
+
+    #[test]
+    fn removing_a_file_that_is_not_there_is_no_error() {
+        let dir = tempfile::tempdir().expect("a directory");
+        replace(&dir.path().join("none"), None).expect("nothing to do");
+        assert_eq!(read(&dir.path().join("none")).expect("readable"), None);
+    }
+}
