@@ -1,4 +1,4 @@
-//! `hubcap setup` and `hubcap unset`: the clients' own files, wired and unwired.
+//! `hubcap setup` and `hubcap unset`: configures a client, and restores its files.
 
 mod clients;
 
@@ -17,7 +17,7 @@ use crate::daemon::address;
 use crate::settings::Config;
 use crate::show::changes;
 
-/// Wires a client.
+/// Configures a client, or prints what that would change.
 pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
     let status = client::status(&config.state).ok();
     let known = address::registries(config, status.as_ref());
@@ -46,7 +46,7 @@ pub(crate) fn unset(config: &Config, unset: &Unset) -> anyhow::Result<ExitCode> 
     }
 }
 
-/// Wires dockerd, or prints what that would change.
+/// Configures dockerd, or prints what that would change.
 fn docker(
     config: &Config,
     flags: &SetupDocker,
@@ -108,7 +108,7 @@ fn proxy(config: &Config, flags: &SetupDocker, mirror: &Mirror) -> anyhow::Resul
     })
 }
 
-/// Takes back what [`docker`] did, or prints what that would change.
+/// Restores the files that [`docker`] changed, or prints what that would change.
 fn undocker(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
     if journal.is_empty() {

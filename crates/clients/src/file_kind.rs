@@ -25,7 +25,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// The kind of a file in a journal that does not name it. hubcap 0.1 decided it by the client and the extension.
+    /// The kind of a file in a journal that does not name it: an earlier hubcap decided by the client and the extension.
     pub(crate) fn of_older_journal(client: &str, path: &Path) -> Self {
         match (client, path.extension().and_then(|extension| extension.to_str())) {
             ("podman", _) => Self::Own,

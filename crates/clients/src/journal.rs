@@ -34,7 +34,7 @@ struct Contents {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FileRecord {
     pub(crate) path: PathBuf,
-    /// Not in the journals of hubcap 0.1.
+    /// `None` in a journal of an earlier hubcap.
     kind: Option<FileKind>,
     pub(crate) before: Option<String>,
     pub(crate) after: Option<String>,
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "{\n  \"debug\": true\n}\n");
     }
 
-    /// As hubcap 0.1 left it: without kinds.
+    /// As an earlier hubcap left it: without kinds.
     fn older_journal(state: &Path, client: &str, files: &serde_json::Value) -> Journal {
         let dir = state.join("wiring");
         std::fs::create_dir_all(&dir).expect("made");

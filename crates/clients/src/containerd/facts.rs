@@ -9,23 +9,31 @@ pub(super) const CONFIG: &str = "/etc/containerd/config.toml";
 /// Where it looks for registries' directories.
 pub(super) const CERTS_DIR: &str = "/etc/containerd/certs.d";
 
-/// The CRI plugin that pulls, from a version of the configuration file on (containerd, docs/cri/registry.md). A file
-/// that names no version has version 2 here.
-const CRI_PLUGINS: [(i64, &str); 2] = [(3, "io.containerd.cri.v1.images"), (2, "io.containerd.grpc.v1.cri")];
-
 /// Something that containerd does since a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
+    /// It reads `hosts.toml`, at each pull.
+    HostsToml,
+    /// `hosts.toml` may say `dial_timeout`; before, that key is ignored.
+    DialTimeout,
     /// CRI reads `/etc/containerd/certs.d` where `config_path` is empty; before, it reads none then.
     CriReadsCertsDirByDefault,
 }
 
 /// What containerd does since which version.
-pub const FACTS: [Fact<Feature>; 1] = [Fact {
-    feature: Feature::CriReadsCertsDirByDefault,
-    since: Version::new(2, 2),
-    source: "containerd v2.2.0, plugins/cri/images/plugin.go",
-}];
+pub const FACTS: [Fact<Feature>; 3] = [
+    Fact {
+        feature: Feature::HostsToml,
+        since: Version::new(1, 5),
+        source: "containerd, docs/hosts.md and docs/cri/registry.md",
+    },
+    Fact { feature: Feature::DialTimeout, since: Version::new(2, 1), source: "containerd, docs/hosts.md" },
+    Fact {
+        feature: Feature::CriReadsCertsDirByDefault,
+        since: Version::new(2, 2),
+        source: "containerd v2.2, plugins/cri/images/plugin.go",
+    },
+];
 
 /// Whether Kubernetes' pulls read a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,11 +73,13 @@ impl Cri {
     }
 }
 
-/// The CRI plugin that pulls, by the configuration file's version.
-pub(super) fn cri_plugin(config_version: Option<i64>) -> &'static str {
-    let version = config_version.unwrap_or(2);
-    let known = CRI_PLUGINS.iter().find(|(since, _)| version >= *since);
-    known.unwrap_or(&CRI_PLUGINS[CRI_PLUGINS.len() - 1]).1
+/// The CRI plugin that pulls, by the configuration file's version; containerd 2.0 has version 3 (containerd,
+/// docs/cri/config.md).
+pub(super) const fn cri_plugin(config_version: Option<i64>) -> &'static str {
+    match config_version {
+        Some(3..) => "io.containerd.cri.v1.images",
+        _ => "io.containerd.grpc.v1.cri",
+    }
 }
 
 #[cfg(test)]

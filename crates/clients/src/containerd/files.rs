@@ -1,14 +1,14 @@
 //! Which of containerd's files are written with what, and what its users have to know of them.
 
 use super::facts::Cri;
-use super::find::Found;
+use super::find::FoundContainerd;
 use crate::certs_dir;
 use crate::change::Plan;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::mirror::{Mirror, Registries};
 
-impl Found {
+impl FoundContainerd {
     pub(super) fn plan(
         &self,
         journal: &Journal,

@@ -20,7 +20,7 @@ pub struct Containerd {
 
 /// A containerd that was found, running or not; or where one would be.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundContainerd {
     pub(super) config: PathBuf,
     pub(super) certs_dir: PathBuf,
     /// Whether Kubernetes' pulls read `certs_dir`.
@@ -30,7 +30,7 @@ pub(super) struct Found {
 
 impl Containerd {
     /// Finds it. No containerd at all is no error.
-    pub(super) fn find(&self) -> Result<Found, Error> {
+    pub(super) fn find(&self) -> Result<FoundContainerd, Error> {
         let config = self.config.clone().unwrap_or_else(|| facts::CONFIG.into());
         let text = file::read(&config)?;
         let version = version();
@@ -38,7 +38,7 @@ impl Containerd {
         let certs_dir = self.certs_dir.clone().or_else(|| paths.first().cloned());
         let certs_dir = certs_dir.unwrap_or_else(|| facts::CERTS_DIR.into());
         let cri = Cri::new(version, plugin, &paths, &certs_dir);
-        Ok(Found { config, certs_dir, cri, installed: version.is_some() || text.is_some() })
+        Ok(FoundContainerd { config, certs_dir, cri, installed: version.is_some() || text.is_some() })
     }
 }
 

@@ -23,17 +23,17 @@ pub const FACTS: [Fact<Feature>; 3] = [
     Fact {
         feature: Feature::ProxiesInDaemonJson,
         since: Version::new(23, 0),
-        source: "moby's release notes of 23.0; daemon/config, `proxies`",
+        source: "moby 23.0, daemon/config, `proxies`",
     },
     Fact {
         feature: Feature::HostsToml,
         since: Version::new(28, 0),
-        source: "moby v28.0.0, daemon/hosts.go, `RegistryHosts`",
+        source: "moby 28, daemon/hosts.go, `RegistryHosts`",
     },
     Fact {
         feature: Feature::ContainerdStoreByDefault,
         since: CONTAINERD_STORE,
-        source: "moby v29.0.0, daemon/image_store_choice.go",
+        source: "moby 29, daemon/image_store_choice.go",
     },
 ];
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use hubcap_oci::Registry;
 
 use super::facts::CERTIFICATE;
-use super::find::Found;
+use super::find::PodmanFiles;
 use crate::change::Plan;
 use crate::error::Error;
 use crate::file;
@@ -14,7 +14,7 @@ use crate::format::registries_conf::Tables;
 use crate::journal::Journal;
 use crate::mirror::Mirror;
 
-impl Found {
+impl PodmanFiles {
     /// Our drop-in, made from the tables that users have, and our copy of the CA.
     pub(super) fn plan(
         &self,

@@ -17,7 +17,7 @@ pub struct Podman {
 
 /// The files that are read, and ours among them.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct PodmanFiles {
     /// Our drop-in.
     pub(super) drop_in: PathBuf,
     /// Ours is made in the first, unless a later one has a directory for the mirror.
@@ -31,7 +31,7 @@ impl Podman {
     ///
     /// # Errors
     /// [`Error::Client`] when there is no home directory.
-    pub(super) fn find(&self) -> Result<Found, Error> {
+    pub(super) fn find(&self) -> Result<PodmanFiles, Error> {
         let Some(home) = std::env::var_os("HOME").filter(|home| !home.is_empty()) else {
             return Err(Error::Client(
                 "HOME is not set, so podman's files are not found; use --conf-dir and --certs-dir".into(),
@@ -50,7 +50,7 @@ impl Podman {
             }
         }
         let certs_dirs = self.certs_dir.clone().map_or(places.certs_dirs, |dir| vec![dir]);
-        Ok(Found { drop_in, certs_dirs, before })
+        Ok(PodmanFiles { drop_in, certs_dirs, before })
     }
 }
 
