@@ -3,15 +3,16 @@
 mod clients;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{ArgAction, ArgMatches, Args as _, Parser, Subcommand};
+use clap::{ArgMatches, Args as _, Parser, Subcommand};
 use hubcap_clients::Client;
 use hubcap_oci::{ImageRef, Platform};
 
 pub(crate) use clients::{DockerFlags, Setup, SetupDocker, Unset, UnsetDocker, Unwire, Wire};
+
+use crate::settings::Settings;
 
 /// A caching registry proxy for CI: dockerd pulls through it, and what it pulled stays in a store that can be carried
 /// from job to job.
@@ -63,7 +64,7 @@ pub(crate) enum Verb {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     /// Check the configuration, print what would be used, and exit
     #[arg(long)]
     pub(crate) check: bool,
@@ -75,7 +76,7 @@ pub(crate) struct Serve {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Up {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
     /// Wire these only: docker, containerd, buildkit, podman (default: docker; where none of its places is given, also
@@ -90,7 +91,7 @@ pub(crate) struct Up {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Down {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
     /// What bringing the store to this machine took, for the account of what it was worth
@@ -113,7 +114,7 @@ pub(crate) struct Down {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
     /// For programs: an object with the findings
@@ -124,7 +125,7 @@ pub(crate) struct Doctor {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Pull {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     /// What to pull for, as linux/arm64; several times for several (default: this machine's)
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Vec<Platform>,
@@ -146,7 +147,7 @@ pub(crate) struct Ls {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     /// Put damaged contents aside and fetch them again
     #[arg(long)]
     pub(crate) repair: bool,
@@ -155,7 +156,7 @@ pub(crate) struct Verify {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Gc {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     /// Only say what would go, and why
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -167,7 +168,7 @@ pub(crate) struct Gc {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Trim {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     /// Remove what was not used since the daemon started last, other platforms of what was used among it
     #[arg(long)]
     pub(crate) used_in_this_run: bool,
@@ -189,7 +190,7 @@ pub(crate) struct Key {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Export {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     /// The image, as `docker pull` takes it; what the store does not have of it is fetched
     #[arg(value_name = "IMAGE")]
     pub(crate) image: ImageRef,
@@ -224,7 +225,7 @@ impl From<ExportFormat> for hubcap_store::Format {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     /// The image's name, where the file does not say it, or instead of that
     #[arg(long, short, value_name = "IMAGE")]
     pub(crate) tag: Option<ImageRef>,
@@ -236,7 +237,7 @@ pub(crate) struct Import {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Lock {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     /// The file to write, or to compare with
     #[arg(long, short, value_name = "FILE", default_value = "hubcap.lock")]
     pub(crate) output: PathBuf,
@@ -254,84 +255,23 @@ pub(crate) struct Lock {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Health {
     #[command(flatten)]
-    pub(crate) common: Common,
-}
-
-/// What can be set by flag, by HUBCAP_ variable and in a file; each is described in config/default.toml.
-#[derive(Debug, Default, Clone, clap::Args)]
-pub(crate) struct Common {
-    /// HTTPS address (HUBCAP_LISTEN) (default: 127.0.0.1:5443)
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Plain HTTP address (HUBCAP_HTTP_LISTEN) (default: off)
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) http_listen: Option<SocketAddr>,
-    /// Address of the HTTP proxy, for what cannot use a mirror (HUBCAP_PROXY_LISTEN) (default: off)
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(crate) proxy_listen: Option<SocketAddr>,
-    /// Registries that the proxy answers for, whose clients trust the local CA, several times for several
-    /// (HUBCAP_PROXY_INTERCEPT, parted by commas) (default: all that are allowed)
-    #[arg(long, value_name = "NAME")]
-    pub(crate) proxy_intercept: Vec<String>,
-    /// Hosts that the proxy tunnels to although they are no public address's port 443, several times for several
-    /// (HUBCAP_PROXY_TUNNEL, parted by commas)
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub(crate) proxy_tunnel: Vec<String>,
-    /// Where contents are kept (HUBCAP_STORE) (default: $GITHUB_WORKSPACE/.hubcap, else ~/.cache/hubcap)
-    #[arg(long, value_name = "DIR")]
-    pub(crate) store: Option<PathBuf>,
-    /// Where the CA and its key are kept, never inside the store (HUBCAP_STATE) (default: ~/.local/state/hubcap)
-    #[arg(long, value_name = "DIR")]
-    pub(crate) state: Option<PathBuf>,
-    /// Allow a registry, or all of a pattern as '*.azurecr.io', or say where one is, several times for several
-    /// (HUBCAP_UPSTREAM, parted by commas) (default: Docker Hub and other public registries)
-    #[arg(long, value_name = "NAME[=URL]")]
-    pub(crate) upstream: Vec<String>,
-    /// Read settings from a TOML file (HUBCAP_CONFIG)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Never open a connection to an upstream (HUBCAP_OFFLINE=true)
-    #[arg(long)]
-    pub(crate) offline: bool,
-    /// Answer a tag for so long without asking again, as 30s, 5m, 1h (HUBCAP_TAG_TTL) (default: 5m)
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) tag_ttl: Option<String>,
-    /// How long an upstream may take to the first byte of an answer (HUBCAP_UPSTREAM_TIMEOUT) (default: 5s)
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) upstream_timeout: Option<String>,
-    /// Answer tags from a lock alone, and refuse those that are not in it (HUBCAP_FROZEN) (default file: hubcap.lock)
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "hubcap.lock")]
-    pub(crate) frozen: Option<PathBuf>,
-    /// Fetch an image's blobs when its manifest is asked for (HUBCAP_READ_AHEAD) (default: in a GitHub job)
-    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
-    pub(crate) read_ahead: Option<bool>,
-    /// Keep at most so much, as 5GiB or 10% of the disk (HUBCAP_MAX_SIZE) (default: no limit)
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) max_size: Option<String>,
-    /// Leave so much of the disk to others, as 1GiB or 5% (HUBCAP_MIN_FREE) (default: 1GiB)
-    #[arg(long, value_name = "SIZE")]
-    pub(crate) min_free: Option<String>,
-    /// Never remove such images to make room, as docker.io/library/rust:*; several times for several (HUBCAP_PIN,
-    /// parted by commas)
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) pin: Vec<String>,
+    pub(crate) settings: Settings,
 }
 
 /// The flags of `serve` that were typed, to be handed on to it. Settings of variables and files are found there again.
 pub(crate) fn for_serve(typed: &ArgMatches) -> Vec<OsString> {
     let mut flags = Vec::new();
-    for known in Common::augment_args(clap::Command::new("serve")).get_arguments() {
+    for known in Settings::augment_args(clap::Command::new("serve")).get_arguments() {
         let (id, Some(long)) = (known.get_id().as_str(), known.get_long()) else { continue };
         if typed.value_source(id) != Some(clap::parser::ValueSource::CommandLine) {
             continue;
         }
         let flag = OsString::from(format!("--{long}"));
-        if matches!(known.get_action(), ArgAction::SetTrue) {
-            flags.push(flag);
-            continue;
-        }
         for value in typed.get_raw(id).into_iter().flatten() {
-            flags.extend([flag.clone(), value.to_owned()]);
+            let mut flag = flag.clone();
+            flag.push("=");
+            flag.push(value);
+            flags.push(flag);
         }
     }
     flags
@@ -356,8 +296,9 @@ mod tests {
         else {
             panic!("not serve")
         };
-        assert_eq!(serve.common.upstream, ["a.io=http://a", "b.io=http://b"]);
-        assert!(serve.common.offline && serve.common.read_ahead == Some(true));
-        assert_eq!(serve.common.store, Some("s".into()));
+        let upstreams = ["a.io=http://a", "b.io=http://b"].map(|text| text.parse().expect("an upstream"));
+        assert_eq!(serve.settings.upstream, upstreams);
+        assert_eq!((serve.settings.offline, serve.settings.read_ahead), (Some(true), Some(true)));
+        assert_eq!(serve.settings.store, Some("s".into()));
     }
 }

@@ -34,25 +34,27 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 
     let done = match args.verb {
-        Verb::Serve(flags) => settings::load(&flags.common).map(|config| serve::run(config, &flags)),
-        Verb::Pull(flags) => settings::load(&flags.common).map(|config| pull::run(&config, &flags)),
+        Verb::Serve(flags) => settings::load(&flags.settings).map(|config| serve::run(config, &flags)),
+        Verb::Pull(flags) => settings::load(&flags.settings).map(|config| pull::run(&config, &flags)),
         Verb::Ls(flags) => settings::store(flags.store).map(|store| ls::run(&store, flags.json)),
-        Verb::Verify(flags) => settings::load(&flags.common).map(|config| verify::run(&config, &flags)),
-        Verb::Gc(flags) => settings::load(&flags.common).map(|config| gc::run(&config, &flags)),
-        Verb::Trim(flags) => settings::load(&flags.common).map(|config| trim::run(&config, &flags)),
+        Verb::Verify(flags) => settings::load(&flags.settings).map(|config| verify::run(&config, &flags)),
+        Verb::Gc(flags) => settings::load(&flags.settings).map(|config| gc::run(&config, &flags)),
+        Verb::Trim(flags) => settings::load(&flags.settings).map(|config| trim::run(&config, &flags)),
         Verb::Key(flags) => settings::store(flags.store).map(|store| key::run(&store)),
-        Verb::Export(flags) => settings::load(&flags.common).map(|config| export::run(&config, &flags)),
-        Verb::Import(flags) => settings::load(&flags.common).map(|config| import::run(&config, &flags)),
-        Verb::Lock(flags) => settings::load(&flags.common).map(|config| lock::run(&config, &flags)),
-        Verb::Health(flags) => settings::load(&flags.common).map(|config| health::run(&config)),
+        Verb::Export(flags) => settings::load(&flags.settings).map(|config| export::run(&config, &flags)),
+        Verb::Import(flags) => settings::load(&flags.settings).map(|config| import::run(&config, &flags)),
+        Verb::Lock(flags) => settings::load(&flags.settings).map(|config| lock::run(&config, &flags)),
+        Verb::Health(flags) => settings::load(&flags.settings).map(|config| health::run(&config)),
         Verb::Up(flags) => {
             let for_serve = typed.map(args::for_serve).unwrap_or_default();
-            settings::load(&flags.common).map(|config| up::run(&config, &flags, &for_serve))
+            settings::load(&flags.settings).map(|config| up::run(&config, &flags, &for_serve))
         }
-        Verb::Down(flags) => settings::load(&flags.common).map(|config| down::run(&config, &flags)),
-        Verb::Doctor(flags) => settings::load(&flags.common).map(|config| doctor::run(&config, &flags)),
-        Verb::Setup(setup) => settings::load(&setup.wire().common).map(|config| setup::run(&config, &setup)),
-        Verb::Unset(unset) => settings::load(unset.common()).map(|config| setup::unset(&config, &unset)),
+        Verb::Down(flags) => settings::load(&flags.settings).map(|config| down::run(&config, &flags)),
+        Verb::Doctor(flags) => settings::load(&flags.settings).map(|config| doctor::run(&config, &flags)),
+        Verb::Setup(setup) => {
+            settings::load(&setup.wire().settings).map(|config| setup::run(&config, &setup))
+        }
+        Verb::Unset(unset) => settings::load(unset.settings()).map(|config| setup::unset(&config, &unset)),
     };
     match done {
         Ok(Ok(code)) => code,

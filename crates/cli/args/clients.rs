@@ -6,7 +6,7 @@ use clap::Subcommand;
 use hubcap_clients::{Buildkit, Containerd, Docker, Podman};
 use hubcap_oci::Registry;
 
-use super::Common;
+use crate::settings::Settings;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Setup {
@@ -44,10 +44,10 @@ impl Setup {
 }
 
 impl Unset {
-    pub(crate) fn common(&self) -> &Common {
+    pub(crate) fn settings(&self) -> &Settings {
         match self {
-            Self::Docker(flags) => &flags.unwire.common,
-            Self::Containerd(flags) | Self::Buildkit(flags) | Self::Podman(flags) => &flags.common,
+            Self::Docker(flags) => &flags.unwire.settings,
+            Self::Containerd(flags) | Self::Buildkit(flags) | Self::Podman(flags) => &flags.settings,
         }
     }
 }
@@ -56,7 +56,7 @@ impl Unset {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Wire {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     /// Only show what would be changed in which file, as a diff
     #[arg(long)]
     pub(crate) print: bool,
@@ -69,7 +69,7 @@ pub(crate) struct Wire {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Unwire {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub(crate) settings: Settings,
     /// Only show what would be changed in which file, as a diff
     #[arg(long)]
     pub(crate) print: bool,

@@ -1,17 +1,22 @@
-use super::*;
+use std::time::Duration;
+
 use hubcap_cache::Ttl;
 
-fn merged(flags: &[&str], environment: &[(&str, &str)], file: &str) -> anyhow::Result<Config> {
+use super::environment::{self, Variables};
+use super::{Config, Settings, file};
+
+fn merged(flags: &[&str], variables: &[(&str, &str)], text: &str) -> anyhow::Result<Config> {
     use clap::Parser as _;
     #[derive(clap::Parser)]
     struct Flags {
         #[command(flatten)]
-        common: Common,
+        settings: Settings,
     }
-    let flags = Flags::try_parse_from(["hubcap"].iter().chain(flags))?.common;
+    let flags = Flags::try_parse_from(["hubcap"].iter().chain(flags))?.settings;
     let home = [("HOME", "/home/me")];
-    let environment = home.iter().chain(environment).map(|(k, v)| ((*k).into(), (*v).into())).collect();
-    merge(&flags, &environment, File::parse(file)?)
+    let variables: Variables =
+        home.iter().chain(variables).map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    Config::decide(flags.or(environment::settings(&variables)?).or(file::parse(text)?), &variables)
 }
 
 #[test]
@@ -25,7 +30,7 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
     assert_eq!(port(&[], &[], file), Some(3));
     assert_eq!(port(&[], &[], ""), Some(5443));
     let ttl = |flags, variables, file| merged(flags, variables, file).map(|config| config.tags.default).ok();
-    let seconds = |n| Some(Ttl::For(std::time::Duration::from_secs(n)));
+    let seconds = |n| Some(Ttl::For(Duration::from_secs(n)));
     assert_eq!(ttl(&["--tag-ttl", "1s"], &variables, file), seconds(1));
     assert_eq!(ttl(&[], &variables, file), seconds(2));
     assert_eq!(ttl(&[], &[], file), seconds(3));
@@ -112,7 +117,7 @@ fn upstreams_are_added_and_replaced_by_name() {
     let variables = [("HUBCAP_UPSTREAM", "quay.io=https://quay.io, docker.io=http://127.0.0.1:1")];
     let config =
         merged(&["--upstream", "docker.io=http://127.0.0.1:2"], &variables, file).expect("a configuration");
-    let shown = config.to_string();
+    let shown = config.to_toml().expect("TOML");
     let urls: Vec<_> = config.upstreams.iter().map(|one| (one.registry.as_str(), one.url.as_str())).collect();
     let expected = [
         ("docker.io", "http://127.0.0.1:2/"),
@@ -158,7 +163,7 @@ fn the_files_under_config_are_understood_and_the_default_one_changes_nothing() {
         merged(&[], &[], file).expect("a configuration");
     }
     let (with, without) = (merged(&[], &[], default).expect("with"), merged(&[], &[], "").expect("without"));
-    assert_eq!(with.to_string(), without.to_string());
+    assert_eq!(with.to_toml().expect("TOML"), without.to_toml().expect("TOML"));
 }
 
 #[test]
@@ -189,7 +194,9 @@ fn flags_variables_and_keys_mean_the_same() {
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let variables: Vec<(&str, &str)> =
         variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    let shown = |flags, variables, file| merged(flags, variables, file).expect("a configuration").to_string();
+    let shown = |flags, variables, file| {
+        merged(flags, variables, file).expect("a configuration").to_toml().expect("TOML")
+    };
     let from_flags = shown(&flags, &[], "");
     assert_eq!(shown(&[], &variables, ""), from_flags);
     assert_eq!(shown(&[], &[], &file), from_flags);
@@ -205,10 +212,10 @@ fn every_setting_is_a_flag_a_variable_and_a_key_and_is_in_all_documents() {
         ("config/default.toml", include_str!("../../../config/default.toml")),
         ("README.md", include_str!("../../../README.md")),
     ];
-    let all = Common::augment_args(clap::Command::new("hubcap"));
-    for flag in all.get_arguments().filter_map(clap::Arg::get_long) {
-        let variable = format!("HUBCAP_{}", flag.to_uppercase().replace('-', "_"));
-        assert!(VARIABLES.contains(&variable.as_str()), "{variable} is none");
+    let all = Settings::augment_args(clap::Command::new("hubcap"));
+    for flag in all.get_arguments() {
+        let variable = environment::variable(flag).expect("a variable");
+        let flag = flag.get_long().expect("a flag");
         let [(_, default), (_, readme)] = documents;
         // The file cannot name itself, and upstreams are tables.
         let key = match flag {
@@ -230,7 +237,7 @@ fn tag_rules_come_in_the_order_of_the_file_before_the_upstreams_own() {
                 [upstream.\"docker.io\"]\nurl = \"https://registry-1.docker.io\"\ntag-ttl = \"1h\"";
     let config =
         merged(&["--max-size", "10%", "--pin", "docker.io/library/*"], &[], file).expect("a configuration");
-    let shown = config.to_string();
+    let shown = config.to_toml().expect("TOML");
     let (first, second) =
         (shown.find("immutable").expect("the rule"), shown.find("3600s").expect("the upstream's"));
     assert!(first < second, "{shown}");
@@ -263,10 +270,14 @@ fn registries_are_allowed_by_name_or_pattern_and_logins_find_theirs() {
         ("https://x.azurecr.io/", "them"),
     ];
     assert_eq!(found, expected);
-    let shown = config.to_string();
+    let shown = config.to_toml().expect("TOML");
     assert!(shown.contains("[upstream.\"*.azurecr.io\"]") && shown.contains("proxy-intercept"), "{shown}");
     assert_eq!(
-        merged(&[], &[], &shown).expect("read again").to_string(),
-        shown.replace("# with a login\n", "")
+        merged(&[], &[], &shown).expect("read again").to_toml().expect("TOML"),
+        without_comments(&shown)
     );
+}
+
+fn without_comments(toml: &str) -> String {
+    toml.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect()
 }

@@ -1,48 +1,158 @@
-//! Durations and sizes as people write them.
+//! Values of other crates' types, and how they are written: in a flag, in a variable and in the file alike.
 
+use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use bytesize::ByteSize;
 use hubcap_cache::Ttl;
+use hubcap_oci::{Pattern, RegistryPattern};
 use hubcap_store::Limit;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// `500ms`, `5s`, `5m`, `1h`, `2d`; a fraction is allowed, a bare number is not.
-pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
-    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => f64::NAN,
-    };
-    let number: f64 = number.parse().unwrap_or(f64::NAN);
-    Duration::try_from_secs_f64(number * seconds)
-        .context("a duration is a number with ms, s, m, h or d, as 30s or 5m")
+/// A value that is written as text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Text<T>(pub(crate) T);
+
+/// How a type's values are written.
+pub(crate) trait Written: Sized {
+    /// # Errors
+    /// Says how such a value is written, without the text.
+    fn read(text: &str) -> Result<Self, String>;
+    /// The value, to be read again.
+    fn write(&self) -> String;
 }
 
-/// A [`duration`], or `immutable`.
-pub(crate) fn ttl(text: &str) -> anyhow::Result<Ttl> {
-    if text == "immutable" {
-        return Ok(Ttl::Immutable);
+impl<T> Text<T> {
+    pub(crate) fn into_inner(self) -> T {
+        self.0
     }
-    duration(text).map(Ttl::For).context("it may also be \"immutable\"")
 }
 
-/// `5GiB`, `500MB`, `10%` of the disk; a bare number is bytes.
-pub(crate) fn limit(text: &str) -> anyhow::Result<Limit> {
-    let form =
-        "a size is bytes, a number with kB, MB, GB, KiB, MiB or GiB, or a part of the disk, as 5GiB or 10%";
-    if let Some(percent) = text.strip_suffix('%') {
-        let percent: f64 = percent.trim().parse().context(form)?;
-        anyhow::ensure!((0.0..=100.0).contains(&percent), "{form}");
-        return Ok(Limit::Part(percent / 100.0));
+impl<T: Written> FromStr for Text<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        T::read(text).map(Self)
     }
-    let size: ByteSize = text.parse().map_err(|_| anyhow::anyhow!("{form}"))?;
-    Ok(Limit::Bytes(size.as_u64()))
+}
+
+impl<'de, T: Written> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|why| de::Error::custom(format_args!("{text:?}: {why}")))
+    }
+}
+
+impl<T: Written> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.write())
+    }
+}
+
+impl Written for SocketAddr {
+    /// `127.0.0.1:5443`, `[::1]:5443`
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "it is no address and port, as 127.0.0.1:5443".to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Written for Duration {
+    /// `500ms`, `5s`, `5m`, `1h`, `2d`; a fraction is allowed, a bare number is not. (The crate humantime takes no
+    /// fraction, and would refuse what is in users' files.)
+    fn read(text: &str) -> Result<Self, String> {
+        let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit_at);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            _ => f64::NAN,
+        };
+        let number: f64 = number.parse().unwrap_or(f64::NAN);
+        Self::try_from_secs_f64(number * seconds)
+            .map_err(|_| "a duration is a number with ms, s, m, h or d, as 30s or 5m".to_owned())
+    }
+
+    fn write(&self) -> String {
+        format!("{}s", self.as_secs_f64())
+    }
+}
+
+impl Written for Ttl {
+    /// A duration, or `immutable`.
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "immutable" => Ok(Self::Immutable),
+            text => Duration::read(text).map(Self::For).map_err(|why| format!("{why}; or it is immutable")),
+        }
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Self::For(duration) => duration.write(),
+            Self::Immutable => "immutable".to_owned(),
+        }
+    }
+}
+
+impl Written for Limit {
+    /// `5GiB`, `500MB`, `10%` of the disk; a bare number is bytes.
+    fn read(text: &str) -> Result<Self, String> {
+        let limit = match text.strip_suffix('%') {
+            Some(percent) => {
+                let percent: Option<f64> = percent.trim().parse().ok();
+                percent
+                    .filter(|percent| (0.0..=100.0).contains(percent))
+                    .map(|percent| Self::Part(percent / 100.0))
+            }
+            None => text.parse().ok().map(|size: ByteSize| Self::Bytes(size.as_u64())),
+        };
+        limit.ok_or_else(|| {
+            "a size is bytes, a number with kB, MB, GB, KiB, MiB or GiB, or a part of the disk, as 5GiB or 10%".to_owned()
+        })
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Written for Pattern {
+    /// A whole image name, with `*` and `?`.
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: hubcap_oci::ParseError| error.why.to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Written for RegistryPattern {
+    /// A registry's name, or a pattern of them.
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: hubcap_oci::ParseError| error.why.to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// `true` or `1`, `false` or `0`.
+pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err("it is neither true nor false"),
+    }
 }
 
 #[cfg(test)]
@@ -51,7 +161,7 @@ mod tests {
 
     #[test]
     fn sizes_are_bytes_units_or_a_part_of_the_disk() {
-        let read = |text| limit(text).ok();
+        let read = |text| Limit::read(text).ok();
         assert_eq!(read("5GiB"), Some(Limit::Bytes(5 << 30)));
         assert_eq!(read("500MB"), Some(Limit::Bytes(500_000_000)));
         assert_eq!(read("0"), Some(Limit::Bytes(0)));
@@ -64,7 +174,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_the_parsers_panic(text in ".{0,12}|[0-9.e-]{0,30}(ms|s|m|h|d|GiB|kB|%)?") {
-            let _ = (duration(&text), ttl(&text), limit(&text));
+            let _ = (Duration::read(&text), Ttl::read(&text), Limit::read(&text));
         }
     }
 }

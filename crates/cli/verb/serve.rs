@@ -30,9 +30,9 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
         let _ = rustix::process::setsid();
     }
     if flags.check {
-        return Ok(match checked(&config) {
-            Ok(()) => {
-                print!("{config}");
+        return Ok(match check(&config).and_then(|()| config.to_toml()) {
+            Ok(toml) => {
+                print!("{toml}");
                 ExitCode::SUCCESS
             }
             Err(error) => {
@@ -215,7 +215,7 @@ const fn offline(config: &Config) -> &'static str {
 }
 
 /// What `--check` can tell without changing anything.
-fn checked(config: &Config) -> anyhow::Result<()> {
+fn check(config: &Config) -> anyhow::Result<()> {
     compose::upstreams(config)?;
     for (what, path) in [("store", &config.store), ("state", &config.state)] {
         let mut existing: &Path = path;

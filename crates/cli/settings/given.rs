@@ -1,0 +1,122 @@
+//! The settings as a user gives them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hubcap_cache::Ttl;
+use hubcap_oci::{Pattern, RegistryPattern};
+use hubcap_store::Limit;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Text, switch};
+use super::upstreams::{self, Upstream};
+
+/// What can be set by flag, by HUBCAP_ variable and in a file; config/default.toml describes each.
+#[derive(Debug, Default, Clone, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Settings {
+    /// HTTPS address (HUBCAP_LISTEN) (default: 127.0.0.1:5443)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<Text<SocketAddr>>,
+    /// Plain HTTP address (HUBCAP_HTTP_LISTEN) (default: off)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) http_listen: Option<Text<SocketAddr>>,
+    /// Address of the HTTP proxy, for clients that cannot use a mirror (HUBCAP_PROXY_LISTEN) (default: off)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) proxy_listen: Option<Text<SocketAddr>>,
+    /// Registries that the proxy answers for, whose clients trust the local CA; repeat it for several
+    /// (HUBCAP_PROXY_INTERCEPT, separated by commas) (default: all that are allowed)
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) proxy_intercept: Vec<Text<RegistryPattern>>,
+    /// Hosts that the proxy tunnels to although they are not port 443 of a public address; repeat it for several
+    /// (HUBCAP_PROXY_TUNNEL, separated by commas)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) proxy_tunnel: Vec<Text<RegistryPattern>>,
+    /// Where contents are kept (HUBCAP_STORE) (default: $GITHUB_WORKSPACE/.hubcap, else ~/.cache/hubcap)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+    /// Where the CA and its key are kept, never inside the store (HUBCAP_STATE) (default: ~/.local/state/hubcap)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Read settings from a TOML file (HUBCAP_CONFIG)
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub(crate) config: Option<PathBuf>,
+    /// Never open a connection to an upstream (HUBCAP_OFFLINE=true)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    #[arg(value_name = "true|false", hide_possible_values = true)]
+    pub(crate) offline: Option<bool>,
+    /// Answer from a lock file alone, and refuse tags that are not in it (HUBCAP_FROZEN) (default file: hubcap.lock)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "hubcap.lock")]
+    pub(crate) frozen: Option<PathBuf>,
+    /// Fetch an image's blobs when its manifest is asked for (HUBCAP_READ_AHEAD) (default: in a GitHub job)
+    #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
+    pub(crate) read_ahead: Option<bool>,
+    /// How long a tag is answered without asking upstream again, as 30s, 5m, 1h (HUBCAP_TAG_TTL) (default: 5m)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) tag_ttl: Option<Text<Ttl>>,
+    /// How long an upstream may take to the first byte of an answer (HUBCAP_UPSTREAM_TIMEOUT) (default: 5s)
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) upstream_timeout: Option<Text<Duration>>,
+    /// The most that is kept, as 5GiB or 10% of the disk (HUBCAP_MAX_SIZE) (default: no limit)
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<Text<Limit>>,
+    /// How much of the disk is left to others, as 1GiB or 5% (HUBCAP_MIN_FREE) (default: 1GiB)
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) min_free: Option<Text<Limit>>,
+    /// Images that are never removed to make room, as docker.io/library/rust:*; repeat it for several (HUBCAP_PIN,
+    /// separated by commas)
+    #[arg(long, value_name = "PATTERN")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pin: Vec<Text<Pattern>>,
+    /// TTLs of the tags that a pattern matches; the first pattern that matches decides.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<TagsTable>,
+    /// Allow a registry, or all that match a pattern as '*.azurecr.io', or say where one is; repeat it for several
+    /// (HUBCAP_UPSTREAM, separated by commas) (default: Docker Hub and other public registries)
+    #[arg(long, value_name = "NAME[=URL]", value_parser = upstreams::Parser)]
+    #[serde(with = "upstreams::tables")]
+    pub(crate) upstream: Vec<Upstream>,
+}
+
+/// `[[tags]]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TagsTable {
+    pub(crate) pattern: Text<Pattern>,
+    pub(crate) ttl: Text<Ttl>,
+}
+
+impl Settings {
+    /// These settings, and for what they leave open those of `other`. Upstreams of both count; these come last.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            listen: self.listen.or(other.listen),
+            http_listen: self.http_listen.or(other.http_listen),
+            proxy_listen: self.proxy_listen.or(other.proxy_listen),
+            proxy_intercept: first_given(self.proxy_intercept, other.proxy_intercept),
+            proxy_tunnel: first_given(self.proxy_tunnel, other.proxy_tunnel),
+            store: self.store.or(other.store),
+            state: self.state.or(other.state),
+            config: self.config.or(other.config),
+            offline: self.offline.or(other.offline),
+            frozen: self.frozen.or(other.frozen),
+            read_ahead: self.read_ahead.or(other.read_ahead),
+            tag_ttl: self.tag_ttl.or(other.tag_ttl),
+            upstream_timeout: self.upstream_timeout.or(other.upstream_timeout),
+            max_size: self.max_size.or(other.max_size),
+            min_free: self.min_free.or(other.min_free),
+            pin: first_given(self.pin, other.pin),
+            tags: first_given(self.tags, other.tags),
+            upstream: [other.upstream, self.upstream].concat(),
+        }
+    }
+}
+
+fn first_given<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    if first.is_empty() { second } else { first }
+}

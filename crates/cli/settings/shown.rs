@@ -1,0 +1,56 @@
+//! What was decided, as a file that says the same: `serve --check` prints it.
+
+use super::config::Config;
+use super::given::{Settings, TagsTable};
+use super::units::Text;
+use super::upstreams::Upstream;
+
+impl Config {
+    /// TOML. Comments say what has no key, and show no secret.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub(crate) fn to_toml(&self) -> anyhow::Result<String> {
+        let mut text = String::new();
+        if self.restore.is_some() {
+            text += "# restored from HUBCAP_RESTORE\n";
+        }
+        for upstream in self.upstreams.iter().filter(|one| one.credentials.is_some()) {
+            text += &format!("# with a login: {}\n", upstream.registry);
+        }
+        text += &toml::to_string(&self.to_settings())?;
+        Ok(text)
+    }
+
+    fn to_settings(&self) -> Settings {
+        let proxy = self.proxy.as_ref();
+        let named = self.upstreams.iter().map(|one| Upstream::at(one.registry.clone(), one.url.clone()));
+        let rules = self.tags.rules.iter();
+        Settings {
+            listen: Some(Text(self.listen)),
+            http_listen: self.http_listen.map(Text),
+            proxy_listen: proxy.map(|proxy| Text(proxy.address)),
+            proxy_intercept: texts(proxy.map_or(&[], |proxy| &proxy.intercept)),
+            proxy_tunnel: texts(proxy.map_or(&[], |proxy| &proxy.tunnel)),
+            store: Some(self.store.clone()),
+            state: Some(self.state.clone()),
+            config: None,
+            offline: Some(self.offline),
+            frozen: self.frozen.as_ref().map(|frozen| frozen.path.clone()),
+            read_ahead: Some(self.read_ahead),
+            tag_ttl: Some(Text(self.tags.default)),
+            upstream_timeout: Some(Text(self.upstream_timeout)),
+            max_size: self.max_size.map(Text),
+            min_free: Some(Text(self.min_free)),
+            pin: texts(&self.pins),
+            tags: rules
+                .map(|(pattern, ttl)| TagsTable { pattern: Text(pattern.clone()), ttl: Text(*ttl) })
+                .collect(),
+            upstream: named.chain(self.allowed.iter().cloned().map(Upstream::allow)).collect(),
+        }
+    }
+}
+
+fn texts<T: Clone>(values: &[T]) -> Vec<Text<T>> {
+    values.iter().cloned().map(Text).collect()
+}
