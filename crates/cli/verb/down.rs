@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hubcap_clients::{Docker, all};
+use hubcap_clients::Docker;
 use hubcap_store::Layout;
 
 use crate::admin::{Status, client};
@@ -24,7 +24,7 @@ const RESTORED: Duration = Duration::from_secs(60);
 pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let mut failures = Failures::default();
     failures.note("dockerd is not as it was", clients::restore(config, &flags.docker.client()));
-    for client in all().iter().filter(|client| client.name() != Docker::NAME) {
+    for client in hubcap_clients::all().iter().filter(|client| client.name() != Docker::NAME) {
         failures.note("a client's files are not as they were", clients::restore(config, &**client));
     }
     let status = last_status(&config.state);

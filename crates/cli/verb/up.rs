@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries, all};
+use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries};
 
 use crate::admin::{Status, client};
 use crate::args::{DockerFlags, Up};
@@ -143,7 +143,7 @@ impl Up {
         } else if elsewhere {
             vec![Arc::new(Docker::default()) as Arc<dyn Client>]
         } else {
-            all().into_iter().filter(|client| client.is_used_here()).collect()
+            hubcap_clients::all().into_iter().filter(|client| client.is_used_here()).collect()
         };
         for docker in clients.iter_mut().filter(|client| is_docker(client)) {
             *docker = Arc::new(self.docker.client());

@@ -30,6 +30,11 @@ impl Mirror {
         Self { address: reachable(listen), ca }
     }
 
+    /// Whether a client that has this URL as a mirror asks this one. dockerd writes a slash at its end.
+    pub fn is_at(&self, url: &str) -> bool {
+        url.trim_end_matches('/') == self.url()
+    }
+
     /// `https://127.0.0.1:5443`
     pub fn url(&self) -> String {
         format!("https://{}", self.address)

@@ -16,6 +16,11 @@ pub fn is_installed(program: &str) -> bool {
         .any(|dir| dir.join(program).is_file())
 }
 
+/// An environment variable that is a path; `None` where it is not set, or empty.
+pub(crate) fn path_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
 /// Sends SIGHUP, which asks a daemon to read its files again; as root where the daemon is another user's.
 pub(crate) fn hang_up(pid: Pid) -> Result<(), Error> {
     match rustix::process::kill_process(pid, Signal::HUP) {

@@ -1,6 +1,6 @@
 //! The clients beside dockerd, each by its journal and by its own files.
 
-use hubcap_clients::{Buildkit, Client, Docker, Journal, all, is_installed};
+use hubcap_clients::{Buildkit, Client, Docker, Journal, is_installed};
 
 use super::{Finding, State};
 use crate::admin::Status;
@@ -9,7 +9,7 @@ use crate::settings::Config;
 
 pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     let mut found = Vec::new();
-    for client in all().iter().filter(|client| client.name() != Docker::NAME) {
+    for client in hubcap_clients::all().iter().filter(|client| client.name() != Docker::NAME) {
         let name = client.name();
         let setup = format!("hubcap setup {name}");
         let journal = match Journal::open(&config.state, name) {

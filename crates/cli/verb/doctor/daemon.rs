@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use hubcap_clients::{Journal, all};
+use hubcap_clients::Journal;
 use hubcap_oci::{Reference, Repository};
 use hubcap_store::{Layout, Limit};
 use hubcap_upstream::{Error, Upstream};
@@ -33,7 +33,7 @@ fn daemon(config: &Config, status: Option<&Status>) -> Finding {
     let Some(status) = status else {
         let is_configured =
             |name| Journal::open(&config.state, name).is_ok_and(|journal| !journal.is_empty());
-        let all = all();
+        let all = hubcap_clients::all();
         let configured: Vec<&str> =
             all.iter().filter(|client| is_configured(client.name())).map(|client| client.title()).collect();
         let state = config.state.display();

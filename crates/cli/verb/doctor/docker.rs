@@ -36,7 +36,7 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
     }
     found.extend(super::clients::drift(&journal, ABOUT, SETUP));
     let Ok(mirror) = address::mirror(config, status) else { return found };
-    let reads = docker.mirrors().iter().any(|one| one.trim_end_matches('/') == mirror.url());
+    let reads = docker.mirrors().iter().any(|one| mirror.is_at(one));
     let wired: Vec<Registry> = address::registries(config, status)
         .into_iter()
         .filter(|one| docker.hosts_toml(one).exists())

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{DEFAULT, SYSTEM};
 use crate::error::Error;
+use crate::process::path_variable;
 
 /// BuildKit's own builders.
 #[derive(Debug, Clone, Default)]
@@ -32,12 +33,12 @@ impl Buildkit {
 /// # Errors
 /// [`Error::Client`] when there is no home directory to find it in.
 pub(super) fn buildx() -> Result<PathBuf, Error> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let docker = || set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")));
-    let found = set("BUILDX_CONFIG").or_else(|| docker().map(|docker| docker.join("buildx")));
-    found.ok_or_else(|| {
-        Error::Client(
-            "HOME is not set, so buildx's files are not found; name one with --buildkitd-toml".into(),
-        )
-    })
+    path_variable("BUILDX_CONFIG")
+        .or_else(|| path_variable("DOCKER_CONFIG").map(|docker| docker.join("buildx")))
+        .or_else(|| path_variable("HOME").map(|home| home.join(".docker/buildx")))
+        .ok_or_else(|| {
+            Error::Client(
+                "HOME is not set, so buildx's files are not found; name one with --buildkitd-toml".into(),
+            )
+        })
 }

@@ -1,6 +1,5 @@
 //! A dockerd that runs: it is told of changed files, restarted, and asked to pull.
 
-use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use super::api;
@@ -26,12 +25,11 @@ impl Dockerd {
     pub fn configure(&self, journal: &mut Journal, mirror: &Mirror, plan: &[Planned]) -> Result<(), Error> {
         journal.set_host(format!("unix://{}", self.socket.display()));
         journal.apply(plan)?;
-        let wanted = |mirrors: &[String]| mirrors.iter().any(|one| one.trim_end_matches('/') == mirror.url());
         if !plan.iter().any(|planned| planned.kind == FileKind::DaemonJson) {
             // The others are read at each pull.
             return Ok(());
         }
-        self.reload(wanted).or_else(|error| {
+        self.reload(|mirrors| mirrors.iter().any(|one| mirror.is_at(one))).or_else(|error| {
             self.undo(journal)?;
             Err(error)
         })
@@ -112,20 +110,26 @@ impl Dockerd {
     /// # Errors
     /// [`Error::Client`] with what dockerd says.
     pub fn pull_and_remove(&self, repository: &str, tag: &str) -> Result<(), Error> {
-        let failed =
-            |why: &dyn Display| Error::Client(format!("dockerd could not pull {repository}:{tag}: {why}"));
-        let pull = format!("/images/create?fromImage={repository}&tag={tag}");
-        let answer = api::ask(&self.socket, "POST", &pull).map_err(|error| failed(&error))?;
-        let told = answer.body.lines().rev().find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            let error = line.get("error").or_else(|| line.get("message"))?;
-            error.as_str().map(str::to_owned)
-        });
-        if answer.status != 200 || told.is_some() {
-            return Err(failed(&told.unwrap_or_else(|| format!("it answered {}", answer.status))));
-        }
-        // What stays is an image without content, so this is not worth an error.
+        self.pull(repository, tag)
+            .map_err(|why| Error::Client(format!("dockerd could not pull {repository}:{tag}: {why}")))?;
+        // An image without content stays, so this is not worth an error.
         let _ = api::ask(&self.socket, "DELETE", &format!("/images/{repository}:{tag}?force=1"));
         Ok(())
+    }
+
+    /// Has dockerd pull an image; the error is what dockerd says.
+    fn pull(&self, repository: &str, tag: &str) -> Result<(), String> {
+        let path = format!("/images/create?fromImage={repository}&tag={tag}");
+        let answer = api::ask(&self.socket, "POST", &path).map_err(|error| error.to_string())?;
+        // The progress of a pull is a line of JSON for each step; an error is one of them, after the status.
+        let error = answer.body.lines().rev().find_map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            Some(line.get("error").or_else(|| line.get("message"))?.as_str()?.to_owned())
+        });
+        match error {
+            Some(error) => Err(error),
+            None if answer.status == 200 => Ok(()),
+            None => Err(format!("it answered {}", answer.status)),
+        }
     }
 }

@@ -42,7 +42,7 @@ impl Dockerd {
         journal.plan(path.clone(), FileKind::DaemonJson, |original| {
             let json = DaemonJson::parse(path, original)?;
             let mut mirrors = json.mirrors(path)?.unwrap_or_default();
-            if mirrors.iter().any(|one| one.trim_end_matches('/') == mirror.url()) {
+            if mirrors.iter().any(|one| mirror.is_at(one)) {
                 // A user has written it; so it is theirs.
                 return Ok(original.map(str::to_owned));
             }

@@ -60,17 +60,14 @@ impl Docker {
             Err(_) => std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| socket.starts_with(dir)),
         };
         let etc = if rootless { home_config()?.join("docker") } else { PathBuf::from("/etc/docker") };
-        let flagged = |name: &str| {
-            let mut rest = arguments.iter().skip_while(|argument| argument.split('=').next() != Some(name));
-            let first = rest.next()?;
-            first.split_once('=').map(|(_, value)| value.to_owned()).or_else(|| rest.next().cloned())
-        };
-        let daemon_json = self.daemon_json.clone().or_else(|| flagged("--config-file").map(PathBuf::from));
+        let by_flag = || flag(&arguments, "--config-file").map(PathBuf::from);
+        let daemon_json = self.daemon_json.clone().or_else(by_flag);
         Ok(Dockerd {
             daemon_json: daemon_json.unwrap_or_else(|| etc.join("daemon.json")),
             certs_dir: self.certs_dir.clone().unwrap_or_else(|| etc.join("certs.d")),
-            mirrors_by_flag: flagged("--registry-mirror").is_some(),
-            proxy_by_flag: ["--http-proxy", "--https-proxy"].into_iter().any(|flag| flagged(flag).is_some()),
+            mirrors_by_flag: flag(&arguments, "--registry-mirror").is_some(),
+            proxy_by_flag: flag(&arguments, "--http-proxy").is_some()
+                || flag(&arguments, "--https-proxy").is_some(),
             pid,
             running: asked.map_err(|error| format!("no dockerd answers on {}: {error}", socket.display())),
             socket,
@@ -112,11 +109,6 @@ impl Dockerd {
     /// Its `daemon.json`.
     pub fn daemon_json(&self) -> &Path {
         &self.daemon_json
-    }
-
-    /// Its `certs.d`.
-    pub fn certs_dir(&self) -> &Path {
-        &self.certs_dir
     }
 }
 
@@ -165,4 +157,25 @@ fn is_dockerd(pid: Pid) -> bool {
 fn arguments(pid: Pid) -> Vec<String> {
     let bytes = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
     bytes.split(|byte| *byte == 0).map(|one| String::from_utf8_lossy(one).into_owned()).collect()
+}
+
+/// A flag's value, given as `--flag value` or `--flag=value`.
+fn flag<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+    let mut rest = arguments.iter().skip_while(|argument| argument.split('=').next() != Some(name));
+    let first = rest.next()?;
+    first.split_once('=').map(|(_, value)| value).or_else(|| rest.next().map(String::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flags_value_is_beside_it_or_after_an_equals_sign() {
+        let arguments =
+            ["dockerd", "--config-file", "/a", "--registry-mirror=https://b", "--debug"].map(String::from);
+        assert_eq!(flag(&arguments, "--config-file"), Some("/a"));
+        assert_eq!(flag(&arguments, "--registry-mirror"), Some("https://b"));
+        assert_eq!(flag(&arguments, "--https-proxy"), None);
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{DROP_IN, Places};
 use crate::error::Error;
+use crate::process::path_variable;
 
 /// Where podman's files are, as far as a user says it.
 #[derive(Debug, Clone, Default)]
@@ -32,12 +33,12 @@ impl Podman {
     /// # Errors
     /// [`Error::Client`] when there is no home directory.
     pub(super) fn find(&self) -> Result<PodmanFiles, Error> {
-        let Some(home) = std::env::var_os("HOME").filter(|home| !home.is_empty()) else {
+        let Some(home) = path_variable("HOME") else {
             return Err(Error::Client(
                 "HOME is not set, so podman's files are not found; use --conf-dir and --certs-dir".into(),
             ));
         };
-        let own = PathBuf::from(home).join(".config/containers");
+        let own = home.join(".config/containers");
         let has_registries_conf = own.join("registries.conf").exists();
         let places = Places::new(&own, rustix::process::geteuid().is_root(), has_registries_conf);
         let conf_dir = self.conf_dir.clone().unwrap_or(places.conf_dir);
