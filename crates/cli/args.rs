@@ -10,7 +10,7 @@ use clap::{ArgMatches, Args as _, Parser, Subcommand};
 use hubcap_clients::Client;
 use hubcap_oci::{ImageRef, Platform};
 
-pub(crate) use clients::{DockerFlags, Setup, SetupDocker, Unset, UnsetDocker, Unwire, Wire};
+pub(crate) use clients::{DockerFlags, Setup, SetupDocker, SetupFlags, Unset, UnsetDocker, UnsetFlags};
 
 use crate::settings::Settings;
 
@@ -79,8 +79,8 @@ pub(crate) struct Up {
     pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
-    /// Wire these only: docker, containerd, buildkit, podman (default: docker; where none of its places is given, also
-    /// podman and containerd where they are installed and would use it)
+    /// Configure these only: docker, containerd, buildkit, podman (default: docker; where none of its places is given,
+    /// also podman and containerd where they are installed and would use it)
     #[arg(long, value_name = "CLIENT", value_parser = hubcap_clients::named)]
     pub(crate) client: Vec<Arc<dyn Client>>,
     /// Only show what would be changed in which file, as a diff

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         Verb::Down(flags) => settings::load(&flags.settings).map(|config| down::run(&config, &flags)),
         Verb::Doctor(flags) => settings::load(&flags.settings).map(|config| doctor::run(&config, &flags)),
         Verb::Setup(setup) => {
-            settings::load(&setup.wire().settings).map(|config| setup::run(&config, &setup))
+            settings::load(&setup.flags().settings).map(|config| setup::run(&config, &setup))
         }
         Verb::Unset(unset) => settings::load(unset.settings()).map(|config| setup::unset(&config, &unset)),
     };

@@ -25,20 +25,20 @@ pub(crate) enum Unset {
     /// dockerd
     Docker(UnsetDocker),
     /// containerd
-    Containerd(Unwire),
+    Containerd(UnsetFlags),
     /// BuildKit's own builders
-    Buildkit(Unwire),
+    Buildkit(UnsetFlags),
     /// podman, buildah and skopeo
-    Podman(Unwire),
+    Podman(UnsetFlags),
 }
 
 impl Setup {
-    pub(crate) const fn wire(&self) -> &Wire {
+    pub(crate) const fn flags(&self) -> &SetupFlags {
         match self {
-            Self::Docker(flags) => &flags.wire,
-            Self::Containerd(flags) => &flags.wire,
-            Self::Buildkit(flags) => &flags.wire,
-            Self::Podman(flags) => &flags.wire,
+            Self::Docker(flags) => &flags.setup,
+            Self::Containerd(flags) => &flags.setup,
+            Self::Buildkit(flags) => &flags.setup,
+            Self::Podman(flags) => &flags.setup,
         }
     }
 }
@@ -46,7 +46,7 @@ impl Setup {
 impl Unset {
     pub(crate) fn settings(&self) -> &Settings {
         match self {
-            Self::Docker(flags) => &flags.unwire.settings,
+            Self::Docker(flags) => &flags.unset.settings,
             Self::Containerd(flags) | Self::Buildkit(flags) | Self::Podman(flags) => &flags.settings,
         }
     }
@@ -54,7 +54,7 @@ impl Unset {
 
 /// What every client's `setup` has.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Wire {
+pub(crate) struct SetupFlags {
     #[command(flatten)]
     pub(crate) settings: Settings,
     /// Only show what would be changed in which file, as a diff
@@ -67,7 +67,7 @@ pub(crate) struct Wire {
 
 /// What every client's `unset` has; which files it is about is written down.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Unwire {
+pub(crate) struct UnsetFlags {
     #[command(flatten)]
     pub(crate) settings: Settings,
     /// Only show what would be changed in which file, as a diff
@@ -78,7 +78,7 @@ pub(crate) struct Unwire {
 #[derive(Debug, clap::Args)]
 pub(crate) struct SetupDocker {
     #[command(flatten)]
-    pub(crate) wire: Wire,
+    pub(crate) setup: SetupFlags,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
     /// Every other registry as well, by _default/hosts.toml
@@ -99,7 +99,7 @@ pub(crate) struct SetupDocker {
 #[derive(Debug, clap::Args)]
 pub(crate) struct UnsetDocker {
     #[command(flatten)]
-    pub(crate) unwire: Unwire,
+    pub(crate) unset: UnsetFlags,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
     /// Restart dockerd through systemd where that is needed
@@ -124,7 +124,7 @@ pub(crate) struct DockerFlags {
 #[derive(Debug, clap::Args)]
 pub(crate) struct SetupContainerd {
     #[command(flatten)]
-    pub(crate) wire: Wire,
+    pub(crate) setup: SetupFlags,
     #[command(flatten)]
     pub(crate) containerd: ContainerdFlags,
     /// Every other registry as well, by _default/hosts.toml
@@ -146,7 +146,7 @@ pub(crate) struct ContainerdFlags {
 #[derive(Debug, clap::Args)]
 pub(crate) struct SetupBuildkit {
     #[command(flatten)]
-    pub(crate) wire: Wire,
+    pub(crate) setup: SetupFlags,
     /// A buildkitd.toml, several times for several (default: buildx's for new builders,
     /// ~/.docker/buildx/buildkitd.default.toml, and /etc/buildkit/buildkitd.toml where there is an /etc/buildkit)
     #[arg(long, value_name = "FILE")]
@@ -156,7 +156,7 @@ pub(crate) struct SetupBuildkit {
 #[derive(Debug, clap::Args)]
 pub(crate) struct SetupPodman {
     #[command(flatten)]
-    pub(crate) wire: Wire,
+    pub(crate) setup: SetupFlags,
     #[command(flatten)]
     pub(crate) podman: PodmanFlags,
 }

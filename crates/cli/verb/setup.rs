@@ -11,7 +11,7 @@ use hubcap_clients::{
 use hubcap_oci::Registry;
 
 use crate::admin::client;
-use crate::args::{Setup, SetupDocker, Unset, UnsetDocker, Wire};
+use crate::args::{Setup, SetupDocker, SetupFlags, Unset, UnsetDocker};
 use crate::clients::print_restored;
 use crate::daemon::address;
 use crate::settings::Config;
@@ -21,7 +21,7 @@ use crate::show::changes;
 pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
     let status = client::status(&config.state).ok();
     let known = address::registries(config, status.as_ref());
-    let mirror = match setup.wire().print {
+    let mirror = match setup.flags().print {
         true => address::mirror(config, status.as_ref())?,
         false => address::mirror_with_ca(config, status.as_ref())?,
     };
@@ -31,8 +31,8 @@ pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
         Setup::Buildkit(flags) => (Box::new(flags.client()), false),
         Setup::Podman(flags) => (Box::new(flags.client()), false),
     };
-    let registries = Registries { named: named(setup.wire(), &known), every_other };
-    let run = if setup.wire().print { clients::print } else { clients::configure };
+    let registries = Registries { named: named(setup.flags(), &known), every_other };
+    let run = if setup.flags().print { clients::print } else { clients::configure };
     run(config, &*client, &mirror, &registries)
 }
 
@@ -54,7 +54,7 @@ fn docker(
     known: Vec<Registry>,
 ) -> anyhow::Result<ExitCode> {
     // With the proxy the names are for it, and the mirrors for what hubcap knows anyway.
-    let named = if flags.proxy { known } else { named(&flags.wire, &known) };
+    let named = if flags.proxy { known } else { named(&flags.setup, &known) };
     let registries = Registries { named, every_other: flags.all };
     let docker = flags.docker.client().find()?;
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
@@ -62,7 +62,7 @@ fn docker(
     if flags.proxy {
         plan = docker.with_proxy(&journal, &proxy(config, flags, mirror)?, plan)?;
     }
-    if flags.wire.print {
+    if flags.setup.print {
         changes::print_diff(plan.iter().map(|planned| &planned.change));
         return Ok(ExitCode::SUCCESS);
     }
@@ -102,7 +102,7 @@ fn proxy(config: &Config, flags: &SetupDocker, mirror: &Mirror) -> anyhow::Resul
     };
     Ok(Proxy {
         address,
-        registries: flags.wire.registries.clone(),
+        registries: flags.setup.registries.clone(),
         ca: mirror.ca.clone(),
         drop_in: flags.drop_in.clone(),
     })
@@ -115,7 +115,7 @@ fn undocker(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
         println!("dockerd is not wired from {}: nothing to do", config.state.display());
         return Ok(ExitCode::SUCCESS);
     }
-    if flags.unwire.print {
+    if flags.unset.print {
         changes::print_diff(&journal.plan_undo()?);
         return Ok(ExitCode::SUCCESS);
     }
@@ -132,6 +132,6 @@ fn undocker(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
 }
 
 /// The registries that were named, else those that hubcap can be asked for.
-fn named(wire: &Wire, known: &[Registry]) -> Vec<Registry> {
-    if wire.registries.is_empty() { known.to_vec() } else { wire.registries.clone() }
+fn named(flags: &SetupFlags, known: &[Registry]) -> Vec<Registry> {
+    if flags.registries.is_empty() { known.to_vec() } else { flags.registries.clone() }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use hubcap_clients::{Client, Journal, Mirror, Registries};
 
-use crate::args::Unwire;
+use crate::args::UnsetFlags;
 use crate::clients;
 use crate::settings::Config;
 use crate::show::changes;
@@ -42,7 +42,7 @@ pub(crate) fn print(
 }
 
 /// Restores a client's files, or prints what that would change.
-pub(crate) fn unset(config: &Config, flags: &Unwire, client: &dyn Client) -> anyhow::Result<ExitCode> {
+pub(crate) fn unset(config: &Config, flags: &UnsetFlags, client: &dyn Client) -> anyhow::Result<ExitCode> {
     let journal = Journal::open(&config.state, client.name())?;
     if journal.is_empty() {
         println!("{} is not wired from {}: nothing to do", client.title(), config.state.display());
