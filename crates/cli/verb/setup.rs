@@ -39,7 +39,7 @@ pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
 /// Restores a client's files.
 pub(crate) fn unset(config: &Config, unset: &Unset) -> anyhow::Result<ExitCode> {
     match unset {
-        Unset::Docker(flags) => undocker(config, flags),
+        Unset::Docker(flags) => restore_dockerd(config, flags),
         Unset::Containerd(flags) => clients::unset(config, flags, &Containerd::default()),
         Unset::Buildkit(flags) => clients::unset(config, flags, &Buildkit::default()),
         Unset::Podman(flags) => clients::unset(config, flags, &Podman::default()),
@@ -109,7 +109,7 @@ fn proxy(config: &Config, flags: &SetupDocker, mirror: &Mirror) -> anyhow::Resul
 }
 
 /// Restores the files that [`docker`] changed, or prints what that would change.
-fn undocker(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
+fn restore_dockerd(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
     if journal.is_empty() {
         println!("dockerd is not wired from {}: nothing to do", config.state.display());
