@@ -4,15 +4,15 @@
 //! with a URL and a certificate's path, whoever answers there. In the order of use:
 //!
 //! - [`mirror`]: where hubcap answers, and for what.
-//! - [`all`]: every client, a line for each.
+//! - [`mod@all`]: every client, a line for each.
 //! - [`client`]: what hubcap has to know of a client, as a trait.
 //! - [`docker`], [`containerd`], [`buildkit`], [`podman`]: the clients, each with `find` (which of it is here),
 //!   `facts` (what each version reads) and `files` (which files are written with what).
 //! - [`version`], [`coverage`]: what follows from a client's version, and which of its pulls use the mirror.
-//! - [`certs_dir`], [`format`]: directories and texts that several clients have.
+//! - [`certs_dir`], [`mod@format`]: directories and texts that several clients have.
 //! - [`change`]: a file before and after, and the difference for people.
 //! - [`journal`], [`file_kind`]: what was changed, with which the files are restored, even after a crash.
-//! - [`file`], [`process`], [`sudo`]: reading and replacing files, and reaching daemons, as root where that is needed.
+//! - [`mod@file`], [`process`], [`sudo`]: reading and replacing files, and reaching daemons, as root where needed.
 
 mod all;
 pub mod buildkit;
