@@ -4,7 +4,7 @@
 //! - [`given`]: the settings as a user gives them; flags and file are both read into this one struct.
 //! - [`environment`]: those of the variables. [`file`]: those of the file.
 //! - [`config`]: everything decided. [`shown`]: what was decided, as a file.
-//! - [`units`], [`upstreams`], [`logins`]: values, and how they are written.
+//! - [`units`], [`upstream`], [`upstream_tables`], [`logins`]: values, and how they are written. [`upstreams`]: which count.
 
 mod config;
 mod environment;
@@ -13,6 +13,8 @@ mod given;
 mod logins;
 mod shown;
 mod units;
+mod upstream;
+mod upstream_tables;
 mod upstreams;
 
 use std::path::PathBuf;

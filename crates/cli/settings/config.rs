@@ -16,6 +16,7 @@ use url::Url;
 use super::environment::Variables;
 use super::given::Settings;
 use super::units::Text;
+use super::upstream::Upstream;
 use super::upstreams::{self, Upstreams};
 use crate::lockfile::Lock;
 
@@ -64,7 +65,8 @@ impl Config {
     pub(super) fn decide(settings: Settings, variables: &Variables) -> anyhow::Result<Self> {
         let proxy = proxy(&settings)?;
         let tags = tag_rules(&settings);
-        let Upstreams { named, allowed } = upstreams::decide(settings.upstream, variables)?;
+        let logins = variables.get("HUBCAP_LOGIN").map(String::as_str);
+        let Upstreams { named, allowed } = upstreams::decide(settings.upstream, logins)?;
         let store = settings.store.map_or_else(|| default_store(variables), Ok)?;
         let state = settings.state.map_or_else(|| xdg(variables, "STATE", ".local/state"), Ok)?;
         let (store, state) = (std::path::absolute(store)?, std::path::absolute(state)?);
@@ -124,7 +126,7 @@ fn proxy(settings: &Settings) -> anyhow::Result<Option<ConnectConfig>> {
 /// The file's `[[tags]]` in their order, then the upstreams' own.
 fn tag_rules(settings: &Settings) -> TagRules {
     let tables = settings.tags.iter().map(|table| (table.pattern.0.clone(), table.ttl.0));
-    let of_upstreams = settings.upstream.iter().filter_map(upstreams::Upstream::tag_rule);
+    let of_upstreams = settings.upstream.iter().filter_map(Upstream::tag_rule);
     TagRules {
         rules: tables.chain(of_upstreams).collect(),
         default: settings.tag_ttl.as_ref().map_or(Ttl::For(Duration::from_secs(300)), |Text(ttl)| *ttl),

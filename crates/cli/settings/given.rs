@@ -10,7 +10,8 @@ use hubcap_store::Limit;
 use serde::{Deserialize, Serialize};
 
 use super::units::{Text, switch};
-use super::upstreams::{self, Upstream};
+use super::upstream::{Parser, Upstream};
+use super::upstream_tables;
 
 /// What can be set by flag, by HUBCAP_ variable and in a file; config/default.toml describes each.
 #[derive(Debug, Default, Clone, clap::Args, Serialize, Deserialize)]
@@ -78,8 +79,8 @@ pub(crate) struct Settings {
     pub(crate) tags: Vec<TagsTable>,
     /// Allow a registry, or all that match a pattern as '*.azurecr.io', or say where one is; repeat it for several
     /// (HUBCAP_UPSTREAM, separated by commas) (default: Docker Hub and other public registries)
-    #[arg(long, value_name = "NAME[=URL]", value_parser = upstreams::Parser)]
-    #[serde(with = "upstreams::tables")]
+    #[arg(long, value_name = "NAME[=URL]", value_parser = Parser)]
+    #[serde(with = "upstream_tables")]
     pub(crate) upstream: Vec<Upstream>,
 }
 

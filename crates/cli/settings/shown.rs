@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::given::{Settings, TagsTable};
 use super::units::Text;
-use super::upstreams::Upstream;
+use super::upstream::Upstream;
 
 impl Config {
     /// TOML. Comments say what has no key, and show no secret.

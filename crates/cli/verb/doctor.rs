@@ -3,42 +3,19 @@
 mod clients;
 mod daemon;
 mod docker;
+mod finding;
 mod machine;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use hubcap_clients::Coverage;
 use serde::Serialize;
 
+use finding::{Finding, State};
+
+use crate::admin::client;
 use crate::args::Doctor;
 use crate::settings::Config;
-
-/// One thing that was looked at.
-#[derive(Debug, Serialize)]
-struct Finding {
-    state: State,
-    about: &'static str,
-    says: String,
-    /// A command, or what to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum State {
-    /// It works.
-    Fine,
-    /// Worth knowing.
-    Note,
-    /// It was set up, and does not work.
-    Broken,
-    /// Pulls that go through hubcap.
-    Through,
-    /// Pulls that do not, and why.
-    Past,
-}
 
 #[derive(Serialize)]
 struct Report {
@@ -48,7 +25,7 @@ struct Report {
 
 /// Looks at everything. 0 when all that was set up works; what never was is no failure.
 pub(crate) fn run(config: &Config, flags: &Doctor) -> anyhow::Result<ExitCode> {
-    let status = crate::admin::client::status(&config.state).ok();
+    let status = client::status(&config.state).ok();
     let mut findings = daemon::look(config, status.as_ref());
     findings.extend(docker::look(config, flags, status.as_ref()));
     findings.extend(clients::look(config, status.as_ref()));
@@ -68,37 +45,4 @@ pub(crate) fn run(config: &Config, flags: &Doctor) -> anyhow::Result<ExitCode> {
         )?;
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-impl Finding {
-    fn new(state: State, about: &'static str, says: impl Into<String>) -> Self {
-        Self { state, about, says: says.into(), mend: None }
-    }
-
-    /// Pulls that use the mirror, or do not.
-    fn coverage(about: &'static str, coverage: Coverage) -> Self {
-        let state = if coverage.uses_mirror { State::Through } else { State::Past };
-        Self { state, about, says: coverage.pulls, mend: coverage.remedy }
-    }
-
-    fn mend(self, how: impl Into<String>) -> Self {
-        Self { mend: Some(how.into()), ..self }
-    }
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = match self.state {
-            State::Fine => "fine",
-            State::Note => "note",
-            State::Broken => "BROKEN",
-            State::Through => "through hubcap",
-            State::Past => "not through it",
-        };
-        write!(f, "{state:14}  {:10}  {}", self.about, self.says)?;
-        match &self.mend {
-            Some(mend) => write!(f, "\n{:28}-> {mend}", ""),
-            None => Ok(()),
-        }
-    }
 }

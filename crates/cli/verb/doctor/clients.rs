@@ -2,7 +2,7 @@
 
 use hubcap_clients::{Buildkit, Client, Docker, Journal, is_installed};
 
-use super::{Finding, State};
+use super::finding::{Finding, State};
 use crate::admin::Status;
 use crate::daemon::address;
 use crate::settings::Config;

@@ -7,7 +7,7 @@ use hubcap_oci::{Reference, Repository};
 use hubcap_store::{Layout, Limit};
 use hubcap_upstream::{Error, Upstream};
 
-use super::{Finding, State};
+use super::finding::{Finding, State};
 use crate::admin::Status;
 use crate::compose;
 use crate::daemon::answers;

@@ -3,7 +3,7 @@
 use hubcap_clients::{Docker, Dockerd, Journal, Proxy};
 use hubcap_oci::Registry;
 
-use super::{Finding, State};
+use super::finding::{Finding, State};
 use crate::admin::Status;
 use crate::args::Doctor;
 use crate::daemon::address;

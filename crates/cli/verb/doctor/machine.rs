@@ -2,7 +2,7 @@
 
 use hubcap_clients::is_installed;
 
-use super::{Finding, State};
+use super::finding::{Finding, State};
 
 pub(super) fn look() -> Vec<Finding> {
     let mut found = Vec::new();
