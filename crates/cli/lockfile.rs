@@ -18,6 +18,8 @@ use fs_err as fs;
 use hubcap_oci::{Digest, ImageRef, Reference, Tag, Target};
 use serde::Deserialize;
 
+use crate::replace::{PUBLIC, replace};
+
 /// The form that this hubcap writes and reads.
 const VERSION: u32 = 1;
 
@@ -76,15 +78,9 @@ impl Lock {
         self.images.iter().filter_map(tag).collect()
     }
 
-    /// In one step: who reads sees the old lock or this one.
+    /// Writes the lock's file in one step.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let mut name =
-            path.file_name().with_context(|| format!("{} is no file's name", path.display()))?.to_owned();
-        name.push(format!(".{}.new", std::process::id()));
-        let temporary = path.with_file_name(name);
-        fs::File::create(&temporary)?.write_all(self.to_string().as_bytes())?;
-        fs::rename(&temporary, path)?;
-        Ok(())
+        replace(path, PUBLIC, |mut file| Ok(file.write_all(self.to_string().as_bytes())?))
     }
 }
 

@@ -8,6 +8,7 @@ mod daemon;
 mod fill;
 mod job;
 mod lockfile;
+mod replace;
 mod settings;
 mod show;
 mod verb;

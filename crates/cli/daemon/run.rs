@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use hubcap_proxy::Bound;
 use hubcap_store::Layout;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
+use crate::replace::{PRIVATE, replace};
 use crate::settings::Config;
 
 /// One run of the daemon.
@@ -110,20 +110,12 @@ impl Run {
 
     /// Writes it down. A daemon serves without that too, so a failure is a warning.
     pub(crate) fn write(&self, state: &Path) {
-        if let Err(error) = self.replace(&path(state)) {
+        let written =
+            replace(&path(state), PRIVATE, |mut file| Ok(file.write_all(&serde_json::to_vec_pretty(self)?)?));
+        if let Err(error) = written {
             tracing::warn!(target: "hubcap::run", "this run cannot be written down, so what comes after it will not \
                 know of it: {error:#}");
         }
-    }
-
-    /// In one step: who reads sees the old run or this one.
-    fn replace(&self, path: &Path) -> anyhow::Result<()> {
-        let temporary = path.with_extension(format!("json.{}", self.pid));
-        let mut file =
-            fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        fs::rename(&temporary, path)?;
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fs_err as fs;
+use hubcap_store::replace_file;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::{Registry, Status};
@@ -59,11 +60,11 @@ pub(crate) fn remembered(store: &Path, status: &Status) -> Speeds {
     let new: Speeds = status.registries.iter().filter_map(measured).collect();
     let any = !new.is_empty();
     speeds.extend(new);
-    if any && let Ok(text) = serde_json::to_string(&speeds) {
-        let written = fs::write(path.with_extension("new"), text);
-        if let Err(error) = written.and_then(|()| fs::rename(path.with_extension("new"), &path)) {
-            tracing::debug!(target: "hubcap::down", "the speeds are not remembered: {error}");
-        }
+    if any
+        && let Ok(text) = serde_json::to_string(&speeds)
+        && let Err(error) = replace_file(&path, &path.with_extension("new"), text.as_bytes())
+    {
+        tracing::debug!(target: "hubcap::down", "the speeds are not remembered: {error}");
     }
     speeds
 }

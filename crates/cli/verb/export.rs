@@ -1,7 +1,7 @@
 //! `hubcap export`: one image as a tar, for docker load and podman load.
 
 use std::io::{BufWriter, IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::slice;
 
@@ -13,6 +13,7 @@ use hubcap_store::{Availability, CompleteImage, Format, Layout};
 
 use crate::args::Export;
 use crate::fill::fill;
+use crate::replace::{PUBLIC, replace};
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
 use crate::show::transfers::Transfers;
@@ -38,10 +39,8 @@ pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
         write(config, &image, format, out.lock())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let partial = Partial::beside(&flags.output)?;
-    write(config, &image, format, fs::File::create(&partial.0)?)?;
-    let size = fs::metadata(&partial.0)?.len();
-    fs::rename(&partial.0, &flags.output)?;
+    replace(&flags.output, PUBLIC, |file| write(config, &image, format, file))?;
+    let size = fs::metadata(&flags.output)?.len();
     println!("{}  {platform}  {} in {}", flags.image, bytes(size), flags.output.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -84,23 +83,4 @@ fn write(config: &Config, image: &CompleteImage, format: Format, out: impl Write
         bar.finish_and_clear();
     }
     Ok(())
-}
-
-/// The file that is being written, removed unless it was renamed.
-struct Partial(PathBuf);
-
-impl Partial {
-    /// In the same directory, so that it can be renamed.
-    fn beside(output: &Path) -> anyhow::Result<Self> {
-        let name = output.file_name().with_context(|| format!("{} is no file's name", output.display()))?;
-        let name = format!(".{}.{}.part", name.to_string_lossy(), std::process::id());
-        Ok(Self(output.with_file_name(name)))
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // There is none after it was renamed.
-        let _ = fs::remove_file(&self.0);
-    }
 }

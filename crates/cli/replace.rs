@@ -1,0 +1,60 @@
+//! Atomic replacement of a file outside the store.
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// For its owner alone.
+pub(crate) const PRIVATE: u32 = 0o600;
+/// For everybody whom the umask lets.
+pub(crate) const PUBLIC: u32 = 0o666;
+
+/// Replaces the file at `path` in one step: a reader sees the old file or the new one. `write` gets a file in the same
+/// directory, with these permissions less the umask; when it fails, that file is removed and the old one stays.
+///
+/// # Errors
+/// Those of `write`, and of the file system.
+pub(crate) fn replace(
+    path: &Path,
+    permissions: u32,
+    write: impl FnOnce(&File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let name = path.file_name().with_context(|| format!("{} is no file's name", path.display()))?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::Builder::new()
+        .prefix(&format!(".{}.", name.to_string_lossy()))
+        .suffix(".part")
+        .permissions(Permissions::from_mode(permissions))
+        .tempfile_in(directory)
+        .with_context(|| format!("{} cannot be written", path.display()))?;
+    write(file.as_file())?;
+    file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_to_its_end_leaves_the_old_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        replace(&path, PUBLIC, |mut file| Ok(file.write_all(b"old")?)).expect("written");
+        let failed = replace(&path, PUBLIC, |mut file| {
+            file.write_all(b"new")?;
+            anyhow::bail!("no more")
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).expect("read"), b"old");
+        assert_eq!(
+            std::fs::read_dir(directory.path()).expect("listed").count(),
+            1,
+            "nothing is left beside it"
+        );
+    }
+}
