@@ -1,17 +1,18 @@
 //! `hubcap serve`: the daemon.
 
-use std::io::Write as _;
-use std::path::Path;
+mod announce;
+mod check;
+mod limits;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use hubcap_cache::{Cache, Restored};
 use hubcap_oci::Registry;
 use hubcap_proxy::{Bound, DRAIN};
 use hubcap_store::Store;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::admin::{self, Admin};
 use crate::args::Serve;
@@ -26,11 +27,11 @@ const FLUSH: Duration = Duration::from_secs(10);
 /// Serves until SIGTERM or SIGINT; with `check`, only says what it would do.
 pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
     if flags.background {
-        // It fails only for who leads a session already.
+        // It fails only where this process leads a session already.
         let _ = rustix::process::setsid();
     }
     if flags.check {
-        return Ok(match check(&config).and_then(|()| config.to_toml()) {
+        return Ok(match check::check(&config).and_then(|()| config.to_toml()) {
             Ok(toml) => {
                 print!("{toml}");
                 ExitCode::SUCCESS
@@ -41,48 +42,28 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
             }
         });
     }
-    keep_memory();
+    limits::keep_memory();
     let runtime = compose::runtime()?;
     let served = runtime.block_on(serve(config, flags.background));
-    // What still runs has been abandoned: nothing waits for the hash of some gigabytes.
+    // Tasks that still run are given up: nothing waits for the hash of some gigabytes.
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
 }
 
-/// Lets the C library keep some MiB that were freed. By default it gives back what lies free beyond some hundred KiB, and
-/// takes it again page by page, for each piece of a blob: a tenth of what a fetch costs. glibc's limits follow the largest
-/// block that was freed (mallopt(3), `M_MMAP_THRESHOLD`); this one is never touched, and costs no memory.
-fn keep_memory() {
-    const KEPT: usize = 4 << 20;
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT)));
-}
-
 async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
-    // Before anything is promised: a signal that comes early must not be lost.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    raise_open_files();
+    // First of all: a signal that comes early must not be lost.
+    let signals = Signals::listen()?;
+    limits::raise_open_files();
     let run = Run::begin(&config, go_on);
     if let Some(why) = workspace::not_checked_out(&config.store, std::env::var_os) {
         tracing::warn!(target: "hubcap::serve", "{why}");
     }
     let store = compose::store_to_serve(&config)?;
     let cache = compose::cache(store.clone(), &config)?;
-    let proxy = hubcap_proxy::Config {
-        https: Some(config.listen),
-        http: config.http_listen,
-        state: config.state.clone(),
-        default_registry: Registry::docker_hub(),
-        connect: config.proxy.clone(),
-    };
-    let bound = hubcap_proxy::bind(cache.clone(), proxy).await.map_err(|error| match error {
-        hubcap_proxy::Error::Listen { .. } => {
-            anyhow::Error::new(error).context("is another hubcap running? choose another --listen")
-        }
-        other => other.into(),
-    })?;
+    let bound = bind(cache.clone(), &config).await?;
     let run = run.bound(&bound).await;
     run.write(&config.state);
-    // Before anybody can ask: what it may bring is waited for from the first request on.
+    // Before the first request: requests wait for contents that the archive may have.
     let restoring = config.restore.clone().map(|archive| tokio::spawn(restore(&cache, archive)));
     let admin = Admin {
         cache: cache.clone(),
@@ -98,34 +79,11 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
             None
         }
     };
-    announce(&bound, &config)?;
-    let mut signalled = async || {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    announce::announce(&bound, &config)?;
     let preparing = cache.clone();
     tokio::task::spawn_blocking(move || preparing.prepare());
-    let flushing = tokio::spawn(flush_now_and_then(store.clone()));
-    let (stopping, mut stopped) = tokio::sync::watch::channel(None);
-    let serving = async {
-        bound.run(async { drop(stopped.wait_for(Option::is_some).await) }).await;
-        let since = stopped.borrow().unwrap_or_else(Instant::now);
-        if !cache.drain(DRAIN.saturating_sub(since.elapsed())).await {
-            tracing::warn!(target: "hubcap::serve", "fetches still run after {} s; they are given up", DRAIN.as_secs());
-        }
-    };
-    let signals = async {
-        signalled().await;
-        tracing::info!(target: "hubcap::serve", "stopping; a second signal stops at once");
-        let _ = stopping.send(Some(Instant::now()));
-        signalled().await;
-    };
-    tokio::select! {
-        () = serving => {}
-        () = signals => tracing::warn!(target: "hubcap::serve", "stopped at once"),
-    }
+    let flushing = tokio::spawn(flush_regularly(store.clone()));
+    until_stopped(bound, &cache, signals).await;
     flushing.abort();
     if let Some(restoring) = restoring {
         restoring.abort();
@@ -139,7 +97,65 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes in what an earlier job has saved, beside answering. What does not come is fetched as if there were no archive.
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Opens the listeners.
+async fn bind(cache: Cache, config: &Config) -> anyhow::Result<Bound> {
+    let proxy = hubcap_proxy::Config {
+        https: Some(config.listen),
+        http: config.http_listen,
+        state: config.state.clone(),
+        default_registry: Registry::docker_hub(),
+        connect: config.proxy.clone(),
+    };
+    hubcap_proxy::bind(cache, proxy).await.map_err(|error| match error {
+        hubcap_proxy::Error::Listen { .. } => {
+            anyhow::Error::new(error).context("is another hubcap running? choose another --listen")
+        }
+        other => other.into(),
+    })
+}
+
+/// Answers until a signal asks for the end; then gives clients and fetches [`DRAIN`] to end. A second signal ends at once.
+async fn until_stopped(bound: Bound, cache: &Cache, mut signals: Signals) {
+    let (stopping, mut stopped) = watch::channel(None);
+    let serving = async {
+        bound.run(async { drop(stopped.wait_for(Option::is_some).await) }).await;
+        let since = stopped.borrow().unwrap_or_else(Instant::now);
+        if !cache.drain(DRAIN.saturating_sub(since.elapsed())).await {
+            tracing::warn!(target: "hubcap::serve", "fetches still run after {} s; they are given up", DRAIN.as_secs());
+        }
+    };
+    let stopped_twice = async {
+        signals.next().await;
+        tracing::info!(target: "hubcap::serve", "stopping; a second signal stops at once");
+        let _ = stopping.send(Some(Instant::now()));
+        signals.next().await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = stopped_twice => tracing::warn!(target: "hubcap::serve", "stopped at once"),
+    }
+}
+
+/// Restores the store that an earlier job has saved, while serving. What is not restored is fetched.
 fn restore(cache: &Cache, Archive(url): Archive) -> impl Future<Output = ()> + Send + use<> {
     let (started, restoring) = (Instant::now(), cache.restore(url));
     async move {
@@ -156,84 +172,12 @@ fn restore(cache: &Cache, Archive(url): Archive) -> impl Future<Output = ()> + S
     }
 }
 
-/// Each client and each content that is read costs an open file. The usual soft limit of 1024 is there for programs that
-/// cannot count further, and the hard one is for us.
-fn raise_open_files() {
-    let limits = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }) {
-        tracing::warn!(target: "hubcap::serve", "the limit of open files stays as it is: {error}");
-    }
-}
-
-/// What is lost by a kill is at most so old.
-async fn flush_now_and_then(store: Store) {
+/// Writes what is only in memory, again and again: a kill loses what changed since.
+async fn flush_regularly(store: Store) {
     let mut ticks = tokio::time::interval(FLUSH);
     loop {
         ticks.tick().await;
         let store = store.clone();
         let _ = tokio::task::spawn_blocking(move || store.flush()).await;
     }
-}
-
-/// Says where everything is, and what a user has to write where.
-fn announce(bound: &Bound, config: &Config) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "hubcap {}", env!("CARGO_PKG_VERSION"))?;
-    for (scheme, address) in [("https", bound.https()), ("http", bound.http())] {
-        if let Some(address) = address {
-            writeln!(out, "listening on {scheme}://{address}")?;
-        }
-    }
-    if let Some(address) = bound.connect() {
-        writeln!(out, "proxy on http://{address}")?;
-    }
-    writeln!(out, "store {}", config.store.display())?;
-    writeln!(out, "ca certificate {}", bound.ca_certificate().display())?;
-    let upstreams = config.upstreams.iter().map(|one| format!("{}={}", one.registry, one.url));
-    writeln!(out, "upstreams {}{}", upstreams.collect::<Vec<_>>().join(" "), offline(config))?;
-    if let Some(address) = bound.https() {
-        // Everywhere is where it listens, and nowhere that a client can go to.
-        let mirror = format!("https://{}", hubcap_clients::reachable(address));
-        let ca = bound.ca_certificate().display();
-        write!(
-            out,
-            "\n/etc/docker/daemon.json, then `systemctl reload docker`:\n\n    \
-             {{ \"registry-mirrors\": [\"{mirror}\"] }}\n\n\
-             /etc/docker/certs.d/docker.io/hosts.toml, read at each pull:\n\n    \
-             [host.\"{mirror}\"]\n      capabilities = [\"pull\", \"resolve\"]\n      ca = \"{ca}\"\n      \
-             dial_timeout = \"1s\"\n\n\
-             Write both: the first is for dockerd's own pulls; with the second, `docker build` and dockerd 29 use the\n\
-             mirror too, and dockerd 28 and later go on checking Docker Hub's certificate.\n"
-        )?;
-    }
-    out.flush()?;
-    Ok(())
-}
-
-const fn offline(config: &Config) -> &'static str {
-    if config.offline { " (offline: none is asked)" } else { "" }
-}
-
-/// What `--check` can tell without changing anything.
-fn check(config: &Config) -> anyhow::Result<()> {
-    compose::upstreams(config)?;
-    for (what, path) in [("store", &config.store), ("state", &config.state)] {
-        let mut existing: &Path = path;
-        while !existing.exists() {
-            existing =
-                existing.parent().with_context(|| format!("the {what} {} cannot be made", path.display()))?;
-        }
-        let metadata = fs_err::metadata(existing)?;
-        if !metadata.is_dir() {
-            anyhow::bail!("the {what} {} cannot be made: {} is a file", path.display(), existing.display());
-        }
-        if metadata.permissions().readonly() {
-            anyhow::bail!(
-                "the {what} {} cannot be made: {} is not writable",
-                path.display(),
-                existing.display()
-            );
-        }
-    }
-    Ok(())
 }
