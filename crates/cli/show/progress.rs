@@ -17,15 +17,14 @@ impl Progress {
         Self { bars }
     }
 
-    /// A bar for a content of `size` bytes.
-    pub(crate) fn bar(&self, name: &str, size: u64) -> Option<ProgressBar> {
+    /// A bar for a content of `size` bytes; it is hidden where there is no terminal.
+    pub(crate) fn bar(&self, name: &str, size: u64) -> ProgressBar {
+        let Some(bars) = &self.bars else { return ProgressBar::hidden() };
         let style = ProgressStyle::with_template(
             "{prefix:20} {bar:30} {bytes:>10} of {total_bytes:10} {bytes_per_sec}",
         )
         .unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bars
-            .as_ref()
-            .map(|bars| bars.add(ProgressBar::new(size).with_style(style).with_prefix(name.to_owned())))
+        bars.add(ProgressBar::new(size).with_style(style).with_prefix(name.to_owned()))
     }
 
     /// A line that stays.
@@ -37,7 +36,8 @@ impl Progress {
     }
 }
 
-/// Bytes for people: `1.5 GB`, in powers of 1000 as registries count them.
+/// Bytes for people: `1.5 GB`, in powers of 1000 as registries count them. (The crate bytesize writes `1000.0 MB` for
+/// 999,999,999 bytes.)
 pub(crate) fn bytes(count: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let mut scaled = count as f64;

@@ -27,7 +27,7 @@ impl Transfers {
         match event {
             Event::Receiving { digest, received, size } => match self.bars.get(digest) {
                 Some(bar) => bar.set_position(*received),
-                None => self.bars.extend(self.progress.bar(&short(digest), *size).map(|bar| (*digest, bar))),
+                None => drop(self.bars.insert(*digest, self.progress.bar(&short(digest), *size))),
             },
             Event::Received { digest, bytes: amount } => {
                 if let Some(bar) = self.bars.remove(digest) {

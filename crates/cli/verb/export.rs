@@ -1,4 +1,4 @@
-//! `hubcap export`: one image as a tar, for docker load and podman load.
+//! `hubcap export`: writes an image to a file, for docker load and podman load.
 
 use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
 use crate::show::transfers::Transfers;
 
-/// Copied at once, in bytes.
+/// Bytes that are written at once.
 const BUFFER: usize = 256 << 10;
 
 pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
@@ -73,14 +73,8 @@ fn fetch(config: &Config, name: &ImageRef, platform: &Platform) -> anyhow::Resul
 fn write(config: &Config, image: &CompleteImage, format: Format, out: impl Write) -> anyhow::Result<()> {
     let progress = Progress::new();
     let bar = progress.bar("writing", image.size());
-    let told = |read| {
-        if let Some(bar) = &bar {
-            bar.inc(read);
-        }
-    };
-    Layout::at(&config.store).export(image, format, BufWriter::with_capacity(BUFFER, out), told)?;
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    let out = BufWriter::with_capacity(BUFFER, out);
+    Layout::at(&config.store).export(image, format, out, |read| bar.inc(read))?;
+    bar.finish_and_clear();
     Ok(())
 }

@@ -17,15 +17,8 @@ pub(crate) fn run(config: &Config, flags: &Import) -> anyhow::Result<ExitCode> {
     let mut failed = 0;
     for file in &flags.files {
         let bar = progress.bar("reading", fs_err::metadata(file).map_or(0, |metadata| metadata.len()));
-        let told = |read| {
-            if let Some(bar) = &bar {
-                bar.inc(read);
-            }
-        };
-        let imported = store.import(file, flags.tag.as_ref(), &told);
-        if let Some(bar) = &bar {
-            bar.finish_and_clear();
-        }
+        let imported = store.import(file, flags.tag.as_ref(), &|read| bar.inc(read));
+        bar.finish_and_clear();
         match imported {
             Ok(images) => {
                 for image in images {

@@ -1,4 +1,4 @@
-//! `hubcap verify`: every content in the store against its name.
+//! `hubcap verify`: compares every content in the store with its digest.
 
 use std::process::ExitCode;
 
@@ -22,18 +22,12 @@ pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
     let total = layout.total();
     let progress = Progress::new();
     let bar = progress.bar("verifying", total);
-    let Report { contents, bytes: read, findings } = layout.verify(|read| {
-        if let Some(bar) = &bar {
-            bar.inc(read);
-        }
-    })?;
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    let Report { contents, bytes: read, findings } = layout.verify(|read| bar.inc(read))?;
+    bar.finish_and_clear();
     for finding in &findings {
         println!("{finding}");
     }
-    println!("{contents} contents, {}: {}", bytes(read), told(findings.len()));
+    println!("{contents} contents, {}: {}", bytes(read), verdict(findings.len()));
     if let Some(store) = store {
         let runtime = compose::runtime()?;
         runtime.block_on(repair(&store, config, &findings))?;
@@ -42,7 +36,7 @@ pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn told(count: usize) -> String {
+fn verdict(count: usize) -> String {
     match count {
         0 => "all right".into(),
         1 => "1 thing is wrong".into(),
@@ -50,7 +44,7 @@ fn told(count: usize) -> String {
     }
 }
 
-/// Puts aside what is damaged, and fetches again what is missing then.
+/// Quarantines what is damaged, and fetches what is missing then.
 async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow::Result<()> {
     let cache = compose::cache(store.clone(), config)?;
     for finding in findings {
@@ -66,21 +60,24 @@ async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow:
                 continue;
             }
             Finding::File { path, .. } => {
-                println!("{} is written anew", path.display());
+                println!("{} is rewritten", path.display());
                 continue;
             }
         };
         match fetch(&cache, store, digest).await {
             Ok(()) => println!("{digest} is fetched again"),
             Err(why) => {
-                println!("{digest} is put aside, and comes again with the next pull that needs it: {why}")
+                println!("{digest} is quarantined, and fetched with the next pull that needs it: {why}")
             }
         }
     }
     Ok(())
 }
 
-/// From any repository that is known to have it, as what it is there.
+/// Fetches a content from any repository that is known to have it.
+///
+/// # Errors
+/// Why the last one that was asked did not give it.
 async fn fetch(cache: &Cache, store: &Store, digest: &Digest) -> Result<(), String> {
     let mut why = "no repository is known to have it".to_owned();
     for target in store.targets(digest) {
