@@ -1,4 +1,4 @@
-//! The command line, as it is typed; what it means together with variables and files is [`crate::settings`]'s.
+//! The command line, as it is typed. [`crate::settings`] decides what it means together with variables and files.
 
 mod clients;
 mod handed_on;
@@ -15,8 +15,7 @@ pub(crate) use handed_on::for_serve;
 
 use crate::settings::Settings;
 
-/// A caching registry proxy for CI: dockerd pulls through it, and what it pulled stays in a store that can be carried
-/// from job to job.
+/// A caching registry proxy for CI: dockerd pulls through it, and its store can be carried from job to job.
 #[derive(Debug, Parser)]
 #[command(name = "hubcap", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -32,32 +31,32 @@ pub(crate) enum Verb {
     Pull(Pull),
     /// List the images in the store
     Ls(Ls),
-    /// Read every content in the store and compare it with its name
+    /// Read every content in the store and compare it with its digest
     Verify(Verify),
-    /// Remove what is over the size limits, the least recently used first
+    /// Remove images until the store is within its limits, the least recently used first
     Gc(Gc),
-    /// Keep only what is worth carrying to the next job: what was used, and nothing private
+    /// Remove what the next job does not need: what is private, and what was not used
     Trim(Trim),
-    /// Print a key of the store's content, for a cache: the same content has the same key everywhere
+    /// Print a key for actions/cache: the same contents have the same key on every machine
     Key(Key),
-    /// Write an image to a file that docker load and podman load take
+    /// Write an image to a file for docker load or podman load
     Export(Export),
-    /// Take images out of files, as docker save and podman save write them
+    /// Read images from files of docker save or podman save into the store
     Import(Import),
-    /// Write down which digests the tags of images mean, for `serve --frozen`
+    /// Write the digests of tags to a lock file, for `serve --frozen`
     Lock(Lock),
-    /// Exit with 0 when the daemon answers
+    /// Check whether the daemon answers: exit with 0 when it does
     Health(Health),
-    /// Start the daemon in the background, have dockerd pull through it, and prove that it does
+    /// Start the daemon, configure dockerd to pull through it, and prove it with a pull
     Up(Up),
-    /// Leave dockerd as it was before `up`, stop the daemon, and tell what the cache was worth
+    /// Restore dockerd's files, stop the daemon, and report the time and bytes saved
     Down(Down),
-    /// Tell which pulls go through hubcap, which do not and why, and what mends it; 0 when all that was set up works
+    /// Show which pulls use hubcap, which do not, and how to fix that; exit with 0 when all that was set up works
     Doctor(Doctor),
-    /// Write hubcap into a client's files
+    /// Configure a client to pull through hubcap
     #[command(subcommand)]
     Setup(Setup),
-    /// Take hubcap out of a client's files, which are as they were then
+    /// Restore a client's files as they were before setup
     #[command(subcommand)]
     Unset(Unset),
 }
@@ -66,10 +65,10 @@ pub(crate) enum Verb {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Check the configuration, print what would be used, and exit
+    /// Check the settings, print them as a file, and exit
     #[arg(long)]
     pub(crate) check: bool,
-    /// In a session of its own, which no terminal's end ends; `up` starts it so
+    /// Internal; `up` sets it: run in a session of its own, which outlives the terminal
     #[arg(long, hide = true)]
     pub(crate) background: bool,
 }
@@ -84,7 +83,7 @@ pub(crate) struct Up {
     /// also podman and containerd where they are installed and would use it)
     #[arg(long, value_name = "CLIENT", value_parser = hubcap_clients::named)]
     pub(crate) client: Vec<Arc<dyn Client>>,
-    /// Only show what would be changed in which file, as a diff
+    /// Only print what would be changed, as a diff
     #[arg(long)]
     pub(crate) print: bool,
 }
@@ -95,19 +94,19 @@ pub(crate) struct Down {
     pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
-    /// What bringing the store to this machine took, for the account of what it was worth
+    /// How long restoring the store took, for the report
     #[arg(long, value_name = "SECONDS")]
     pub(crate) restored_in: Option<f64>,
-    /// Whether the store has changed since it had this key (default: the one that it had at the start)
+    /// Report whether the store has changed since it had this key (default: the key at the daemon's start)
     #[arg(long, value_name = "KEY")]
     pub(crate) since: Option<String>,
-    /// Leave in the store what this run used, and nothing private (default: where the store is in $GITHUB_WORKSPACE)
+    /// Trim the store to what this run used, without what is private (default: where it is in $GITHUB_WORKSPACE)
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     pub(crate) trim: Option<bool>,
-    /// Keep what registries give only to a login
+    /// Keep private contents: those that registries give only to a login
     #[arg(long)]
     pub(crate) keep_private: bool,
-    /// Do not print the account where there is no $GITHUB_STEP_SUMMARY for it
+    /// Do not print the report where there is no $GITHUB_STEP_SUMMARY
     #[arg(long)]
     pub(crate) quiet: bool,
 }
@@ -118,7 +117,7 @@ pub(crate) struct Doctor {
     pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
-    /// For programs: an object with the findings
+    /// Print JSON: an object with the findings
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -127,10 +126,10 @@ pub(crate) struct Doctor {
 pub(crate) struct Pull {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// What to pull for, as linux/arm64; several times for several (default: this machine's)
+    /// Platform to pull, as linux/arm64; repeat it for several (default: this machine's)
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Vec<Platform>,
-    /// Images, as `docker pull` takes them
+    /// Images, named as for `docker pull`
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<ImageRef>,
 }
@@ -140,7 +139,7 @@ pub(crate) struct Ls {
     /// The store (default: as for serve)
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
-    /// For programs: an array of objects
+    /// Print JSON: an array of images
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -149,7 +148,7 @@ pub(crate) struct Ls {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Put damaged contents aside and fetch them again
+    /// Quarantine damaged contents and fetch them again
     #[arg(long)]
     pub(crate) repair: bool,
 }
@@ -158,10 +157,10 @@ pub(crate) struct Verify {
 pub(crate) struct Gc {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Only say what would go, and why
+    /// Only print what would be removed, and why
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Remove what registries give only to a login, instead of what is over the limits
+    /// Remove private contents (those that registries give only to a login), instead of what is over the limits
     #[arg(long)]
     pub(crate) private: bool,
 }
@@ -170,13 +169,13 @@ pub(crate) struct Gc {
 pub(crate) struct Trim {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Remove what was not used since the daemon started last, other platforms of what was used among it
+    /// Remove what was not used since the daemon last started, also other platforms of images that were used
     #[arg(long)]
     pub(crate) used_in_this_run: bool,
-    /// Keep what registries give only to a login
+    /// Keep private contents: those that registries give only to a login
     #[arg(long)]
     pub(crate) keep_private: bool,
-    /// Only say what would go, and why
+    /// Only print what would be removed, and why
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -192,16 +191,16 @@ pub(crate) struct Key {
 pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// The image, as `docker pull` takes it; what the store does not have of it is fetched
+    /// The image, named as for `docker pull`; what the store does not have is fetched
     #[arg(value_name = "IMAGE")]
     pub(crate) image: ImageRef,
     /// The file to write; - is standard output
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// What to write
+    /// The format
     #[arg(long, value_enum, default_value_t = ExportFormat::DockerArchive)]
     pub(crate) format: ExportFormat,
-    /// What to export for, as linux/arm64 (default: this machine's)
+    /// Platform to export, as linux/arm64 (default: this machine's)
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
 }
@@ -227,10 +226,10 @@ impl From<ExportFormat> for hubcap_store::Format {
 pub(crate) struct Import {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// The image's name, where the file does not say it, or instead of that
+    /// The image's name, instead of the one in the file
     #[arg(long, short, value_name = "IMAGE")]
     pub(crate) tag: Option<ImageRef>,
-    /// Tars of docker save, podman save or export, and OCI layouts, as directories or in a tar
+    /// Archives of docker save, podman save or hubcap export; OCI layouts, as directories or in a tar
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 }
@@ -242,13 +241,13 @@ pub(crate) struct Lock {
     /// The file to write, or to compare with
     #[arg(long, short, value_name = "FILE", default_value = "hubcap.lock")]
     pub(crate) output: PathBuf,
-    /// Write nothing; exit with 1 when the file says something else, and say what
+    /// Only compare: print what differs, and exit with 1 when something does
     #[arg(long)]
     pub(crate) check: bool,
-    /// All tags in the store, not only those that were used since the daemon started last
+    /// Lock all tags in the store, not only those used since the daemon last started
     #[arg(long, conflicts_with = "images")]
     pub(crate) all: bool,
-    /// Only these images
+    /// Lock only these images
     #[arg(value_name = "IMAGE")]
     pub(crate) images: Vec<ImageRef>,
 }

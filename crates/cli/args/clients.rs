@@ -57,7 +57,7 @@ impl Unset {
 pub(crate) struct SetupFlags {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Only show what would be changed in which file, as a diff
+    /// Only print what would be changed, as a diff
     #[arg(long)]
     pub(crate) print: bool,
     /// Registries, as ghcr.io (default: those that hubcap can be asked for); Docker Hub is docker.io
@@ -70,7 +70,7 @@ pub(crate) struct SetupFlags {
 pub(crate) struct UnsetFlags {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Only show what would be changed in which file, as a diff
+    /// Only print what would be changed, as a diff
     #[arg(long)]
     pub(crate) print: bool,
 }

@@ -90,7 +90,7 @@ fn store(store: &Path, config: &Config) -> Vec<Finding> {
     }
     let damaged = layout.quarantined_count();
     if damaged > 0 {
-        let says = format!("{damaged} contents turned out damaged, and were put aside in quarantine/");
+        let says = format!("{damaged} damaged contents are in quarantine/");
         found.push(Finding::new(State::Note, "store", says).mend(format!("rm -r {shown}/quarantine/*")));
     }
     if let Ok(disk) = rustix::fs::statvfs(store) {
