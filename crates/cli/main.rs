@@ -1,4 +1,10 @@
-//! hubcap: a caching registry proxy for CI. This is the composition root; the rooms are in `crates/`.
+//! hubcap: a caching registry proxy for CI. This is its command line.
+//!
+//! - [`args`]: what is typed. [`settings`]: what is decided by flags, variables and the file.
+//! - [`verb`]: the subcommands; only this file enters them.
+//! - [`compose`]: builds store, upstreams, cache and runtime from the settings.
+//! - [`daemon`]: the daemon's process, its run and its address. [`admin`]: its socket. [`fill`]: has the store filled.
+//! - [`job`]: the GitHub job. [`clients`], [`lockfile`], [`replace`], [`show`]: what several verbs do alike.
 
 mod admin;
 mod args;
@@ -13,59 +19,69 @@ mod settings;
 mod show;
 mod verb;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use tracing_subscriber::EnvFilter;
 
 use args::{Args, Verb};
+use settings::{Config, Settings};
 use verb::{doctor, down, export, gc, health, import, key, lock, ls, pull, serve, setup, trim, up, verify};
 
-/// What a shell sees of a usage that cannot be meant.
-const USAGE: u8 = 2;
+/// The exit code for a command line or settings that cannot be used.
+const USAGE: i32 = 2;
 
 fn main() -> ExitCode {
     let matches = Args::command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let typed = matches.subcommand().map(|(_, typed)| typed);
+    log_to_stderr();
+    let done = match args.verb {
+        Verb::Serve(flags) => serve::run(load(&flags.settings), &flags),
+        Verb::Pull(flags) => pull::run(&load(&flags.settings), &flags),
+        Verb::Ls(flags) => ls::run(&store(flags.store), flags.json),
+        Verb::Verify(flags) => verify::run(&load(&flags.settings), &flags),
+        Verb::Gc(flags) => gc::run(&load(&flags.settings), &flags),
+        Verb::Trim(flags) => trim::run(&load(&flags.settings), &flags),
+        Verb::Key(flags) => key::run(&store(flags.store)),
+        Verb::Export(flags) => export::run(&load(&flags.settings), &flags),
+        Verb::Import(flags) => import::run(&load(&flags.settings), &flags),
+        Verb::Lock(flags) => lock::run(&load(&flags.settings), &flags),
+        Verb::Health(flags) => health::run(&load(&flags.settings)),
+        Verb::Up(flags) => {
+            let for_serve = matches.subcommand().map(|(_, typed)| args::for_serve(typed)).unwrap_or_default();
+            up::run(&load(&flags.settings), &flags, &for_serve)
+        }
+        Verb::Down(flags) => down::run(&load(&flags.settings), &flags),
+        Verb::Doctor(flags) => doctor::run(&load(&flags.settings), &flags),
+        Verb::Setup(setup) => setup::run(&load(&setup.flags().settings), &setup),
+        Verb::Unset(unset) => setup::unset(&load(unset.settings()), &unset),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("hubcap: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Logs to standard error what `HUBCAP_LOG` lets through.
+fn log_to_stderr() {
     let log = std::env::var("HUBCAP_LOG").unwrap_or_else(|_| "info".into());
-    let filter = tracing_subscriber::EnvFilter::try_new(&log).unwrap_or_else(|error| {
+    let filter = EnvFilter::try_new(&log).unwrap_or_else(|error| {
         eprintln!("hubcap: HUBCAP_LOG={log:?} is not understood ({error}); using info");
-        tracing_subscriber::EnvFilter::new("info")
+        EnvFilter::new("info")
     });
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}
 
-    let done = match args.verb {
-        Verb::Serve(flags) => settings::load(&flags.settings).map(|config| serve::run(config, &flags)),
-        Verb::Pull(flags) => settings::load(&flags.settings).map(|config| pull::run(&config, &flags)),
-        Verb::Ls(flags) => settings::store(flags.store).map(|store| ls::run(&store, flags.json)),
-        Verb::Verify(flags) => settings::load(&flags.settings).map(|config| verify::run(&config, &flags)),
-        Verb::Gc(flags) => settings::load(&flags.settings).map(|config| gc::run(&config, &flags)),
-        Verb::Trim(flags) => settings::load(&flags.settings).map(|config| trim::run(&config, &flags)),
-        Verb::Key(flags) => settings::store(flags.store).map(|store| key::run(&store)),
-        Verb::Export(flags) => settings::load(&flags.settings).map(|config| export::run(&config, &flags)),
-        Verb::Import(flags) => settings::load(&flags.settings).map(|config| import::run(&config, &flags)),
-        Verb::Lock(flags) => settings::load(&flags.settings).map(|config| lock::run(&config, &flags)),
-        Verb::Health(flags) => settings::load(&flags.settings).map(|config| health::run(&config)),
-        Verb::Up(flags) => {
-            let for_serve = typed.map(args::for_serve).unwrap_or_default();
-            settings::load(&flags.settings).map(|config| up::run(&config, &flags, &for_serve))
-        }
-        Verb::Down(flags) => settings::load(&flags.settings).map(|config| down::run(&config, &flags)),
-        Verb::Doctor(flags) => settings::load(&flags.settings).map(|config| doctor::run(&config, &flags)),
-        Verb::Setup(setup) => {
-            settings::load(&setup.flags().settings).map(|config| setup::run(&config, &setup))
-        }
-        Verb::Unset(unset) => settings::load(unset.settings()).map(|config| setup::unset(&config, &unset)),
-    };
-    match done {
-        Ok(Ok(code)) => code,
-        Ok(Err(error)) => {
-            eprintln!("hubcap: {error:#}");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("hubcap: {error:#}");
-            ExitCode::from(USAGE)
-        }
-    }
+/// The configuration; where the settings cannot be used, says why and exits.
+fn load(settings: &Settings) -> Config {
+    settings::load(settings).unwrap_or_else(|error| {
+        eprintln!("hubcap: {error:#}");
+        std::process::exit(USAGE)
+    })
+}
+
+/// The store's directory, for commands that need nothing else.
+fn store(flag: Option<PathBuf>) -> PathBuf {
+    load(&Settings { store: flag, ..Settings::default() }).store
 }

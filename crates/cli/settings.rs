@@ -17,8 +17,6 @@ mod upstream;
 mod upstream_tables;
 mod upstreams;
 
-use std::path::PathBuf;
-
 pub(crate) use config::{Archive, Config};
 pub(crate) use given::Settings;
 
@@ -32,11 +30,6 @@ pub(crate) fn load(flags: &Settings) -> anyhow::Result<Config> {
     let given = flags.clone().or(environment::settings(&variables)?);
     let file = given.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
     Config::decide(given.or(file), &variables)
-}
-
-/// The store's directory, for commands that need nothing else.
-pub(crate) fn store(flag: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    load(&Settings { store: flag, ..Settings::default() }).map(|config| config.store)
 }
 
 #[cfg(test)]
