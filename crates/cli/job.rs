@@ -1,4 +1,4 @@
-//! The GitHub job that hubcap runs in: what it tells hubcap, and what hubcap tells it.
+//! The GitHub job that hubcap runs in: its workspace, what hubcap reports to it, and the store for the next job.
 
 pub(crate) mod carry;
 pub(crate) mod github;

@@ -1,4 +1,4 @@
-//! `hubcap.lock`: which digest each tag means, for people to read and to compare.
+//! `hubcap.lock`: the digest of each tag, for people to read and to compare.
 //!
 //! ```toml
 //! version = 1
@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use crate::replace::{PUBLIC, replace};
 
-/// The form that this hubcap writes and reads.
+/// The version of the format that this hubcap reads and writes.
 const VERSION: u32 = 1;
 
 /// A lock, sorted by name.
@@ -32,13 +32,13 @@ pub(crate) struct Lock {
     pub(crate) images: BTreeMap<String, Locked>,
 }
 
-/// What one tag means.
+/// The digests of one tag.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Locked {
-    /// Its manifest or index.
+    /// The digest of the manifest or index.
     pub(crate) digest: Digest,
-    /// The manifest for each platform, for people: the digest above fixes them all.
+    /// The manifest's digest for each platform. It is for people: `digest` fixes them all.
     #[serde(default)]
     pub(crate) platforms: BTreeMap<String, Digest>,
 }
@@ -48,7 +48,10 @@ impl Lock {
         Self { version: VERSION, images }
     }
 
-    /// Reads one, and checks that every name is a whole one with a tag.
+    /// Reads a lock's file.
+    ///
+    /// # Errors
+    /// When there is none, or a name in it is not a whole name with a tag.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).context("there is no lock to read; `hubcap lock` writes one")?;
         Self::parse(&text).with_context(|| format!("{} is no lock", path.display()))
@@ -68,7 +71,7 @@ impl Lock {
         Ok(lock)
     }
 
-    /// The tags, in the types of who answers them.
+    /// The tags and their digests, as the cache takes them.
     pub(crate) fn tags(&self) -> Vec<((Target, Tag), Digest)> {
         let tag = |(name, locked): (&String, &Locked)| {
             let ImageRef { registry, repository, reference } = name.parse().ok()?;

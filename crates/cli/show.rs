@@ -1,4 +1,4 @@
-//! What several commands show in one way.
+//! What several commands print in one way.
 
 pub(crate) mod changes;
 pub(crate) mod progress;

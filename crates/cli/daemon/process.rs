@@ -13,9 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::admin::{Status, client};
 use crate::settings::Config;
 
-/// How long a start may take: a store that was not closed in order is looked through first.
+/// How long a start may take: a store that was not shut down cleanly is scanned first.
 const START: Duration = Duration::from_secs(60);
-/// How long an orderly end may take: the daemon itself gives its clients ten seconds.
+/// How long a clean shutdown may take: the daemon gives its clients ten seconds.
 const END: Duration = Duration::from_secs(20);
 /// A log of more than this, in bytes, is emptied at the next start.
 const MAX_LOG: u64 = 16 << 20;
@@ -58,12 +58,12 @@ pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<
             _ => {}
         }
         if let Some(status) = child.try_wait()? {
-            bail!("the daemon ended ({status}): {}", last_words(&config.state));
+            bail!("the daemon ended ({status}): {}", log_end(&config.state));
         }
         if Instant::now() > end {
             let _ = child.kill();
             let _ = child.wait();
-            bail!("the daemon did not answer within {} s: {}", START.as_secs(), last_words(&config.state));
+            bail!("the daemon did not answer within {} s: {}", START.as_secs(), log_end(&config.state));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -86,18 +86,18 @@ fn spawn(config: &Config, arguments: &[OsString]) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("which program hubcap is cannot be found out")?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--background").args(arguments);
-    // Nothing of the step's: a step ends when its pipes are closed.
+    // The daemon inherits no pipe of the step: a step ends when its pipes are closed.
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
     Ok(command.spawn()?)
 }
 
 /// The end of the log, for an error.
-pub(crate) fn last_words(state: &Path) -> String {
+pub(crate) fn log_end(state: &Path) -> String {
     let mut text = String::new();
     let path = log(state);
     let read = std::fs::File::open(&path).and_then(|file| file.take(2 * MAX_LOG).read_to_string(&mut text));
     if read.is_err() || text.trim().is_empty() {
-        return format!("{} has no word of it", path.display());
+        return format!("{} does not say why", path.display());
     }
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")

@@ -1,5 +1,5 @@
-//! What a run is: `STATE/run.json`, written when the daemon starts. It stays after the daemon's end, so that what
-//! comes after it knows since when, and on which store.
+//! A run of the daemon: `STATE/run.json`, written when the daemon starts. It stays after the daemon's end, so that later
+//! commands know when the daemon ran, and on which store.
 
 use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
@@ -22,34 +22,34 @@ use crate::settings::Config;
 pub(crate) struct Run {
     /// When it began, in milliseconds since the epoch.
     pub(crate) started: u64,
-    /// Its process, which may have ended since.
+    /// The process, which may have ended since.
     pub(crate) pid: u32,
     /// The store, as an absolute path.
     pub(crate) store: PathBuf,
-    /// Where it answers over HTTPS, with the port that it really got.
+    /// The HTTPS address, with the port that the system gave.
     pub(crate) listen: Option<SocketAddr>,
-    /// Where it answers over plain HTTP.
+    /// The plain HTTP address.
     pub(crate) http_listen: Option<SocketAddr>,
-    /// Where its HTTP proxy is.
+    /// The HTTP proxy's address.
     #[serde(default)]
     pub(crate) proxy_listen: Option<SocketAddr>,
-    /// The store's [`key`](Layout::key) at the start; `None` when it could not be told, so that whatever is
-    /// there at the end is something new.
+    /// The store's [`key`](Layout::key) at the start. `None` when it could not be computed: then whatever the store has at
+    /// the end counts as changed.
     pub(crate) key: Option<String>,
     /// Whether `hubcap down` has ended it.
     #[serde(default)]
     pub(crate) ended: bool,
 }
 
-/// A run whose store is still being looked at, beside the rest of the start.
+/// A run that begins: its store's key is still being computed, on a thread of its own.
 pub(crate) struct Beginning {
     run: Run,
     key: JoinHandle<Option<String>>,
 }
 
 impl Run {
-    /// Begins one, before its daemon changes anything in the store. With `go_on` it is the one before, where that is of
-    /// this store and was not ended: a daemon that was started again after a crash is still the same job's.
+    /// Begins a run, before the daemon changes anything in the store. With `go_on` the latest run goes on, where it was on
+    /// this store and `hubcap down` has not ended it: a daemon that is started again after a crash belongs to the same job.
     pub(crate) fn begin(config: &Config, go_on: bool) -> Beginning {
         let same = |run: &Self| go_on && !run.ended && run.store == config.store;
         let before = Self::read(&config.state).ok().flatten().filter(same);
@@ -74,7 +74,7 @@ impl Run {
     /// The latest run of this state directory; `None` when there was none.
     ///
     /// # Errors
-    /// When the file cannot be read, or is none of ours.
+    /// When the file cannot be read, or hubcap did not write it.
     pub(crate) fn read(state: &Path) -> anyhow::Result<Option<Self>> {
         let path = path(state);
         match fs::read(&path) {
@@ -108,7 +108,7 @@ impl Run {
         since.unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// Writes it down. A daemon serves without that too, so a failure is a warning.
+    /// Writes the file. The daemon serves without it too, so a failure is a warning.
     pub(crate) fn write(&self, state: &Path) {
         let written =
             replace(&path(state), PRIVATE, |mut file| Ok(file.write_all(&serde_json::to_vec_pretty(self)?)?));
@@ -120,7 +120,7 @@ impl Run {
 }
 
 impl Beginning {
-    /// The run, now that it is known where it answers.
+    /// The run, with the addresses of the bound listeners.
     pub(crate) async fn bound(self, bound: &Bound) -> Run {
         let Self { run, key } = self;
         let (listen, http_listen, proxy_listen) = (bound.https(), bound.http(), bound.connect());

@@ -1,24 +1,24 @@
-//! What a GitHub job is told, and how: files that the runner names, and workflow commands on standard output.
+//! What hubcap reports to a GitHub job: in files that the runner names, and by workflow commands on standard output.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
-/// Whether this is a step of a GitHub job.
+/// Whether hubcap runs in a step of a GitHub job.
 pub(crate) fn is_job() -> bool {
     std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true")
 }
 
-/// Sets a step's output, where this is one. Neither name nor value has a line's end.
+/// Sets an output of the step; outside a job, does nothing. Neither name nor value may contain a line's end.
 pub(crate) fn output(name: &str, value: &str) {
     append("GITHUB_OUTPUT", &format!("{name}={value}\n"));
 }
 
-/// Adds to the step's page; false when there is none.
-pub(crate) fn summary(page: &str) -> bool {
-    append("GITHUB_STEP_SUMMARY", page)
+/// Adds to the job summary; false outside a job.
+pub(crate) fn summary(markdown: &str) -> bool {
+    append("GITHUB_STEP_SUMMARY", markdown)
 }
 
-/// What went wrong although the job goes on: marked on the job's page, and told on standard error elsewhere.
+/// Reports a failure that does not stop the job: as an annotation of the job, outside a job on standard error.
 pub(crate) fn warning(text: &str) {
     if is_job() {
         // The runner's own way to write more than one line.

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// What to say when the store is in the workspace of a job that has not checked out its repository: when it does, it
-/// removes what is there. `None` when there is nothing to fear.
+/// A warning when the store is in the workspace of a job that has not checked out its repository yet: actions/checkout
+/// would remove the store. `None` where the store is safe.
 pub(crate) fn not_checked_out(
     store: &Path,
     variable: impl Fn(&'static str) -> Option<OsString>,

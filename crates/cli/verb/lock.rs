@@ -1,4 +1,4 @@
-//! `hubcap lock`: writes down which digests tags mean, or compares.
+//! `hubcap lock`: writes the digests of tags to a lock file, or compares them with one.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -10,9 +10,8 @@ use hubcap_store::{Layout, StoredImage};
 use crate::args;
 use crate::compose;
 use crate::daemon::run::Run;
-use crate::settings::Config;
-
 use crate::lockfile::{Lock, Locked};
+use crate::settings::Config;
 
 pub(crate) fn run(config: &Config, flags: &args::Lock) -> anyhow::Result<ExitCode> {
     let images = chosen(config, flags)?;
@@ -44,7 +43,7 @@ pub(crate) fn run(config: &Config, flags: &args::Lock) -> anyhow::Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// The tags that are meant, and what they mean in the store.
+/// The tags to lock, and their digests in the store.
 fn chosen(config: &Config, flags: &args::Lock) -> anyhow::Result<BTreeMap<String, Locked>> {
     let layout = Layout::at(&config.store);
     let stored = layout.images()?;
@@ -76,7 +75,7 @@ fn chosen(config: &Config, flags: &args::Lock) -> anyhow::Result<BTreeMap<String
     Ok(tagged.into_iter().map(locked).collect())
 }
 
-/// What `now` says otherwise. A tag that is locked and was not used is no drift: a job may use fewer.
+/// The differences of `now` from the lock. A locked tag that was not used is none: a job may use fewer.
 fn drift(locked: &Lock, now: &Lock) -> Vec<String> {
     let differs = |(name, now): (&String, &Locked)| match locked.images.get(name) {
         None => Some(format!("{name} is not in the lock; it is {}", now.digest)),

@@ -20,7 +20,7 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
         match event {
             Event::Image(Image { name, end: End::Stored { digest, bytes } }) => {
                 total += bytes;
-                println!("{name}  {digest}  {}", told(bytes));
+                println!("{name}  {digest}  {}", amounts(bytes));
             }
             Event::Image(Image { name, end: End::Failed { why } }) => {
                 failed += 1;
@@ -29,7 +29,7 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
             Event::Receiving { .. } | Event::Received { .. } => {}
         }
     })?;
-    println!("total: {}, in {:.1} s", told(total), started.elapsed().as_secs_f64());
+    println!("total: {}, in {:.1} s", amounts(total), started.elapsed().as_secs_f64());
     if failed > 0 {
         eprintln!("hubcap: {failed} of {} images could not be pulled", flags.images.len());
         return Ok(ExitCode::FAILURE);
@@ -37,6 +37,6 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(Bytes { fetched, stored }: Bytes) -> String {
+fn amounts(Bytes { fetched, stored }: Bytes) -> String {
     format!("fetched {fetched} bytes, {stored} bytes already in the store")
 }
