@@ -1,10 +1,12 @@
-//! `hubcap doctor`: which pulls go through hubcap, which do not and why, and what mends it. It only looks.
+//! `hubcap doctor`: shows which pulls use hubcap, which do not, and how to fix that. It changes nothing.
 
 mod clients;
 mod daemon;
 mod docker;
 mod finding;
 mod machine;
+mod registries;
+mod store;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -23,10 +25,12 @@ struct Report {
     findings: Vec<Finding>,
 }
 
-/// Looks at everything. 0 when all that was set up works; what never was is no failure.
+/// Looks at everything. Exits with 0 when all that was set up works; what was never set up is no failure.
 pub(crate) fn run(config: &Config, flags: &Doctor) -> anyhow::Result<ExitCode> {
     let status = client::status(&config.state).ok();
-    let mut findings = daemon::look(config, status.as_ref());
+    let mut findings = vec![daemon::look(config, status.as_ref())];
+    findings.extend(store::look(status.as_ref().map_or(&config.store, |status| &status.store), config));
+    findings.extend(registries::look(config, status.as_ref()));
     findings.extend(docker::look(config, flags, status.as_ref()));
     findings.extend(clients::look(config, status.as_ref()));
     findings.extend(machine::look());

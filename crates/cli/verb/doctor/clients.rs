@@ -1,5 +1,8 @@
 //! The clients beside dockerd, each by its journal and by its own files.
 
+use std::net::SocketAddr;
+
+use hubcap_clients::buildkit::{self, Builder};
 use hubcap_clients::{Buildkit, Client, Docker, Journal, is_installed};
 
 use super::finding::{Finding, State};
@@ -29,7 +32,7 @@ pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
             found.extend(drift);
         } else if !installed.is_empty() {
             let says = format!("pulls of {} go past hubcap", installed.join(", "));
-            found.push(Finding::new(State::Past, name, says).mend(setup));
+            found.push(Finding::new(State::Past, name, says).remedy(setup));
         }
     }
     found.extend(builders(config, status));
@@ -44,42 +47,40 @@ fn coverage(config: &Config, status: Option<&Status>, client: &dyn Client) -> Ve
     }
 }
 
-/// Files that are not any more as hubcap left them.
+/// Files that were changed since hubcap wrote them.
 pub(super) fn drift(journal: &Journal, about: &'static str, setup: &str) -> Vec<Finding> {
     match journal.changed_since() {
         Ok(paths) => {
-            let says =
-                |path: std::path::PathBuf| format!("{} was changed since hubcap wrote it", path.display());
-            let finding = |path| {
-                Finding::new(State::Broken, about, says(path)).mend(format!("{setup}, with its registries"))
-            };
-            paths.into_iter().map(finding).collect()
+            let changed = paths.into_iter().map(|path| {
+                let says = format!("{} was changed since hubcap wrote it", path.display());
+                Finding::new(State::Broken, about, says).remedy(format!("{setup}, with its registries"))
+            });
+            changed.collect()
         }
         Err(error) => vec![Finding::new(State::Broken, about, error.to_string())],
     }
 }
 
-/// buildx's builders: each has a copy of the configuration of its day.
+/// buildx's builders. Each has a copy of the configuration that was there when it was made.
 fn builders(config: &Config, status: Option<&Status>) -> Vec<Finding> {
-    let (about, wired) =
-        ("buildkit", Journal::open(&config.state, Buildkit::NAME).is_ok_and(|journal| !journal.is_empty()));
+    let is_set_up = Journal::open(&config.state, Buildkit::NAME).is_ok_and(|journal| !journal.is_empty());
+    let setup = if is_set_up { "" } else { "hubcap setup buildkit; " };
     let address = status.and_then(|status| status.listen).unwrap_or(config.listen);
-    let builders =
-        hubcap_clients::buildkit::builders().into_iter().filter(|builder| builder.has_own_buildkit());
-    let finding = |builder: hubcap_clients::buildkit::Builder| {
-        let name = &builder.name;
-        let anew =
-            format!("docker buildx rm {name}; docker buildx create --name {name} --driver-opt network=host");
-        if !builder.config.contains(&address.to_string()) {
-            let says = format!("the builder {name} was made without hubcap");
-            let setup = if wired { "" } else { "hubcap setup buildkit; " };
-            return Finding::new(State::Past, about, says).mend(format!("{setup}{anew}"));
-        }
-        if address.ip().is_loopback() && !builder.host_network {
-            let says = format!("the builder {name} asks {address}, which is its own container there");
-            return Finding::new(State::Broken, about, says).mend(anew);
-        }
-        Finding::new(State::Through, about, format!("the builder {name}"))
-    };
-    builders.map(finding).collect()
+    let builders = buildkit::builders().into_iter().filter(Builder::has_own_buildkit);
+    builders.map(|builder| self::builder(&builder, address, setup)).collect()
+}
+
+fn builder(builder: &Builder, address: SocketAddr, setup: &str) -> Finding {
+    let (about, name) = (Buildkit::NAME, &builder.name);
+    let remake =
+        format!("docker buildx rm {name}; docker buildx create --name {name} --driver-opt network=host");
+    if !builder.config.contains(&address.to_string()) {
+        return Finding::new(State::Past, about, format!("the builder {name} was made without hubcap"))
+            .remedy(format!("{setup}{remake}"));
+    }
+    if address.ip().is_loopback() && !builder.host_network {
+        let says = format!("the builder {name} asks {address}, which is its own container there");
+        return Finding::new(State::Broken, about, says).remedy(remake);
+    }
+    Finding::new(State::Through, about, format!("the builder {name}"))
 }

@@ -31,7 +31,7 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
     let mut found = vec![Finding::new(State::Fine, ABOUT, format!("{version}, with {store}"))];
     if journal.is_empty() {
         let says = format!("it does not ask hubcap{}", others(&docker));
-        found.push(Finding::new(State::Past, ABOUT, says).mend(SETUP));
+        found.push(Finding::new(State::Past, ABOUT, says).remedy(SETUP));
         return found;
     }
     found.extend(super::clients::drift(&journal, ABOUT, SETUP));
@@ -44,7 +44,7 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
     if !reads && !docker.has_containerd_store() {
         let says = format!("it does not have {} as a mirror{}", mirror.url(), others(&docker));
         found.push(
-            Finding::new(State::Broken, ABOUT, says).mend(format!("{SETUP}, or systemctl reload docker")),
+            Finding::new(State::Broken, ABOUT, says).remedy(format!("{SETUP}, or systemctl reload docker")),
         );
     } else {
         found.extend(
@@ -61,7 +61,7 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
             mirror.address.ip(),
             docker.daemon_json().display()
         );
-        found.push(Finding::new(State::Broken, ABOUT, says).mend(how));
+        found.push(Finding::new(State::Broken, ABOUT, says).remedy(how));
     }
     found
 }
@@ -77,10 +77,10 @@ fn through_proxy(config: &Config, docker: &Dockerd) -> Finding {
         ),
         (Some(ours), _) => {
             Finding::new(State::Broken, ABOUT, format!("it does not have {ours} as its proxy yet"))
-                .mend("systemctl daemon-reload; systemctl restart docker")
+                .remedy("systemctl daemon-reload; systemctl restart docker")
         }
         (None, _) => Finding::new(State::Broken, ABOUT, "it is told of a proxy, and hubcap has none")
-            .mend("hubcap serve --proxy-listen ADDR:PORT, or hubcap unset docker"),
+            .remedy("hubcap serve --proxy-listen ADDR:PORT, or hubcap unset docker"),
     }
 }
 

@@ -12,8 +12,8 @@ pub(super) struct Finding {
     pub(super) about: &'static str,
     pub(super) says: String,
     /// A command, or what to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) mend: Option<String>,
+    #[serde(rename = "mend", skip_serializing_if = "Option::is_none")]
+    pub(super) remedy: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -33,17 +33,17 @@ pub(super) enum State {
 
 impl Finding {
     pub(super) fn new(state: State, about: &'static str, says: impl Into<String>) -> Self {
-        Self { state, about, says: says.into(), mend: None }
+        Self { state, about, says: says.into(), remedy: None }
     }
 
     /// Pulls that use the mirror, or do not.
     pub(super) fn coverage(about: &'static str, coverage: Coverage) -> Self {
         let state = if coverage.uses_mirror { State::Through } else { State::Past };
-        Self { state, about, says: coverage.pulls, mend: coverage.remedy }
+        Self { state, about, says: coverage.pulls, remedy: coverage.remedy }
     }
 
-    pub(super) fn mend(self, how: impl Into<String>) -> Self {
-        Self { mend: Some(how.into()), ..self }
+    pub(super) fn remedy(self, how: impl Into<String>) -> Self {
+        Self { remedy: Some(how.into()), ..self }
     }
 }
 
@@ -57,8 +57,8 @@ impl fmt::Display for Finding {
             State::Past => "not through it",
         };
         write!(f, "{state:14}  {:10}  {}", self.about, self.says)?;
-        match &self.mend {
-            Some(mend) => write!(f, "\n{:28}-> {mend}", ""),
+        match &self.remedy {
+            Some(remedy) => write!(f, "\n{:28}-> {remedy}", ""),
             None => Ok(()),
         }
     }

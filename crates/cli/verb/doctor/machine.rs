@@ -15,7 +15,7 @@ pub(super) fn look() -> Vec<Finding> {
                 "machine",
                 "without pigz dockerd unpacks layers with a slower gzip of its own",
             )
-            .mend("apt-get install pigz")
+            .remedy("apt-get install pigz")
         });
     }
     let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -24,7 +24,7 @@ pub(super) fn look() -> Vec<Finding> {
     if !proxies.is_empty() {
         // Not their values: passwords may be in them.
         let says = format!("{} set here: clients may send what is for hubcap there", proxies.join(" and "));
-        found.push(Finding::new(State::Note, "machine", says).mend("NO_PROXY=127.0.0.1,localhost"));
+        found.push(Finding::new(State::Note, "machine", says).remedy("NO_PROXY=127.0.0.1,localhost"));
     }
     found
 }
