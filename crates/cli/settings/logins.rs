@@ -1,13 +1,13 @@
-//! `HUBCAP_LOGIN`: `USER:TOKEN` for Docker Hub, `NAME=USER:TOKEN` for another registry, parted by commas.
+//! `HUBCAP_LOGIN`: `USER:TOKEN` for Docker Hub, `NAME=USER:TOKEN` for another registry, separated by commas.
 
-use anyhow::bail;
+use anyhow::Context as _;
 use hubcap_oci::Registry;
 use hubcap_upstream::{Credentials, Secret};
 
-/// Reads it. A comma begins a new login only where a registry's name and '=' follow, since tokens may have one.
+/// Reads the logins. A comma begins a new login only where a registry's name and '=' follow, since tokens may have one.
 ///
 /// # Errors
-/// Says which login is none by its number, never by its text.
+/// Names the login that cannot be read by its number, never by its text.
 pub(super) fn parse(text: &str) -> anyhow::Result<Vec<(Registry, Credentials)>> {
     let mut parts: Vec<String> = Vec::new();
     for piece in text.split(',') {
@@ -19,23 +19,25 @@ pub(super) fn parse(text: &str) -> anyhow::Result<Vec<(Registry, Credentials)>> 
             _ => parts.push(piece.trim_start().to_owned()),
         }
     }
-    let read = |(at, part): (usize, &String)| {
-        let (registry, login) = named(part).unwrap_or((Registry::docker_hub(), part));
-        match login.split_once(':') {
-            Some((username, password)) if !username.is_empty() && !password.is_empty() => {
-                let (username, password) = (username.to_owned(), Secret::new(password));
-                Ok((registry, Credentials { username, password }))
-            }
-            _ => bail!(
+    let logins = parts.iter().enumerate().map(|(at, part)| {
+        login(part).with_context(|| {
+            format!(
                 "HUBCAP_LOGIN: login {} is written USER:TOKEN, for Docker Hub, or NAME=USER:TOKEN, as ghcr.io=me:...",
                 at + 1
-            ),
-        }
-    };
-    parts.iter().enumerate().map(read).collect()
+            )
+        })
+    });
+    logins.collect()
 }
 
-/// `NAME=` and what follows, where it is one: a user's name has no '.'-parted host in front of its ':'.
+fn login(text: &str) -> Option<(Registry, Credentials)> {
+    let (registry, login) = named(text).unwrap_or((Registry::docker_hub(), text));
+    let (username, password) =
+        login.split_once(':').filter(|(user, token)| !user.is_empty() && !token.is_empty())?;
+    Some((registry, Credentials { username: username.to_owned(), password: Secret::new(password) }))
+}
+
+/// The registry of `NAME=USER:TOKEN`, and what follows. A user's name has no host with a '.' before its ':'.
 fn named(text: &str) -> Option<(Registry, &str)> {
     let (name, login) = text.split_once('=')?;
     let (host, _) = name.split_once(':').unwrap_or((name, ""));
@@ -53,23 +55,26 @@ mod tests {
         logins.map(|(registry, login)| (registry.to_string(), login.username, login.password)).collect()
     }
 
-    fn login(registry: &str, username: &str, password: &str) -> (String, String, Secret) {
+    fn expected(registry: &str, username: &str, password: &str) -> (String, String, Secret) {
         (registry.into(), username.into(), Secret::new(password))
     }
 
     #[test]
     fn a_login_without_a_name_is_docker_hubs() {
-        assert_eq!(read("me:dckr_pat_x"), [login("docker.io", "me", "dckr_pat_x")]);
-        assert_eq!(read("me:a=b,c:d"), [login("docker.io", "me", "a=b,c:d")]);
+        assert_eq!(read("me:dckr_pat_x"), [expected("docker.io", "me", "dckr_pat_x")]);
+        assert_eq!(read("me:a=b,c:d"), [expected("docker.io", "me", "a=b,c:d")]);
         assert_eq!(
             read("ghcr.io=me:t0ken, localhost:5000=you:x,docker.io=us:a,b"),
             [
-                login("ghcr.io", "me", "t0ken"),
-                login("localhost:5000", "you", "x"),
-                login("docker.io", "us", "a,b")
+                expected("ghcr.io", "me", "t0ken"),
+                expected("localhost:5000", "you", "x"),
+                expected("docker.io", "us", "a,b")
             ]
         );
-        assert_eq!(read("me:x,ghcr.io=you:y"), [login("docker.io", "me", "x"), login("ghcr.io", "you", "y")]);
+        assert_eq!(
+            read("me:x,ghcr.io=you:y"),
+            [expected("docker.io", "me", "x"), expected("ghcr.io", "you", "y")]
+        );
     }
 
     #[test]

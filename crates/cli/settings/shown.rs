@@ -46,7 +46,7 @@ impl Config {
             tags: rules
                 .map(|(pattern, ttl)| TagsTable { pattern: Text(pattern.clone()), ttl: Text(*ttl) })
                 .collect(),
-            upstream: named.chain(self.allowed.iter().cloned().map(Upstream::allow)).collect(),
+            upstream: named.chain(self.allowed.iter().cloned().map(Upstream::All)).collect(),
         }
     }
 }

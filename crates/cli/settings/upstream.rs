@@ -24,10 +24,6 @@ impl Upstream {
         Self::One { registry, url: Some(url), login: None, tag_ttl: None }
     }
 
-    pub(super) const fn allow(pattern: RegistryPattern) -> Self {
-        Self::All(pattern)
-    }
-
     /// The rule for the tags of this registry, where it has one.
     pub(super) fn tag_rule(&self) -> Option<(Pattern, Ttl)> {
         let Self::One { registry, tag_ttl: Some(ttl), .. } = self else { return None };
@@ -36,26 +32,15 @@ impl Upstream {
     }
 
     pub(super) fn new(name: &str, url: Option<&str>) -> Result<Self, String> {
-        let shown = without_login(name);
-        if name.contains('*') {
-            if url.is_some() {
-                return Err(only_for_one(name));
-            }
-            let bad = |error: ParseError| format!("upstream {shown:?}: {}", error.why);
-            return name.parse().map(Self::All).map_err(bad);
+        if !name.contains('*') {
+            let registry = name.parse().map_err(|error| not_a_name(name, &error))?;
+            let url = url.map(|url| Url::parse(url).map_err(|why| not_a_url(name, url, why))).transpose()?;
+            return Ok(Self::One { registry, url, login: None, tag_ttl: None });
         }
-        // Not the error's own text: it quotes what may have a login in it.
-        let bad = |error: ParseError| {
-            format!(
-                "upstream {shown:?}: it is written NAME, NAME=URL, or as a pattern of names; {}",
-                error.why
-            )
-        };
-        let registry = name.parse().map_err(bad)?;
-        let bad_url = |url| format!("upstream {name}: {:?} is no URL", without_login(url));
-        let url =
-            url.map(|url| Url::parse(url).map_err(|why| format!("{}: {why}", bad_url(url)))).transpose()?;
-        Ok(Self::One { registry, url, login: None, tag_ttl: None })
+        if url.is_some() {
+            return Err(only_for_one(name));
+        }
+        name.parse().map(Self::All).map_err(|error| not_a_name(name, &error))
     }
 }
 
@@ -92,6 +77,16 @@ impl TypedValueParser for Parser {
 
 pub(super) fn only_for_one(name: &str) -> String {
     format!("upstream {name}: a URL, a login or a tag-ttl is for one registry; name it")
+}
+
+fn not_a_name(name: &str, error: &ParseError) -> String {
+    // Not the error's own text: it quotes what may have a login in it.
+    let (shown, why) = (without_login(name), error.why);
+    format!("upstream {shown:?}: it is written NAME, NAME=URL, or as a pattern of names; {why}")
+}
+
+fn not_a_url(name: &str, url: &str, why: url::ParseError) -> String {
+    format!("upstream {name}: {:?} is no URL: {why}", without_login(url))
 }
 
 /// What may be shown of a text that cannot be read: what follows the login of a URL.
