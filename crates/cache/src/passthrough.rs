@@ -6,19 +6,28 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hubcap_oci::{Reference, Registry, RegistryPattern, Target};
-use hubcap_upstream::{AddressPolicy, PassedBody};
+use hubcap_upstream::AddressPolicy;
 use tokio::net::TcpStream;
 
 use crate::cache::Cache;
 use crate::error::Error;
 
+/// The addresses that a tunnel may lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelAddresses {
+    /// Whatever the host's name stands for: the operator has named the host.
+    Any,
+    /// Addresses of the Internet only: a client has chosen the host.
+    PublicOnly,
+}
+
 impl Cache {
-    /// Every registry that has a name here.
+    /// The registries that are configured by name or built in.
     pub fn names(&self) -> Vec<Registry> {
         self.0.upstreams.names().collect()
     }
 
-    /// The patterns of further ones that may be asked.
+    /// The patterns of the other registries that hubcap may ask.
     pub fn patterns(&self) -> &[RegistryPattern] {
         self.0.upstreams.patterns()
     }
@@ -31,7 +40,10 @@ impl Cache {
         &self,
         registry: &Registry,
         request: Request<B>,
-    ) -> Result<Response<PassedBody>, Error>
+    ) -> Result<
+        Response<impl Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + use<B>>,
+        Error,
+    >
     where
         B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -42,27 +54,36 @@ impl Cache {
         Ok(upstream.pass(request).await?)
     }
 
-    /// A connection to anybody, for a client's own TLS.
+    /// Opens a connection to any host, for a client's own TLS.
     ///
     /// # Errors
-    /// [`Error::NotAllowed`] for what leads to a private address and must not; [`Error::Unavailable`],
+    /// [`Error::NotAllowed`] for a host without an allowed address; [`Error::Unavailable`],
     /// [`Error::Offline`].
-    pub async fn tunnel(&self, host: &str, port: u16, policy: AddressPolicy) -> Result<TcpStream, Error> {
+    pub async fn tunnel(
+        &self,
+        host: &str,
+        port: u16,
+        addresses: TunnelAddresses,
+    ) -> Result<TcpStream, Error> {
         self.check_online()?;
+        let policy = match addresses {
+            TunnelAddresses::Any => AddressPolicy::Any,
+            TunnelAddresses::PublicOnly => AddressPolicy::PublicOnly,
+        };
         Ok(self.0.upstreams.tunnel(host, port, policy).await?)
     }
 
-    /// A client has begun, or goes on, to push to this repository.
+    /// Notes that a client has begun, or goes on, to push to this repository.
     pub fn pushing(&self, target: &Target) {
         self.0.pushes.note(target, Instant::now());
     }
 
-    /// Whether a client pushes to it: then it must see what the registry has, not what the store has.
+    /// Whether a client pushes to this repository: then clients must see what the registry has, not what the store has.
     pub fn is_pushed_to(&self, target: &Target) -> bool {
         self.0.pushes.is_pushed_to(target, Instant::now())
     }
 
-    /// The registry has taken a manifest, or removed one: what is known of the tag is older than that.
+    /// Notes that the registry has taken a manifest, or removed one: what the cache knows of the tag is older.
     pub fn pushed(&self, target: &Target, reference: &Reference) {
         self.0.negative.forget(target);
         if let Reference::Tag(tag) = reference {

@@ -110,7 +110,7 @@ async fn handle_connect(
             Ok(tls) => Destination::Registry(registry, tls),
             Err(error) => return refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
         },
-        Ok(Route::Tunnel { host, port, policy }) => match cache.tunnel(&host, port, policy).await {
+        Ok(Route::Tunnel { host, port, addresses }) => match cache.tunnel(&host, port, addresses).await {
             Ok(server) => Destination::Host(server),
             Err(hubcap_cache::Error::NotAllowed { why }) => {
                 let why = format!("{why}; --proxy-tunnel {host}:{port} allows it");

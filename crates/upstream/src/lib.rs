@@ -45,5 +45,4 @@ pub use credentials::{Credentials, Secret};
 pub use error::Error;
 pub use ratelimit::RateLimit;
 pub use registry::{ManifestBody, TagList, Upstream};
-pub use reqwest::Body as PassedBody;
 pub use upstreams::Upstreams;

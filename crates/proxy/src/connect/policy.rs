@@ -1,7 +1,7 @@
 //! Where a CONNECT may lead: the one place that decides it.
 
 use http::uri::Authority;
-use hubcap_cache::AddressPolicy;
+use hubcap_cache::TunnelAddresses;
 use hubcap_oci::{Registry, RegistryPattern};
 
 /// Which registries are intercepted, and to which other hosts tunnels are allowed.
@@ -22,7 +22,7 @@ pub(crate) enum Route {
     /// To hubcap, in place of a registry whose API is at `host`.
     Intercept { registry: Registry, host: String },
     /// To another host.
-    Tunnel { host: String, port: u16, policy: AddressPolicy },
+    Tunnel { host: String, port: u16, addresses: TunnelAddresses },
 }
 
 impl Policy {
@@ -67,14 +67,14 @@ impl Policy {
             return Ok(Route::Intercept { registry: registry.clone(), host });
         }
         if named.is_some_and(|named| self.tunnel.iter().any(|pattern| pattern.matches(&named))) {
-            return Ok(Route::Tunnel { host, port, policy: AddressPolicy::Any });
+            return Ok(Route::Tunnel { host, port, addresses: TunnelAddresses::Any });
         }
         if port != 443 {
             return Err(format!(
                 "only port 443 is tunnelled to; --proxy-tunnel {host}:{port} allows another"
             ));
         }
-        Ok(Route::Tunnel { host, port, policy: AddressPolicy::PublicOnly })
+        Ok(Route::Tunnel { host, port, addresses: TunnelAddresses::PublicOnly })
     }
 
     fn intercepts(&self, registry: &Registry) -> bool {
@@ -126,9 +126,9 @@ mod tests {
         }
     }
 
-    fn tunnelled(policy: &Policy, authority: &str) -> Option<AddressPolicy> {
+    fn tunnelled(policy: &Policy, authority: &str) -> Option<TunnelAddresses> {
         match route(policy, authority) {
-            Ok(Route::Tunnel { policy, .. }) => Some(policy),
+            Ok(Route::Tunnel { addresses, .. }) => Some(addresses),
             _ => None,
         }
     }
@@ -163,9 +163,9 @@ mod tests {
     #[test]
     fn a_tunnel_leads_to_port_443_of_public_addresses() {
         let policy = policy(&[], &[]);
-        assert_eq!(tunnelled(&policy, "other.example:443"), Some(AddressPolicy::PublicOnly));
-        assert_eq!(tunnelled(&policy, "[::1]:443"), Some(AddressPolicy::PublicOnly));
-        assert_eq!(tunnelled(&policy, "10.0.0.1:443"), Some(AddressPolicy::PublicOnly));
+        assert_eq!(tunnelled(&policy, "other.example:443"), Some(TunnelAddresses::PublicOnly));
+        assert_eq!(tunnelled(&policy, "[::1]:443"), Some(TunnelAddresses::PublicOnly));
+        assert_eq!(tunnelled(&policy, "10.0.0.1:443"), Some(TunnelAddresses::PublicOnly));
         let refused = route(&policy, "other.example:22").expect_err("a refusal");
         assert!(refused.contains("--proxy-tunnel other.example:22"), "{refused}");
     }
@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn a_host_that_is_allowed_by_name_may_be_anywhere() {
         let policy = policy(&[], &["10.0.0.1:8443", "inner.example"]);
-        assert_eq!(tunnelled(&policy, "10.0.0.1:8443"), Some(AddressPolicy::Any));
-        assert_eq!(tunnelled(&policy, "inner.example:443"), Some(AddressPolicy::Any));
+        assert_eq!(tunnelled(&policy, "10.0.0.1:8443"), Some(TunnelAddresses::Any));
+        assert_eq!(tunnelled(&policy, "inner.example:443"), Some(TunnelAddresses::Any));
         assert!(route(&policy, "10.0.0.1:22").is_err());
     }
 
