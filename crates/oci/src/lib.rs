@@ -12,11 +12,13 @@
 //! - [`digest`]: [`Digest`], [`Algorithm`], [`Verifier`].
 //! - [`descriptor`]: [`Descriptor`], [`Platform`], media types.
 //! - [`manifest`]: [`Manifest`], the bytes as received and the links in them.
+//! - [`compression`]: [`Compression`], of layers and archives.
 //! - [`select`]: which of an index's manifests are for a platform.
 //! - [`pattern`]: [`Pattern`], the images that a rule is for.
 //! - [`range`]: `Range` and `Content-Range`.
 //! - [`error`]: the specification's error codes and JSON body.
 
+pub mod compression;
 pub mod descriptor;
 pub mod digest;
 pub mod endpoint;
@@ -29,6 +31,7 @@ pub mod reference;
 pub mod registry;
 pub mod select;
 
+pub use compression::Compression;
 pub use descriptor::{Descriptor, Platform, media_type};
 pub use digest::{Algorithm, Digest, Verifier};
 pub use endpoint::{Endpoint, Page};

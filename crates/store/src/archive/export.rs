@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use fs_err as fs;
-use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Verifier, media_type, select};
+use hubcap_oci::{
+    Compression, Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Verifier, media_type, select,
+};
 use serde_json::json;
 
 use crate::error::Error;
@@ -51,7 +53,7 @@ impl CompleteImage {
 
     /// Whether a layer is compressed with zstd, which docker load cannot read before Docker 23.
     pub fn has_zstd(&self) -> bool {
-        self.layers.iter().any(|layer| layer.media_type.ends_with("zstd"))
+        self.layers.iter().any(|layer| Compression::of_layer(&layer.media_type) == Some(Compression::Zstd))
     }
 
     fn contents(&self) -> impl Iterator<Item = &Descriptor> {

@@ -1,8 +1,10 @@
 //! What `docker save` writes: `manifest.json`, which names a configuration and layers. The registry's own manifest is
 //! not in it, so one is made: the image keeps its id, which is the configuration's digest, and gets a new digest.
 
+use std::os::unix::fs::FileExt as _;
+
 use bytes::Bytes;
-use hubcap_oci::{Algorithm, Descriptor, Digest, ImageRef, Manifest, media_type};
+use hubcap_oci::{Algorithm, Compression, Descriptor, Digest, ImageRef, Manifest, media_type};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -61,63 +63,50 @@ fn image(source: &Source, saved: &Saved) -> Result<Image, String> {
     let mut layers = Vec::new();
     for (path, diff_id) in paths.iter().zip(&diff_ids) {
         let member = source.member(path).ok_or_else(|| format!("the layer {path} is missing"))?;
-        let form = Form::of(&member).map_err(|error| format!("{path}: {error}"))?;
-        // The configuration names a layer by what it is unpacked; what is packed has to be read once to be named.
-        let digest = match form {
-            Form::Plain => *diff_id,
-            Form::Gzip | Form::Zstd => member.digest()?,
+        let compression = compression(&member).map_err(|error| format!("{path}: {error}"))?;
+        // The configuration names a layer by what it is uncompressed; one that is compressed is read once to be named.
+        let digest = match compression {
+            None => *diff_id,
+            Some(_) => member.digest()?,
         };
-        layers.push((form, digest, member.size));
+        layers.push(Layer { compression, digest, size: member.size });
         contents.push((digest, member));
     }
-    let top = manifest((digest, config.len() as u64), &layers)?;
+    let top = manifest(digest, config.len() as u64, &layers)?;
     Ok(Image { names, top, children: Vec::new(), contents })
 }
 
-/// How a layer is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Plain,
-    Gzip,
-    Zstd,
+struct Layer {
+    compression: Option<Compression>,
+    digest: Digest,
+    size: u64,
 }
 
-impl Form {
-    fn of(layer: &Member) -> std::io::Result<Self> {
-        use std::os::unix::fs::FileExt as _;
-        let mut magic = [0; 4];
-        let length = layer.size.min(4) as usize;
-        layer.file.read_exact_at(&mut magic[..length], layer.offset)?;
-        Ok(match magic {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd] => Self::Zstd,
-            _ => Self::Plain,
-        })
-    }
+/// How a layer is compressed, where a manifest has a media type for that.
+fn compression(layer: &Member) -> std::io::Result<Option<Compression>> {
+    let mut start = [0; 6];
+    let length = layer.size.min(6) as usize;
+    layer.file.read_exact_at(&mut start[..length], layer.offset)?;
+    let known = |one: &Compression| matches!(one, Compression::Gzip | Compression::Zstd);
+    Ok(Compression::of(&start[..length]).filter(known))
 }
 
-/// Docker's own manifest, since the configuration is Docker's; it has no word for zstd, OCI's has.
-fn manifest(config: (Digest, u64), layers: &[(Form, Digest, u64)]) -> Result<(Manifest, Bytes), String> {
-    let oci = layers.iter().any(|(form, ..)| *form == Form::Zstd);
+/// Docker's own manifest, since the configuration is Docker's; it has no media type for zstd, OCI's has.
+fn manifest(config: Digest, config_size: u64, layers: &[Layer]) -> Result<(Manifest, Bytes), String> {
+    let oci = layers.iter().any(|layer| layer.compression == Some(Compression::Zstd));
     let (kind, config_kind) = match oci {
         true => (media_type::OCI_MANIFEST, "application/vnd.oci.image.config.v1+json"),
         false => (media_type::DOCKER_MANIFEST, "application/vnd.docker.container.image.v1+json"),
     };
-    let layer_kind = |form| match (oci, form) {
-        (true, Form::Plain) => "application/vnd.oci.image.layer.v1.tar",
-        (true, Form::Gzip) => "application/vnd.oci.image.layer.v1.tar+gzip",
-        (_, Form::Zstd) => "application/vnd.oci.image.layer.v1.tar+zstd",
-        (false, Form::Plain) => "application/vnd.docker.image.rootfs.diff.tar",
-        (false, Form::Gzip) => "application/vnd.docker.image.rootfs.diff.tar.gzip",
-    };
+    let layer_kind = if oci { Compression::oci_layer } else { Compression::docker_layer };
     let layers: Vec<Descriptor> = layers
         .iter()
-        .map(|(form, digest, size)| Descriptor::new(layer_kind(*form), *digest, *size))
+        .map(|layer| Descriptor::new(layer_kind(layer.compression), layer.digest, layer.size))
         .collect();
     let text = json!({
         "schemaVersion": 2,
         "mediaType": kind,
-        "config": Descriptor::new(config_kind, config.0, config.1),
+        "config": Descriptor::new(config_kind, config, config_size),
         "layers": layers,
     });
     let bytes = Bytes::from(text.to_string());

@@ -1,5 +1,9 @@
 //! What is in a file, by name. A tar is not unpacked: its headers say where each member's bytes are, and a member whose
 //! name leads anywhere else is simply never asked for.
+//!
+//! The headers are walked here, and not by `tar::Archive::entries_with_seek`. That reads a long name whole, whatever length the
+//! header claims; its raw mode leaves names to the caller, but passes over the attribute `size` of a pax header, which layers
+//! over 8 GiB have. So neither keeps memory bounded and reads all archives.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hubcap_oci::Manifest;
+use hubcap_oci::{Compression, Manifest};
 use tar::{EntryType, Header, PaxExtensions};
 
 use crate::error::Error;
@@ -176,14 +180,11 @@ fn checked(block: &[u8], position: u64) -> Result<Header, String> {
     if header.cksum().ok() == counted.cksum().ok() {
         return Ok(header.clone());
     }
-    let packed = [
-        (b"\x1f\x8b".as_slice(), "gzip", "gunzip"),
-        (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"),
-        (b"\xfd7zXZ", "xz", "unxz"),
-        (b"BZh", "bzip2", "bunzip2"),
-    ];
-    match packed.into_iter().find(|(magic, ..)| position == 0 && block.starts_with(magic)) {
-        Some((_, by, with)) => Err(format!("it is compressed by {by}; unpack it with {with} first")),
+    let compression = if position == 0 { Compression::of(block) } else { None };
+    match compression {
+        Some(one) => {
+            Err(format!("it is compressed by {}; unpack it with {} first", one.name(), one.decompressor()))
+        }
         None if position == 0 => Err("it is no tar".into()),
         None => Err(format!("it is damaged: what is at byte {position} is no tar header")),
     }
