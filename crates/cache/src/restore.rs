@@ -48,20 +48,24 @@ impl Drop for Running {
 }
 
 impl Cache {
-    /// Takes in the archive of a store at `url`. From the call on, before the future is polled, requests wait for what it
+    /// Takes in the archive of a store at `url`, and the files of these names beside it. From the call on, before the future is polled, requests wait for what it
     /// may bring.
     ///
     /// # Errors
     /// [`Error`] when it is not given, breaks off, or is none; what has come until then stays.
-    pub fn restore(&self, url: Url) -> impl Future<Output = Result<Restored, Error>> + Send + use<> {
+    pub fn restore(
+        &self,
+        url: Url,
+        beside: &'static [&'static str],
+    ) -> impl Future<Output = Result<Restored, Error>> + Send + use<> {
         let running = Running::begin(self.clone());
         async move {
             let cache = &running.0;
             let mut archive = cache.0.upstreams.archive(url).await?;
             let (parts, incoming) = mpsc::channel(PARTS_IN_HAND);
             let (store, news) = (cache.store().clone(), cache.0.restoring.clone());
-            let landed = move || news.send_modify(|progress| progress.news += 1);
-            let unpacking = on_disk(move || store.restore(Incoming::new(incoming), &landed));
+            let added = move || news.send_modify(|progress| progress.news += 1);
+            let unpacking = on_disk(move || store.restore(Incoming::new(incoming), beside, &added));
             let fetching = async {
                 while let Some(part) = archive.next().await {
                     cache.0.restoring.send_modify(|progress| progress.news += 1);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::admin::{Registry, Status};
 
 /// In the store, so that it travels with what it is the measure for.
-const FILE: &str = "speed.json";
+pub(crate) const FILE: &str = "speed.json";
 /// Layers that dockerd fetches at a time, each over one connection; hubcap may have more.
 const CONNECTIONS: f64 = 3.0;
 

@@ -18,7 +18,7 @@ use crate::admin::{self, Admin};
 use crate::args::Serve;
 use crate::compose;
 use crate::daemon::run::Run;
-use crate::job::workspace;
+use crate::job::{speed, workspace};
 use crate::settings::{Archive, Config};
 
 /// How often what is only in memory is written.
@@ -157,7 +157,7 @@ async fn until_stopped(bound: Bound, cache: &Cache, mut signals: Signals) {
 
 /// Restores the store that an earlier job has saved, while serving. What is not restored is fetched.
 fn restore(cache: &Cache, Archive(url): Archive) -> impl Future<Output = ()> + Send + use<> {
-    let (started, restoring) = (Instant::now(), cache.restore(url));
+    let (started, restoring) = (Instant::now(), cache.restore(url, &[speed::FILE]));
     async move {
         let restored = restoring.await;
         let seconds = started.elapsed().as_secs_f64();

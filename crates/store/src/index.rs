@@ -203,12 +203,12 @@ impl Index {
             for digest in self.linked(target) {
                 if let Some(media_type) = self.media_type(&digest) {
                     let descriptor = Descriptor::new(media_type, digest, 0);
-                    images.put((target, None), &descriptor, self.is_private(target));
+                    images.put(target, None, &descriptor, self.is_private(target));
                 }
             }
         }
         for (target, tag, entry) in &tags {
-            images.put((target, Some(tag)), &entry.descriptor, self.is_private(target));
+            images.put(target, Some(tag), &entry.descriptor, self.is_private(target));
         }
         images
     }

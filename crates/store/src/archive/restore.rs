@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use hubcap_oci::Digest;
+use hubcap_oci::{Compression, Digest};
 use tar::{Archive, EntryType};
 
 use crate::error::Error;
@@ -19,9 +19,8 @@ use crate::store::Store;
 const CHUNK: usize = 512 << 10;
 /// The longest `index.json`, in bytes: some ten thousand images.
 const MAX_INDEX: u64 = 64 << 20;
-/// The longest of other files, in bytes.
-const MAX_NOTE: u64 = 1 << 20;
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// The longest of the files beside contents, in bytes.
+const MAX_BESIDE: u64 = 1 << 20;
 
 /// What came out of an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,36 +38,35 @@ enum Member {
     Content(Digest),
     /// `index.json`.
     Index,
-    /// What other rooms keep beside the contents, by its name.
-    Note,
+    /// A file beside the contents that the caller wants.
+    Beside,
 }
 
 impl Member {
     /// Archives begin at whatever directory they were made from, so only the ends of names count.
-    fn of(path: &Path) -> Option<Self> {
+    fn of(path: &Path, beside: &[&str]) -> Option<Self> {
         if path.ancestors().nth(2)?.ends_with("blobs") {
             return digest_of(path).map(Self::Content);
         }
         match path.file_name()?.to_str()? {
             "index.json" => Some(Self::Index),
-            "speed.json" => Some(Self::Note),
-            _ => None,
+            name => beside.contains(&name).then_some(Self::Beside),
         }
     }
 }
 
 impl Store {
-    /// Takes in an archive of a store, a tar that may be packed by zstd. What is here already stays as it is. `landed` is
-    /// called when a content has come, and before what names them all is taken in. Reads until the archive ends, however
-    /// long that takes.
+    /// Takes in an archive of a store, a tar that may be compressed by zstd. What is here already stays as it is. Reads until
+    /// the archive ends, however long that takes. `added` is called after each content. Of other files those are taken whose
+    /// names are in `beside`, up to 1 MiB each.
     ///
     /// # Errors
     /// [`Error::Io`] when the archive breaks off or the disk takes no more; what has come until then stays.
-    pub fn restore(&self, archive: impl Read, landed: &dyn Fn()) -> Result<Restored, Error> {
+    pub fn restore(&self, archive: impl Read, beside: &[&str], added: &dyn Fn()) -> Result<Restored, Error> {
         let mut archive = BufReader::with_capacity(CHUNK, archive);
-        let tar: Box<dyn Read> = match archive.fill_buf()?.starts_with(&ZSTD) {
-            true => Box::new(zstd::Decoder::with_buffer(archive)?),
-            false => Box::new(archive),
+        let tar: Box<dyn Read> = match Compression::of(archive.fill_buf()?) {
+            Some(Compression::Zstd) => Box::new(zstd::Decoder::with_buffer(archive)?),
+            _ => Box::new(archive),
         };
         let (mut restored, mut index) = (Restored::default(), None);
         for entry in Archive::new(tar).entries()? {
@@ -77,16 +75,16 @@ impl Store {
                 continue;
             }
             let (path, size) = (entry.path()?.into_owned(), entry.size());
-            match Member::of(&path) {
+            match Member::of(&path, beside) {
                 Some(Member::Content(digest)) if !self.has(&digest) => {
                     let since = Duration::from_secs(entry.header().mtime().unwrap_or(0));
                     // A time that there cannot be is none.
                     let written = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
-                    match self.take_content(&digest, (&mut entry, size), written) {
+                    match self.take_content(&digest, size, written, &mut entry) {
                         Ok(()) => {
                             restored.contents += 1;
                             restored.bytes += size;
-                            landed();
+                            added();
                         }
                         Err(error @ (Error::DigestMismatch { .. } | Error::NoRoom { .. })) => {
                             restored.left_out += 1;
@@ -101,7 +99,7 @@ impl Store {
                         tracing::warn!(target: "hubcap::store", "the archive's {} is damaged: {error}", path.display());
                     }
                 },
-                Some(Member::Note) if size <= MAX_NOTE => {
+                Some(Member::Beside) if size <= MAX_BESIDE => {
                     let to = self.root().join(path.file_name().unwrap_or_default());
                     if !to.exists() {
                         std::io::copy(&mut entry, &mut fs_err::File::create(to)?)?;
@@ -120,8 +118,9 @@ impl Store {
     fn take_content(
         &self,
         digest: &Digest,
-        (entry, size): (&mut impl Read, u64),
+        size: u64,
         written: SystemTime,
+        entry: &mut impl Read,
     ) -> Result<(), Error> {
         let mut ingest = self.ingest(*digest, Some(size))?;
         ingest.allocate(size)?;
@@ -146,13 +145,13 @@ impl Store {
             let tag = entry.tag.as_ref().filter(|_| !moved);
             let named = tag.is_none() && of_target().any(|known| known.descriptor.digest == digest);
             if self.has(&digest) && !named {
-                missing.put((&entry.target, tag), &entry.descriptor, entry.private);
+                missing.put(&entry.target, tag, &entry.descriptor, entry.private);
             }
         }
         self.catalog().index.add(&missing);
         for entry in missing.entries() {
             let private = entry.private || self.catalog().index.is_private(&entry.target);
-            images.put((&entry.target, entry.tag.as_ref()), &entry.descriptor, private);
+            images.put(&entry.target, entry.tag.as_ref(), &entry.descriptor, private);
         }
         self.catalog().layout.write_index(&images)
     }

@@ -26,7 +26,7 @@ fn tag() -> Tag {
 /// `index.json` of one private image.
 fn images() -> ImageIndex {
     let mut images = ImageIndex::default();
-    images.put((&target("private"), Some(&tag())), &manifest("m"), true);
+    images.put(&target("private"), Some(&tag()), &manifest("m"), true);
     images
 }
 

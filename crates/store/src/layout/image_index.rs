@@ -52,6 +52,12 @@ impl Entry {
             None => format!("{}@{}", self.target, self.descriptor.digest),
         }
     }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.target == other.target
+            && self.tag == other.tag
+            && self.descriptor.digest == other.descriptor.digest
+    }
 }
 
 impl ImageIndex {
@@ -61,24 +67,17 @@ impl ImageIndex {
     }
 
     /// Adds a manifest, or moves its tag to it. An entry that loses its tag stays: its content may be in use.
-    pub(crate) fn put(
-        &mut self,
-        (target, tag): (&Target, Option<&Tag>),
-        descriptor: &Descriptor,
-        private: bool,
-    ) {
-        let repository = target.to_string();
-        let name = tag.map(|tag| format!("{repository}:{tag}"));
-        let entry = write_entry((&repository, name.as_ref()), descriptor, private);
+    pub(crate) fn put(&mut self, target: &Target, tag: Option<&Tag>, descriptor: &Descriptor, private: bool) {
+        let entry = write_entry(target, tag, descriptor, private);
+        let (repository, name) = (entry.annotations.get(REPOSITORY), entry.annotations.get(REF_NAME));
         // One that says nothing new is dropped: the same manifest without a tag, or under the same one.
         self.manifests.retain(|old| {
             let named = old.annotations.get(REF_NAME);
-            let ours = old.annotations.get(REPOSITORY) == Some(&repository);
-            !(ours && old.digest == entry.digest && (named.is_none() || named == name.as_ref()))
+            let same = old.digest == entry.digest && old.annotations.get(REPOSITORY) == repository;
+            !(same && (named.is_none() || named == name))
         });
         if name.is_some() {
-            for old in self.manifests.iter_mut().filter(|old| old.annotations.get(REF_NAME) == name.as_ref())
-            {
+            for old in self.manifests.iter_mut().filter(|old| old.annotations.get(REF_NAME) == name) {
                 old.annotations.remove(REF_NAME);
             }
         }
@@ -88,13 +87,12 @@ impl ImageIndex {
     /// Whether [`put`](Self::put) would change nothing.
     pub(crate) fn contains(
         &self,
-        (target, tag): (&Target, Option<&Tag>),
+        target: &Target,
+        tag: Option<&Tag>,
         descriptor: &Descriptor,
         private: bool,
     ) -> bool {
-        let repository = target.to_string();
-        let name = tag.map(|tag| format!("{repository}:{tag}"));
-        self.manifests.contains(&write_entry((&repository, name.as_ref()), descriptor, private))
+        self.manifests.contains(&write_entry(target, tag, descriptor, private))
     }
 
     /// Marks a repository's entries as private.
@@ -109,18 +107,8 @@ impl ImageIndex {
 
     /// Takes entries out.
     pub(crate) fn remove(&mut self, entries: &[&Entry]) {
-        let goes = |old: &Descriptor| {
-            let read = read_entry(old);
-            read.is_some_and(|old| {
-                let same = |one: &&Entry| {
-                    one.target == old.target
-                        && one.tag == old.tag
-                        && one.descriptor.digest == old.descriptor.digest
-                };
-                entries.iter().any(same)
-            })
-        };
-        self.manifests.retain(|old| !goes(old));
+        self.manifests
+            .retain(|old| read_entry(old).is_none_or(|old| !entries.iter().any(|one| one.is_same(&old))));
     }
 }
 
@@ -137,11 +125,8 @@ pub(crate) fn wrapper(descriptor: &Descriptor) -> Option<(Digest, Vec<u8>)> {
     })
 }
 
-fn write_entry(
-    (repository, name): (&str, Option<&String>),
-    descriptor: &Descriptor,
-    private: bool,
-) -> Descriptor {
+fn write_entry(target: &Target, tag: Option<&Tag>, descriptor: &Descriptor, private: bool) -> Descriptor {
+    let repository = target.to_string();
     let Descriptor { media_type, digest, size, .. } = descriptor;
     let mut entry = match (wrapper(descriptor), media_type.as_str()) {
         (Some((wrapper, bytes)), _) => {
@@ -157,8 +142,8 @@ fn write_entry(
     if entry.media_type != *media_type {
         entry.annotations.insert(MEDIA_TYPE.into(), media_type.clone());
     }
-    entry.annotations.insert(REPOSITORY.into(), repository.into());
-    entry.annotations.extend(name.map(|name| (REF_NAME.into(), name.clone())));
+    entry.annotations.extend(tag.map(|tag| (REF_NAME.into(), format!("{repository}:{tag}"))));
+    entry.annotations.insert(REPOSITORY.into(), repository);
     if private {
         entry.annotations.insert(PRIVATE.into(), "true".into());
     }

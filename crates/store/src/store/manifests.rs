@@ -36,8 +36,8 @@ impl Store {
             let mut images = lock(&self.0.catalog.images);
             // Rewritten only when it says something new: thousands of entries are some MB.
             let private = index.is_private(target);
-            if !images.contains((target, tag), descriptor, private) {
-                images.put((target, tag), descriptor, private);
+            if !images.contains(target, tag, descriptor, private) {
+                images.put(target, tag, descriptor, private);
                 self.0.catalog.layout.write_index(&images)?;
             }
         }
