@@ -1,6 +1,7 @@
 //! `hubcap lock`: writes the digests of tags to a lock file, or compares them with one.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -23,35 +24,35 @@ pub(crate) fn run(config: &Config, flags: &args::Lock) -> anyhow::Result<ExitCod
     }
     let lock = Lock::new(images);
     if flags.check {
-        let drift = drift(&Lock::read(&flags.output)?, &lock);
-        for line in &drift {
-            println!("{line}");
-        }
-        return Ok(match drift.is_empty() {
-            true => ExitCode::SUCCESS,
-            false => {
-                eprintln!(
-                    "hubcap: {} says something else; `hubcap lock` writes it anew",
-                    flags.output.display()
-                );
-                ExitCode::FAILURE
-            }
-        });
+        return check(&lock, &flags.output);
     }
     lock.write(&flags.output)?;
     println!("{} images in {}", lock.images.len(), flags.output.display());
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints what the lock's file says otherwise. Exits with 1 when it does.
+fn check(lock: &Lock, file: &Path) -> anyhow::Result<ExitCode> {
+    let drift = drift(&Lock::read(file)?, lock);
+    if drift.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for line in drift {
+        println!("{line}");
+    }
+    eprintln!("hubcap: {} says something else; `hubcap lock` writes it anew", file.display());
+    Ok(ExitCode::FAILURE)
+}
+
 /// The tags to lock, and their digests in the store.
 fn chosen(config: &Config, flags: &args::Lock) -> anyhow::Result<BTreeMap<String, Locked>> {
     let layout = Layout::at(&config.store);
-    let stored = layout.images()?;
-    let tagged = stored.into_iter().filter_map(|image| {
-        let name = format!("{}:{}", image.target, image.tag.as_ref()?);
-        Some((name, image))
-    });
-    let mut tagged: BTreeMap<String, StoredImage> = tagged.collect();
+    let mut tagged = BTreeMap::new();
+    for image in layout.images()? {
+        if let Some(tag) = &image.tag {
+            tagged.insert(format!("{}:{tag}", image.target), image);
+        }
+    }
     if !flags.images.is_empty() {
         let wanted: Vec<String> = flags.images.iter().map(ImageRef::to_string).collect();
         if let Some(missing) = wanted.iter().find(|name| !tagged.contains_key(*name)) {
@@ -67,22 +68,26 @@ fn chosen(config: &Config, flags: &args::Lock) -> anyhow::Result<BTreeMap<String
         store.close();
         tagged.retain(|name, _| used.contains(name));
     }
-    let locked = |(name, image): (String, StoredImage)| {
-        let platforms = layout.offered(&image);
-        let platforms = platforms.into_iter().map(|(platform, digest)| (platform.to_string(), digest));
-        (name, Locked { digest: image.descriptor.digest, platforms: platforms.collect() })
-    };
-    Ok(tagged.into_iter().map(locked).collect())
+    Ok(tagged.into_iter().map(|(name, image)| (name, locked(&layout, &image))).collect())
+}
+
+fn locked(layout: &Layout, image: &StoredImage) -> Locked {
+    let platforms = layout.offered(image);
+    let platforms = platforms.into_iter().map(|(platform, digest)| (platform.to_string(), digest));
+    Locked { digest: image.descriptor.digest, platforms: platforms.collect() }
 }
 
 /// The differences of `now` from the lock. A locked tag that was not used is none: a job may use fewer.
 fn drift(locked: &Lock, now: &Lock) -> Vec<String> {
-    let differs = |(name, now): (&String, &Locked)| match locked.images.get(name) {
-        None => Some(format!("{name} is not in the lock; it is {}", now.digest)),
-        Some(locked) if locked.digest != now.digest => {
-            Some(format!("{name} is locked to {}, and is now {}", locked.digest, now.digest))
+    let mut found = Vec::new();
+    for (name, Locked { digest, .. }) in &now.images {
+        match locked.images.get(name) {
+            None => found.push(format!("{name} is not in the lock; it is {digest}")),
+            Some(locked) if locked.digest != *digest => {
+                found.push(format!("{name} is locked to {}, and is now {digest}", locked.digest));
+            }
+            Some(_) => {}
         }
-        Some(_) => None,
-    };
-    now.images.iter().filter_map(differs).collect()
+    }
+    found
 }
