@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn up_hands_the_flags_of_serve_on_and_keeps_its_own() {
-        let words = "hubcap up --offline --print --upstream a.io=http://a --upstream b.io=http://b --read-ahead --docker-host \
+        let words = "hubcap up --offline --print --upstream a.io=http://a --upstream b.io=http://b --read-ahead --frozen=other.lock --docker-host \
             unix:///x --store s";
         let words: Vec<&str> = words.split_whitespace().filter(|word| *word != "\\").collect();
         let matches = Args::command().get_matches_from(words);
@@ -50,5 +50,6 @@ mod tests {
         assert_eq!(serve.settings.upstream, upstreams);
         assert_eq!((serve.settings.offline, serve.settings.read_ahead), (Some(true), Some(true)));
         assert_eq!(serve.settings.store, Some("s".into()));
+        assert_eq!(serve.settings.frozen, Some("other.lock".into()));
     }
 }

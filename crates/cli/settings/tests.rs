@@ -98,6 +98,7 @@ fn an_unknown_key_is_named_with_its_line() {
 fn a_password_in_the_wrong_place_is_not_shown() {
     let file = |text: &str| merged(&[], &[], text);
     let flag = |text: &str| merged(&["--upstream", text], &[], "");
+    let variable = |text: &str| merged(&[], &[("HUBCAP_UPSTREAM", text)], "");
     for (told, named) in [
         (file("[upstream]\npassword = \"hunter2\""), "line 2: invalid type: string, expected"),
         (file("upstream = \"hunter2\""), "line 1: invalid type: string, expected"),
@@ -105,6 +106,8 @@ fn a_password_in_the_wrong_place_is_not_shown() {
         (file("[upstream.\"docker.io\"]\nurl = \"https://x\"\npassword = \"hunter2"), "line 3"),
         (flag("docker.io=https://me:hunter2@x y"), "no URL"),
         (flag("https://me:hunter2@x"), "NAME=URL"),
+        (variable("docker.io=https://me:hunter2@x y"), "no URL"),
+        (variable("https://me:hunter2@x"), "HUBCAP_UPSTREAM: upstream \"x\": it is written NAME, NAME=URL"),
     ] {
         let told = format!("{:#}", told.expect_err(named));
         assert!(told.contains(named) && !told.contains("hunter2"), "{told}");
