@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use hubcap_oci::{Digest, Verifier};
 use hubcap_store::{Content, HOLD_BACK};
+use hubcap_upstream::Fetch;
 
 use crate::authorization::Access;
 use crate::bypass::Through;
 use crate::cache::{Body, Cache};
 use crate::error::{Error, Failure, fill_error};
-use crate::fetch::Fetch;
 use crate::fill::{Fallen, Filling, fill};
 use crate::flight::{Role, Subscription};
 use crate::outcome::{Answer, Outcome};
@@ -157,8 +157,9 @@ impl Cache {
 
     /// A fetch for this client alone.
     async fn through(&self, access: &Access, digest: &Digest) -> Result<Answer<BlobContent>, Failure> {
-        let known = (0, self.store().linked_size(&access.target, digest));
-        let fetch = Fetch::begin(self.upstream(access)?, (&access.target, digest), known).await?;
+        let size = self.store().linked_size(&access.target, digest);
+        let blob = self.upstream(access)?.blob(&access.target.repository, digest, size);
+        let fetch = Fetch::begin(blob, 0).await?;
         let through = Box::new(Through::new(fetch, *digest, Verifier::new(digest.algorithm())));
         Ok(Answer::new(BlobContent::Through(through), Outcome::Bypass))
     }

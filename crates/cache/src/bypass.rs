@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use hubcap_oci::{Digest, Verifier};
+use hubcap_upstream::{Fetch, RegistryBlob};
 
 use crate::error::Error;
-use crate::fetch::Fetch;
 
 /// A blob on its way from the upstream to one client. It is verified as well: its last piece is given out only after
 /// the digest was found right.
 #[derive(Debug)]
 pub struct Through {
-    fetch: Fetch,
+    fetch: Fetch<RegistryBlob>,
     digest: Digest,
     /// Gone when the end was seen.
     verifier: Option<Verifier>,
@@ -19,7 +19,7 @@ pub struct Through {
 
 impl Through {
     /// `verifier` has seen what the client has already.
-    pub(crate) const fn new(fetch: Fetch, digest: Digest, verifier: Verifier) -> Self {
+    pub(crate) const fn new(fetch: Fetch<RegistryBlob>, digest: Digest, verifier: Verifier) -> Self {
         Self { fetch, digest, verifier: Some(verifier), held: None }
     }
 

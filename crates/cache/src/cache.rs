@@ -19,7 +19,6 @@ use crate::negative::NegativeCache;
 use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;
 use crate::question::Question;
-use crate::ranged::Spare;
 use crate::restore;
 use crate::storage_warning::StorageWarning;
 use crate::tag_lock::{FrozenReport, TagLock};
@@ -65,8 +64,6 @@ pub(crate) struct Inner {
     pub(crate) manifests: Flights<Question, Result<Answer<ManifestContent>, Error>>,
     /// Places for fills; all are free when none runs.
     pub(crate) fills: Semaphore,
-    /// Places for connections beyond a fill's first.
-    pub(crate) spare: Spare,
     /// Permits for fills that no client has asked for yet.
     pub(crate) ahead: Arc<Semaphore>,
     pub(crate) grants: Grants,
@@ -92,7 +89,6 @@ impl Cache {
             blobs: Flights::new(tasks.clone()),
             manifests: Flights::new(tasks.clone()),
             tasks,
-            spare: Spare::default(),
             ahead: Arc::new(Semaphore::new(READ_AHEAD)),
             fills: Semaphore::new(MAX_FILLS as usize),
             grants: Grants::default(),

@@ -6,13 +6,13 @@ use std::ops::Range;
 use bytes::Bytes;
 use hubcap_oci::Digest;
 use hubcap_store::{Content, Reader};
+use hubcap_upstream::Fetch;
 
 use crate::authorization::Access;
 use crate::blob::StoredBlob;
 use crate::bypass::Through;
 use crate::cache::Cache;
 use crate::error::{Error, fill_error};
-use crate::fetch::Fetch;
 
 /// The bytes of one answer.
 pub struct Delivery {
@@ -96,8 +96,8 @@ impl Delivery {
         let verifier = self.content.hashed(&self.digest, self.position).await.map_err(|error| {
             Error::Internal { why: format!("what was sent cannot be read again: {error}") }
         })?;
-        let known = (self.position, self.content.size());
-        let fetch = Fetch::begin(upstream, (target, &self.digest), known).await?;
+        let blob = upstream.blob(&target.repository, &self.digest, self.content.size());
+        let fetch = Fetch::begin(blob, self.position).await?;
         Ok(Through::new(fetch, self.digest, verifier))
     }
 }

@@ -3,20 +3,17 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use hubcap_oci::Digest;
 use hubcap_store::{Content, Ingest};
-use hubcap_upstream::Upstream;
+use hubcap_upstream::{Fetch, Piece, RegistryBlob, Upstream};
 use tokio::sync::{SemaphorePermit, mpsc};
 
 use crate::authorization::Access;
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::fetch::Fetch;
 use crate::flight::Publisher;
 use crate::on_disk::on_disk;
 use crate::question::Question;
-use crate::ranged;
 use crate::runs::Runs;
 
 /// Pieces between the network and the disk, of all fills together and of one: 64 KiB each at most, so memory stays flat.
@@ -43,16 +40,6 @@ pub(crate) struct Fallen {
     /// Who was answered so.
     pub(crate) access: Access,
     pub(crate) error: Error,
-}
-
-/// What the network hands to the disk. A channel that closes without `End` is a broken fetch.
-pub(crate) enum Piece {
-    /// Bytes, and where they belong.
-    Chunk {
-        offset: u64,
-        bytes: Bytes,
-    },
-    End,
 }
 
 /// Fetches `digest` and stores it.
@@ -91,13 +78,11 @@ pub(crate) async fn fill(
         })
     };
     let network = async {
-        let fetched = ranged::hand_over(fetch, (&cache.0.spare, &bringing), &pieces).await;
-        if fetched.is_ok() {
-            // A disk's side that is gone has failed itself.
-            drop(pieces.send(Piece::End).await);
-        }
+        let streamed = fetch.stream(&pieces).await;
         drop(pieces);
-        fetched
+        let first = streamed?;
+        bringing.alone(first.bytes, first.elapsed);
+        Ok(())
     };
     let (written, fetched) = tokio::join!(disk, network);
     bringing.brought(grown.available());
@@ -121,7 +106,7 @@ async fn begin<'a>(
     cache: &'a Cache,
     upstream: Upstream,
     (access, digest): (&Access, &Digest),
-) -> Result<(Fetch, Ingest, SemaphorePermit<'a>), Error> {
+) -> Result<(Fetch<RegistryBlob>, Ingest, SemaphorePermit<'a>), Error> {
     let busy = || Error::Unavailable { why: format!("{MAX_FILLS} fetches run already") };
     let place = tokio::time::timeout(PATIENCE, cache.0.fills.acquire()).await;
     let place = place.ok().and_then(Result::ok).ok_or_else(busy)?;
@@ -131,8 +116,8 @@ async fn begin<'a>(
     let making = on_disk(move || store.ingest(digest, known));
     let fetching = async {
         // Whether hubcap has a login is needed below, and the first time it is looked up in a file.
-        let begun = Fetch::begin(upstream.clone(), (&access.target, &digest), (0, known));
-        tokio::join!(begun, upstream.is_privileged()).0
+        let blob = upstream.blob(&access.target.repository, &digest, known);
+        tokio::join!(Fetch::begin(blob, 0), upstream.is_privileged()).0.map_err(Error::from)
     };
     let (fetch, ingest) = if ahead {
         // Nothing is promised yet, so nothing can be refused: the file is made while the upstream is asked.

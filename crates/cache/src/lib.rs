@@ -11,8 +11,6 @@
 //! - [`authorization`]: who may have what is private.
 //! - [`negative`]: the negative cache, an upstream's "no" remembered briefly.
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
-//! - [`fetch`]: a blob's bytes from the upstream, over as many connections as it takes.
-//! - [`ranged`]: several of them at once, where an origin limits each.
 //! - [`runs`]: what such a connection brought before its turn.
 //! - [`prefetch`]: whole images into the store.
 //! - [`read_ahead`]: an image's blobs, before they are asked for.
@@ -31,7 +29,6 @@ pub mod bypass;
 mod cache;
 pub mod delivery;
 pub mod error;
-mod fetch;
 mod fill;
 mod flight;
 pub mod freshness;
@@ -46,7 +43,6 @@ mod plan;
 pub mod prefetch;
 mod pushes;
 mod question;
-mod ranged;
 mod read_ahead;
 pub mod referrers;
 mod restore;

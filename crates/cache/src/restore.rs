@@ -5,7 +5,6 @@ use std::io::Read;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use futures_util::StreamExt as _;
 use hubcap_oci::Digest;
 use hubcap_store::Restored;
 use tokio::sync::mpsc;
@@ -20,8 +19,10 @@ use crate::on_disk::on_disk;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// An archive from which nothing comes for so long is not waited for.
 const STALLED: Duration = Duration::from_secs(3);
-/// Parts of the archive between the network and the disk.
-const PARTS_IN_HAND: usize = 2;
+/// Every so many bytes of an archive are news.
+const NEWS: usize = 1 << 20;
+/// Pieces of the archive between the network and the disk.
+const PIECES: usize = 16;
 
 /// How an archive comes in.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,19 +63,26 @@ impl Cache {
         async move {
             let cache = &running.0;
             let mut archive = cache.0.upstreams.archive(url).await?;
-            let (parts, incoming) = mpsc::channel(PARTS_IN_HAND);
+            let (pieces, incoming) = mpsc::channel(PIECES);
             let (store, news) = (cache.store().clone(), cache.0.restoring.clone());
             let added = move || news.send_modify(|progress| progress.news += 1);
             let unpacking = on_disk(move || store.restore(Incoming::new(incoming), beside, &added));
             let fetching = async {
-                while let Some(part) = archive.next().await {
-                    cache.0.restoring.send_modify(|progress| progress.news += 1);
+                let mut received = 0;
+                while let Some(piece) = archive.chunk().await.transpose() {
+                    let before = received;
+                    received += piece.as_ref().map_or(0, Bytes::len);
+                    // Who waits looks into the store at each news.
+                    if received / NEWS > before / NEWS {
+                        cache.0.restoring.send_modify(|progress| progress.news += 1);
+                    }
+                    let is_broken = piece.is_err();
                     // A store that takes no more says why itself.
-                    if parts.send(part.map_err(|error| error.to_string())).await.is_err() {
+                    if pieces.send(piece.map_err(|error| error.to_string())).await.is_err() || is_broken {
                         break;
                     }
                 }
-                drop(parts);
+                drop(pieces);
             };
             tokio::join!(unpacking, fetching).0
         }
@@ -110,29 +118,29 @@ impl Cache {
     }
 }
 
-/// The archive's parts, one after the other, for a thread that may block.
+/// The archive's pieces, one after the other, for a thread that may block.
 struct Incoming {
-    parts: mpsc::Receiver<Result<Bytes, String>>,
-    part: Bytes,
+    pieces: mpsc::Receiver<Result<Bytes, String>>,
+    piece: Bytes,
 }
 
 impl Incoming {
-    const fn new(parts: mpsc::Receiver<Result<Bytes, String>>) -> Self {
-        Self { parts, part: Bytes::new() }
+    const fn new(pieces: mpsc::Receiver<Result<Bytes, String>>) -> Self {
+        Self { pieces, piece: Bytes::new() }
     }
 }
 
 impl Read for Incoming {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.part.is_empty() {
-            match self.parts.blocking_recv() {
-                Some(Ok(part)) => self.part = part,
+        while self.piece.is_empty() {
+            match self.pieces.blocking_recv() {
+                Some(Ok(piece)) => self.piece = piece,
                 Some(Err(why)) => return Err(std::io::Error::other(why)),
                 None => return Ok(0),
             }
         }
-        let length = self.part.len().min(buffer.len());
-        self.part.copy_to_slice(&mut buffer[..length]);
+        let length = self.piece.len().min(buffer.len());
+        self.piece.copy_to_slice(&mut buffer[..length]);
         Ok(length)
     }
 }

@@ -26,6 +26,8 @@ pub struct BlobBody {
     /// Where the next byte belongs: at first where it was asked for, or 0 when the upstream ignored the range.
     pub position: u64,
     response: Response,
+    /// Whether it is the range that was asked for.
+    is_partial: bool,
     /// Bytes that have to come still, where that is known.
     left: Option<u64>,
 }
@@ -35,16 +37,21 @@ impl BlobBody {
     pub(crate) fn new(response: Response, asked: Range<u64>) -> Result<Self, Error> {
         let length = content_length(&response);
         if response.status() != StatusCode::PARTIAL_CONTENT {
-            return Ok(Self { size: length, position: 0, response, left: length });
+            return Ok(Self { size: length, position: 0, response, is_partial: false, left: length });
         }
         let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
         match range.and_then(ByteRange::parse_content_range) {
             Some(range) if range.start == asked.start && range.end == range.size.min(asked.end) => {
                 let left = Some(range.end - range.start);
-                Ok(Self { size: Some(range.size), position: range.start, response, left })
+                Ok(Self { size: Some(range.size), position: range.start, response, is_partial: true, left })
             }
             _ => Err(Error::invalid(format!("a 206 with Content-Range {range:?} for the bytes {asked:?}"))),
         }
+    }
+
+    /// Whether it is the range that was asked for, and not the whole blob.
+    pub(crate) const fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// The next bytes; `None` at the end.

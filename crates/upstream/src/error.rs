@@ -72,6 +72,22 @@ impl Error {
         Self::Invalid { why: why.into() }
     }
 
+    /// Whether the same request may be answered another time: a connection broke, or the origin is busy.
+    pub(crate) const fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. }
+                | Self::RateLimited { .. }
+                | Self::Overloaded { .. }
+                | Self::Elsewhere { .. }
+        )
+    }
+
+    /// Whether the origin, or hubcap itself, says no, however often it is asked.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::NotFound | Self::Denied { .. } | Self::NotAllowed { .. })
+    }
+
     /// A failure of the connection, told without its URL: a signed URL is a secret.
     pub(crate) fn connection(error: reqwest::Error) -> Self {
         Self::unavailable(chain(&error.without_url()))

@@ -10,6 +10,7 @@
 //!   redirects.
 //! - [`plain`]: the client for plain HTTP.
 //! - [`status`], [`body`], [`link`], [`ratelimit`]: how an answer is read.
+//! - [`fetch`]: the one engine that fetches a blob or an archive: it resumes, and uses several connections.
 //! - [`archive`]: a store that an earlier job has saved.
 //! - [`passthrough`], [`tunnel`]: a client's own request to a registry, and its own TLS to any host, as they are.
 //! - [`circuit`]: a circuit breaker, which is open while an upstream fails.
@@ -24,6 +25,7 @@ mod circuit;
 mod config;
 mod credentials;
 mod error;
+mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod link;
@@ -43,6 +45,11 @@ pub use built_in::{default_url, is_built_in};
 pub use config::{Config, UpstreamConfig};
 pub use credentials::{Credentials, Secret};
 pub use error::Error;
+pub use fetch::in_order::InOrder;
+pub use fetch::limit::ConnectionLimit;
+pub use fetch::parallel::FirstConnection;
+pub use fetch::resume::Fetch;
+pub use fetch::source::{Piece, Source};
 pub use ratelimit::RateLimit;
-pub use registry::{ManifestBody, TagList, Upstream};
+pub use registry::{ManifestBody, RegistryBlob, TagList, Upstream};
 pub use upstreams::Upstreams;

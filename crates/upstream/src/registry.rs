@@ -19,11 +19,13 @@ use crate::circuit::Circuit;
 use crate::config::UpstreamConfig;
 use crate::credentials::Secret;
 use crate::error::Error;
+use crate::fetch::limit::ConnectionLimit;
 use crate::ratelimit::RateLimit;
 use crate::request::Request;
 use crate::status::judge;
 use crate::transport::Transport;
 
+pub use blobs::RegistryBlob;
 pub use manifests::ManifestBody;
 pub use tags::TagList;
 
@@ -45,6 +47,7 @@ struct Inner {
     transport: Arc<Transport>,
     auth: Auth,
     circuit: Circuit,
+    limit: ConnectionLimit,
     rate_limit: Mutex<Option<RateLimit>>,
 }
 
@@ -53,6 +56,7 @@ impl Upstream {
         config: UpstreamConfig,
         transport: Arc<Transport>,
         policy: AddressPolicy,
+        limit: ConnectionLimit,
     ) -> Result<Self, Error> {
         let UpstreamConfig { registry, mut url, credentials } = config;
         let bad = |why: &str| Error::Config { why: format!("the address of upstream {registry} {why}") };
@@ -76,6 +80,7 @@ impl Upstream {
             transport,
             auth,
             circuit: Circuit::default(),
+            limit,
             rate_limit: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner), who: Who::Own })
@@ -99,6 +104,10 @@ impl Upstream {
     /// The client for requests that are passed through.
     pub(crate) fn client(&self) -> Result<&reqwest::Client, Error> {
         self.inner.transport.client(&self.inner.url, self.inner.policy)
+    }
+
+    fn limit(&self) -> &ConnectionLimit {
+        &self.inner.limit
     }
 
     /// The registry's name.
@@ -134,11 +143,19 @@ impl Upstream {
     }
 
     async fn ask(&self, method: Method, endpoint: &Endpoint, headers: HeaderMap) -> Result<Response, Error> {
-        let url = self.url(endpoint)?;
-        let Some(repository) = endpoint.repository() else {
-            return Err(Error::invalid("no repository is asked"));
-        };
-        self.authorized(self.request(method, url, headers), repository).await
+        let request = self.request(method, self.url(endpoint)?, headers);
+        self.authorized(request, repository_of(endpoint)?).await
+    }
+
+    /// The same for a request whose failure is not the upstream's: the circuit does not hear of it.
+    async fn ask_uncounted(
+        &self,
+        method: Method,
+        endpoint: &Endpoint,
+        headers: HeaderMap,
+    ) -> Result<Response, Error> {
+        let request = self.request(method, self.url(endpoint)?, headers);
+        self.with_token(request, repository_of(endpoint)?).await
     }
 
     /// Sends a request with the Authorization that its repository needs, and reads the status; what comes of it counts
@@ -193,4 +210,8 @@ impl Upstream {
             }
         }
     }
+}
+
+fn repository_of(endpoint: &Endpoint) -> Result<&Repository, Error> {
+    endpoint.repository().ok_or_else(|| Error::invalid("no repository is asked"))
 }

@@ -10,6 +10,7 @@ use crate::address::AddressPolicy;
 use crate::built_in;
 use crate::config::{Config, UpstreamConfig};
 use crate::error::Error;
+use crate::fetch::limit::ConnectionLimit;
 use crate::registry::Upstream;
 use crate::transport::Transport;
 use crate::tunnel;
@@ -28,6 +29,8 @@ struct Inner {
     allowed: Vec<RegistryPattern>,
     discovered: Mutex<BTreeMap<Registry, Upstream>>,
     transport: Arc<Transport>,
+    /// For whatever is no registry's, and, of all connections together, for the registries' too.
+    limit: ConnectionLimit,
 }
 
 impl Upstreams {
@@ -37,14 +40,16 @@ impl Upstreams {
     /// [`Error::Config`] for an address that is not `http` or `https` with a host and nothing secret in it.
     pub fn new(config: Config) -> Result<Self, Error> {
         let transport = Arc::new(Transport::new(config.timeout));
+        let limit = ConnectionLimit::new();
         let mut configured = BTreeMap::new();
         for config in config.upstreams {
             let registry = config.registry.clone();
-            let upstream = Upstream::new(config, Arc::clone(&transport), AddressPolicy::Any)?;
+            let upstream =
+                Upstream::new(config, Arc::clone(&transport), AddressPolicy::Any, limit.for_origin())?;
             configured.insert(registry, upstream);
         }
         let allowed = built_in::patterns().chain(config.allowed).collect();
-        Ok(Self(Arc::new(Inner { configured, allowed, discovered: Mutex::default(), transport })))
+        Ok(Self(Arc::new(Inner { configured, allowed, discovered: Mutex::default(), transport, limit })))
     }
 
     /// The upstream of that name; `None` when the registry is not allowed.
@@ -65,7 +70,8 @@ impl Upstreams {
         };
         let url = built_in::default_url(registry)?;
         let config = UpstreamConfig { registry: registry.clone(), url, credentials: None };
-        let upstream = Upstream::new(config, Arc::clone(&self.0.transport), policy).ok()?;
+        let upstream =
+            Upstream::new(config, Arc::clone(&self.0.transport), policy, self.0.limit.for_origin()).ok()?;
         if discovered.len() >= MAX_DISCOVERED {
             discovered.clear();
         }
@@ -107,6 +113,11 @@ impl Upstreams {
 
     pub(crate) fn transport(&self) -> &Arc<Transport> {
         &self.0.transport
+    }
+
+    /// The limit for an origin that is no registry.
+    pub(crate) fn limit(&self) -> ConnectionLimit {
+        self.0.limit.for_origin()
     }
 
     fn discovered(&self) -> MutexGuard<'_, BTreeMap<Registry, Upstream>> {

@@ -1,5 +1,6 @@
 //! Blobs (end-2).
 
+use std::fmt;
 use std::ops::Range;
 
 use http::{HeaderMap, Method};
@@ -8,6 +9,8 @@ use hubcap_oci::{Digest, Endpoint, Repository};
 use super::Upstream;
 use crate::body::{self, BlobBody};
 use crate::error::Error;
+use crate::fetch::limit::ConnectionLimit;
+use crate::fetch::source::Source;
 use crate::request::range;
 
 impl Upstream {
@@ -27,35 +30,46 @@ impl Upstream {
         }
     }
 
-    /// end-2, GET, from byte `offset` on. An upstream that ignores ranges begins at 0; the body says so.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an answer that is not the range that was asked for.
-    pub async fn blob(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        offset: u64,
-    ) -> Result<BlobBody, Error> {
+    /// end-2, GET: a blob to be fetched. `size` is its length in bytes, where the repository's manifest says it.
+    pub fn blob(&self, repository: &Repository, digest: &Digest, size: Option<u64>) -> RegistryBlob {
         let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
-        let headers = if offset > 0 { range(offset, None) } else { HeaderMap::new() };
-        BlobBody::new(self.ask(Method::GET, &endpoint, headers).await?, offset..u64::MAX)
+        RegistryBlob { upstream: self.clone(), endpoint, size }
+    }
+}
+
+/// A blob of a repository, as a source.
+#[derive(Debug, Clone)]
+pub struct RegistryBlob {
+    upstream: Upstream,
+    endpoint: Endpoint,
+    size: Option<u64>,
+}
+
+impl fmt::Display for RegistryBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.upstream.registry(), self.endpoint.path())
+    }
+}
+
+impl Source for RegistryBlob {
+    fn size(&self) -> Option<u64> {
+        self.size
     }
 
-    /// end-2, GET, some bytes of a blob, over a connection that is one more than needed: what an upstream says
-    /// against it does not count against the upstream.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an answer that is not the range that was asked for.
-    pub async fn blob_part(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        part: Range<u64>,
-    ) -> Result<BlobBody, Error> {
-        let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
+    fn limit(&self) -> &ConnectionLimit {
+        self.upstream.limit()
+    }
+
+    async fn open(&self, offset: u64) -> Result<BlobBody, Error> {
+        let headers = if offset > 0 { range(offset, None) } else { HeaderMap::new() };
+        let response = self.upstream.ask(Method::GET, &self.endpoint, headers).await?;
+        BlobBody::new(response, offset..u64::MAX)
+    }
+
+    /// What the registry says against one connection more than needed does not count for its circuit.
+    async fn open_part(&self, part: Range<u64>) -> Result<BlobBody, Error> {
         let headers = range(part.start, Some(part.end));
-        let request = self.request(Method::GET, self.url(&endpoint)?, headers);
-        body::part_of(self.with_token(request, repository).await?, &part)
+        let response = self.upstream.ask_uncounted(Method::GET, &self.endpoint, headers).await?;
+        body::part_of(response, &part)
     }
 }

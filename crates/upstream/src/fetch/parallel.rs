@@ -1,0 +1,233 @@
+//! One content over several connections, where an origin limits each of them.
+//!
+//! It begins as one plain GET. When that would take a while longer, one part of what is still to come is asked for beside
+//! it; only when the origin gives exactly that are there more connections. Parts are taken from the front, so that a
+//! reader that follows the content in order never waits long for one. An origin that refuses parts (a 200, 429, 503) is
+//! left with fewer connections, in the end with the first.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::queue::{Parts, Queue};
+use super::resume::{Fetch, RESUME_AFTER};
+use super::source::{Piece, Source};
+use crate::error::Error;
+
+/// How long the first connection is watched before anything is decided.
+const WATCH: Duration = Duration::from_millis(250);
+/// How much has to be left, at the rate so far, for more connections to be worth it.
+const WORTH: Duration = Duration::from_secs(1);
+/// Connections for one content.
+pub(super) const WIDTH: usize = 8;
+/// The length of a part in bytes: short enough to come in order, long enough that asking for it costs little.
+pub(super) const PART: Range<u64> = (4 << 20)..(64 << 20);
+
+/// What the first connection brought; others may have brought more.
+#[derive(Debug, Clone, Copy)]
+pub struct FirstConnection {
+    /// Bytes.
+    pub bytes: u64,
+    /// How long they took.
+    pub elapsed: Duration,
+}
+
+/// What fetches a content's parts; a clone is another handle of the same.
+#[derive(Clone)]
+struct Workers<S> {
+    source: S,
+    queue: Arc<Queue>,
+    pieces: mpsc::Sender<Piece>,
+}
+
+impl<S: Source> Fetch<S> {
+    /// Streams the rest of the content to `pieces`, in any order, and [`Piece::End`] after them. If after [`WATCH`] the
+    /// rest would take longer than [`WORTH`] at this connection's rate, more connections fetch it in parts; the first
+    /// one stops where the first such part begins.
+    ///
+    /// # Errors
+    /// [`Error`], when no connection can go on, or nothing takes the pieces any more.
+    pub async fn stream(self, pieces: &mpsc::Sender<Piece>) -> Result<FirstConnection, Error> {
+        self.run(false, None, JoinSet::new(), pieces).await
+    }
+
+    /// The same for a fetch of a first part of [`PART.start`](PART) bytes: all others are of that length, are fetched by
+    /// more connections at once, and none of them is more than `window` bytes ahead of the oldest that is not complete.
+    /// No rate is measured first, because the answer to the first part shows that the origin gives ranges.
+    pub(super) async fn stream_in_parts(
+        self,
+        window: u64,
+        pieces: &mpsc::Sender<Piece>,
+    ) -> Result<(), Error> {
+        let (mut workers, mut running) = (None, JoinSet::new());
+        if let (Some(stop), Some(size)) = (self.part_end(), self.size())
+            && stop < size
+        {
+            let queue = Queue::new(Parts { size, length: PART.start, window }, self.position(), stop, stop);
+            let new = Workers::new(&self, queue, pieces);
+            // The first connection, which will fetch parts as well.
+            new.queue.join();
+            new.call_others(1, &mut running);
+            workers = Some(new);
+        }
+        self.run(true, workers, running, pieces).await.map(drop)
+    }
+
+    async fn run(
+        mut self,
+        mut decided: bool,
+        mut workers: Option<Workers<S>>,
+        mut running: JoinSet<Result<(), Error>>,
+        pieces: &mpsc::Sender<Piece>,
+    ) -> Result<FirstConnection, Error> {
+        let (started, begun) = (Instant::now(), self.position());
+        // Where the first connection's own part begins.
+        let mut own = begun;
+        loop {
+            let offset = self.position();
+            let Some(mut chunk) = self.chunk().await? else { break };
+            if let Some(workers) = &workers {
+                chunk.truncate(workers.queue.advance_first(offset, chunk.len()));
+            }
+            let end = offset + chunk.len() as u64;
+            send(pieces, Piece::Chunk { offset, bytes: chunk }).await?;
+            if workers.as_ref().is_some_and(|workers| workers.queue.stop() == end) {
+                break;
+            }
+            if !decided && started.elapsed() >= WATCH {
+                decided = true;
+                let size = self.size().unwrap_or(0);
+                // Bytes of a content are far from f64's limits.
+                let rate = end as f64 / started.elapsed().as_secs_f64();
+                if size.saturating_sub(end) as f64 > rate * WORTH.as_secs_f64() {
+                    own = end;
+                    let length = ((size - end) / (4 * WIDTH as u64)).clamp(PART.start, PART.end);
+                    // The first connection goes on to where the first part begins.
+                    let next = (end + length).min(size);
+                    let queue = Queue::new(Parts { size, length, window: u64::MAX }, end, size, next);
+                    let new = Workers::new(&self, queue, pieces);
+                    running.spawn(new.clone().probe());
+                    workers = Some(new);
+                }
+            }
+        }
+        let first = FirstConnection { bytes: self.position() - begun, elapsed: started.elapsed() };
+        // Where it stops at the end it brought everything itself, and nobody waits for a probe that is still open.
+        if let Some(workers) = workers
+            && workers.queue.stop() != workers.queue.size()
+        {
+            // The first connection's work is done: it is closed, and another fetches parts in its place.
+            drop(self);
+            workers.queue.finish(own);
+            running.spawn(workers.work(None));
+            while let Some(ended) = running.join_next().await {
+                ended.map_err(|error| Error::unavailable(error.to_string()))??;
+            }
+        }
+        send(pieces, Piece::End).await?;
+        Ok(first)
+    }
+}
+
+async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), Error> {
+    pieces.send(piece).await.map_err(|_| Error::unavailable("nothing takes its bytes any more"))
+}
+
+impl<S: Source> Workers<S> {
+    fn new(fetch: &Fetch<S>, queue: Queue, pieces: &mpsc::Sender<Piece>) -> Self {
+        Self { source: fetch.source().clone(), queue: Arc::new(queue), pieces: pieces.clone() }
+    }
+
+    /// Fetches the first part. When the origin gives it, the first connection stops before it, and others are called.
+    async fn probe(self) -> Result<(), Error> {
+        let Some(_permits) = self.source.limit().try_acquire() else { return Ok(()) };
+        let Some(part) = self.queue.take().await else { return Ok(()) };
+        // Whatever is wrong here, the first connection goes on to the end.
+        let Ok(fetch) = self.begin(&part).await else { return Ok(()) };
+        if !self.queue.stop_first_at(part.start) {
+            // It was faster than the question.
+            return Ok(());
+        }
+        // The first connection, which will fetch parts as well, and this one.
+        self.queue.join();
+        self.queue.join();
+        let mut others = JoinSet::new();
+        self.call_others(2, &mut others);
+        self.work(Some((fetch, part))).await?;
+        while let Some(ended) = others.join_next().await {
+            ended.map_err(|error| Error::unavailable(error.to_string()))??;
+        }
+        Ok(())
+    }
+
+    /// Starts as many connections as the limit allows beside those that are `there`.
+    fn call_others(&self, there: usize, running: &mut JoinSet<Result<(), Error>>) {
+        for _ in there..WIDTH {
+            let Some(permits) = self.source.limit().try_acquire() else { break };
+            self.queue.join();
+            let workers = self.clone();
+            running.spawn(async move {
+                let _permits = permits;
+                workers.work(None).await
+            });
+        }
+    }
+
+    /// One connection's work, with the part that it has begun already. A connection that fails leaves its part to the
+    /// others; the last one has no other to leave it to.
+    async fn work(self, begun: Option<(Fetch<S>, Range<u64>)>) -> Result<(), Error> {
+        let worked = self.fetch_parts(begun).await;
+        let was_last = self.queue.leave();
+        if was_last { worked } else { Ok(()) }
+    }
+
+    async fn fetch_parts(&self, mut begun: Option<(Fetch<S>, Range<u64>)>) -> Result<(), Error> {
+        loop {
+            let (mut fetch, part) = match begun.take() {
+                Some(begun) => begun,
+                None => {
+                    let Some(part) = self.queue.take().await else { return Ok(()) };
+                    (self.open_with_retry(&part).await?, part)
+                }
+            };
+            loop {
+                let offset = fetch.position();
+                match fetch.chunk().await {
+                    Ok(Some(chunk)) => send(&self.pieces, Piece::Chunk { offset, bytes: chunk }).await?,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.queue.give_back(part.start, offset..part.end);
+                        return Err(error);
+                    }
+                }
+            }
+            self.queue.finish(part.start);
+        }
+    }
+
+    /// Begins a part, several times when this is the last connection.
+    async fn open_with_retry(&self, part: &Range<u64>) -> Result<Fetch<S>, Error> {
+        let mut waits = RESUME_AFTER.iter();
+        loop {
+            let error = match self.begin(part).await {
+                Ok(fetch) => return Ok(fetch),
+                Err(error) => error,
+            };
+            let is_worth_it = self.queue.has_one_left() && !error.is_refusal();
+            match waits.next().filter(|_| is_worth_it) {
+                Some(wait) => tokio::time::sleep(*wait).await,
+                None => {
+                    self.queue.give_back(part.start, part.clone());
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn begin(&self, part: &Range<u64>) -> Result<Fetch<S>, Error> {
+        Fetch::begin_part(self.source.clone(), part.clone(), Some(self.queue.size())).await
+    }
+}
