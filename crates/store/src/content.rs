@@ -86,16 +86,17 @@ struct Growth {
 }
 
 impl Growth {
-    /// Waits for progress that is enough. A writer that goes away without `Done` has failed: the channel's end is never
-    /// the content's.
-    async fn wait_for(
-        &mut self,
-        mut is_enough: impl FnMut(&Progress) -> bool,
-    ) -> Result<Progress, ReadError> {
-        let is_over =
-            |progress: &Progress| matches!(progress, Progress::Failed { .. }) || is_enough(progress);
+    /// Waits until enough bytes are written, or no more come. What a writer has written before it failed can be read
+    /// still, so its failure is told only where that is not enough. A writer that goes away without `Done` has failed:
+    /// the channel's end is never the content's.
+    async fn wait_for(&mut self, is_enough: impl Fn(u64) -> bool) -> Result<Progress, ReadError> {
+        let is_over = |progress: &Progress| match progress {
+            Progress::Partial(written) => is_enough(*written),
+            Progress::Done(_) | Progress::Failed { .. } => true,
+        };
         let progress = self.progress.wait_for(is_over).await.map_err(|_| ReadError::Failed)?;
         match &*progress {
+            Progress::Failed { written, .. } if is_enough(*written) => Ok(Progress::Partial(*written)),
             Progress::Failed { reason, .. } => Err(ReadError::Aborted(Arc::clone(reason))),
             progress => Ok(progress.clone()),
         }
@@ -127,7 +128,7 @@ impl Content {
     /// [`ReadError::Failed`] and [`ReadError::Aborted`] when it never will be.
     pub async fn settled(&mut self) -> Result<u64, ReadError> {
         if let Some(growth) = &mut self.growth
-            && let Progress::Done(size) = growth.wait_for(|now| matches!(now, Progress::Done(_))).await?
+            && let Progress::Done(size) = growth.wait_for(|_| false).await?
         {
             self.size = Some(size);
             self.growth = None;
@@ -153,12 +154,7 @@ impl Content {
     /// [`ReadError::Failed`] and [`ReadError::Aborted`] when the writer has failed.
     pub async fn grown(&mut self, seen: u64) -> Result<u64, ReadError> {
         if let Some(growth) = &mut self.growth {
-            growth
-                .wait_for(|progress| match *progress {
-                    Progress::Partial(written) => written > seen,
-                    _ => true,
-                })
-                .await?;
+            growth.wait_for(|written| written > seen).await?;
         }
         Ok(self.available())
     }
@@ -223,14 +219,10 @@ impl Reader {
     async fn readable(&mut self) -> Result<u64, ReadError> {
         let Some(growth) = &mut self.growth else { return Ok(self.end) };
         let (position, end) = (self.position, self.end);
-        let progress = growth
-            .wait_for(|progress| match *progress {
-                Progress::Partial(written) => written.saturating_sub(HOLD_BACK).min(end) > position,
-                _ => true,
-            })
-            .await?;
+        let readable = |written: u64| written.saturating_sub(HOLD_BACK).min(end);
+        let progress = growth.wait_for(|written| readable(written) > position).await?;
         if let Progress::Partial(written) = progress {
-            return Ok(written.saturating_sub(HOLD_BACK).min(end));
+            return Ok(readable(written));
         }
         if let Progress::Done(size) = progress {
             self.growth = None;

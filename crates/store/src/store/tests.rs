@@ -70,6 +70,17 @@ async fn a_writer_that_gives_up_tells_its_readers_why() {
 }
 
 #[tokio::test]
+async fn what_a_writer_wrote_before_it_gave_up_can_be_read() {
+    let (_dir, store) = store();
+    let mut ingest = store.ingest(sha512(b"x"), None).expect("an ingest");
+    let mut reader = ingest.content(Some(1 << 20)).reader(0..u64::MAX);
+    ingest.write(&vec![0; 2 * HOLD_BACK as usize].into()).expect("written");
+    ingest.aborter().abort(std::io::Error::other("broken"));
+    assert_eq!(reader.chunk().await.expect("bytes").expect("some").len() as u64, HOLD_BACK);
+    assert!(matches!(reader.chunk().await, Err(ReadError::Aborted(_))));
+}
+
+#[tokio::test]
 async fn a_file_that_is_cut_under_a_reader_is_an_error() {
     let (dir, store) = store();
     let bytes = vec![1; 1 << 20];
