@@ -19,7 +19,7 @@ pub(crate) fn mirror(config: &Config, status: Option<&Status>) -> anyhow::Result
     Ok(Mirror::new(listen(config, status)?, hubcap_proxy::certificate_path(&config.state)))
 }
 
-/// As [`mirror`], and makes the CA where there is none: a client that is told of a missing certificate fails.
+/// As [`mirror`], and makes the CA where there is none: a client whose files name a missing certificate fails.
 pub(crate) fn mirror_with_ca(config: &Config, status: Option<&Status>) -> anyhow::Result<Mirror> {
     hubcap_proxy::prepare_authority(&config.state, listen(config, status)?.ip())
         .context("the local CA cannot be made, and clients have to be told of it")?;

@@ -40,7 +40,7 @@ fn check(lock: &Lock, file: &Path) -> anyhow::Result<ExitCode> {
     for line in drift {
         println!("{line}");
     }
-    eprintln!("hubcap: {} says something else; `hubcap lock` writes it anew", file.display());
+    eprintln!("hubcap: {} differs from the store; `hubcap lock` rewrites it", file.display());
     Ok(ExitCode::FAILURE)
 }
 

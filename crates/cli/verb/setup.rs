@@ -82,7 +82,7 @@ fn docker(
     Ok(ExitCode::SUCCESS)
 }
 
-/// dockerd reads its proxy at its start alone.
+/// Restarts dockerd, or says how: it reads its proxy only when it starts.
 fn restart(docker: &Dockerd, now: bool) -> anyhow::Result<()> {
     if now {
         docker.restart()?;
@@ -95,7 +95,7 @@ fn restart(docker: &Dockerd, now: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// hubcap's proxy, for the registries that were named.
+/// hubcap's proxy, for the registries named on the command line.
 fn proxy(config: &Config, flags: &SetupDocker, mirror: &Mirror) -> anyhow::Result<Proxy> {
     let Some(address) = address::proxy(config) else {
         bail!("hubcap has no proxy: start it with --proxy-listen ADDR:PORT, or give that here as well")
@@ -112,7 +112,7 @@ fn proxy(config: &Config, flags: &SetupDocker, mirror: &Mirror) -> anyhow::Resul
 fn restore_dockerd(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
     if journal.is_empty() {
-        println!("dockerd is not wired from {}: nothing to do", config.state.display());
+        println!("dockerd is not set up from {}: nothing to do", config.state.display());
         return Ok(ExitCode::SUCCESS);
     }
     if flags.unset.print {

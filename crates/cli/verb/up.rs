@@ -16,7 +16,7 @@ use crate::job::github;
 use crate::settings::Config;
 use crate::show::changes;
 
-/// What each client is told.
+/// What each client is configured with.
 struct Hubcap {
     mirror: Mirror,
     registries: Registries,
@@ -93,7 +93,7 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
     };
     if let Err(error) = prove(&docker) {
         docker.undo(&mut journal)?;
-        return Err(error.context("dockerd is wired, but does not ask hubcap"));
+        return Err(error.context("dockerd is configured, but does not ask hubcap"));
     }
     println!(
         "dockerd {version} pulls through {}: proved with a pull of {}",

@@ -1,4 +1,4 @@
-//! dockerd: which pulls it brings.
+//! dockerd: whether it is set up, and which of its pulls use hubcap.
 
 use hubcap_clients::{Docker, Dockerd, Journal, Proxy};
 use hubcap_oci::Registry;
@@ -24,7 +24,13 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
     let version = match docker.version() {
         Ok(version) => version.to_owned(),
         Err(why) if journal.is_empty() => return vec![Finding::new(State::Note, ABOUT, why)],
-        Err(why) => return vec![Finding::new(State::Note, ABOUT, format!("{why}; wired, for when it runs"))],
+        Err(why) => {
+            return vec![Finding::new(
+                State::Note,
+                ABOUT,
+                format!("{why}; its files are set up for when it runs"),
+            )];
+        }
     };
     let store =
         if docker.has_containerd_store() { "containerd's image store" } else { "its own image store" };
@@ -37,7 +43,7 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
     found.extend(super::clients::drift(&journal, ABOUT, SETUP));
     let Ok(mirror) = address::mirror(config, status) else { return found };
     let reads = docker.mirrors().iter().any(|one| mirror.is_at(one));
-    let wired: Vec<Registry> = address::registries(config, status)
+    let configured: Vec<Registry> = address::registries(config, status)
         .into_iter()
         .filter(|one| docker.hosts_toml(one).exists())
         .collect();
@@ -48,7 +54,11 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
         );
     } else {
         found.extend(
-            docker.coverage(&wired).unwrap_or_default().into_iter().map(|one| Finding::coverage(ABOUT, one)),
+            docker
+                .coverage(&configured)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|one| Finding::coverage(ABOUT, one)),
         );
     }
     if Proxy::is_set(&journal) {
@@ -66,7 +76,7 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
     found
 }
 
-/// Whether dockerd has been started since it was told of hubcap's proxy.
+/// Whether dockerd was restarted since hubcap's proxy is in its files.
 fn through_proxy(config: &Config, docker: &Dockerd) -> Finding {
     let address = address::proxy(config).map(|address| address.to_string());
     match (address, docker.proxy()) {
@@ -79,7 +89,7 @@ fn through_proxy(config: &Config, docker: &Dockerd) -> Finding {
             Finding::new(State::Broken, ABOUT, format!("it does not have {ours} as its proxy yet"))
                 .remedy("systemctl daemon-reload; systemctl restart docker")
         }
-        (None, _) => Finding::new(State::Broken, ABOUT, "it is told of a proxy, and hubcap has none")
+        (None, _) => Finding::new(State::Broken, ABOUT, "its files name a proxy, and hubcap has none")
             .remedy("hubcap serve --proxy-listen ADDR:PORT, or hubcap unset docker"),
     }
 }

@@ -1,4 +1,4 @@
-//! The machine: what makes pulls slow that no cache mends.
+//! The machine: what slows pulls down and no cache can fix.
 
 use hubcap_clients::is_installed;
 

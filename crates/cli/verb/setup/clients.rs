@@ -45,7 +45,7 @@ pub(crate) fn print(
 pub(crate) fn unset(config: &Config, flags: &UnsetFlags, client: &dyn Client) -> anyhow::Result<ExitCode> {
     let journal = Journal::open(&config.state, client.name())?;
     if journal.is_empty() {
-        println!("{} is not wired from {}: nothing to do", client.title(), config.state.display());
+        println!("{} is not set up from {}: nothing to do", client.title(), config.state.display());
         return Ok(ExitCode::SUCCESS);
     }
     if flags.print {
