@@ -8,7 +8,7 @@
 //! platforms."linux/amd64" = "sha256:..."
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
@@ -72,7 +72,7 @@ impl Lock {
     }
 
     /// The tags and their digests, as the cache takes them.
-    pub(crate) fn tags(&self) -> Vec<((Target, Tag), Digest)> {
+    pub(crate) fn tags(&self) -> HashMap<(Target, Tag), Digest> {
         let tag = |(name, locked): (&String, &Locked)| {
             let ImageRef { registry, repository, reference } = name.parse().ok()?;
             let Reference::Tag(tag) = reference else { return None };

@@ -1,5 +1,6 @@
 //! The cache: what it is made of, and what concerns all of it. The nouns of the specification are in files of their own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,8 +35,8 @@ pub struct Config {
     pub offline: bool,
     /// How long tags are answered without asking the upstream again.
     pub tags: TagRules,
-    /// What each tag means, where nothing else may be believed: other tags are refused.
-    pub frozen: Option<Vec<((Target, Tag), Digest)>>,
+    /// The tag lock: the digest that each tag means. Other tags are refused.
+    pub frozen: Option<HashMap<(Target, Tag), Digest>>,
     /// Whether an image's blobs are fetched when its manifest is asked for, before they are.
     pub read_ahead: bool,
 }

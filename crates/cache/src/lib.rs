@@ -59,8 +59,6 @@ pub use cache::{Body, Cache, Config};
 pub use delivery::Delivery;
 pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
-pub use hubcap_store::{Content, Restored};
-pub use hubcap_upstream::RateLimit;
 pub use manifest::content::ManifestContent;
 pub use outcome::{Answer, Outcome, OutcomeClass, StaleBecause};
 pub use passthrough::TunnelAddresses;

@@ -29,8 +29,8 @@ pub struct FrozenReport {
 }
 
 impl TagLock {
-    pub(crate) fn new(tags: Vec<((Target, Tag), Digest)>) -> Self {
-        Self { tags: tags.into_iter().collect(), compared: Mutex::default(), report: Mutex::default() }
+    pub(crate) fn new(tags: HashMap<(Target, Tag), Digest>) -> Self {
+        Self { tags, compared: Mutex::default(), report: Mutex::default() }
     }
 
     /// The digest that the tag is locked to.
@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn tag_lock() -> TagLock {
-        TagLock::new(vec![((target(), tag("v1")), digest(b"a"))])
+        TagLock::new(HashMap::from([((target(), tag("v1")), digest(b"a"))]))
     }
 
     #[test]

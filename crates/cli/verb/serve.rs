@@ -7,10 +7,10 @@ mod limits;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hubcap_cache::{Cache, Restored};
+use hubcap_cache::Cache;
 use hubcap_oci::Registry;
 use hubcap_proxy::{Bound, DRAIN};
-use hubcap_store::Store;
+use hubcap_store::{Restored, Store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
