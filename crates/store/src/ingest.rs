@@ -19,8 +19,9 @@ use rustix::io::Errno;
 use tokio::sync::watch;
 
 use crate::catalog::Catalog;
+use crate::content::Content;
+use crate::content::growth::Progress;
 use crate::content::tail::Tail;
-use crate::content::{Content, Progress};
 use crate::error::Error;
 use crate::evict::Evictor;
 use crate::evict::reservation::Reservation;

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use hubcap_oci::{Digest, Verifier};
 use tokio::sync::watch;
 
-use crate::content::{Content, Progress};
+use crate::content::Content;
+use crate::content::growth::Progress;
 use crate::hash::hash_range;
 use crate::mutex::lock;
 
