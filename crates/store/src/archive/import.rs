@@ -5,22 +5,18 @@
 //! file claims is checked before anything is written, and what was written is taken back when the rest turns out wrong.
 
 mod docker;
+mod image;
 mod layout;
 mod members;
 
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use bytes::{Bytes, BytesMut};
-use hubcap_oci::{Algorithm, Digest, ImageRef, Manifest, Tag, Target, Verifier};
+use hubcap_oci::{Digest, ImageRef, Tag, Target};
 
 use crate::error::Error;
-use crate::hash::hash_range;
 use crate::store::Store;
+use image::{Image, named};
 use members::{Member, Source};
-
-/// What is read at once, in bytes.
-const CHUNK: usize = 1 << 20;
 
 /// An image that is in the store now.
 #[derive(Debug, Clone)]
@@ -31,15 +27,6 @@ pub struct Imported {
     pub tag: Option<Tag>,
     /// Its manifest or index.
     pub digest: Digest,
-}
-
-/// One image of a file, checked as far as that is possible without reading its contents.
-struct Image {
-    names: Vec<(Target, Option<Tag>)>,
-    top: (Manifest, Bytes),
-    /// An index's manifests that are in the file.
-    children: Vec<(Manifest, Bytes)>,
-    contents: Vec<(Digest, Member)>,
 }
 
 impl Store {
@@ -127,36 +114,4 @@ impl Store {
         ingest.commit()?;
         Ok(())
     }
-}
-
-impl Member {
-    /// Its digest, which is not known before it is read.
-    fn digest(&self) -> Result<Digest, String> {
-        let mut verifier = Verifier::new(Algorithm::Sha256);
-        let range = self.offset..self.offset + self.size;
-        hash_range(&self.file, range, &mut verifier, |_| {}).map_err(|error| error.to_string())?;
-        Ok(verifier.finish())
-    }
-
-    /// Reads it piece by piece.
-    fn each(&self, mut take: impl FnMut(Bytes) -> Result<(), Error>) -> Result<(), Error> {
-        let mut done = 0;
-        while done < self.size {
-            // At most 1 MiB, so the cast cannot cut.
-            let mut buffer = BytesMut::zeroed((self.size - done).min(CHUNK as u64) as usize);
-            self.file.read_exact_at(&mut buffer, self.offset + done)?;
-            done += buffer.len() as u64;
-            take(buffer.freeze())?;
-        }
-        Ok(())
-    }
-}
-
-fn named(name: &ImageRef) -> (Target, Option<Tag>) {
-    let target = Target { registry: name.registry.clone(), repository: name.repository.clone() };
-    let tag = match &name.reference {
-        hubcap_oci::Reference::Tag(tag) => Some(tag.clone()),
-        hubcap_oci::Reference::Digest(_) => None,
-    };
-    (target, tag)
 }

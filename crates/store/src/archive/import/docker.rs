@@ -8,8 +8,8 @@ use hubcap_oci::{Algorithm, Compression, Descriptor, Digest, ImageRef, Manifest,
 use serde::Deserialize;
 use serde_json::json;
 
+use super::image::{Image, named};
 use super::members::{Member, Source};
-use super::{Image, named};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, media_type};
 
+use super::image::{Image, named};
 use super::members::Source;
-use super::{Image, named};
 use crate::archive::export::CONTAINERD_NAME;
 use crate::layout::content_path;
 use crate::layout::image_index::{ImageIndex, REF_NAME, read_entry};

@@ -11,12 +11,15 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use hubcap_oci::{Compression, Manifest};
+use bytes::{Bytes, BytesMut};
+use hubcap_oci::{Algorithm, Compression, Digest, Manifest, Verifier};
 use tar::{EntryType, Header, PaxExtensions};
 
 use crate::error::Error;
+use crate::hash::hash_range;
 
+/// What is read at once, in bytes.
+const CHUNK: usize = 1 << 20;
 /// A tar's unit, in bytes.
 const BLOCK: u64 = 512;
 /// The most members that an archive may have; `docker save` writes three for each layer.
@@ -32,6 +35,29 @@ pub(super) struct Member {
     pub(super) file: Arc<File>,
     pub(super) offset: u64,
     pub(super) size: u64,
+}
+
+impl Member {
+    /// Its digest, which is not known before it is read.
+    pub(super) fn digest(&self) -> Result<Digest, String> {
+        let mut verifier = Verifier::new(Algorithm::Sha256);
+        let range = self.offset..self.offset + self.size;
+        hash_range(&self.file, range, &mut verifier, |_| {}).map_err(|error| error.to_string())?;
+        Ok(verifier.finish())
+    }
+
+    /// Reads it piece by piece.
+    pub(super) fn each(&self, mut take: impl FnMut(Bytes) -> Result<(), Error>) -> Result<(), Error> {
+        let mut done = 0;
+        while done < self.size {
+            // At most 1 MiB, so the cast cannot cut.
+            let mut buffer = BytesMut::zeroed((self.size - done).min(CHUNK as u64) as usize);
+            self.file.read_exact_at(&mut buffer, self.offset + done)?;
+            done += buffer.len() as u64;
+            take(buffer.freeze())?;
+        }
+        Ok(())
+    }
 }
 
 /// Where images come from.
