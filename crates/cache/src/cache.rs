@@ -8,7 +8,7 @@ use hubcap_oci::{Digest, Registry, Tag, Target};
 use hubcap_store::Store;
 use hubcap_upstream::{Upstream, Upstreams};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::authorization::{Access, Admission, Grants};
 use crate::error::{Error, Failure};
@@ -20,7 +20,7 @@ use crate::negative::NegativeCache;
 use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;
 use crate::question::Question;
-use crate::restore;
+use crate::restoring::Restoring;
 use crate::storage_warning::StorageWarning;
 use crate::tag_lock::{FrozenReport, TagLock};
 use crate::tally::Tallies;
@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     pub(crate) negative: NegativeCache,
     pub(crate) tallies: Tallies,
     pub(crate) pushes: Pushes,
-    pub(crate) restoring: watch::Sender<restore::Progress>,
+    pub(crate) restoring: Restoring,
     pub(crate) storage_warning: StorageWarning,
 }
 
@@ -96,7 +96,7 @@ impl Cache {
             negative: NegativeCache::default(),
             tallies: Tallies::default(),
             pushes: Pushes::default(),
-            restoring: watch::Sender::default(),
+            restoring: Restoring::default(),
             storage_warning: StorageWarning::default(),
         }))
     }

@@ -14,7 +14,7 @@
 //! - [`runs`]: what such a connection brought before its turn.
 //! - [`prefetch`]: whole images into the store.
 //! - [`read_ahead`]: an image's blobs, before they are asked for.
-//! - [`restore`]: a store that comes in from an archive meanwhile.
+//! - [`restore`], [`restoring`]: restoring the store from an archive while serving, and who waits for it.
 //! - [`delivery`]: a blob's bytes to a client.
 //! - [`bypass`]: a blob that the store does not take.
 //! - [`tally`]: what each repository was asked for, and what it cost.
@@ -46,6 +46,7 @@ mod question;
 mod read_ahead;
 pub mod referrers;
 mod restore;
+mod restoring;
 mod runs;
 mod storage_warning;
 mod tag_lock;

@@ -2,55 +2,25 @@
 //! for it waits a little before the upstream is asked.
 
 use std::io::Read;
-use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use hubcap_oci::Digest;
 use hubcap_store::Restored;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::on_disk::on_disk;
 
-/// How long a request waits for what may come; after that the upstream is as good. Clients wait for 30 s and more.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// An archive from which nothing comes for so long is not waited for.
-const STALLED: Duration = Duration::from_secs(3);
 /// Every so many bytes of an archive are news.
 const NEWS: usize = 1 << 20;
 /// Pieces of the archive between the network and the disk.
 const PIECES: usize = 16;
 
-/// How an archive comes in.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Progress {
-    running: bool,
-    /// Grows with everything that comes.
-    news: u64,
-}
-
-/// Its end is the archive's, whatever it came to.
-struct Running(Cache);
-
-impl Running {
-    fn begin(cache: Cache) -> Self {
-        cache.0.restoring.send_modify(|progress| progress.running = true);
-        Self(cache)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.0.restoring.send_modify(|progress| progress.running = false);
-    }
-}
-
 impl Cache {
-    /// Takes in the archive of a store at `url`, and the files of these names beside it. From the call on, before the future is polled, requests wait for what it
-    /// may bring.
+    /// Restores the archive of a store at `url`, and the files of these names beside it. From the call on, before the future
+    /// is polled, requests wait for what it may bring.
     ///
     /// # Errors
     /// [`Error`] when it is not given, breaks off, or is none; what has come until then stays.
@@ -59,13 +29,13 @@ impl Cache {
         url: Url,
         beside: &'static [&'static str],
     ) -> impl Future<Output = Result<Restored, Error>> + Send + use<> {
-        let running = Running::begin(self.clone());
+        let (cache, running) = (self.clone(), self.0.restoring.begin());
         async move {
-            let cache = &running.0;
+            let _running = running;
             let mut archive = cache.0.upstreams.archive(url).await?;
             let (pieces, incoming) = mpsc::channel(PIECES);
-            let (store, news) = (cache.store().clone(), cache.0.restoring.clone());
-            let added = move || news.send_modify(|progress| progress.news += 1);
+            let (store, restoring) = (cache.store().clone(), cache.0.restoring.clone());
+            let added = move || restoring.announce();
             let unpacking = on_disk(move || store.restore(Incoming::new(incoming), beside, &added));
             let fetching = async {
                 let mut received = 0;
@@ -74,7 +44,7 @@ impl Cache {
                     received += piece.as_ref().map_or(0, Bytes::len);
                     // Who waits looks into the store at each news.
                     if received / NEWS > before / NEWS {
-                        cache.0.restoring.send_modify(|progress| progress.news += 1);
+                        cache.0.restoring.announce();
                     }
                     let is_broken = piece.is_err();
                     // A store that takes no more says why itself.
@@ -90,31 +60,17 @@ impl Cache {
 
     /// Whether an archive is coming in.
     pub fn is_restoring(&self) -> bool {
-        self.0.restoring.borrow().running
+        self.0.restoring.is_running()
     }
 
     /// Waits for a content that an archive may bring: until it is here, nothing more comes, or that takes too long.
     pub(crate) async fn await_content(&self, digest: &Digest) {
-        self.await_archive(|| self.store().has(digest)).await;
+        self.0.restoring.wait(|| self.store().has(digest)).await;
     }
 
     /// Waits until an archive that is coming in has ended, or takes too long.
     pub(crate) async fn await_names(&self) {
-        self.await_archive(|| false).await;
-    }
-
-    async fn await_archive(&self, here: impl Fn() -> bool) {
-        if !self.is_restoring() {
-            return;
-        }
-        let mut progress = self.0.restoring.subscribe();
-        let end = Instant::now() + PATIENCE;
-        while progress.borrow_and_update().running && !here() {
-            let stalled = Instant::now() + STALLED;
-            if !matches!(timeout_at(end.min(stalled), progress.changed()).await, Ok(Ok(()))) {
-                return;
-            }
-        }
+        self.0.restoring.wait(|| false).await;
     }
 }
 
