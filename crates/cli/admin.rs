@@ -3,7 +3,6 @@
 
 pub(crate) mod client;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use hubcap_cache::prefetch::{self, End, Event};
-use hubcap_cache::{Brought, Cache, FrozenReport, Tally};
+use hubcap_cache::{Cache, Snapshot};
 use hubcap_oci::{ImageRef, Platform};
 use hubcap_store::Store;
 use serde::{Deserialize, Serialize};
@@ -59,84 +58,8 @@ pub(crate) struct Status {
     /// Whether an archive of the store is still coming in.
     #[serde(default)]
     pub(crate) restoring: bool,
-    /// What `--frozen` has refused and found out.
-    #[serde(default)]
-    pub(crate) frozen: Frozen,
-    /// By `registry/repository`.
-    pub(crate) repositories: BTreeMap<String, Repository>,
-    pub(crate) registries: BTreeMap<String, Registry>,
-}
-
-/// Tags, by the images' whole names.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct Frozen {
-    /// Not in the lock: dockerd fetched them past hubcap, if at all. And how often they were asked for.
-    pub(crate) refused: BTreeMap<String, u64>,
-    /// Locked to something else than they mean upstream by now: this digest.
-    pub(crate) moved: BTreeMap<String, String>,
-}
-
-impl From<FrozenReport> for Frozen {
-    fn from(FrozenReport { refused, moved }: FrozenReport) -> Self {
-        let moved = moved.into_iter().map(|(name, digest)| (name, digest.to_string())).collect();
-        Self { refused, moved }
-    }
-}
-
-/// A repository's part in a run.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct Repository {
-    pub(crate) tags: Vec<String>,
-    pub(crate) hits: u64,
-    pub(crate) misses: u64,
-    pub(crate) stale: u64,
-    pub(crate) failed: u64,
-    /// Bytes that went to clients.
-    pub(crate) served: u64,
-    /// Bytes of the largest content that went to a client.
-    #[serde(default)]
-    pub(crate) largest: u64,
-    /// Bytes that came from the upstream.
-    pub(crate) fetched: u64,
-    /// How long at least one client was being answered.
-    pub(crate) answering_ms: u64,
-}
-
-/// A registry's part in a run.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct Registry {
-    /// Bytes of blobs.
-    pub(crate) fetched: u64,
-    /// How long at least one blob was coming in.
-    pub(crate) fetching_ms: u64,
-    /// Bytes a second of the fastest single connection; zero where that is not known.
-    #[serde(default)]
-    pub(crate) alone: f64,
-    /// Pulls that are left, of how many.
-    pub(crate) rate_limit: Option<(u64, u64)>,
-}
-
-impl From<Tally> for Repository {
-    fn from(tally: Tally) -> Self {
-        let Tally { tags, hits, misses, stale, failed, served, largest, fetched, answering } = tally;
-        let tags = tags.into_iter().collect();
-        Self { tags, hits, misses, stale, failed, served, largest, fetched, answering_ms: millis(answering) }
-    }
-}
-
-impl From<Brought> for Registry {
-    fn from(Brought { bytes, fetching, alone, rate_limit }: Brought) -> Self {
-        let rate_limit = rate_limit.map(|limit| (limit.remaining, limit.limit));
-        Self { fetched: bytes, fetching_ms: millis(fetching), alone, rate_limit }
-    }
-}
-
-/// No run takes 2^64 milliseconds.
-const fn millis(duration: Duration) -> u64 {
-    duration.as_millis() as u64
+    /// What was counted since the start.
+    pub(crate) meter: Snapshot,
 }
 
 /// What answers the questions.
@@ -232,7 +155,6 @@ impl Admin {
     }
 
     fn status(&self) -> Status {
-        let registries = self.cache.brought();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: self.run.pid,
@@ -243,14 +165,7 @@ impl Admin {
             store: self.store.root().to_owned(),
             offline: self.offline,
             restoring: self.cache.is_restoring(),
-            frozen: self.cache.frozen().unwrap_or_default().into(),
-            repositories: self
-                .cache
-                .tallies()
-                .into_iter()
-                .map(|(name, tally)| (name, tally.into()))
-                .collect(),
-            registries: registries.into_iter().map(|(name, one)| (name.to_string(), one.into())).collect(),
+            meter: self.cache.snapshot(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The cache: what it is made of, and what concerns all of it. The nouns of the specification are in files of their own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,14 +16,14 @@ use crate::fill::{Fallen, Filling, MAX_FILLS};
 use crate::flight::Flights;
 use crate::freshness::TagRules;
 use crate::manifest::content::ManifestContent;
+use crate::meter::{Meter, RegistryStats, RequestGuard, Snapshot};
 use crate::negative::NegativeCache;
 use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;
 use crate::question::Question;
 use crate::restoring::Restoring;
 use crate::storage_warning::StorageWarning;
-use crate::tag_lock::{FrozenReport, TagLock};
-use crate::tally::Tallies;
+use crate::tag_lock::TagLock;
 
 /// Fills at a time that no client has asked for yet.
 const READ_AHEAD: usize = 4;
@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     pub(crate) ahead: Arc<Semaphore>,
     pub(crate) grants: Grants,
     pub(crate) negative: NegativeCache,
-    pub(crate) tallies: Tallies,
+    pub(crate) meter: Meter,
     pub(crate) pushes: Pushes,
     pub(crate) restoring: Restoring,
     pub(crate) storage_warning: StorageWarning,
@@ -94,7 +94,7 @@ impl Cache {
             fills: Semaphore::new(MAX_FILLS as usize),
             grants: Grants::default(),
             negative: NegativeCache::default(),
-            tallies: Tallies::default(),
+            meter: Meter::default(),
             pushes: Pushes::default(),
             restoring: Restoring::default(),
             storage_warning: StorageWarning::default(),
@@ -124,9 +124,20 @@ impl Cache {
         &self.0.store
     }
 
-    /// What the tag lock has refused and found out; `None` without a lock.
-    pub fn frozen(&self) -> Option<FrozenReport> {
-        self.0.tag_lock.as_ref().map(TagLock::report)
+    /// Counts a request of a repository that came at `came`, until the guard is dropped.
+    pub fn count_request(&self, target: &Target, tag: Option<&str>, came: Instant) -> RequestGuard {
+        self.0.meter.request(target, tag, came)
+    }
+
+    /// Everything that was counted since the start.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut registries = BTreeMap::new();
+        for name in self.0.upstreams.registries() {
+            let rate_limit = self.0.upstreams.get(&name).and_then(|upstream| upstream.rate_limit());
+            registries.insert(name.to_string(), RegistryStats { rate_limit, ..self.0.meter.registry(&name) });
+        }
+        let tag_lock = self.0.tag_lock.as_ref().map(TagLock::report).unwrap_or_default();
+        Snapshot { repositories: self.0.meter.repositories(), registries, tag_lock }
     }
 
     pub(crate) fn config(&self) -> &Config {

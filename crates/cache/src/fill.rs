@@ -60,7 +60,7 @@ pub(crate) async fn fill(
         Err(error) => return publisher.finish(Err(Fallen { access, error })),
     };
     let content = ingest.content(fetch.size());
-    let (bringing, grown) = (cache.bringing(&access.target), content.clone());
+    let (transfer, grown) = (cache.0.meter.transfer(&access.target), content.clone());
     publisher.publish(Ok(Filling { content, access: access.clone() }));
 
     let running = MAX_FILLS as usize - cache.0.fills.available_permits().min(MAX_FILLS as usize - 1);
@@ -81,12 +81,12 @@ pub(crate) async fn fill(
         let streamed = fetch.stream(&pieces).await;
         drop(pieces);
         let first = streamed?;
-        bringing.alone(first.bytes, first.elapsed);
+        transfer.single_connection(first.bytes, first.elapsed);
         Ok(())
     };
     let (written, fetched) = tokio::join!(disk, network);
-    bringing.brought(grown.available());
-    drop(bringing);
+    transfer.fetched(grown.available());
+    drop(transfer);
     let target = &access.target;
     // Where the disk failed, the network's failure is only that nothing took its bytes.
     let Err(error) = written.and(fetched) else {

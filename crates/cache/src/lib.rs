@@ -17,7 +17,7 @@
 //! - [`restore`], [`restoring`]: restoring the store from an archive while serving, and who waits for it.
 //! - [`delivery`]: a blob's bytes to a client.
 //! - [`bypass`]: a blob that the store does not take.
-//! - [`tally`]: what each repository was asked for, and what it cost.
+//! - [`meter`]: counts of what each repository was asked for, and of what each registry sent.
 //! - [`passthrough`]: what is not a pull, to the registry or to others, untouched; [`pushes`]: who pushes.
 //! - [`outcome`]: the one enum behind `Cache-Status` and the log.
 //! - [`error`]: what can go wrong, as a client has to know it.
@@ -35,6 +35,7 @@ pub mod freshness;
 mod limited_map;
 mod lock;
 pub mod manifest;
+pub mod meter;
 mod negative;
 mod on_disk;
 pub mod outcome;
@@ -51,7 +52,6 @@ mod runs;
 mod storage_warning;
 mod tag_lock;
 pub mod tags;
-pub mod tally;
 
 pub use authorization::{Access, Caller};
 pub use blob::{BlobContent, StoredBlob};
@@ -61,8 +61,7 @@ pub use delivery::Delivery;
 pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
 pub use manifest::content::ManifestContent;
+pub use meter::{RegistryStats, RepositoryStats, RequestGuard, Snapshot, TagLockReport};
 pub use outcome::{Answer, Outcome, OutcomeClass, StaleBecause};
 pub use passthrough::TunnelAddresses;
-pub use tag_lock::FrozenReport;
 pub use tags::TagPage;
-pub use tally::{Asking, Brought, Tally};

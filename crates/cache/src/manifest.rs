@@ -221,7 +221,7 @@ impl Cache {
         }
         let body = upstream.manifest(&target.repository, &wanted).await?;
         let content = ManifestContent::received(&wanted, body.bytes, body.media_type.as_deref())?;
-        self.brought_manifest(target, content.manifest.descriptor.size);
+        self.0.meter.manifest(target, content.manifest.descriptor.size);
         self.classify(upstream, &Question::manifest(access, &wanted)).await;
         self.keep(target, &content, tag).await;
         Ok(Answer::new(content, fetched))

@@ -1,13 +1,14 @@
 //! The tag lock (`--frozen`): each tag means the digest that the lock has for it, whatever the upstream says now. A tag that
 //! is not in the lock is refused. A tag that the upstream has moved is reported.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use hubcap_oci::{Digest, Tag, Target};
 
 use crate::error::{Error, Failure};
 use crate::lock::lock;
+use crate::meter::TagLockReport;
 use crate::outcome::Outcome;
 
 /// A lock, and what came of it.
@@ -16,16 +17,7 @@ pub(crate) struct TagLock {
     tags: HashMap<(Target, Tag), Digest>,
     /// Tags that were compared with the upstream. No more than the lock has.
     compared: Mutex<HashSet<(Target, Tag)>>,
-    report: Mutex<FrozenReport>,
-}
-
-/// What a lock has refused and found out so far, by the images' whole names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FrozenReport {
-    /// Tags that were asked for and are not in the lock, and how often.
-    pub refused: BTreeMap<String, u64>,
-    /// Tags that mean something else upstream by now, and what.
-    pub moved: BTreeMap<String, Digest>,
+    report: Mutex<TagLockReport>,
 }
 
 impl TagLock {
@@ -67,13 +59,15 @@ impl TagLock {
         lock(&self.report).moved.insert(name, now);
     }
 
-    pub(crate) fn report(&self) -> FrozenReport {
+    pub(crate) fn report(&self) -> TagLockReport {
         lock(&self.report).clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use hubcap_oci::Algorithm;
 
     use super::*;

@@ -46,7 +46,7 @@ pub(crate) fn proxy(config: &Config) -> Option<SocketAddr> {
 /// The registries that are configured, Docker Hub among them, and those that the running daemon was asked for.
 pub(crate) fn registries(config: &Config, status: Option<&Status>) -> Vec<Registry> {
     let configured = config.upstreams.iter().map(|upstream| upstream.registry.clone());
-    let asked = status.into_iter().flat_map(|status| status.registries.keys());
+    let asked = status.into_iter().flat_map(|status| status.meter.registries.keys());
     let found: BTreeSet<Registry> = configured.chain(asked.filter_map(|name| name.parse().ok())).collect();
     found.into_iter().collect()
 }

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use fs_err as fs;
+use hubcap_cache::{RegistryStats, Snapshot};
 use hubcap_store::replace_file;
 use serde::{Deserialize, Serialize};
-
-use crate::admin::{Registry, Status};
 
 /// In the store, so that it travels with what it is the measure for.
 pub(crate) const FILE: &str = "speed.json";
@@ -29,11 +28,11 @@ pub(crate) type Speeds = BTreeMap<String, Speed>;
 
 impl Speed {
     /// What a run has measured, if it has.
-    fn measured(Registry { fetched, fetching_ms, alone, .. }: &Registry) -> Option<Self> {
+    fn measured(registry: &RegistryStats) -> Option<Self> {
         let speed = Self {
-            one: *alone,
+            one: registry.single_connection_rate,
             // Bytes of a run are far from f64's limits.
-            all: *fetched as f64 * 1000.0 / *fetching_ms as f64,
+            all: registry.fetched as f64 * 1000.0 / registry.fetching_ms as f64,
         };
         // None of one connection where nothing was large enough to tell.
         Some(speed).filter(|speed| speed.is_usable())
@@ -51,13 +50,13 @@ impl Speed {
 }
 
 /// The speeds of earlier runs and of this one, which are remembered.
-pub(crate) fn remembered(store: &Path, status: &Status) -> Speeds {
+pub(crate) fn remembered(store: &Path, meter: &Snapshot) -> Speeds {
     let path = store.join(FILE);
     let mut speeds: Speeds =
         fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     speeds.retain(|_, speed| speed.is_usable());
-    let measured = |(name, one): (&String, &Registry)| Some((name.clone(), Speed::measured(one)?));
-    let new: Speeds = status.registries.iter().filter_map(measured).collect();
+    let measured = |(name, one): (&String, &RegistryStats)| Some((name.clone(), Speed::measured(one)?));
+    let new: Speeds = meter.registries.iter().filter_map(measured).collect();
     let any = !new.is_empty();
     speeds.extend(new);
     if any

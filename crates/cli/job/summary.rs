@@ -1,9 +1,10 @@
 //! The account of a run, as a Markdown page.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::admin::{Frozen, Registry, Repository, Status};
+use hubcap_cache::{RepositoryStats, Snapshot};
+use hubcap_upstream::RateLimit;
+
 use crate::job::speed::Speeds;
 use crate::show::progress::bytes;
 
@@ -14,9 +15,7 @@ const EVEN: f64 = 1.0;
 
 /// What a run's pulls took from where.
 pub(crate) struct Account<'a> {
-    repositories: &'a BTreeMap<String, Repository>,
-    registries: &'a BTreeMap<String, Registry>,
-    frozen: &'a Frozen,
+    meter: &'a Snapshot,
     speeds: &'a Speeds,
     /// What bringing the store here took, in seconds, where that is known.
     restored_in: Option<f64>,
@@ -35,48 +34,42 @@ enum Worth {
     Measured { saved: u64, upstream: f64, store: f64, restore: Option<f64> },
 }
 
-impl Repository {
-    /// Bytes that clients got and the upstream was not asked for.
-    fn out_of_store(&self) -> u64 {
-        self.served.saturating_sub(self.fetched)
-    }
-
-    fn word(&self) -> &'static str {
-        match (self.stale, self.out_of_store(), self.fetched, self.failed) {
-            (1.., ..) => "stale",
-            (0, 0, 0, 0) => "looked up",
-            (0, 0, 0, _) => "failed",
-            (0, _, 0, _) => "hit",
-            (0, 0, ..) => "miss",
-            (0, ..) => "partly hit",
-        }
+/// How a repository was answered, in a word; `None` when nothing of it was pulled.
+fn word(one: &RepositoryStats) -> Option<&'static str> {
+    match (one.stale, one.saved(), one.fetched, one.failed) {
+        (1.., ..) => Some("stale"),
+        (0, 0, 0, 0) => None,
+        (0, 0, 0, _) => Some("failed"),
+        (0, _, 0, _) => Some("hit"),
+        (0, 0, ..) => Some("miss"),
+        (0, ..) => Some("partly hit"),
     }
 }
 
 impl<'a> Account<'a> {
-    pub(crate) fn new(status: &'a Status, speeds: &'a Speeds, restored_in: Option<f64>) -> Self {
-        let Status { repositories, registries, frozen, .. } = status;
-        Self { repositories, registries, frozen, speeds, restored_in }
+    pub(crate) const fn new(meter: &'a Snapshot, speeds: &'a Speeds, restored_in: Option<f64>) -> Self {
+        Self { meter, speeds, restored_in }
     }
 
     /// Bytes that no upstream had to send.
     pub(crate) fn saved(&self) -> u64 {
-        self.repositories.values().map(Repository::out_of_store).sum()
+        self.meter.repositories.values().map(RepositoryStats::saved).sum()
     }
 
     fn worth(&self) -> Worth {
-        let served: u64 = self.repositories.values().map(|one| one.served).sum();
+        let served: u64 = self.meter.repositories.values().map(|one| one.served).sum();
         let (saved, mut upstream, mut unmeasured) = (self.saved(), 0.0, false);
-        for (name, one) in self.repositories.iter().filter(|(_, one)| one.out_of_store() > 0) {
+        for (name, one) in self.meter.repositories.iter().filter(|(_, one)| one.saved() > 0) {
             let registry = name.split('/').next().unwrap_or_default();
             match self.speeds.get(registry) {
-                Some(speed) => upstream += speed.seconds(one.out_of_store(), one.largest),
+                Some(speed) => upstream += speed.seconds(one.saved(), one.largest),
                 None => unmeasured = true,
             }
         }
         // Of an image that came from both, the store's part of its time.
-        let part = |one: &Repository| one.out_of_store() as f64 / one.served.max(1) as f64;
-        let store = self.repositories.values().map(|one| part(one) * one.answering_ms as f64 / 1000.0).sum();
+        let part = |one: &RepositoryStats| one.saved() as f64 / one.served.max(1) as f64;
+        let store =
+            self.meter.repositories.values().map(|one| part(one) * one.answering_ms as f64 / 1000.0).sum();
         match (served, saved) {
             (0, _) => Worth::Nothing,
             (_, 0) => Worth::Filled,
@@ -88,32 +81,37 @@ impl<'a> Account<'a> {
     /// The page, for `$GITHUB_STEP_SUMMARY`.
     pub(crate) fn page(&self) -> String {
         let mut page = format!("### hubcap\n\n{}\n", self.verdict());
-        let pulled: Vec<_> = self.repositories.iter().filter(|(_, one)| one.word() != "looked up").collect();
+        let pulled: Vec<_> = self.meter.repositories.iter().filter(|(_, one)| word(one).is_some()).collect();
         if !pulled.is_empty() {
             page.push_str(
                 "\n| image | | from the store | from upstream | answered in |\n|---|---|--:|--:|--:|\n",
             );
         }
         for (name, one) in &pulled {
-            let tags = if one.tags.is_empty() { String::new() } else { format!(":{}", one.tags.join(", :")) };
-            let (stored, fetched) = (bytes(one.out_of_store()), bytes(one.fetched));
+            let tags: Vec<String> = one.tags.iter().map(|tag| format!(":{tag}")).collect();
+            let tags = tags.join(", ");
+            let (stored, fetched) = (bytes(one.saved()), bytes(one.fetched));
             let seconds = one.answering_ms as f64 / 1000.0;
-            let _ =
-                writeln!(page, "| `{name}{tags}` | {} | {stored} | {fetched} | {seconds:.1} s |", one.word());
+            let _ = writeln!(
+                page,
+                "| `{name}{tags}` | {} | {stored} | {fetched} | {seconds:.1} s |",
+                word(one).unwrap_or_default()
+            );
         }
         page.push_str(&chart(&pulled));
-        for name in self.frozen.refused.keys() {
+        for name in self.meter.tag_lock.refused.keys() {
             let _ = writeln!(
                 page,
                 "\n`{name}` is not in `hubcap.lock` and was refused; dockerd fetches it past hubcap."
             );
         }
-        for (name, now) in &self.frozen.moved {
+        for (name, now) in &self.meter.tag_lock.moved {
             let _ = writeln!(page, "\n`{name}` was served as it is locked; upstream it is `{now}` by now.");
         }
-        for (name, registry) in self.registries {
-            if let Some((left, of)) = registry.rate_limit {
-                let _ = writeln!(page, "\n{name} reported {left} of {of} pulls left in its rate limit.");
+        for (name, registry) in &self.meter.registries {
+            if let Some(RateLimit { remaining, limit, .. }) = registry.rate_limit {
+                let _ =
+                    writeln!(page, "\n{name} reported {remaining} of {limit} pulls left in its rate limit.");
             }
         }
         page
@@ -167,9 +165,9 @@ impl<'a> Account<'a> {
 }
 
 /// Bars, as GitHub draws them from Mermaid.
-fn chart(pulled: &[(&String, &Repository)]) -> String {
+fn chart(pulled: &[(&String, &RepositoryStats)]) -> String {
     let mut largest: Vec<_> = pulled.iter().filter(|(_, one)| one.served + one.fetched > 0).collect();
-    largest.sort_by_key(|(_, one)| std::cmp::Reverse(one.out_of_store() + one.fetched));
+    largest.sort_by_key(|(_, one)| std::cmp::Reverse(one.saved() + one.fetched));
     largest.truncate(BARS);
     if largest.is_empty() {
         return String::new();
@@ -177,7 +175,7 @@ fn chart(pulled: &[(&String, &Repository)]) -> String {
     let (mut names, mut bars) = (Vec::new(), Vec::new());
     for (name, one) in largest {
         let short = name.rsplit('/').next().unwrap_or(name);
-        for (from, count) in [("store", one.out_of_store()), ("upstream", one.fetched)] {
+        for (from, count) in [("store", one.saved()), ("upstream", one.fetched)] {
             // Quotes and brackets mean something to Mermaid; a repository's name has none.
             names.push(format!("\"{short}: {from}\""));
             bars.push(format!("{:.1}", count as f64 / 1e6));
@@ -192,45 +190,40 @@ fn chart(pulled: &[(&String, &Repository)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use hubcap_cache::RegistryStats;
+
     use super::*;
     use crate::job::speed::Speed;
 
-    fn status(served: u64, fetched: u64, answering_ms: u64) -> Status {
-        let one = Repository {
-            tags: vec!["1".into()],
+    fn meter(served: u64, fetched: u64, answering_ms: u64) -> Snapshot {
+        let one = RepositoryStats {
+            tags: ["1".to_owned()].into(),
             hits: 3,
             misses: u64::from(fetched > 0),
             served,
             fetched,
             answering_ms,
-            ..Repository::default()
+            ..RepositoryStats::default()
         };
-        let rate_limit = Some((76, 100));
-        Status {
-            version: "0".into(),
-            pid: 1,
-            started: 0,
-            listen: None,
-            http_listen: None,
-            ca: "/ca".into(),
-            store: "/store".into(),
-            offline: false,
-            restoring: false,
-            frozen: Frozen::default(),
+        let rate_limit = Some(RateLimit { limit: 100, remaining: 76, window: Duration::from_secs(21600) });
+        Snapshot {
             repositories: [("docker.io/library/sdk".to_owned(), one)].into(),
-            registries: [("docker.io".to_owned(), Registry { rate_limit, ..Registry::default() })].into(),
+            registries: [("docker.io".to_owned(), RegistryStats { rate_limit, ..Default::default() })].into(),
+            ..Snapshot::default()
         }
     }
 
-    fn page(status: &Status, told: Option<f64>, restored_in: Option<f64>) -> String {
+    fn page(meter: &Snapshot, told: Option<f64>, restored_in: Option<f64>) -> String {
         let speed = |speed: f64| ("docker.io".to_owned(), Speed { one: speed, all: speed });
         let speeds = told.map(speed).into_iter().collect();
-        Account::new(status, &speeds, restored_in).page()
+        Account::new(meter, &speeds, restored_in).page()
     }
 
     #[test]
     fn a_gain_a_loss_and_what_is_not_known_are_told_apart() {
-        let hit = status(1_000_000_000, 0, 2000);
+        let hit = meter(1_000_000_000, 0, 2000);
         let gain = page(&hit, Some(50e6), Some(3.0));
         assert!(gain.contains("saved this job about **15 s**"), "{gain}");
         assert!(gain.contains("| `docker.io/library/sdk:1` | hit | 1.0 GB | 0 B | 2.0 s |"), "{gain}");
@@ -239,7 +232,7 @@ mod tests {
         assert!(loss.contains("cost this job about 30 s") && loss.contains("max-size"), "{loss}");
         assert!(page(&hit, Some(500e6), None).contains("even"), "2 s and 2 s");
         assert!(page(&hit, None, Some(3.0)).contains("was not measured"));
-        assert!(page(&status(1000, 1000, 1), None, None).contains("nothing was saved yet"));
-        assert!(page(&status(0, 0, 0), None, None).contains("No image was pulled"));
+        assert!(page(&meter(1000, 1000, 1), None, None).contains("nothing was saved yet"));
+        assert!(page(&meter(0, 0, 0), None, None).contains("No image was pulled"));
     }
 }

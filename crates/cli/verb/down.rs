@@ -114,8 +114,8 @@ fn report_key(store: &Path, before: Option<&String>) -> anyhow::Result<()> {
 
 /// Reports the time and bytes saved: on the job's page, else on standard output.
 fn report_savings(store: &Path, status: &Status, flags: &Down) {
-    let speeds = speed::remembered(store, status);
-    let account = Account::new(status, &speeds, flags.restored_in);
+    let speeds = speed::remembered(store, &status.meter);
+    let account = Account::new(&status.meter, &speeds, flags.restored_in);
     println!("bytes saved {}", account.saved());
     github::output("bytes-saved", &account.saved().to_string());
     let summary = account.page();

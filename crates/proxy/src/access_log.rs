@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, Uri};
 use http_body::{Frame, SizeHint};
-use hubcap_cache::{Asking, Outcome};
+use hubcap_cache::{Outcome, RequestGuard};
 
 use crate::api::Reply;
 
@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     expected: Option<u64>,
     broken: Option<String>,
     /// Where it counts; not for what is no repository's.
-    asking: Option<Asking>,
+    asking: Option<RequestGuard>,
 }
 
 impl Entry {

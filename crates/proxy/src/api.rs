@@ -13,7 +13,7 @@ use axum::body::Body;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use hubcap_cache::{Access, Asking, Outcome};
+use hubcap_cache::{Access, Outcome, RequestGuard};
 
 /// A resolved request.
 pub(crate) struct Asked<'a> {
@@ -32,7 +32,7 @@ pub(crate) struct Reply {
     /// `Content-Length`, told to a HEAD too; `None` only for what is passed through and whose length nobody told.
     pub(crate) length: Option<u64>,
     /// Counts it, until its body has gone out.
-    pub(crate) asking: Option<Asking>,
+    pub(crate) asking: Option<RequestGuard>,
     headers: HeaderMap,
     body: Body,
 }
@@ -54,7 +54,7 @@ impl Reply {
     }
 
     /// Counts it as an answer to this.
-    pub(crate) fn counted(mut self, asking: Asking) -> Self {
+    pub(crate) fn counted(mut self, asking: RequestGuard) -> Self {
         self.asking = Some(asking);
         self
     }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use futures_util::future::Either;
 use http::request::Parts;
 use http::{Method, Request, Response, header};
-use hubcap_cache::{Access, Asking, Cache, Caller};
+use hubcap_cache::{Access, Cache, Caller, RequestGuard};
 use hubcap_oci::endpoint::{NotAnEndpoint, parse_query};
 use hubcap_oci::{Endpoint, Reference, Registry};
 
@@ -124,7 +124,7 @@ impl App {
             Endpoint::Manifest { reference: Reference::Tag(tag), .. } => Some(tag.as_str()),
             _ => None,
         };
-        let asking = cache.asking(&access.target, tag, started);
+        let asking = cache.count_request(&access.target, tag, started);
         let asked = Asked { parts, access, namespace, no_fallback: *via != Via::Mirror };
         Begun::Asked(endpoint, asked, asking)
     }
@@ -135,7 +135,7 @@ enum Begun<'a> {
     /// To its answer: there is nothing to look up.
     Answered(Reply),
     /// To what is asked for, and its count.
-    Asked(Endpoint, Asked<'a>, Asking),
+    Asked(Endpoint, Asked<'a>, RequestGuard),
 }
 
 /// The response, which logs itself when its body has been sent.

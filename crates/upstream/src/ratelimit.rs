@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
+use serde::{Deserialize, Serialize};
 
 /// A limit as the upstream last told it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
     /// Pulls in the window.
     pub limit: u64,
