@@ -1,4 +1,4 @@
-// Which hubcap runs: a release of this repository, a file, or what cargo builds from the action's own checkout.
+// Gets the hubcap binary: from a release of this repository, from a path, or built by cargo from the action's checkout.
 
 import { createHash } from "node:crypto";
 import { accessSync, constants, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -13,8 +13,8 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const TARGETS = { x64: "x86_64-unknown-linux-gnu", arm64: "aarch64-unknown-linux-gnu" };
 
 /**
- * The path of the binary. `version` is the action's input: empty for the release that this checkout belongs to, a
- * version, `source`, or a path, which has a `/` in it and is relative to the workspace.
+ * Returns the path of the binary. `version` is the action's input: empty for the release of this checkout, a version,
+ * `source`, or a path, which contains a `/` and is relative to the workspace.
  */
 export async function obtain(version) {
   if (version === "source") return build();
@@ -26,7 +26,7 @@ export async function obtain(version) {
   return download(version.replace(/^v/, "") || ownVersion());
 }
 
-/** The version in Cargo.toml: right for any ref by which the action was asked for, `v1` and a commit among them. */
+/** The version in Cargo.toml. It is right for every ref that a workflow can name, also for `v1` or a commit. */
 function ownVersion() {
   const found = readFileSync(join(ROOT, "Cargo.toml"), "utf8").match(/^version = "([^"]+)"$/m);
   if (!found) throw new Error(`no version in ${ROOT}Cargo.toml`);

@@ -1,8 +1,8 @@
-// Carries the store from job to job. It is saved with @actions/cache, GitHub's own library, which is installed when it is
-// needed, as package-lock.json pins it; and restored by hubcap itself where that is possible.
+// Saves and restores the store in GitHub's cache. hubcap restores it if possible. GitHub's library @actions/cache saves it; it
+// is installed when it is needed, as package-lock.json pins it.
 //
-// Entries of GitHub's cache never change, so each content has a key of its own: `<prefix>@<content key>`. The newest
-// one that begins with `<prefix>@` is restored; no prefix has an @, so none is the beginning of another one's.
+// Entries of GitHub's cache never change, so each content has its own key: `<prefix>@<content key>`. The newest entry that
+// starts with `<prefix>@` is restored. A prefix has no @, so no prefix is the start of another one.
 
 import { existsSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -11,12 +11,12 @@ import { find } from "./entry.js";
 import { run } from "./program.js";
 import { note, say } from "./runner.js";
 
-/** Left of the disk beside an archive. */
+/** Bytes of the disk that stay free beside an archive. */
 const RESERVE = 256 << 20;
 
 /**
- * Installs @actions/cache beside this file, with the npm of the node that runs this, else the one in PATH. Where somebody
- * has installed it already, for machines without a way to npm's registry, it is left as it is.
+ * Installs @actions/cache beside this file, with the npm of this node, otherwise with the npm in PATH. An existing
+ * installation stays, because some machines cannot reach npm's registry.
  */
 async function install() {
   if (existsSync(new URL("node_modules/@actions/cache/package.json", import.meta.url))) return;
@@ -26,27 +26,27 @@ async function install() {
   await run(command, [...first, ...args], { minutes: 3, cwd: fileURLToPath(new URL(".", import.meta.url)) });
 }
 
-/** Of a prefix as it was given; an error says what may not be in it. */
+/** Checks a prefix; throws an error that says what it must not contain. */
 export function checked(prefix) {
   if (/[,@]/.test(prefix)) throw new Error(`the key "${prefix}" has a comma or an @ in it, which it may not`);
   if (prefix.length > 300) throw new Error(`the key has ${prefix.length} characters, at most 300 are possible`);
   return prefix;
 }
 
-/** Whether a store is there already, as on a machine that is kept; nothing is restored over it. */
+/** Whether a store exists already, as on a self-hosted machine. Nothing is restored over it. */
 export function present(path) {
   return existsSync(join(path, "oci-layout"));
 }
 
-/** Whether a store has nothing in it. */
+/** Whether a store is empty. */
 export function empty(path) {
   const blobs = join(path, "blobs/sha256");
   return !existsSync(blobs) || readdirSync(blobs).length === 0;
 }
 
 /**
- * The newest store of a prefix: its content key, and the URL of its archive, for hubcap to take in. Without a URL it was
- * restored by the library, and is on the disk; undefined when there is none.
+ * The newest store of a prefix: its content key, and the URL of the archive that hubcap restores. Without a URL, the library has
+ * restored it to the disk. Undefined if there is none.
  */
 export async function restore({ path, prefix }) {
   const found = await find(path, [`${prefix}@`]).catch(async (error) => {

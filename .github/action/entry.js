@@ -1,20 +1,19 @@
-// Finds an archive of GitHub's cache, for hubcap to take in while the job goes on: the library would have to be installed
-// first, and would hold up the job until all of it is on the disk. It speaks the cache service's second version as
-// @actions/cache does (lib/cache.js, restoreCacheV2). GitHub may change that; whatever fails here, the library is asked
-// instead.
+// Finds an archive in GitHub's cache, which hubcap restores while the job runs. The library would need an installation first, and
+// would block the job until everything is on the disk. This file speaks version 2 of the cache service's protocol as
+// @actions/cache does (lib/cache.js, restoreCacheV2). GitHub may change that; if anything fails here, the library restores.
 
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 
 /**
- * The newest entry whose key begins with one of `keys`, and the URL of its archive, which is a secret; undefined when there
- * is none. Rejects when this way is not possible here.
+ * The newest entry whose key starts with one of `keys`, with the URL of its archive, which is a secret. Undefined if there
+ * is none. Rejects if this way is not possible here.
  */
 export async function find(path, keys) {
   const { ACTIONS_CACHE_SERVICE_V2, ACTIONS_RESULTS_URL, ACTIONS_RUNTIME_TOKEN } = process.env;
   if (!ACTIONS_CACHE_SERVICE_V2 || !ACTIONS_RESULTS_URL || !ACTIONS_RUNTIME_TOKEN) throw new Error("no cache service of version 2");
-  // Without it the library saves, and finds, archives of another kind.
+  // Without zstd, the library saves and finds archives of another kind.
   if (!(await runs("zstd", ["--version"]))) throw new Error("zstd is not installed");
   const service = new URL("/twirp/github.actions.results.api.v1.CacheService/GetCacheEntryDownloadURL", ACTIONS_RESULTS_URL);
   const answer = await fetch(service, {
@@ -31,7 +30,7 @@ export async function find(path, keys) {
   return { key, url };
 }
 
-/** What GitHub's cache compares beside the key: the path as it was typed, and how the archive is packed. */
+/** What GitHub's cache compares beside the key: the literal path, and the compression of the archive. */
 function version(path) {
   return createHash("sha256").update([path, "zstd-without-long", "1.0"].join("|")).digest("hex");
 }

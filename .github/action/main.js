@@ -1,4 +1,4 @@
-// The step itself: find the store of an earlier job, start hubcap with it, wire dockerd.
+// The step: finds the store of an earlier job, starts hubcap with it, configures dockerd.
 
 import { dirname, resolve } from "node:path";
 import { obtain } from "./binary.js";
@@ -6,21 +6,21 @@ import { checked, present, restore } from "./carrier.js";
 import { hubcap, leave } from "./program.js";
 import { addPath, attempt, input, output, remember, say, step, warn, words } from "./runner.js";
 
-/** Where jobs of this kind find their store: the same images in each run, and in no other job. */
+/** The default prefix: shared by all runs of this job, and by no other job. */
 function defaultPrefix() {
   const { RUNNER_OS, RUNNER_ARCH, GITHUB_WORKFLOW, GITHUB_JOB } = process.env;
   const parts = ["hubcap", RUNNER_OS, RUNNER_ARCH, GITHUB_WORKFLOW, GITHUB_JOB].filter(Boolean);
   return parts.join("-").toLowerCase().replace(/[^a-z0-9._-]+/g, "-").slice(0, 300);
 }
 
-/** As it is typed, because GitHub's cache finds an entry only by the same text; relative to the workspace. */
+/** Relative to the workspace, and literal: GitHub's cache finds an entry only by the same text. */
 const path = process.env.HUBCAP_STORE || ".hubcap";
 
 function store() {
   return resolve(process.env.GITHUB_WORKSPACE ?? ".", path);
 }
 
-/** What up and down take alike. */
+/** The flags that `up` and `down` share. */
 function common() {
   const given = ["docker-host", "daemon-json", "certs-dir"].filter((name) => input(name));
   return ["--store", store(), ...given.flatMap((name) => [`--${name}`, input(name)])];
@@ -50,7 +50,7 @@ await step(async () => {
     }
   }
 
-  // From here on the post step has something to undo, whatever comes.
+  // From here on, the post step has something to undo.
   remember("binary", binary);
   remember("path", path);
   remember("flags", JSON.stringify(common()));
@@ -61,8 +61,8 @@ await step(async () => {
   const told = await attempt("hubcap does not run, the job goes on without it", () =>
     hubcap(binary, ["up", ...args], { minutes: 5, env: archive ? { HUBCAP_RESTORE: archive } : {} }),
   );
-  if (!told) return attempt("and what it wired could not be undone", () => hubcap(binary, ["down", ...common()], { minutes: 2 }));
-  // Where it could not be wired, it has said so.
+  if (!told) return attempt("and the files that it changed could not be restored", () => hubcap(binary, ["down", ...common()], { minutes: 2 }));
+  // If dockerd could not be configured, hubcap has said so.
   if (told.wired === "false") return;
   remember("started", "true");
   const images = words("images");

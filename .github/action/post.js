@@ -1,11 +1,11 @@
-// After the job's last step, whatever came of them: unwire dockerd, stop hubcap, save the store when it has changed.
+// After the job's last step, even if a step failed: restores dockerd's files, stops hubcap, saves the store if it has changed.
 
 import { existsSync, readFileSync } from "node:fs";
 import { empty, save } from "./carrier.js";
 import { hubcap } from "./program.js";
 import { attempt, input, note, output, remembered, say, step } from "./runner.js";
 
-/** Whether there is nothing to save: the store is what was restored or kept, or there is none. */
+/** Whether there is nothing to save: the store is as it was restored or kept, or there is none. */
 function unchanged(path, changed) {
   return remembered("restored") || remembered("kept") ? changed !== "true" : empty(path);
 }
@@ -15,10 +15,10 @@ await step(async () => {
   if (!binary) return say("it was not started, there is nothing to do");
   process.chdir(process.env.GITHUB_WORKSPACE ?? ".");
 
-  // A job that broke off has not used all that the next one needs: its store is kept whole.
+  // A failed job may not have used every image that the next one needs, so its store is not trimmed.
   const complete = input("job-status") === "success";
   const args = ["down", ...JSON.parse(remembered("flags")), `--trim=${complete}`];
-  // Not with the store at its start, when it was not there yet, or what an earlier down of the job's own has left.
+  // Compare with the restored store. At the start it did not exist yet, or an earlier `down` of this job has changed it.
   if (remembered("restored")) args.push("--since", remembered("restored"));
   if (remembered("restored-in")) args.push("--restored-in", remembered("restored-in"));
   const images = remembered("images");

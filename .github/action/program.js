@@ -5,7 +5,7 @@ import { appendFileSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileS
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** Runs to its end; what it says goes to the job's log. Rejects when it fails, or takes longer than `minutes`. */
+/** Runs a program to its end, with its output in the job's log. Rejects if it fails or takes longer than `minutes`. */
 export function run(command, args, { minutes, ...options }) {
   return new Promise((resolve, reject) => {
     const name = [command, ...args.slice(0, 1)].join(" ");
@@ -27,8 +27,8 @@ export function run(command, args, { minutes, ...options }) {
 }
 
 /**
- * Runs hubcap and gives back what it wrote to $GITHUB_OUTPUT, as an object; only its own names, so that the action
- * decides what becomes an output of its own.
+ * Runs hubcap and returns what it wrote to $GITHUB_OUTPUT, as an object. The file is a temporary one, so the action decides
+ * which values become its outputs.
  */
 export async function hubcap(binary, args, { minutes, env = {} }) {
   const directory = mkdtempSync(join(process.env.RUNNER_TEMP || tmpdir(), "hubcap-"));
@@ -45,7 +45,7 @@ export async function hubcap(binary, args, { minutes, env = {} }) {
   }
 }
 
-/** Leaves hubcap running beside the job's next steps. Where what it says goes. */
+/** Starts hubcap in the background of the job's next steps; returns the path of its log. */
 export function leave(binary, args) {
   const log = join(process.env.RUNNER_TEMP || tmpdir(), `hubcap-${args[0]}.log`);
   const out = openSync(log, "w");

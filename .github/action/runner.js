@@ -1,34 +1,34 @@
-// What the runner gives an action (inputs, state, files) and takes from it (commands on standard output). The same
-// few things are in @actions/core, but they are needed before anything has been installed.
+// The runner's interface to an action: inputs, state, files, and commands on standard output. @actions/core has the same, but
+// this code runs before anything is installed.
 
 import { appendFileSync } from "node:fs";
 
-/** An input of action.yml, without the spaces around it; empty when it was not given. */
+/** An input of action.yml without surrounding spaces; empty if it is not set. */
 export function input(name) {
   return (process.env[`INPUT_${name.toUpperCase()}`] ?? "").trim();
 }
 
-/** An input that holds several words, parted by spaces or lines. */
+/** An input with several words, separated by spaces or lines. */
 export function words(name) {
   return input(name).split(/\s+/).filter(Boolean);
 }
 
-/** For the post step. */
+/** Saves a value for the post step. */
 export function remember(name, value) {
   append("GITHUB_STATE", `${name}=${value}`);
 }
 
-/** What the main step remembered; undefined when it did not come so far. */
+/** A value that the main step saved; undefined if it did not. */
 export function remembered(name) {
   return process.env[`STATE_${name}`] || undefined;
 }
 
-/** For later steps: `steps.<id>.outputs.<name>`. The runner drops those of a post step. */
+/** Sets `steps.<id>.outputs.<name>` for later steps. The runner drops the outputs of a post step. */
 export function output(name, value) {
   append("GITHUB_OUTPUT", `${name}=${value}`);
 }
 
-/** Later steps find the programs in this directory. */
+/** Adds a directory to the PATH of later steps. */
 export function addPath(directory) {
   append("GITHUB_PATH", directory);
 }
@@ -37,19 +37,19 @@ export function say(text) {
   console.log(`hubcap: ${text}`);
 }
 
-/** Shown at the job's page; the job goes on. */
+/** Shows a warning on the job's page; the job continues. */
 export function warn(text) {
   console.log(`::warning title=hubcap::${escaped(text)}`);
 }
 
-/** Shown at the job's page, as something that is as it should be. */
+/** Shows a notice on the job's page: nothing is wrong. */
 export function note(text) {
   console.log(`::notice title=hubcap::${escaped(text)}`);
 }
 
 /**
- * A job never fails because of hubcap: what goes wrong in `work` becomes a warning that begins with `otherwise`, and
- * undefined comes back.
+ * Runs `work`. A failure of hubcap never fails the job: an error becomes a warning that starts with `otherwise`, and the result is
+ * undefined.
  */
 export async function attempt(otherwise, work) {
   try {
@@ -60,7 +60,7 @@ export async function attempt(otherwise, work) {
   }
 }
 
-/** Runs a step to its end. Exits with 0 whatever happens, and though connections are still open. */
+/** Runs a step, then exits 0, even after an error or with open connections. */
 export async function step(work) {
   await attempt("the step has broken off, the job goes on", work);
   process.exit(0);

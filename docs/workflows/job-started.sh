@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A hook of a self-hosted runner, for machines without systemd: the runner calls it before each job, and before it pulls
-# the images of `container:` and `services:`. In the runner's .env file:
+# A hook of a self-hosted runner, for machines without systemd. The runner calls it before each job, and before it pulls
+# the images of `container:` and `services:`. Name it in the runner's .env file:
 #
 #     ACTIONS_RUNNER_HOOK_JOB_STARTED=/opt/hubcap/job-started.sh
 #
-# A hook that fails would fail the job, so this one never does.
+# A hook that fails would fail the job, so this one always exits 0.
 
-# The daemon is the machine's, not the job's: it has to outlive the job, at whose end the runner ends all that carries
-# this variable; and its store is the machine's too, not one in a job's workspace.
+# The daemon must outlive the job, but at its end the runner kills every process that has this variable. The store belongs to
+# the machine too, so it must not be in a job's workspace.
 unset RUNNER_TRACKING_ID
 export HUBCAP_STORE="${HUBCAP_STORE:-$HOME/.cache/hubcap}"
 
