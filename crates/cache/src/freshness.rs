@@ -7,7 +7,7 @@ use hubcap_oci::{Pattern, Tag, Target};
 /// How long a tag is answered without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ttl {
-    /// So long after the upstream was last asked.
+    /// For this time after the upstream was last asked.
     For(Duration),
     /// For ever: it never moves.
     Immutable,
@@ -23,7 +23,7 @@ pub struct TagRules {
 }
 
 impl TagRules {
-    /// What holds for a tag.
+    /// How long a tag is answered without asking.
     pub fn ttl(&self, target: &Target, tag: &Tag) -> Ttl {
         let rule = self.rules.iter().find(|(pattern, _)| pattern.matches(target, Some(tag)));
         rule.map_or(self.default, |(_, ttl)| *ttl)
@@ -33,14 +33,14 @@ impl TagRules {
 /// What to do with a tag that is in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// Answer it; it is good for so many seconds more, or for ever.
+    /// It is answered without asking.
     Fresh {
-        /// Seconds.
+        /// Seconds until it must be asked for again; `None` for never.
         ttl: Option<u64>,
     },
-    /// Ask the upstream whether it has moved; it ran out so many seconds ago.
+    /// The upstream is asked whether it has moved.
     Expired {
-        /// Seconds.
+        /// Seconds since its TTL has passed.
         over: u64,
     },
 }

@@ -45,8 +45,7 @@ impl Cache {
         }
     }
 
-    /// The same, where it is answered from the store and nobody has to be asked; `None` where that is not so. It takes no
-    /// time that is worth a task's, a timer's or a future's cost.
+    /// The same manifest when it is stored and may be served without asking; otherwise `None`. This never waits.
     pub fn manifest_at_hand(
         &self,
         access: &Access,

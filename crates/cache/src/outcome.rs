@@ -184,4 +184,28 @@ mod tests {
             "hubcap; hit; ttl=-7; detail=stale-if-error"
         );
     }
+
+    #[test]
+    fn an_answer_from_the_store_counts_as_a_hit_although_the_upstream_was_asked() {
+        for outcome in [Outcome::Hit { ttl: None }, Outcome::Granted, Outcome::Revalidated] {
+            assert_eq!(outcome.class(), OutcomeClass::Hit);
+        }
+    }
+
+    #[test]
+    fn an_answer_from_the_upstream_counts_as_a_miss_whether_it_is_stored_or_not() {
+        for outcome in [Outcome::Miss, Outcome::Refreshed, Outcome::Collapsed, Outcome::Bypass] {
+            assert_eq!(outcome.class(), OutcomeClass::Miss);
+        }
+    }
+
+    #[test]
+    fn a_followers_miss_is_collapsed() {
+        for outcome in [Outcome::Miss, Outcome::Refreshed] {
+            assert_eq!(outcome.followed(), Outcome::Collapsed);
+        }
+        for outcome in [Outcome::Granted, Outcome::Revalidated] {
+            assert_eq!(outcome.followed(), outcome);
+        }
+    }
 }
