@@ -210,7 +210,7 @@ impl Cache {
                 }
                 AfterHead::Renew => {
                     if let Some(tag) = tag {
-                        self.store().touch_tag(target, tag)?;
+                        self.store().touch_tag(target, tag);
                     }
                     return Ok(Answer::new(content, Outcome::Revalidated));
                 }

@@ -150,12 +150,8 @@ impl Store {
     }
 
     /// Remembers that the repository has this content.
-    ///
-    /// # Errors
-    /// None for a corrupt index, which is rebuilt.
-    pub fn link(&self, target: &Target, digest: &Digest) -> Result<(), Error> {
+    pub fn link(&self, target: &Target, digest: &Digest) {
         self.0.catalog.index.link_unsized(target, digest);
-        Ok(())
     }
 
     /// The length in bytes that a stored manifest of the repository gives for a content.

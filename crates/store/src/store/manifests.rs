@@ -100,23 +100,19 @@ impl Store {
         self.0.catalog.index.tag(target, tag)
     }
 
-    /// The upstream has said again that the tag means what it meant.
-    ///
-    /// # Errors
-    /// None for a corrupt index, which is rebuilt.
-    pub fn touch_tag(&self, target: &Target, tag: &Tag) -> Result<(), Error> {
-        if let Some(mut entry) = self.0.catalog.index.tag(target, tag) {
-            entry.validated_at = SystemTime::now();
-            self.0.catalog.index.put_tag(target, tag, &entry);
-        }
-        Ok(())
+    /// Notes that the upstream has said again that the tag means what it meant.
+    pub fn touch_tag(&self, target: &Target, tag: &Tag) {
+        self.validate_tag(target, tag, SystemTime::now());
     }
 
     /// Makes a tag one that must be asked for again: it was moved upstream.
     pub fn expire_tag(&self, target: &Target, tag: &Tag) {
-        if let Some(mut entry) = self.0.catalog.index.tag(target, tag) {
-            entry.validated_at = SystemTime::UNIX_EPOCH;
-            self.0.catalog.index.put_tag(target, tag, &entry);
+        self.validate_tag(target, tag, SystemTime::UNIX_EPOCH);
+    }
+
+    fn validate_tag(&self, target: &Target, tag: &Tag, validated_at: SystemTime) {
+        if let Some(entry) = self.tag(target, tag) {
+            self.0.catalog.index.put_tag(target, tag, &TagEntry { validated_at, ..entry });
         }
     }
 
