@@ -15,7 +15,7 @@ pub(crate) use handed_on::for_serve;
 
 use crate::settings::Settings;
 
-/// A caching registry proxy for CI: dockerd pulls through it, and its store can be carried from job to job.
+/// A caching registry proxy: dockerd pulls through it, and one CI job restores the store of another.
 #[derive(Debug, Parser)]
 #[command(name = "hubcap", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -25,19 +25,19 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Answer pulls: from the store, else from the upstream
+    /// Run the daemon: answer pulls from the store, otherwise from the registry
     Serve(Serve),
-    /// Fill the store with images, without any Docker
+    /// Fill the store with images, without Docker
     Pull(Pull),
     /// List the images in the store
     Ls(Ls),
-    /// Read every content in the store and compare it with its digest
+    /// Check every file in the store against its digest
     Verify(Verify),
     /// Remove images until the store is within its limits, the least recently used first
     Gc(Gc),
-    /// Remove what the next job does not need: what is private, and what was not used
+    /// Remove what the next job does not need: private and unused images
     Trim(Trim),
-    /// Print a key for actions/cache: the same contents have the same key on every machine
+    /// Print a key of the store's content, the same on every machine
     Key(Key),
     /// Write an image to a file for docker load or podman load
     Export(Export),
@@ -45,13 +45,13 @@ pub(crate) enum Verb {
     Import(Import),
     /// Write the digests of tags to a lock file, for `serve --frozen`
     Lock(Lock),
-    /// Check whether the daemon answers: exit with 0 when it does
+    /// Check whether the daemon answers; exit 0 if it does
     Health(Health),
     /// Start the daemon, configure dockerd to pull through it, and prove it with a pull
     Up(Up),
     /// Restore dockerd's files, stop the daemon, and report the time and bytes saved
     Down(Down),
-    /// Show which pulls use hubcap, which do not, and how to fix that; exit with 0 when all that was set up works
+    /// Show which pulls use hubcap, which do not, and how to fix that; exit 0 if everything that was set up works
     Doctor(Doctor),
     /// Configure a client to pull through hubcap
     #[command(subcommand)]
@@ -79,8 +79,8 @@ pub(crate) struct Up {
     pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
-    /// Configure these only: docker, containerd, buildkit, podman (default: docker; where none of its places is given,
-    /// also podman and containerd where they are installed and would use it)
+    /// Configure only these clients: docker, containerd, buildkit, podman (default: docker; also podman and containerd if
+    /// they are installed and would use hubcap, unless a dockerd elsewhere is named)
     #[arg(long, value_name = "CLIENT", value_parser = hubcap_clients::named)]
     pub(crate) client: Vec<Arc<dyn Client>>,
     /// Only print what would be changed, as a diff
@@ -100,13 +100,13 @@ pub(crate) struct Down {
     /// Report whether the store has changed since it had this key (default: the key at the daemon's start)
     #[arg(long, value_name = "KEY")]
     pub(crate) since: Option<String>,
-    /// Trim the store to what this run used, without what is private (default: where it is in $GITHUB_WORKSPACE)
+    /// Trim the store to the images that this run used, without private ones (default: if it is in $GITHUB_WORKSPACE)
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true")]
     pub(crate) trim: Option<bool>,
-    /// Keep private contents: those that registries give only to a login
+    /// Keep private images, which a registry serves only with a login
     #[arg(long)]
     pub(crate) keep_private: bool,
-    /// Do not print the report where there is no $GITHUB_STEP_SUMMARY
+    /// Do not print the report if there is no $GITHUB_STEP_SUMMARY
     #[arg(long)]
     pub(crate) quiet: bool,
 }
@@ -126,7 +126,7 @@ pub(crate) struct Doctor {
 pub(crate) struct Pull {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Platform to pull, as linux/arm64; repeat it for several (default: this machine's)
+    /// Platform to pull, for example linux/arm64; repeat it for several (default: this machine's)
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Vec<Platform>,
     /// Images, named as for `docker pull`
@@ -148,7 +148,7 @@ pub(crate) struct Ls {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Quarantine damaged contents and fetch them again
+    /// Quarantine damaged files and download them again
     #[arg(long)]
     pub(crate) repair: bool,
 }
@@ -160,7 +160,7 @@ pub(crate) struct Gc {
     /// Only print what would be removed, and why
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Remove private contents (those that registries give only to a login), instead of what is over the limits
+    /// Remove private images, which a registry serves only with a login, instead of images over the limits
     #[arg(long)]
     pub(crate) private: bool,
 }
@@ -169,10 +169,10 @@ pub(crate) struct Gc {
 pub(crate) struct Trim {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// Remove what was not used since the daemon last started, also other platforms of images that were used
+    /// Remove images that were not used since the daemon last started, and unused platforms of used images
     #[arg(long)]
     pub(crate) used_in_this_run: bool,
-    /// Keep private contents: those that registries give only to a login
+    /// Keep private images, which a registry serves only with a login
     #[arg(long)]
     pub(crate) keep_private: bool,
     /// Only print what would be removed, and why
@@ -191,7 +191,7 @@ pub(crate) struct Key {
 pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) settings: Settings,
-    /// The image, named as for `docker pull`; what the store does not have is fetched
+    /// The image, named as for `docker pull`; hubcap downloads what the store does not have
     #[arg(value_name = "IMAGE")]
     pub(crate) image: ImageRef,
     /// The file to write; - is standard output
@@ -200,7 +200,7 @@ pub(crate) struct Export {
     /// The format
     #[arg(long, value_enum, default_value_t = ExportFormat::DockerArchive)]
     pub(crate) format: ExportFormat,
-    /// Platform to export, as linux/arm64 (default: this machine's)
+    /// Platform to export, for example linux/arm64 (default: this machine's)
     #[arg(long, value_name = "OS/ARCH[/VARIANT]")]
     pub(crate) platform: Option<Platform>,
 }
@@ -241,7 +241,7 @@ pub(crate) struct Lock {
     /// The file to write, or to compare with
     #[arg(long, short, value_name = "FILE", default_value = "hubcap.lock")]
     pub(crate) output: PathBuf,
-    /// Only compare: print what differs, and exit with 1 when something does
+    /// Only compare: print the differences, and exit 1 if there are any
     #[arg(long)]
     pub(crate) check: bool,
     /// Lock all tags in the store, not only those used since the daemon last started

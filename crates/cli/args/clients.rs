@@ -60,7 +60,7 @@ pub(crate) struct SetupFlags {
     /// Only print what would be changed, as a diff
     #[arg(long)]
     pub(crate) print: bool,
-    /// Registries, as ghcr.io (default: those that hubcap can be asked for); Docker Hub is docker.io
+    /// Registries, for example ghcr.io (default: Docker Hub and the configured registries); Docker Hub is docker.io
     #[arg(value_name = "REGISTRY")]
     pub(crate) registries: Vec<Registry>,
 }
@@ -81,14 +81,14 @@ pub(crate) struct SetupDocker {
     pub(crate) setup: SetupFlags,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
-    /// Every other registry as well, by _default/hosts.toml
+    /// Cover every other registry too, with _default/hosts.toml
     #[arg(long)]
     pub(crate) all: bool,
-    /// The registries named here by hubcap's HTTP proxy (--proxy-listen) rather than by hosts.toml: for a dockerd that
-    /// reads no hosts.toml. It takes effect with a restart of dockerd, whose pulls then all need hubcap
+    /// Use hubcap's HTTP proxy (--proxy-listen) for the named registries, not hosts.toml: for a dockerd that reads no
+    /// hosts.toml. It takes effect when dockerd restarts; from then on these pulls fail while hubcap does not run
     #[arg(long, requires = "registries")]
     pub(crate) proxy: bool,
-    /// Restart dockerd through systemd where that is needed
+    /// Restart dockerd with systemd if that is needed
     #[arg(long)]
     pub(crate) restart: bool,
     /// systemd's drop-in for a dockerd before 23 (default: /etc/systemd/system/docker.service.d/hubcap-proxy.conf)
@@ -102,7 +102,7 @@ pub(crate) struct UnsetDocker {
     pub(crate) unset: UnsetFlags,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
-    /// Restart dockerd through systemd where that is needed
+    /// Restart dockerd with systemd if that is needed
     #[arg(long)]
     pub(crate) restart: bool,
 }
@@ -110,13 +110,13 @@ pub(crate) struct UnsetDocker {
 /// Which dockerd; what is not said is found out from the one that runs.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct DockerFlags {
-    /// dockerd's socket (default: $DOCKER_HOST, else unix:///var/run/docker.sock, else a rootless one)
+    /// dockerd's socket (default: $DOCKER_HOST, otherwise unix:///var/run/docker.sock, otherwise a rootless one)
     #[arg(long, value_name = "unix://PATH")]
     pub(crate) docker_host: Option<String>,
     /// Its daemon.json (default: the one that it reads)
     #[arg(long, value_name = "FILE")]
     pub(crate) daemon_json: Option<PathBuf>,
-    /// Its certs.d (default: /etc/docker/certs.d, else ~/.config/docker/certs.d of a rootless one)
+    /// Its certs.d (default: /etc/docker/certs.d, or ~/.config/docker/certs.d of a rootless one)
     #[arg(long, value_name = "DIR")]
     pub(crate) certs_dir: Option<PathBuf>,
 }
@@ -127,7 +127,7 @@ pub(crate) struct SetupContainerd {
     pub(crate) setup: SetupFlags,
     #[command(flatten)]
     pub(crate) containerd: ContainerdFlags,
-    /// Every other registry as well, by _default/hosts.toml
+    /// Cover every other registry too, with _default/hosts.toml
     #[arg(long)]
     pub(crate) all: bool,
 }
@@ -135,10 +135,10 @@ pub(crate) struct SetupContainerd {
 /// Which containerd.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct ContainerdFlags {
-    /// Its config.toml, which is read and never written (default: /etc/containerd/config.toml)
+    /// Its config.toml, which hubcap only reads (default: /etc/containerd/config.toml)
     #[arg(long, value_name = "FILE")]
     pub(crate) containerd_config: Option<PathBuf>,
-    /// Its certs.d (default: its config_path, else /etc/containerd/certs.d)
+    /// Its certs.d (default: its config_path, otherwise /etc/containerd/certs.d)
     #[arg(long, value_name = "DIR")]
     pub(crate) certs_dir: Option<PathBuf>,
 }
@@ -147,8 +147,8 @@ pub(crate) struct ContainerdFlags {
 pub(crate) struct SetupBuildkit {
     #[command(flatten)]
     pub(crate) setup: SetupFlags,
-    /// A buildkitd.toml, several times for several (default: buildx's for new builders,
-    /// ~/.docker/buildx/buildkitd.default.toml, and /etc/buildkit/buildkitd.toml where there is an /etc/buildkit)
+    /// A buildkitd.toml; repeat it for several (default: buildx's for new builders,
+    /// ~/.docker/buildx/buildkitd.default.toml, and /etc/buildkit/buildkitd.toml if /etc/buildkit exists)
     #[arg(long, value_name = "FILE")]
     pub(crate) buildkitd_toml: Vec<PathBuf>,
 }
@@ -164,7 +164,7 @@ pub(crate) struct SetupPodman {
 /// Which files of podman, buildah and skopeo.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct PodmanFlags {
-    /// registries.conf.d (default: /etc/containers/registries.conf.d for root, else
+    /// registries.conf.d (default: /etc/containers/registries.conf.d for root, otherwise
     /// ~/.config/containers/registries.conf.d)
     #[arg(long, value_name = "DIR")]
     pub(crate) conf_dir: Option<PathBuf>,

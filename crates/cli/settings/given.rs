@@ -27,49 +27,50 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) proxy_listen: Option<Text<SocketAddr>>,
     /// Registries that the proxy answers for, whose clients trust the local CA; repeat it for several
-    /// (HUBCAP_PROXY_INTERCEPT, separated by commas) (default: all that are allowed)
+    /// (HUBCAP_PROXY_INTERCEPT, separated by commas) (default: all allowed registries)
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) proxy_intercept: Vec<Text<RegistryPattern>>,
-    /// Hosts that the proxy tunnels to although they are not port 443 of a public address; repeat it for several
+    /// Hosts that the proxy tunnels to, beside port 443 of public addresses; repeat it for several
     /// (HUBCAP_PROXY_TUNNEL, separated by commas)
     #[arg(long, value_name = "HOST[:PORT]")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) proxy_tunnel: Vec<Text<RegistryPattern>>,
-    /// Where contents are kept (HUBCAP_STORE) (default: $GITHUB_WORKSPACE/.hubcap, else ~/.cache/hubcap)
+    /// Directory of the cached images (HUBCAP_STORE) (default: $GITHUB_WORKSPACE/.hubcap in a GitHub job, otherwise
+    /// ~/.cache/hubcap)
     #[arg(long, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
-    /// Where the CA and its key are kept, never inside the store (HUBCAP_STATE) (default: ~/.local/state/hubcap)
+    /// Directory of the local CA and its key, never inside the store (HUBCAP_STATE) (default: ~/.local/state/hubcap)
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// Read settings from a TOML file (HUBCAP_CONFIG)
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
-    /// Never open a connection to an upstream (HUBCAP_OFFLINE=true)
+    /// Never connect to a registry (HUBCAP_OFFLINE=true)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     #[arg(value_name = "true|false", hide_possible_values = true)]
     pub(crate) offline: Option<bool>,
-    /// Answer from a lock file alone, and refuse tags that are not in it (HUBCAP_FROZEN) (default file: hubcap.lock)
+    /// Take tags only from a lock file, and refuse tags that are not in it (HUBCAP_FROZEN) (default file: hubcap.lock)
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "hubcap.lock")]
     pub(crate) frozen: Option<PathBuf>,
-    /// Fetch an image's blobs when its manifest is asked for (HUBCAP_READ_AHEAD) (default: in a GitHub job)
+    /// Start to download an image's blobs when a client asks for its manifest (HUBCAP_READ_AHEAD) (default: in a GitHub job)
     #[arg(long, value_name = "true|false", num_args = 0..=1, default_missing_value = "true", value_parser = switch)]
     pub(crate) read_ahead: Option<bool>,
-    /// How long a tag is answered without asking upstream again, as 30s, 5m, 1h (HUBCAP_TAG_TTL) (default: 5m)
+    /// How long a tag is served before it is checked again, for example 30s, 5m, 1h (HUBCAP_TAG_TTL) (default: 5m)
     #[arg(long, value_name = "DURATION")]
     pub(crate) tag_ttl: Option<Text<Ttl>>,
-    /// How long an upstream may take to the first byte of an answer (HUBCAP_UPSTREAM_TIMEOUT) (default: 5s)
+    /// How long a registry may take until the first byte of its answer (HUBCAP_UPSTREAM_TIMEOUT) (default: 5s)
     #[arg(long, value_name = "DURATION")]
     pub(crate) upstream_timeout: Option<Text<Duration>>,
-    /// The most that is kept, as 5GiB or 10% of the disk (HUBCAP_MAX_SIZE) (default: no limit)
+    /// Size limit of the store, for example 5GiB, or 10% of the disk (HUBCAP_MAX_SIZE) (default: no limit)
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<Text<Limit>>,
-    /// How much of the disk is left to others, as 1GiB or 5% (HUBCAP_MIN_FREE) (default: 1GiB)
+    /// How much of the disk to keep free, for example 1GiB, or 5% (HUBCAP_MIN_FREE) (default: 1GiB)
     #[arg(long, value_name = "SIZE")]
     pub(crate) min_free: Option<Text<Limit>>,
-    /// Images that are never removed to make room, as docker.io/library/rust:*; repeat it for several (HUBCAP_PIN,
-    /// separated by commas)
+    /// Images that are never removed to make room, for example docker.io/library/rust:*; repeat it for several
+    /// (HUBCAP_PIN, separated by commas)
     #[arg(long, value_name = "PATTERN")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) pin: Vec<Text<Pattern>>,
@@ -77,8 +78,8 @@ pub(crate) struct Settings {
     #[arg(skip)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<TagsTable>,
-    /// Allow a registry, or all that match a pattern as '*.azurecr.io', or say where one is; repeat it for several
-    /// (HUBCAP_UPSTREAM, separated by commas) (default: Docker Hub and other public registries)
+    /// Allow a registry, or all that match a pattern such as '*.azurecr.io', or set the URL of one; repeat it for
+    /// several (HUBCAP_UPSTREAM, separated by commas) (default: Docker Hub and other public registries)
     #[arg(long, value_name = "NAME[=URL]", value_parser = Parser)]
     #[serde(with = "upstream_tables")]
     pub(crate) upstream: Vec<Upstream>,
