@@ -1,4 +1,4 @@
-//! The account of a run, as a Markdown page.
+//! The job summary: the time and bytes that hubcap saved in a run, as Markdown.
 
 use std::fmt::Write as _;
 
@@ -8,16 +8,16 @@ use hubcap_upstream::RateLimit;
 use crate::job::speed::Speeds;
 use crate::show::progress::bytes;
 
-/// Images that get bars; more would be a page of bars.
+/// How many images get bars.
 const BARS: usize = 8;
-/// What is faster or slower by less than this, in seconds, is neither.
+/// A difference of less than this, in seconds, counts as none.
 const EVEN: f64 = 1.0;
 
-/// What a run's pulls took from where.
-pub(crate) struct Account<'a> {
+/// What a run measured.
+pub(crate) struct Summary<'a> {
     meter: &'a Snapshot,
     speeds: &'a Speeds,
-    /// What bringing the store here took, in seconds, where that is known.
+    /// How long restoring the store took, in seconds, where that is known.
     restored_in: Option<f64>,
 }
 
@@ -46,7 +46,7 @@ fn word(one: &RepositoryStats) -> Option<&'static str> {
     }
 }
 
-impl<'a> Account<'a> {
+impl<'a> Summary<'a> {
     pub(crate) const fn new(meter: &'a Snapshot, speeds: &'a Speeds, restored_in: Option<f64>) -> Self {
         Self { meter, speeds, restored_in }
     }
@@ -78,12 +78,12 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// The page, for `$GITHUB_STEP_SUMMARY`.
-    pub(crate) fn page(&self) -> String {
-        let mut page = format!("### hubcap\n\n{}\n", self.verdict());
+    /// The summary, for `$GITHUB_STEP_SUMMARY`.
+    pub(crate) fn markdown(&self) -> String {
+        let mut markdown = format!("### hubcap\n\n{}\n", self.verdict());
         let pulled: Vec<_> = self.meter.repositories.iter().filter(|(_, one)| word(one).is_some()).collect();
         if !pulled.is_empty() {
-            page.push_str(
+            markdown.push_str(
                 "\n| image | | from the store | from upstream | answered in |\n|---|---|--:|--:|--:|\n",
             );
         }
@@ -93,28 +93,31 @@ impl<'a> Account<'a> {
             let (stored, fetched) = (bytes(one.saved()), bytes(one.fetched));
             let seconds = one.answering_ms as f64 / 1000.0;
             let _ = writeln!(
-                page,
+                markdown,
                 "| `{name}{tags}` | {} | {stored} | {fetched} | {seconds:.1} s |",
                 word(one).unwrap_or_default()
             );
         }
-        page.push_str(&chart(&pulled));
+        markdown.push_str(&chart(&pulled));
         for name in self.meter.tag_lock.refused.keys() {
             let _ = writeln!(
-                page,
+                markdown,
                 "\n`{name}` is not in `hubcap.lock` and was refused; dockerd fetches it past hubcap."
             );
         }
         for (name, now) in &self.meter.tag_lock.moved {
-            let _ = writeln!(page, "\n`{name}` was served as it is locked; upstream it is `{now}` by now.");
+            let _ =
+                writeln!(markdown, "\n`{name}` was served as it is locked; upstream it is `{now}` by now.");
         }
         for (name, registry) in &self.meter.registries {
             if let Some(RateLimit { remaining, limit, .. }) = registry.rate_limit {
-                let _ =
-                    writeln!(page, "\n{name} reported {remaining} of {limit} pulls left in its rate limit.");
+                let _ = writeln!(
+                    markdown,
+                    "\n{name} reported {remaining} of {limit} pulls left in its rate limit."
+                );
             }
         }
-        page
+        markdown
     }
 
     /// Honest: a cache that costs more than it saves says so, and what to do.
@@ -215,24 +218,24 @@ mod tests {
         }
     }
 
-    fn page(meter: &Snapshot, told: Option<f64>, restored_in: Option<f64>) -> String {
+    fn markdown(meter: &Snapshot, speed_of_one: Option<f64>, restored_in: Option<f64>) -> String {
         let speed = |speed: f64| ("docker.io".to_owned(), Speed { one: speed, all: speed });
-        let speeds = told.map(speed).into_iter().collect();
-        Account::new(meter, &speeds, restored_in).page()
+        let speeds = speed_of_one.map(speed).into_iter().collect();
+        Summary::new(meter, &speeds, restored_in).markdown()
     }
 
     #[test]
     fn a_gain_a_loss_and_what_is_not_known_are_told_apart() {
         let hit = meter(1_000_000_000, 0, 2000);
-        let gain = page(&hit, Some(50e6), Some(3.0));
+        let gain = markdown(&hit, Some(50e6), Some(3.0));
         assert!(gain.contains("saved this job about **15 s**"), "{gain}");
         assert!(gain.contains("| `docker.io/library/sdk:1` | hit | 1.0 GB | 0 B | 2.0 s |"), "{gain}");
         assert!(gain.contains("76 of 100 pulls left") && gain.contains("bar [1000.0, 0.0]"), "{gain}");
-        let loss = page(&hit, Some(500e6), Some(30.0));
+        let loss = markdown(&hit, Some(500e6), Some(30.0));
         assert!(loss.contains("cost this job about 30 s") && loss.contains("max-size"), "{loss}");
-        assert!(page(&hit, Some(500e6), None).contains("even"), "2 s and 2 s");
-        assert!(page(&hit, None, Some(3.0)).contains("was not measured"));
-        assert!(page(&meter(1000, 1000, 1), None, None).contains("nothing was saved yet"));
-        assert!(page(&meter(0, 0, 0), None, None).contains("No image was pulled"));
+        assert!(markdown(&hit, Some(500e6), None).contains("even"), "2 s and 2 s");
+        assert!(markdown(&hit, None, Some(3.0)).contains("was not measured"));
+        assert!(markdown(&meter(1000, 1000, 1), None, None).contains("nothing was saved yet"));
+        assert!(markdown(&meter(0, 0, 0), None, None).contains("No image was pulled"));
     }
 }

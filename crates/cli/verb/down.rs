@@ -12,7 +12,7 @@ use crate::args::Down;
 use crate::clients;
 use crate::daemon::process;
 use crate::daemon::run::Run;
-use crate::job::summary::Account;
+use crate::job::summary::Summary;
 use crate::job::{carry, github, speed};
 use crate::settings::Config;
 use crate::show::removals;
@@ -115,12 +115,12 @@ fn report_key(store: &Path, before: Option<&String>) -> anyhow::Result<()> {
 /// Reports the time and bytes saved: on the job's page, else on standard output.
 fn report_savings(store: &Path, status: &Status, flags: &Down) {
     let speeds = speed::remembered(store, &status.meter);
-    let account = Account::new(&status.meter, &speeds, flags.restored_in);
-    println!("bytes saved {}", account.saved());
-    github::output("bytes-saved", &account.saved().to_string());
-    let summary = account.page();
-    if !github::summary(&summary) && !flags.quiet {
-        println!("\n{summary}");
+    let summary = Summary::new(&status.meter, &speeds, flags.restored_in);
+    println!("bytes saved {}", summary.saved());
+    github::output("bytes-saved", &summary.saved().to_string());
+    let markdown = summary.markdown();
+    if !github::summary(&markdown) && !flags.quiet {
+        println!("\n{markdown}");
     }
 }
 
