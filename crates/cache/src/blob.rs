@@ -1,39 +1,60 @@
 //! Blobs (end-2): from the store when this repository has them, else through one flight.
 
+pub(crate) mod body;
+mod bypass;
+
 use std::time::Duration;
 
-use hubcap_oci::{Digest, Verifier};
+use hubcap_oci::{ByteRange, Digest, RangeRequest, Verifier};
 use hubcap_store::{Content, HOLD_BACK};
 use hubcap_upstream::Fetch;
 
 use crate::authorization::Access;
-use crate::bypass::Through;
-use crate::cache::{Body, Cache};
+use crate::cache::Cache;
 use crate::error::{Error, Failure, fill_error};
 use crate::fill::{Fallen, Filling, fill};
 use crate::flight::{Role, Subscription};
 use crate::outcome::{Answer, Outcome};
 use crate::plan::Stored;
 use crate::question::Question;
+use body::{BlobBody, Takeover};
+use bypass::Bypass;
 
 /// How long a client waits for a stored blob's verification, which each process does once for each blob. At the speed
 /// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.
 const VERIFY_FIRST: Duration = Duration::from_millis(100);
 
-/// A blob for a client.
-pub enum BlobContent {
-    /// Stored or growing; the size is known.
-    Stored(StoredBlob),
-    /// From the upstream, past the store, which takes nothing.
-    Through(Box<Through>),
-    /// For a HEAD only: the length that the upstream told.
-    Size(u64),
+/// How a blob is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobRequest {
+    /// `HEAD`: headers only.
+    Head,
+    /// `GET`, with its `Range`.
+    Get(RangeRequest),
 }
 
-/// A blob in the store.
-pub struct StoredBlob {
-    /// Its bytes.
-    pub content: Content,
+/// A blob for a client.
+pub struct Blob {
+    /// The whole length in bytes; `None` only for a blob that is not stored, whose length the upstream does not tell.
+    pub size: Option<u64>,
+    /// The bytes of the body, where they are not the whole. A blob that is not stored is always whole: the range of a body
+    /// that is not kept is not worth another request.
+    pub range: Option<ByteRange>,
+    /// The bytes.
+    pub body: BlobBody,
+}
+
+impl Blob {
+    /// The content in the store, of a GET of the whole blob; `None` for a blob that is not stored.
+    pub fn into_content(self) -> Option<Content> {
+        self.body.into_content()
+    }
+}
+
+/// What a flight gives a client.
+enum Filled {
+    Stored(Answer<Content>),
+    Bypassed(Bypass),
 }
 
 impl Cache {
@@ -43,61 +64,92 @@ impl Cache {
     /// is given out only when the upstream says that this caller may have it from this repository.
     ///
     /// # Errors
-    /// A [`Failure`] for everything that is known before the first byte. What breaks later is an error of the
-    /// delivery.
+    /// A [`Failure`] for everything that is known before the first byte, [`Error::UnsatisfiableRange`] among them. What
+    /// breaks later is an error of the body.
     pub async fn blob(
         &self,
         access: &Access,
         digest: &Digest,
-        body: Body,
-    ) -> Result<Answer<BlobContent>, Failure> {
+        request: BlobRequest,
+    ) -> Result<Answer<Blob>, Failure> {
         self.await_content(digest).await;
-        if let Some(content) = self.right(digest).await {
-            return self.stored_blob(access, digest, content).await;
+        if let Some(content) = self.undamaged(digest).await {
+            let outcome = self.admit(access, digest).await?;
+            return self.stored_blob(access, digest, request, Answer::new(content, outcome));
         }
         let upstream = self.upstream(access)?;
         let question = Question::blob(access, digest);
-        if body == Body::Head && !self.0.blobs.is_running(digest) {
+        if request == BlobRequest::Head && !self.0.blobs.is_running(digest) {
             // A HEAD alone is not worth a fetch of gigabytes.
             let asking = async { Ok(upstream.head_blob(&access.target.repository, digest).await?) };
             let size = self.0.negative.asked(&question, asking).await?;
             let size = size.or_else(|| self.store().linked_size(&access.target, digest));
-            let size = size.ok_or_else(|| Error::wrong_content("it has no Content-Length"))?;
-            return Ok(Answer::new(BlobContent::Size(size), Outcome::Passed));
+            let size = Some(size.ok_or_else(|| Error::wrong_content("it has no Content-Length"))?);
+            return Ok(Answer::new(Blob { size, range: None, body: BlobBody::empty() }, Outcome::Passed));
         }
         let asking = async {
             let wanted = (access.clone(), *digest);
             let flight =
                 self.0.blobs.join(*digest, |publisher| fill(self.clone(), upstream, wanted, publisher));
-            self.board(flight, access, digest).await
+            self.filled(flight, access, digest).await
         };
-        self.0.negative.asked(&question, asking).await
+        match self.0.negative.asked(&question, asking).await? {
+            Filled::Stored(content) => self.stored_blob(access, digest, request, content),
+            Filled::Bypassed(bypass) => {
+                let blob = Blob { size: bypass.size(), range: None, body: BlobBody::bypass(bypass) };
+                Ok(Answer::new(blob, Outcome::Bypass))
+            }
+        }
     }
 
-    async fn stored_blob(
+    /// The bytes that the request asks for, of a content whose size is known.
+    fn stored_blob(
         &self,
         access: &Access,
         digest: &Digest,
-        content: Content,
-    ) -> Result<Answer<BlobContent>, Failure> {
-        let stored = Stored::by_digest(self.store().is_linked(&access.target, digest));
-        let admission = self.admission(access);
-        let outcome = match stored.hit(admission) {
-            Some(hit) => hit,
-            None => match self.check_access(access, digest).await {
-                Ok(()) => Outcome::Granted,
-                Err(failure) => {
-                    let stale = failure.stale_reason().and_then(|because| stored.stale(admission, because));
-                    stale.ok_or(failure)?
+        request: BlobRequest,
+        Answer { value: content, outcome }: Answer<Content>,
+    ) -> Result<Answer<Blob>, Failure> {
+        let size = content.size().unwrap_or(0);
+        let (range, body) = match request {
+            BlobRequest::Head => (None, BlobBody::empty()),
+            BlobRequest::Get(range) => {
+                let range = range
+                    .resolve(size)
+                    .map_err(|_| Failure { error: Error::UnsatisfiableRange { size }, outcome })?;
+                match range {
+                    Some(part) if part.start > 0 || part.end < size => {
+                        (range, BlobBody::part(&content, part.start..part.end))
+                    }
+                    _ => {
+                        let (cache, access, digest) = (self.clone(), access.clone(), *digest);
+                        (range, BlobBody::whole(Takeover { cache, access, digest, content }, size))
+                    }
                 }
-            },
+            }
         };
-        Ok(Answer::new(BlobContent::Stored(StoredBlob { content }), outcome))
+        Ok(Answer::new(Blob { size: Some(size), range, body }, outcome))
     }
 
-    /// A stored blob, unless it is found damaged before its first byte has to go out: then it is put aside already,
+    /// As what a stored blob may be served to this caller.
+    async fn admit(&self, access: &Access, digest: &Digest) -> Result<Outcome, Failure> {
+        let stored = Stored::by_digest(self.store().is_linked(&access.target, digest));
+        let admission = self.admission(access);
+        if let Some(hit) = stored.hit(admission) {
+            return Ok(hit);
+        }
+        match self.check_access(access, digest).await {
+            Ok(()) => Ok(Outcome::Granted),
+            Err(failure) => {
+                let stale = failure.stale_reason().and_then(|because| stored.stale(admission, because));
+                stale.ok_or(failure)
+            }
+        }
+    }
+
+    /// A stored blob, unless it is found damaged before its first byte has to go out: then it is quarantined already,
     /// and can be fetched again for this same request.
-    async fn right(&self, digest: &Digest) -> Option<Content> {
+    async fn undamaged(&self, digest: &Digest) -> Option<Content> {
         let stored = self.store().blob(digest).unwrap_or_else(|error| {
             tracing::warn!(target: "hubcap::cache", "going on without what is stored: {error}");
             None
@@ -110,23 +162,23 @@ impl Cache {
     }
 
     /// Waits until the flight has a content whose size is known.
-    async fn board(
+    async fn filled(
         &self,
-        mut seat: Subscription<Result<Filling, Fallen>>,
+        mut flight: Subscription<Result<Filling, Fallen>>,
         access: &Access,
         digest: &Digest,
-    ) -> Result<Answer<BlobContent>, Failure> {
+    ) -> Result<Filled, Failure> {
         let fallen = || Fallen { access: access.clone(), error: Error::no_result() };
-        let Filling { mut content, access: leader } = match seat.value().await {
+        let Filling { mut content, access: leader } = match flight.value().await {
             Some(Ok(filling)) => filling,
             other => match other.and_then(Result::err).unwrap_or_else(fallen) {
                 Fallen { error: error @ Error::NoRoom { .. }, .. } => {
                     self.store_takes_nothing(&error);
-                    return self.through(access, digest).await;
+                    return self.bypass(access, digest).await;
                 }
                 // What the leader may not have this caller perhaps may.
                 Fallen { access: leader, error: Error::NotFound | Error::Denied } if leader != *access => {
-                    return self.through(access, digest).await;
+                    return self.bypass(access, digest).await;
                 }
                 Fallen { error, .. } => return Err(error.into()),
             },
@@ -138,7 +190,7 @@ impl Cache {
             // Nothing of it could be sent before the end anyway, and an error can still become a status.
             if let Err(error) = content.settled().await {
                 return match fill_error(&error) {
-                    Some(Error::NoRoom { .. }) => self.through(access, digest).await,
+                    Some(Error::NoRoom { .. }) => self.bypass(access, digest).await,
                     Some(error) => Err(error.clone().into()),
                     None => Err(Error::unavailable("the fetch broke off").into()),
                 };
@@ -148,20 +200,20 @@ impl Cache {
                 content = stored.ok_or_else(Error::no_result)?;
             }
         }
-        let outcome = match seat.role {
+        let outcome = match flight.role {
             Role::Leader => Outcome::Miss,
             Role::Follower => Outcome::Collapsed,
         };
-        Ok(Answer::new(BlobContent::Stored(StoredBlob { content }), outcome))
+        Ok(Filled::Stored(Answer::new(content, outcome)))
     }
 
     /// A fetch for this client alone.
-    async fn through(&self, access: &Access, digest: &Digest) -> Result<Answer<BlobContent>, Failure> {
+    async fn bypass(&self, access: &Access, digest: &Digest) -> Result<Filled, Failure> {
         let size = self.store().linked_size(&access.target, digest);
         let blob = self.upstream(access)?.blob(&access.target.repository, digest, size);
         let fetch = Fetch::begin(blob, 0).await?;
-        let through = Box::new(Through::new(fetch, *digest, Verifier::new(digest.algorithm())));
-        Ok(Answer::new(BlobContent::Through(through), Outcome::Bypass))
+        let verifier = Verifier::new(digest.algorithm());
+        Ok(Filled::Bypassed(Bypass::new(fetch, *digest, verifier)))
     }
 
     /// Asks the upstream whether this caller may have the blob from this repository, and remembers a yes.

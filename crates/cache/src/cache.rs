@@ -41,15 +41,6 @@ pub struct Config {
     pub read_ahead: bool,
 }
 
-/// Whether the client wants the body or only what its headers say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
-    /// `HEAD`: headers only.
-    Head,
-    /// `GET`.
-    Get,
-}
-
 /// The cache; a clone is another handle of the same one.
 #[derive(Clone)]
 pub struct Cache(pub(crate) Arc<Inner>);

@@ -76,6 +76,12 @@ pub enum Error {
         /// What the system says.
         why: String,
     },
+    /// The range that the client asks for has no byte of the blob.
+    #[error("the range has no byte of the {size} there are")]
+    UnsatisfiableRange {
+        /// The blob's length in bytes.
+        size: u64,
+    },
     /// hubcap's own disk or a bug.
     #[error("hubcap failed: {why}")]
     Internal {

@@ -15,8 +15,6 @@
 //! - [`prefetch`]: whole images into the store.
 //! - [`read_ahead`]: an image's blobs, before they are asked for.
 //! - [`restore`], [`restoring`]: restoring the store from an archive while serving, and who waits for it.
-//! - [`delivery`]: a blob's bytes to a client.
-//! - [`bypass`]: a blob that the store does not take.
 //! - [`meter`]: counts of what each repository was asked for, and of what each registry sent.
 //! - [`passthrough`]: what is not a pull, to the registry or to others, untouched; [`pushes`]: who pushes.
 //! - [`outcome`]: the one enum behind `Cache-Status` and the log.
@@ -25,9 +23,7 @@
 
 pub mod authorization;
 pub mod blob;
-pub mod bypass;
 mod cache;
-pub mod delivery;
 pub mod error;
 mod fill;
 mod flight;
@@ -54,10 +50,9 @@ mod tag_lock;
 pub mod tags;
 
 pub use authorization::{Access, Caller};
-pub use blob::{BlobContent, StoredBlob};
-pub use bypass::Through;
-pub use cache::{Body, Cache, Config};
-pub use delivery::Delivery;
+pub use blob::body::BlobBody;
+pub use blob::{Blob, BlobRequest};
+pub use cache::{Cache, Config};
 pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
 pub use manifest::content::ManifestContent;

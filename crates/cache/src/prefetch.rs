@@ -5,15 +5,15 @@ use std::collections::HashSet;
 use std::ops::AddAssign;
 use std::sync::{Arc, Mutex};
 
-use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Target, select};
+use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, RangeRequest, Reference, Target, select};
 use hubcap_store::ReadError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::authorization::Access;
-use crate::blob::{BlobContent, StoredBlob};
-use crate::cache::{Body, Cache};
+use crate::blob::BlobRequest;
+use crate::cache::Cache;
 use crate::error;
 use crate::lock::lock;
 use crate::outcome::{Answer, Outcome, OutcomeClass};
@@ -217,12 +217,10 @@ impl Prefetch {
         // The semaphore is never closed, so there is always a permit in the end.
         let _permit = self.permits.acquire().await;
         let (digest, size) = (blob.digest, blob.size);
-        let answer = self.cache.blob(&access, &digest, Body::Get).await;
+        let answer = self.cache.blob(&access, &digest, BlobRequest::Get(RangeRequest::Whole)).await;
         let Answer { value, outcome } =
             answer.map_err(|failure| Error::Blob { digest, error: failure.error })?;
-        let BlobContent::Stored(StoredBlob { mut content, .. }) = value else {
-            return Err(Error::NoRoom(digest));
-        };
+        let mut content = value.into_content().ok_or(Error::NoRoom(digest))?;
         let mut received = 0;
         while outcome != (Outcome::Hit { ttl: None }) && received < content.size().unwrap_or(size) {
             self.tell(Event::Receiving { digest, received, size });

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use hubcap_cache::{Access, BlobContent, Body, Cache};
-use hubcap_oci::{Digest, Reference};
+use hubcap_cache::{Access, BlobRequest, Cache};
+use hubcap_oci::{Digest, RangeRequest, Reference};
 use hubcap_store::{Finding, Layout, Report, Store};
 
 use crate::args::Verify;
@@ -85,14 +85,12 @@ async fn fetch(cache: &Cache, store: &Store, digest: &Digest) -> Result<(), Stri
         let fetched = if store.is_manifest(digest) {
             cache.manifest(&access, &Reference::Digest(*digest)).await.map(drop)
         } else {
-            match cache.blob(&access, digest, Body::Get).await {
-                Ok(answer) => match answer.value {
-                    BlobContent::Stored(mut blob) => {
-                        blob.content.settled().await.map_err(|error| error.to_string())?;
-                        Ok(())
-                    }
-                    _ => return Err("there is no room for it".into()),
-                },
+            match cache.blob(&access, digest, BlobRequest::Get(RangeRequest::Whole)).await {
+                Ok(answer) => {
+                    let mut content = answer.value.into_content().ok_or("there is no room for it")?;
+                    content.settled().await.map_err(|error| error.to_string())?;
+                    Ok(())
+                }
                 Err(failure) => Err(failure),
             }
         };

@@ -35,6 +35,7 @@ impl Noun {
 pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply {
     let (status, code) = match failure.error {
         Error::Denied => (StatusCode::FORBIDDEN, ErrorCode::Denied),
+        Error::UnsatisfiableRange { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::Unsupported),
         // A 404 would say that the registry does not have it.
         Error::Unavailable { .. }
         | Error::Offline
@@ -55,7 +56,15 @@ pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply 
         | Error::NoRoom { .. }
         | Error::Internal { .. } => (StatusCode::NOT_FOUND, noun.unknown()),
     };
-    if !matches!(failure.error, Error::NotFound | Error::Denied | Error::Offline | Error::NotLocked { .. }) {
+    let is_usual = matches!(
+        failure.error,
+        Error::NotFound
+            | Error::Denied
+            | Error::Offline
+            | Error::NotLocked { .. }
+            | Error::UnsatisfiableRange { .. }
+    );
+    if !is_usual {
         let path = asked.parts.uri.path();
         tracing::warn!(target: "hubcap::api", upstream = %asked.access.target.registry, path, "not answered: {}",
             failure.error);

@@ -1,4 +1,4 @@
-//! A blob that goes past the store to one client: a store that takes nothing must not fail a pull.
+//! A blob that is streamed to one client without being stored: a store that takes nothing must not fail a pull.
 
 use bytes::Bytes;
 use hubcap_oci::{Digest, Verifier};
@@ -9,7 +9,7 @@ use crate::error::Error;
 /// A blob on its way from the upstream to one client. It is verified as well: its last piece is given out only after
 /// the digest was found right.
 #[derive(Debug)]
-pub struct Through {
+pub(crate) struct Bypass {
     fetch: Fetch<RegistryBlob>,
     digest: Digest,
     /// Gone when the end was seen.
@@ -17,14 +17,14 @@ pub struct Through {
     held: Option<Bytes>,
 }
 
-impl Through {
+impl Bypass {
     /// `verifier` has seen what the client has already.
     pub(crate) const fn new(fetch: Fetch<RegistryBlob>, digest: Digest, verifier: Verifier) -> Self {
         Self { fetch, digest, verifier: Some(verifier), held: None }
     }
 
     /// The whole length in bytes, where the upstream tells it.
-    pub const fn size(&self) -> Option<u64> {
+    pub(crate) const fn size(&self) -> Option<u64> {
         self.fetch.size()
     }
 
@@ -33,7 +33,7 @@ impl Through {
     /// # Errors
     /// [`Error::Unavailable`] when the upstream breaks off for good, [`Error::WrongContent`] in place of the last
     /// bytes.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         while let Some(verifier) = &mut self.verifier {
             match self.fetch.chunk().await? {
                 Some(chunk) => {

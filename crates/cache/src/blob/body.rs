@@ -1,0 +1,117 @@
+//! A blob on its way to a client. Where the store fails in mid-blob (a full disk, a damaged file, a fill that broke off)
+//! the rest comes from the upstream, in the same answer, and what the client has already is verified with it.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use hubcap_oci::Digest;
+use hubcap_store::{Content, Reader};
+use hubcap_upstream::Fetch;
+
+use super::bypass::Bypass;
+use crate::authorization::Access;
+use crate::cache::Cache;
+use crate::error::{Error, fill_error};
+
+/// The bytes of one answer.
+pub struct BlobBody {
+    source: Source,
+    /// The next byte to give out.
+    position: u64,
+    /// How the upstream takes over from a store that fails. A part of a blob cannot be verified by itself, so only a whole
+    /// one has this.
+    takeover: Option<Takeover>,
+}
+
+enum Source {
+    /// A HEAD's answer has no bytes.
+    Empty,
+    Store(Reader),
+    Upstream(Box<Bypass>),
+}
+
+pub(crate) struct Takeover {
+    pub(crate) cache: Cache,
+    pub(crate) access: Access,
+    pub(crate) digest: Digest,
+    pub(crate) content: Content,
+}
+
+impl BlobBody {
+    pub(crate) const fn empty() -> Self {
+        Self { source: Source::Empty, position: 0, takeover: None }
+    }
+
+    /// A part of a stored blob.
+    pub(crate) fn part(content: &Content, range: Range<u64>) -> Self {
+        Self { position: range.start, source: Source::Store(content.reader(range)), takeover: None }
+    }
+
+    /// A whole stored blob of `size` bytes.
+    pub(crate) fn whole(takeover: Takeover, size: u64) -> Self {
+        let source = Source::Store(takeover.content.reader(0..size));
+        Self { source, position: 0, takeover: Some(takeover) }
+    }
+
+    pub(crate) fn bypass(bypass: Bypass) -> Self {
+        Self { source: Source::Upstream(Box::new(bypass)), position: 0, takeover: None }
+    }
+
+    /// The store's content of a whole blob; `None` for what does not come from the store.
+    pub(crate) fn into_content(self) -> Option<Content> {
+        self.takeover.map(|takeover| takeover.content)
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error`], after which the client's connection must be cut: it must never look like the end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        let chunk = match &mut self.source {
+            Source::Empty => return Ok(None),
+            Source::Upstream(bypass) => return bypass.chunk().await,
+            Source::Store(reader) => reader.chunk().await,
+        };
+        let error = match chunk {
+            Ok(chunk) => {
+                self.position += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+                return Ok(chunk);
+            }
+            Err(error) => error,
+        };
+        match fill_error(&error) {
+            // The upstream has failed, several times; only the store's own failures are made good here.
+            Some(failed) if !matches!(failed, Error::NoRoom { .. }) => return Err(failed.clone()),
+            _ => {}
+        }
+        let internal = Error::Internal { why: error.to_string() };
+        let Some(takeover) = &self.takeover else { return Err(internal) };
+        let digest = &takeover.digest;
+        match takeover.begin(self.position).await {
+            Ok(mut bypass) => {
+                tracing::debug!(target: "hubcap::cache", digest = %digest, position = self.position,
+                    "{error}: the rest comes from the upstream");
+                let chunk = bypass.chunk().await;
+                self.source = Source::Upstream(Box::new(bypass));
+                chunk
+            }
+            Err(better) => {
+                tracing::debug!(target: "hubcap::cache", digest = %digest, "not resumed: {better}");
+                Err(internal)
+            }
+        }
+    }
+}
+
+impl Takeover {
+    /// The rest from the upstream, with a verifier that has seen what the client has.
+    async fn begin(&self, position: u64) -> Result<Bypass, Error> {
+        let upstream = self.cache.upstream(&self.access).map_err(|failure| failure.error)?;
+        let verifier = self.content.hashed(&self.digest, position).await.map_err(|error| {
+            Error::Internal { why: format!("what was sent cannot be read again: {error}") }
+        })?;
+        let size = self.content.size();
+        let blob = upstream.blob(&self.access.target.repository, &self.digest, size);
+        Ok(Bypass::new(Fetch::begin(blob, position).await?, self.digest, verifier))
+    }
+}
