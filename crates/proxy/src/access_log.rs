@@ -13,6 +13,7 @@ use http_body::{Frame, SizeHint};
 use hubcap_cache::{Outcome, RequestGuard};
 
 use crate::api::Reply;
+use crate::cut::CutAfterFlush;
 
 /// What is told of a path at most, in bytes.
 const LONGEST: usize = 512;
@@ -51,7 +52,7 @@ impl Entry {
 
 /// Puts the log line at the end of the response's body.
 pub(crate) fn logged(response: Response<Body>, entry: Entry) -> Response<Body> {
-    response.map(|inner| Body::new(Logged { inner, entry }))
+    response.map(|inner| Body::new(CutAfterFlush::new(Logged { inner, entry })))
 }
 
 struct Logged {

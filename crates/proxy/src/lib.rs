@@ -12,12 +12,13 @@
 //! - [`router`]: a request to an endpoint, and the answer of each endpoint.
 //! - [`resolve`]: which registry's repository a request means.
 //! - [`api`]: an answer's headers and body for each endpoint, and the one place where an error becomes a status.
-//! - [`access_log`]: the log line.
+//! - [`access_log`], [`cut`]: the log line at the end of a body, and how a body that fails ends.
 
 mod access_log;
 mod api;
 mod ca;
 mod connect;
+mod cut;
 mod error;
 mod http1;
 mod listen;
