@@ -45,20 +45,6 @@ impl Cache {
         }
     }
 
-    /// The same manifest when it is stored and may be served without asking; otherwise `None`. This never waits.
-    pub fn manifest_at_hand(
-        &self,
-        access: &Access,
-        reference: &Reference,
-    ) -> Option<Answer<ManifestContent>> {
-        if self.0.tag_lock.is_some() {
-            return None;
-        }
-        let found = self.look_up(access, reference)?;
-        let hit = found.stored.hit(self.admission(access))?;
-        Some(Answer::new(found.content, hit))
-    }
-
     /// A tag as it is locked: from the store, else fetched by its digest. It is never validated.
     async fn locked_manifest(
         &self,

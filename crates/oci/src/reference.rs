@@ -41,6 +41,19 @@ pub struct Target {
     pub repository: Repository,
 }
 
+impl Target {
+    /// A repository at a registry. Docker Hub's official images get the `library/` that not every client writes.
+    pub fn new(registry: Registry, repository: Repository) -> Self {
+        let repository = if registry.is_docker_hub() && !repository.as_str().contains('/') {
+            // A name that is too long with it names nothing either way.
+            format!("library/{repository}").parse().unwrap_or(repository)
+        } else {
+            repository
+        };
+        Self { registry, repository }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.repository)
@@ -79,12 +92,9 @@ impl FromStr for ImageRef {
             _ => (Registry::DOCKER_HUB, name),
         };
         let registry: Registry = registry.parse()?;
-        let repository = if registry.is_docker_hub() && !path.contains('/') {
-            format!("library/{path}").parse()
-        } else {
-            path.parse()
-        }
-        .map_err(|error: ParseError| ParseError::new("image", text, error.why))?;
+        let repository =
+            path.parse().map_err(|error: ParseError| ParseError::new("image", text, error.why))?;
+        let Target { registry, repository } = Target::new(registry, repository);
         let reference = match (digest, tag) {
             (Some(digest), _) => Reference::Digest(digest),
             (None, Some(tag)) => Reference::Tag(tag),

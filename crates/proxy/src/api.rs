@@ -15,14 +15,13 @@ use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use hubcap_cache::{Access, Outcome, RequestGuard};
 
+use crate::resolve::Selector;
+
 /// A resolved request.
 pub(crate) struct Asked<'a> {
     pub(crate) parts: &'a Parts,
     pub(crate) access: Access,
-    /// `?ns=`, to be told back.
-    pub(crate) namespace: Option<String>,
-    /// Whether the client takes us for the registry itself, and has no other endpoint to go on to.
-    pub(crate) no_fallback: bool,
+    pub(crate) selector: Selector<'a>,
 }
 
 /// An answer before it is a response: what the log and `Cache-Status` need is still in it.
@@ -84,9 +83,9 @@ impl Reply {
         self.body(media_type, text.len() as u64, text)
     }
 
-    /// Tells `?ns=` back, as the specification asks of a registry that is asked for another.
-    pub(crate) fn for_request(self, asked: &Asked<'_>) -> Self {
-        match &asked.namespace {
+    /// Tells `?ns=` back, as the specification asks of a registry that answers for another.
+    pub(crate) fn for_namespace(self, namespace: Option<&str>) -> Self {
+        match namespace {
             Some(namespace) => self.with(HeaderName::from_static("oci-namespace"), namespace),
             None => self,
         }

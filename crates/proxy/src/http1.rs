@@ -3,16 +3,12 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use futures_util::future::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower::ServiceExt as _;
-use tower::timeout::Timeout;
 
-use crate::api;
 use crate::router::App;
 
 /// The time limit of a TLS handshake, and of an upgrade after a CONNECT.
@@ -39,23 +35,9 @@ pub(crate) async fn serve<S>(stream: S, app: App, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let patient = {
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let app = app.clone();
-        tower::service_fn(move |request: hyper::Request<Incoming>| {
-            let app = app.clone();
-            async move { Ok::<_, Infallible>(app.answer(request).await) }
-        })
-    };
-    let patient = Timeout::new(patient, REQUEST);
-    let service = hyper::service::service_fn(move |request| match app.at_hand(request) {
-        Either::Left(response) => Either::Left(std::future::ready(Ok::<_, Infallible>(response))),
-        Either::Right(request) => {
-            let answered = patient.clone().oneshot(request);
-            // On the heap: a future of some KB would be moved with each answer that is at hand.
-            Either::Right(Box::pin(async move {
-                Ok(answered.await.unwrap_or_else(|_| api::error::too_slow(REQUEST)))
-            }))
-        }
+        async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
     let connection = builder().serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {

@@ -2,25 +2,39 @@
 
 use hubcap_oci::{Registry, Repository, Target};
 
-/// How a request came to us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Via {
-    /// As to a mirror.
-    Mirror,
-    /// Through a CONNECT to this registry, which the client takes us for.
-    Connect(Registry),
+/// Where a request names its registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Selector<'a> {
+    /// In the CONNECT that it came through.
+    Connect(&'a Registry),
+    /// In `?ns=`, as containerd writes it.
+    Namespace(&'a str),
+    /// In the first part of its path, as podman writes it; or nowhere, as dockerd asks its mirrors of Docker Hub.
+    Path,
 }
 
-/// What a request told of its registry, in the order in which it counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Selector {
-    /// The authority of the CONNECT that it came through.
-    Connect(Registry),
-    /// `?ns=`, as containerd says it.
-    Namespace(String),
-    /// The first part of the path, where it is a registry's name, as podman's mirrors have it; else nothing, which is
-    /// what dockerd's mirrors, Docker Hub's, are told.
-    Path,
+impl<'a> Selector<'a> {
+    /// The place that counts: a CONNECT before `?ns=` before the path.
+    pub(crate) fn new(connected: Option<&'a Registry>, namespace: Option<&'a str>) -> Self {
+        match (connected, namespace) {
+            (Some(registry), _) => Self::Connect(registry),
+            (None, Some(name)) => Self::Namespace(name),
+            (None, None) => Self::Path,
+        }
+    }
+
+    /// The `?ns=` that counted, to be told back.
+    pub(crate) const fn namespace(self) -> Option<&'a str> {
+        match self {
+            Self::Namespace(name) => Some(name),
+            Self::Connect(_) | Self::Path => None,
+        }
+    }
+
+    /// Whether the client takes hubcap for the registry itself, and has no other endpoint to fall back to.
+    pub(crate) const fn no_fallback(self) -> bool {
+        matches!(self, Self::Connect(_))
+    }
 }
 
 /// A request's meaning.
@@ -36,7 +50,7 @@ impl Resolver {
     /// The target; an error for a registry that nobody `allowed`, so that no request can lead hubcap anywhere.
     pub(crate) fn resolve(
         &self,
-        selector: &Selector,
+        selector: Selector<'_>,
         repository: &Repository,
         allowed: impl Fn(&Registry) -> bool,
     ) -> Result<Target, Unknown> {
@@ -46,15 +60,13 @@ impl Resolver {
                 let registry = name.parse::<Registry>().map_err(|error| Unknown(error.to_string()))?;
                 (registry, repository.clone())
             }
-            Selector::Path => match in_path(repository, &allowed) {
-                Some(found) => found,
-                None => (self.default_registry.clone(), repository.clone()),
-            },
+            Selector::Path => in_path(repository, &allowed)
+                .unwrap_or_else(|| (self.default_registry.clone(), repository.clone())),
         };
         if !allowed(&registry) {
             return Err(Unknown(hubcap_cache::Error::UnknownRegistry(registry).to_string()));
         }
-        Ok(Target { repository: full_name(&registry, repository), registry })
+        Ok(Target::new(registry, repository))
     }
 }
 
@@ -68,20 +80,11 @@ fn in_path(repository: &Repository, allowed: impl Fn(&Registry) -> bool) -> Opti
     named.then(|| rest.parse().ok()).flatten().map(|repository| (registry, repository))
 }
 
-/// Docker Hub's official images live under `library/`, which not every client adds.
-fn full_name(registry: &Registry, repository: Repository) -> Repository {
-    if registry.is_docker_hub() && !repository.as_str().contains('/') {
-        format!("library/{repository}").parse().unwrap_or(repository)
-    } else {
-        repository
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn resolve(selector: &Selector, name: &str) -> Result<String, Unknown> {
+    fn resolve(selector: Selector<'_>, name: &str) -> Result<String, Unknown> {
         let allowed = ["docker.io", "ghcr.io", "registry:5000", "localhost:5000", "localhost"];
         let resolver = Resolver { default_registry: Registry::docker_hub() };
         let target = resolver.resolve(selector, &name.parse().expect("a name"), |registry| {
@@ -92,28 +95,28 @@ mod tests {
 
     #[test]
     fn one_image_is_one_target_however_it_is_named() {
-        let (namespace, path) = (|name: &str| Selector::Namespace(name.into()), Selector::Path);
+        let (hub, ghcr) = (Registry::docker_hub(), "ghcr.io".parse().expect("a registry"));
         for (selector, name) in [
-            (path.clone(), "alpine"),
-            (path.clone(), "library/alpine"),
-            (path.clone(), "docker.io/alpine"),
-            (path.clone(), "registry-1.docker.io/library/alpine"),
-            (namespace("docker.io"), "alpine"),
-            (namespace("INDEX.docker.io:443"), "library/alpine"),
-            (Selector::Connect(Registry::docker_hub()), "library/alpine"),
+            (Selector::Path, "alpine"),
+            (Selector::Path, "library/alpine"),
+            (Selector::Path, "docker.io/alpine"),
+            (Selector::Path, "registry-1.docker.io/library/alpine"),
+            (Selector::Namespace("docker.io"), "alpine"),
+            (Selector::Namespace("INDEX.docker.io:443"), "library/alpine"),
+            (Selector::Connect(&hub), "library/alpine"),
         ] {
             assert_eq!(
-                resolve(&selector, name).as_deref(),
+                resolve(selector, name).as_deref(),
                 Ok("docker.io/library/alpine"),
                 "{selector:?} {name}"
             );
         }
         for (selector, name) in [
-            (path, "ghcr.io/alpine"),
-            (namespace("GHCR.IO"), "alpine"),
-            (Selector::Connect("ghcr.io".parse().expect("a registry")), "alpine"),
+            (Selector::Path, "ghcr.io/alpine"),
+            (Selector::Namespace("GHCR.IO"), "alpine"),
+            (Selector::Connect(&ghcr), "alpine"),
         ] {
-            assert_eq!(resolve(&selector, name).as_deref(), Ok("ghcr.io/alpine"), "{selector:?} {name}");
+            assert_eq!(resolve(selector, name).as_deref(), Ok("ghcr.io/alpine"), "{selector:?} {name}");
         }
     }
 
@@ -129,13 +132,28 @@ mod tests {
             ("somebody/ghcr.io/a", "docker.io/somebody/ghcr.io/a"),
             ("ghcr.io/ghcr.io/a", "ghcr.io/ghcr.io/a"),
         ] {
-            assert_eq!(resolve(&Selector::Path, name).as_deref(), Ok(target));
+            assert_eq!(resolve(Selector::Path, name).as_deref(), Ok(target));
         }
-        // What was named before counts, and the path is the repository's then.
-        let ns = Selector::Namespace("docker.io".into());
-        assert_eq!(resolve(&ns, "ghcr.io/a").as_deref(), Ok("docker.io/ghcr.io/a"));
-        let connect = Selector::Connect("ghcr.io".parse().expect("a registry"));
-        assert_eq!(resolve(&connect, "docker.io/a").as_deref(), Ok("ghcr.io/docker.io/a"));
+    }
+
+    #[test]
+    fn a_connect_counts_before_ns_and_ns_before_the_path() {
+        let ghcr = "ghcr.io".parse().expect("a registry");
+        for (connected, namespace, target) in [
+            (None, None, "ghcr.io/a"),
+            (None, Some("docker.io"), "docker.io/ghcr.io/a"),
+            (Some(&ghcr), None, "ghcr.io/ghcr.io/a"),
+            (Some(&ghcr), Some("docker.io"), "ghcr.io/ghcr.io/a"),
+        ] {
+            assert_eq!(resolve(Selector::new(connected, namespace), "ghcr.io/a").as_deref(), Ok(target));
+        }
+    }
+
+    #[test]
+    fn only_the_ns_that_counted_is_told_back() {
+        let ghcr = "ghcr.io".parse().expect("a registry");
+        assert_eq!(Selector::new(None, Some("ghcr.io")).namespace(), Some("ghcr.io"));
+        assert_eq!(Selector::new(Some(&ghcr), Some("ghcr.io")).namespace(), None);
     }
 
     #[test]
@@ -145,14 +163,14 @@ mod tests {
             (Selector::Path, "evil.example_8080/a", "--upstream evil.example:8080 "),
             (Selector::Path, "169.254.169.254/latest/meta-data", "169.254.169.254"),
             (Selector::Path, "ghcr.io_8080/a", "ghcr.io:8080"),
-            (Selector::Namespace("127.0.0.1:22".into()), "a", "127.0.0.1:22"),
-            (Selector::Namespace("ghcr.io@evil.example".into()), "a", "invalid registry"),
-            (Selector::Namespace("ghcr.io/../evil".into()), "a", "invalid registry"),
-            (Selector::Namespace("http://ghcr.io".into()), "a", "invalid registry"),
-            (Selector::Namespace("[::1]:80".into()), "a", "invalid registry"),
-            (Selector::Namespace(String::new()), "a", "invalid registry"),
+            (Selector::Namespace("127.0.0.1:22"), "a", "127.0.0.1:22"),
+            (Selector::Namespace("ghcr.io@evil.example"), "a", "invalid registry"),
+            (Selector::Namespace("ghcr.io/../evil"), "a", "invalid registry"),
+            (Selector::Namespace("http://ghcr.io"), "a", "invalid registry"),
+            (Selector::Namespace("[::1]:80"), "a", "invalid registry"),
+            (Selector::Namespace(""), "a", "invalid registry"),
         ] {
-            let Unknown(why) = resolve(&selector, name).expect_err(name);
+            let Unknown(why) = resolve(selector, name).expect_err(name);
             assert!(why.contains(named), "{why}");
         }
     }

@@ -19,7 +19,7 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) ->
         BlobRequest::Get(RangeRequest::parse(range))
     };
     let (reply, outcome) = match cache.blob(&asked.access, digest, request).await {
-        Ok(Answer { value, outcome }) => (found(value, outcome).for_request(asked), outcome),
+        Ok(Answer { value, outcome }) => (found(value, outcome), outcome),
         Err(failure) => {
             let reply = failed(&failure, Noun::Blob, asked);
             let Error::UnsatisfiableRange { size } = failure.error else { return reply };

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
-use http::{Response, StatusCode, header};
+use http::{StatusCode, header};
 use hubcap_cache::{Error, Failure, Outcome};
+use hubcap_oci::endpoint::NotAnEndpoint;
 use hubcap_oci::{Endpoint, ErrorCode, ParseError, Registry};
 
 use crate::api::{Asked, Reply};
@@ -31,33 +31,16 @@ impl Noun {
     }
 }
 
-/// A failure of the cache.
+/// Answers a failure of the cache.
 pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply {
-    let (status, code) = match failure.error {
-        Error::Denied => (StatusCode::FORBIDDEN, ErrorCode::Denied),
-        Error::UnsatisfiableRange { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::Unsupported),
-        // A 404 would say that the registry does not have it.
-        Error::Unavailable { .. }
-        | Error::Offline
-        | Error::WrongContent { .. }
-        | Error::NoRoom { .. }
-        | Error::Internal { .. }
-            if asked.no_fallback =>
-        {
-            (StatusCode::BAD_GATEWAY, noun.unknown())
-        }
-        Error::NotFound
-        | Error::UnknownRegistry(_)
-        | Error::NotAllowed { .. }
-        | Error::Unavailable { .. }
-        | Error::Offline
-        | Error::NotLocked { .. }
-        | Error::WrongContent { .. }
-        | Error::NoRoom { .. }
-        | Error::Internal { .. } => (StatusCode::NOT_FOUND, noun.unknown()),
+    let Failure { error, outcome } = failure;
+    let code = match error {
+        Error::Denied => ErrorCode::Denied,
+        Error::UnsatisfiableRange { .. } => ErrorCode::Unsupported,
+        _ => noun.unknown(),
     };
     let is_usual = matches!(
-        failure.error,
+        error,
         Error::NotFound
             | Error::Denied
             | Error::Offline
@@ -66,16 +49,38 @@ pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply 
     );
     if !is_usual {
         let path = asked.parts.uri.path();
-        tracing::warn!(target: "hubcap::api", upstream = %asked.access.target.registry, path, "not answered: {}",
-            failure.error);
+        tracing::warn!(target: "hubcap::api", upstream = %asked.access.target.registry, path, "not answered: {error}");
     }
-    reply(status, (code, &failure.error.to_string()), failure.outcome).for_request(asked)
+    reply(status(error, asked.selector.no_fallback()), code, &error.to_string(), *outcome)
+}
+
+/// The status of an error. A client with `no_fallback` must not take a failure of hubcap, or on the way, for the registry's
+/// word: a 404 would say that the registry does not have it.
+const fn status(error: &Error, no_fallback: bool) -> StatusCode {
+    match error {
+        Error::Denied => StatusCode::FORBIDDEN,
+        Error::UnsatisfiableRange { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+        Error::NotFound | Error::UnknownRegistry(_) | Error::NotAllowed { .. } | Error::NotLocked { .. } => {
+            StatusCode::NOT_FOUND
+        }
+        Error::Unavailable { .. }
+        | Error::Offline
+        | Error::WrongContent { .. }
+        | Error::NoRoom { .. }
+        | Error::Internal { .. } => {
+            if no_fallback {
+                StatusCode::BAD_GATEWAY
+            } else {
+                StatusCode::NOT_FOUND
+            }
+        }
+    }
 }
 
 /// What could not be passed to the registry.
 pub(crate) fn not_passed(error: &Error, registry: &Registry) -> Reply {
     tracing::warn!(target: "hubcap::api", upstream = %registry, "not passed on: {error}");
-    reply(StatusCode::BAD_GATEWAY, (ErrorCode::Denied, &error.to_string()), Outcome::Failed)
+    reply(StatusCode::BAD_GATEWAY, ErrorCode::Denied, &error.to_string(), Outcome::Failed)
 }
 
 /// A registry that nobody allowed.
@@ -86,41 +91,70 @@ pub(crate) fn unknown_registry(endpoint: &Endpoint, Unknown(why): &Unknown) -> R
         _ => Noun::Name,
     };
     tracing::warn!(target: "hubcap::api", "{why}");
-    reply(StatusCode::NOT_FOUND, (noun.unknown(), why), Outcome::Local)
+    reply(StatusCode::NOT_FOUND, noun.unknown(), why, Outcome::Local)
 }
 
 /// An answer that did not come.
-pub(crate) fn too_slow(limit: Duration) -> Response<Body> {
+pub(crate) fn too_slow(limit: Duration) -> Reply {
     let message = format!("hubcap found no answer within {} s", limit.as_secs());
     tracing::warn!(target: "hubcap::api", "{message}");
-    reply(StatusCode::NOT_FOUND, (ErrorCode::NameUnknown, &message), Outcome::Failed).into_response()
+    reply(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, &message, Outcome::Failed)
 }
 
 /// Anything that writes.
 pub(crate) fn unsupported() -> Reply {
     let message = "hubcap only serves pulls; push to the registry itself";
-    reply(StatusCode::METHOD_NOT_ALLOWED, (ErrorCode::Unsupported, message), Outcome::Local)
+    reply(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message, Outcome::Local)
         .with(header::ALLOW, "GET, HEAD")
 }
 
-/// No path of the specification's pull side.
-pub(crate) fn unknown_path(path: &str) -> Reply {
+/// Answers a path that is no endpoint.
+pub(crate) fn not_an_endpoint(error: &NotAnEndpoint, path: &str) -> Reply {
+    match error {
+        NotAnEndpoint::UnknownPath => unknown_path(path),
+        NotAnEndpoint::Name(error) => bad_request(ErrorCode::NameInvalid, error),
+        NotAnEndpoint::Reference(error) if error.what == "digest" => {
+            bad_request(ErrorCode::DigestInvalid, error)
+        }
+        NotAnEndpoint::Reference(error) => bad_request(ErrorCode::ManifestUnknown, error),
+    }
+}
+
+fn unknown_path(path: &str) -> Reply {
     let shown: String = path.chars().take(128).collect();
     let message = format!("{shown:?} is no path of the pull side of the distribution specification");
-    reply(StatusCode::NOT_FOUND, (ErrorCode::NameUnknown, &message), Outcome::Local)
+    reply(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, &message, Outcome::Local)
 }
 
-/// A repository's name against the grammar.
-pub(crate) fn bad_name(error: &ParseError) -> Reply {
-    reply(StatusCode::BAD_REQUEST, (ErrorCode::NameInvalid, &error.to_string()), Outcome::Local)
+fn bad_request(code: ErrorCode, error: &ParseError) -> Reply {
+    reply(StatusCode::BAD_REQUEST, code, &error.to_string(), Outcome::Local)
 }
 
-/// A digest or tag against the grammar.
-pub(crate) fn bad_reference(error: &ParseError) -> Reply {
-    let code = if error.what == "digest" { ErrorCode::DigestInvalid } else { ErrorCode::ManifestUnknown };
-    reply(StatusCode::BAD_REQUEST, (code, &error.to_string()), Outcome::Local)
-}
-
-fn reply(status: StatusCode, (code, message): (ErrorCode, &str), outcome: Outcome) -> Reply {
+fn reply(status: StatusCode, code: ErrorCode, message: &str, outcome: Outcome) -> Reply {
     Reply::new(status, outcome).json("application/json", code.body(message, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_on_the_way_is_a_404_where_the_client_can_fall_back_and_a_502_where_it_cannot() {
+        let why = String::new;
+        for (error, mirror, no_fallback) in [
+            (Error::Denied, 403, 403),
+            (Error::NotFound, 404, 404),
+            (Error::UnknownRegistry(Registry::docker_hub()), 404, 404),
+            (Error::NotAllowed { why: why() }, 404, 404),
+            (Error::NotLocked { name: why() }, 404, 404),
+            (Error::Unavailable { why: why() }, 404, 502),
+            (Error::Offline, 404, 502),
+            (Error::WrongContent { why: why() }, 404, 502),
+            (Error::NoRoom { why: why() }, 404, 502),
+            (Error::Internal { why: why() }, 404, 502),
+        ] {
+            assert_eq!(status(&error, false).as_u16(), mirror, "{error}");
+            assert_eq!(status(&error, true).as_u16(), no_fallback, "{error}");
+        }
+    }
 }

@@ -19,7 +19,8 @@ struct Index {
 pub(crate) async fn answer(
     cache: &Cache,
     asked: &Asked<'_>,
-    (subject, artifact_type): (&Digest, Option<&str>),
+    subject: &Digest,
+    artifact_type: Option<&str>,
 ) -> Reply {
     let Answer { value, outcome } = match cache.referrers(&asked.access, subject, artifact_type).await {
         Ok(answer) => answer,
@@ -27,7 +28,7 @@ pub(crate) async fn answer(
     };
     let index = Index { schema_version: 2, media_type: media_type::OCI_INDEX, manifests: value };
     let text = serde_json::to_string(&index).unwrap_or_default();
-    let reply = Reply::new(StatusCode::OK, outcome).json(media_type::OCI_INDEX, text).for_request(asked);
+    let reply = Reply::new(StatusCode::OK, outcome).json(media_type::OCI_INDEX, text);
     match artifact_type {
         Some(_) => reply.with(HeaderName::from_static("oci-filters-applied"), "artifactType"),
         None => reply,

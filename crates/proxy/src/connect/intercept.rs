@@ -6,7 +6,6 @@ use std::time::Instant;
 use axum::body::Body;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use hubcap_oci::endpoint::parse_query;
 use hubcap_oci::{Endpoint, Reference, Registry, Repository, Target};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
@@ -15,18 +14,17 @@ use hyper_util::server::graceful::Watcher;
 use tokio_rustls::TlsAcceptor;
 
 use crate::api::{self, Reply};
-use crate::http1::{self, HANDSHAKE, REQUEST};
-use crate::resolve::Via;
-use crate::router::{App, respond};
+use crate::http1::{self, HANDSHAKE};
+use crate::router::{App, Parsed, respond};
 
 /// What a request is for.
 #[derive(Debug, PartialEq, Eq)]
-enum Kind {
+enum Purpose {
     /// Content that the store may have.
     Pull,
-    /// A step of a push; the manifest that it writes or removes, where it does.
-    Push(Repository, Option<Reference>),
-    /// What is the registry's alone: its challenge, its tokens, whatever else it has.
+    /// A step of a push, and the manifest that it writes or deletes, if it does.
+    Push { repository: Repository, manifest: Option<Reference> },
+    /// Something that only the registry has: its challenge, its tokens and so on.
     Other,
 }
 
@@ -59,17 +57,20 @@ pub(super) async fn serve(
 async fn answer(app: &App, registry: Registry, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let kind = kind(&parts);
-    let reply = match &kind {
-        Kind::Pull if !is_pushed_to(app, &registry, &parts) => pull(app, &registry, &parts, started).await,
-        _ => Err(None),
+    let parsed = Parsed::new(&parts.uri);
+    let purpose = Purpose::of(&parts, &parsed);
+    let ours = match purpose {
+        Purpose::Pull if !is_pushed_to(app, &registry, &parts, &parsed) => {
+            app.reply(&parts, &parsed, Some(&registry), started).await.ok()
+        }
+        _ => None,
     };
-    let reply = match reply {
-        Ok(reply) => reply,
-        // What the registry itself says of it: its challenge, or whatever it has against it.
-        Err(ours) => match pass(app, &registry, Request::from_parts(parts.clone(), body)).await {
+    let reply = match ours {
+        Some(reply) if !is_refusal(reply.status) => reply,
+        // The registry's own word is better: its challenge, or the reason of its refusal.
+        ours => match pass(app, &registry, Request::from_parts(parts.clone(), body)).await {
             Ok(reply) => {
-                note(app, registry, (kind, reply.status));
+                note(app, registry, purpose, reply.status);
                 reply
             }
             Err(error) => ours.unwrap_or_else(|| api::error::not_passed(&error, &registry)),
@@ -78,22 +79,8 @@ async fn answer(app: &App, registry: Registry, request: Request<Incoming>) -> Re
     respond(&parts, reply, started)
 }
 
-/// From the store or the upstream, as for a mirror's client. A "no" is better said by the registry.
-async fn pull(
-    app: &App,
-    registry: &Registry,
-    parts: &Parts,
-    started: Instant,
-) -> Result<Reply, Option<Reply>> {
-    let via = Via::Connect(registry.clone());
-    let answered = tokio::time::timeout(REQUEST, app.reply(parts, &via, started)).await;
-    match answered {
-        Ok(reply) => match reply.status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Err(Some(reply)),
-            _ => Ok(reply),
-        },
-        Err(_) => Err(None),
-    }
+const fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
 }
 
 async fn pass(
@@ -105,39 +92,51 @@ async fn pass(
     Ok(Reply::passed(response.map(Body::new)))
 }
 
-/// Notes a push: what is known of its repository is older than it.
-fn note(app: &App, registry: Registry, (kind, status): (Kind, StatusCode)) {
-    let Kind::Push(repository, manifest) = kind else { return };
-    let target = Target { registry, repository };
+/// Notes a push: what hubcap knows of its repository is older.
+fn note(app: &App, registry: Registry, purpose: Purpose, status: StatusCode) {
+    let Purpose::Push { repository, manifest } = purpose else { return };
+    let target = Target::new(registry, repository);
     app.cache().pushing(&target);
     if let Some(reference) = manifest.filter(|_| status.is_success()) {
         app.cache().pushed(&target, &reference);
     }
 }
 
-fn is_pushed_to(app: &App, registry: &Registry, parts: &Parts) -> bool {
-    match Endpoint::parse(parts.uri.path(), &[]) {
+/// Whether this is a HEAD of a manifest in a repository that a client pushes to.
+fn is_pushed_to(app: &App, registry: &Registry, parts: &Parts, parsed: &Parsed) -> bool {
+    match &parsed.endpoint {
         Ok(Endpoint::Manifest { repository, .. }) if parts.method == Method::HEAD => {
-            app.cache().is_pushed_to(&Target { registry: registry.clone(), repository })
+            app.cache().is_pushed_to(&Target::new(registry.clone(), repository.clone()))
         }
         _ => false,
     }
 }
 
-fn kind(parts: &Parts) -> Kind {
-    let path = parts.uri.path();
-    let endpoint = Endpoint::parse(path, &parse_query(parts.uri.query()));
-    match (&parts.method, endpoint) {
-        // No client that pulls looks whether a blob is there; one that pushes skips what is, so it must be true.
-        (&Method::HEAD, Ok(Endpoint::Blob { repository, .. })) => Kind::Push(repository, None),
-        (&Method::GET, Ok(Endpoint::Blob { .. } | Endpoint::Tags { .. } | Endpoint::Referrers { .. }))
-        | (&(Method::GET | Method::HEAD), Ok(Endpoint::Manifest { .. })) => Kind::Pull,
-        (&Method::GET | &Method::HEAD, _) => Kind::Other,
-        (_, Ok(Endpoint::Manifest { repository, reference })) => Kind::Push(repository, Some(reference)),
-        _ => {
-            // end-4, end-6, end-11: /v2/<name>/blobs/uploads/...
-            let upload = path.strip_prefix("/v2/").and_then(|rest| rest.rsplit_once("/blobs/uploads"));
-            upload.and_then(|(name, _)| name.parse().ok()).map_or(Kind::Other, |name| Kind::Push(name, None))
+impl Purpose {
+    fn of(parts: &Parts, parsed: &Parsed) -> Self {
+        match (&parts.method, &parsed.endpoint) {
+            // No client that pulls asks whether a blob is there; one that pushes skips what is, so it must be true.
+            (&Method::HEAD, Ok(Endpoint::Blob { repository, .. })) => {
+                Self::Push { repository: repository.clone(), manifest: None }
+            }
+            (
+                &Method::GET,
+                Ok(Endpoint::Blob { .. } | Endpoint::Tags { .. } | Endpoint::Referrers { .. }),
+            )
+            | (&(Method::GET | Method::HEAD), Ok(Endpoint::Manifest { .. })) => Self::Pull,
+            (&Method::GET | &Method::HEAD, _) => Self::Other,
+            (_, Ok(Endpoint::Manifest { repository, reference })) => {
+                Self::Push { repository: repository.clone(), manifest: Some(reference.clone()) }
+            }
+            _ => {
+                // end-4, end-6, end-11: /v2/<name>/blobs/uploads/...
+                let rest = parts.uri.path().strip_prefix("/v2/");
+                let upload = rest.and_then(|rest| rest.rsplit_once("/blobs/uploads"));
+                match upload.and_then(|(name, _)| name.parse().ok()) {
+                    Some(repository) => Self::Push { repository, manifest: None },
+                    None => Self::Other,
+                }
+            }
         }
     }
 }
@@ -149,21 +148,24 @@ mod tests {
     #[test]
     fn only_what_is_a_pull_is_taken_for_one() {
         let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        let kind = |method: &str, path: &str| {
+        let purpose = |method: &str, path: &str| {
             let request = Request::builder().method(method).uri(path).body(()).expect("a request");
-            super::kind(&request.into_parts().0)
+            let (parts, ()) = request.into_parts();
+            Purpose::of(&parts, &Parsed::new(&parts.uri))
         };
-        let push = || Kind::Push("a/b".parse().expect("a name"), None);
-        let written = |text: &str| Kind::Push("a/b".parse().expect("a name"), text.parse().ok());
-        assert_eq!(kind("GET", "/v2/a/b/manifests/1"), Kind::Pull);
-        assert_eq!(kind("HEAD", "/v2/a/b/manifests/1"), Kind::Pull);
-        assert_eq!(kind("GET", &format!("/v2/a/b/blobs/{digest}")), Kind::Pull);
-        assert_eq!(kind("GET", "/v2/a/b/tags/list?n=1"), Kind::Pull);
-        assert_eq!(kind("HEAD", &format!("/v2/a/b/blobs/{digest}")), push());
-        assert_eq!(kind("POST", &format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c")), push());
-        assert_eq!(kind("PATCH", "/v2/a/b/blobs/uploads/12-34"), push());
-        assert_eq!(kind("PUT", "/v2/a/b/manifests/1"), written("1"));
-        assert_eq!(kind("DELETE", &format!("/v2/a/b/manifests/{digest}")), written(digest));
+        let repository: Repository = "a/b".parse().expect("a name");
+        let push = || Purpose::Push { repository: repository.clone(), manifest: None };
+        let written =
+            |text: &str| Purpose::Push { repository: repository.clone(), manifest: text.parse().ok() };
+        assert_eq!(purpose("GET", "/v2/a/b/manifests/1"), Purpose::Pull);
+        assert_eq!(purpose("HEAD", "/v2/a/b/manifests/1"), Purpose::Pull);
+        assert_eq!(purpose("GET", &format!("/v2/a/b/blobs/{digest}")), Purpose::Pull);
+        assert_eq!(purpose("GET", "/v2/a/b/tags/list?n=1"), Purpose::Pull);
+        assert_eq!(purpose("HEAD", &format!("/v2/a/b/blobs/{digest}")), push());
+        assert_eq!(purpose("POST", &format!("/v2/a/b/blobs/uploads/?mount={digest}&from=c")), push());
+        assert_eq!(purpose("PATCH", "/v2/a/b/blobs/uploads/12-34"), push());
+        assert_eq!(purpose("PUT", "/v2/a/b/manifests/1"), written("1"));
+        assert_eq!(purpose("DELETE", &format!("/v2/a/b/manifests/{digest}")), written(digest));
         for (method, path) in [
             ("GET", "/v2/"),
             ("GET", "/token?service=x"),
@@ -172,7 +174,7 @@ mod tests {
             ("GET", "/v2/a/../b/manifests/1"),
             ("POST", "/v2/A/blobs/uploads/"),
         ] {
-            assert_eq!(kind(method, path), Kind::Other, "{method} {path}");
+            assert_eq!(purpose(method, path), Purpose::Other, "{method} {path}");
         }
     }
 }
