@@ -1,15 +1,19 @@
 //! Accepts connections: each is a task of its own, so no handshake and no slow client delays another client.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::server::graceful::GracefulShutdown;
+use futures_util::FutureExt as _;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::sockopt::{set_socket_send_buffer_size, socket_incoming_cpu};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_io_timeout::TimeoutStream;
+use tower::limit::ConcurrencyLimit;
+use tower::{Service as _, ServiceExt as _};
 
 use crate::protocol::{Protocol, Stream};
 use crate::workers::Workers;
@@ -34,12 +38,16 @@ pub(crate) async fn serve(
     mut stopped: watch::Receiver<()>,
 ) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let answer = tower::service_fn(|connection: Connection| async {
+        connection.answer().await;
+        Ok::<_, Infallible>(())
+    });
+    let mut answers = ConcurrencyLimit::new(answer, MAX_CONNECTIONS);
     loop {
-        let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place,
+        tokio::select! {
+            _ = answers.ready() => {}
             _ = stopped.changed() => break,
-        };
+        }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.changed() => break,
@@ -55,20 +63,40 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let (protocol, watcher, stopped) = (protocol.clone(), graceful.watcher(), stopped.clone());
-        workers.spawn(processor(&stream, peer), async move {
-            let _place = place;
-            match prepare(stream, peer) {
-                Ok(stream) => protocol.serve(stream, peer, watcher, stopped).await,
-                Err(error) => {
-                    tracing::warn!(target: "hubcap::listen", %peer, "a connection could not be set up: {error}");
-                }
-            }
+        let processor = processor(&stream, peer);
+        let answer = answers.call(Connection {
+            stream,
+            peer,
+            protocol: protocol.clone(),
+            watcher: graceful.watcher(),
+            stopped: stopped.clone(),
         });
+        workers.spawn(processor, answer.map(drop));
     }
     drop(listener);
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
         tracing::warn!(target: "hubcap::listen", "requests still run after {} s; they are cut", DRAIN.as_secs());
+    }
+}
+
+/// A connection that was accepted, and what its answer needs.
+struct Connection {
+    stream: StdTcpStream,
+    peer: SocketAddr,
+    protocol: Protocol,
+    watcher: Watcher,
+    stopped: watch::Receiver<()>,
+}
+
+impl Connection {
+    async fn answer(self) {
+        let Self { stream, peer, protocol, watcher, stopped } = self;
+        match prepare(stream, peer) {
+            Ok(stream) => protocol.serve(stream, peer, watcher, stopped).await,
+            Err(error) => {
+                tracing::warn!(target: "hubcap::listen", %peer, "a connection could not be set up: {error}");
+            }
+        }
     }
 }
 
