@@ -205,11 +205,14 @@ impl Ingest {
         Ok(())
     }
 
-    /// Tells the readers, who may rely on the store having it then.
+    /// Tells the readers, who may rely on the store having it then. The reservation goes first: the content counts as stored
+    /// already, and counted twice it would push out others.
     fn done(self) -> Content {
-        self.progress.send_replace(Progress::Done(self.written));
-        self.tail.clear();
-        Content::committed(Arc::clone(&self.file), self.written)
+        let Self { file, written, tail, progress, reservation, .. } = self;
+        drop(reservation);
+        progress.send_replace(Progress::Done(written));
+        tail.clear();
+        Content::committed(file, written)
     }
 }
 
