@@ -54,7 +54,7 @@ impl Blob {
 /// What a flight gives a client.
 enum Filled {
     Stored(Answer<Content>),
-    Bypassed(Bypass),
+    Bypassed(Box<Bypass>),
 }
 
 impl Cache {
@@ -213,7 +213,7 @@ impl Cache {
         let blob = self.upstream(access)?.blob(&access.target.repository, digest, size);
         let fetch = Fetch::begin(blob, 0).await?;
         let verifier = Verifier::new(digest.algorithm());
-        Ok(Filled::Bypassed(Bypass::new(fetch, *digest, verifier)))
+        Ok(Filled::Bypassed(Box::new(Bypass::new(fetch, *digest, verifier))))
     }
 
     /// Asks the upstream whether this caller may have the blob from this repository, and remembers a yes.

@@ -53,8 +53,8 @@ impl BlobBody {
         Self { source, position: 0, takeover: Some(takeover) }
     }
 
-    pub(crate) fn bypass(bypass: Bypass) -> Self {
-        Self { source: Source::Upstream(Box::new(bypass)), position: 0, takeover: None }
+    pub(crate) fn bypass(bypass: Box<Bypass>) -> Self {
+        Self { source: Source::Upstream(bypass), position: 0, takeover: None }
     }
 
     /// The store's content of a whole blob; `None` for what does not come from the store.
