@@ -5,14 +5,14 @@
 //! private is served only to a caller with a *grant*: the upstream itself gave this caller something of the repository, a
 //! short while ago.
 
-use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use hubcap_oci::Target;
 use hubcap_store::Store;
-use hubcap_upstream::{Secret, Upstream};
+use hubcap_upstream::Upstream;
 
+use crate::access::Access;
 use crate::error::Error;
 use crate::limited_map::LimitedMap;
 use crate::lock::lock;
@@ -27,47 +27,6 @@ const GRACE: Duration = Duration::from_secs(3600);
 const MAX_GRANTS: usize = 10_000;
 /// Public repositories that are remembered at most. One that is not costs a HEAD with each fetch through a login.
 const MAX_PUBLIC: usize = 10_000;
-
-/// A repository, and who wants to see it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Access {
-    /// The repository.
-    pub target: Target,
-    /// Who asks.
-    pub caller: Caller,
-}
-
-impl Access {
-    /// The access of a client that sent no Authorization.
-    pub const fn anonymous(target: Target) -> Self {
-        Self { target, caller: Caller(None) }
-    }
-}
-
-/// Who asks: a client with an Authorization of its own, or any client without one, which gets what hubcap itself may have.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Caller(Option<Secret>);
-
-impl Caller {
-    /// The caller of a request with this value of Authorization, if it has one.
-    pub fn new(authorization: Option<&str>) -> Self {
-        Self(authorization.map(Secret::new))
-    }
-
-    /// `upstream`, asked with this caller's own login; with hubcap's for a caller that has none.
-    pub(crate) fn ask_through(&self, upstream: Upstream) -> Upstream {
-        match &self.0 {
-            Some(authorization) => upstream.for_client(authorization.clone()),
-            None => upstream,
-        }
-    }
-}
-
-impl fmt::Debug for Caller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "a client with a login" } else { "anybody" })
-    }
-}
 
 /// Whether what is stored of a repository may be given to a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,6 +113,7 @@ impl Grants {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Caller;
 
     fn access(authorization: Option<&str>) -> Access {
         let target = Target {
@@ -204,10 +164,5 @@ mod tests {
         assert_eq!(after(300), Admission::Lapsed);
         assert_eq!(after(3599), Admission::Lapsed);
         assert_eq!(after(3600), Admission::Ask);
-    }
-
-    #[test]
-    fn a_caller_is_not_shown() {
-        assert_eq!(format!("{:?}", Caller::new(Some("Basic YTpi"))), "a client with a login");
     }
 }

@@ -9,7 +9,7 @@ use hubcap_oci::{ByteRange, Digest, RangeRequest, Verifier};
 use hubcap_store::{Content, HOLD_BACK};
 use hubcap_upstream::Fetch;
 
-use crate::authorization::Access;
+use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, Failure, fill_error};
 use crate::fill::{Fallen, Filling, fill};

@@ -10,7 +10,8 @@ use hubcap_upstream::{Upstream, Upstreams};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use crate::authorization::{Access, Admission, Grants};
+use crate::access::Access;
+use crate::authorization::{Admission, Grants};
 use crate::error::{Error, Failure};
 use crate::fill::{Fallen, Filling, MAX_FILLS};
 use crate::flight::Flights;

@@ -8,7 +8,7 @@ use hubcap_store::{Content, Ingest};
 use hubcap_upstream::{Fetch, Piece, RegistryBlob, Upstream};
 use tokio::sync::{SemaphorePermit, mpsc};
 
-use crate::authorization::Access;
+use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::flight::Publisher;

@@ -8,7 +8,7 @@
 //! - [`freshness`]: whether a stored tag may be answered without asking; pure.
 //! - [`tag_lock`]: tags whose digests are locked (`--frozen`).
 //! - [`flight`]: one fetch per content, however many clients ask.
-//! - [`authorization`]: who may have what is private.
+//! - [`access`], [`authorization`]: who may have what is private.
 //! - [`negative`]: the negative cache, an upstream's "no" remembered briefly.
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
 //! - [`runs`]: what such a connection brought before its turn.
@@ -21,7 +21,8 @@
 //! - [`error`]: what can go wrong, as a client has to know it.
 //! - [`lock`], [`on_disk`]: a mutex is locked, and the store is written to, in one way.
 
-pub mod authorization;
+mod access;
+mod authorization;
 pub mod blob;
 mod cache;
 pub mod error;
@@ -49,7 +50,7 @@ mod storage_warning;
 mod tag_lock;
 pub mod tags;
 
-pub use authorization::{Access, Caller};
+pub use access::{Access, Caller};
 pub use blob::body::BlobBody;
 pub use blob::{Blob, BlobRequest};
 pub use cache::{Cache, Config};

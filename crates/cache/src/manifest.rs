@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use hubcap_oci::{Digest, Reference, Tag, Target};
 use hubcap_upstream::Upstream;
 
-use crate::authorization::Access;
+use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
 use crate::flight::Role;

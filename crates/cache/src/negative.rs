@@ -68,7 +68,7 @@ mod tests {
     use hubcap_oci::{Algorithm, Digest, Reference};
 
     use super::*;
-    use crate::authorization::{Access, Caller};
+    use crate::access::{Access, Caller};
 
     fn access(repository: &str, authorization: Option<&str>) -> Access {
         let target = Target {

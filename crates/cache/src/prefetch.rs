@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::authorization::Access;
+use crate::access::Access;
 use crate::blob::BlobRequest;
 use crate::cache::Cache;
 use crate::error;

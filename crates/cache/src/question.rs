@@ -3,7 +3,7 @@
 use hubcap_oci::{Digest, Reference};
 use hubcap_upstream::{Error, Upstream};
 
-use crate::authorization::Access;
+use crate::access::Access;
 
 /// One content of a repository, as one caller asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

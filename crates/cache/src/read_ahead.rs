@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hubcap_oci::Digest;
 
-use crate::authorization::Access;
+use crate::access::Access;
 use crate::cache::Cache;
 use crate::fill::fill;
 use crate::manifest::content::ManifestContent;

@@ -2,7 +2,8 @@
 
 use hubcap_oci::{Page, Tag};
 
-use crate::authorization::{Access, Admission};
+use crate::access::Access;
+use crate::authorization::Admission;
 use crate::cache::Cache;
 use crate::error::Failure;
 use crate::outcome::{Answer, Outcome};

@@ -15,9 +15,6 @@ use crate::router::App;
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The time limit of a request's headers; an idle connection is kept as long.
 const HEADERS: Duration = Duration::from_secs(60);
-/// The time limit from a request to the headers of its answer. Upstreams have their own, shorter one; this one is for what
-/// nobody thought of, since a client that waits forever is a job that hangs.
-pub(crate) const REQUEST: Duration = Duration::from_secs(60);
 /// The longest request line and headers, in bytes; hyper answers 431 when they are more than its buffer by then, which
 /// is at most twice as much. It is also how much of an answer hyper gathers before it writes: not more than one piece of a
 /// blob (63 KiB, `hubcap_store`), since two at a time leave the processor's cache before they are sent.

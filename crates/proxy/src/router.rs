@@ -1,7 +1,7 @@
 //! A request to an endpoint, and the answer of each endpoint. Past this file there are no strings of a request.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use http::request::Parts;
@@ -13,8 +13,11 @@ use tokio::time::error::Elapsed;
 
 use crate::access_log::{self, Entry};
 use crate::api::{self, Asked, Reply};
-use crate::http1::REQUEST;
 use crate::resolve::{Resolver, Selector};
+
+/// The time limit from a request to the headers of its answer. Upstreams have their own, shorter one; this one is for what
+/// nobody thought of, since a client that waits forever is a job that hangs.
+const REQUEST: Duration = Duration::from_secs(60);
 
 /// Everything that answers a request; a clone is another handle of the same.
 #[derive(Clone)]

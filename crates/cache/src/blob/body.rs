@@ -9,7 +9,7 @@ use hubcap_store::{Content, Reader};
 use hubcap_upstream::Fetch;
 
 use super::bypass::Bypass;
-use crate::authorization::Access;
+use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, fill_error};
 
