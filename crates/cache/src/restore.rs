@@ -1,4 +1,4 @@
-//! A store that comes in from an archive while it serves already. What is not here yet may be about to come, so who asks
+//! Restoring the store from an archive while serving. What is not here yet may be about to arrive, so who asks
 //! for it waits a little before the upstream is asked.
 
 use std::io::Read;

@@ -108,7 +108,7 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has dockerd pull an image that only hubcap has, under a tag that nobody has: so dockerd has to ask, and only hubcap can
+/// Has dockerd pull an image that only hubcap has, under a new tag: so dockerd has to ask, and only hubcap can
 /// have answered.
 fn prove(docker: &Dockerd) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -21,12 +21,6 @@ pub mod media_type {
 
     /// What hubcap asks an upstream for: everything that it can store.
     pub const MANIFESTS: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
-
-    /// Whether this is an index of manifests rather than one image's manifest.
-    pub fn is_index(media_type: &str) -> bool {
-        matches!(media_type, OCI_INDEX | DOCKER_LIST)
-    }
-
     /// Whether this is a manifest or an index of either family.
     pub fn is_manifest(media_type: &str) -> bool {
         MANIFESTS.contains(&media_type)

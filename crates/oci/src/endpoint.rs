@@ -132,7 +132,7 @@ impl Endpoint {
     }
 }
 
-/// Adds query pairs, percent-encoded.
+/// Adds query pairs, percent-encoded. Not as a form: some registries take its '+' for a plus, and a '/' must stay one.
 pub fn with_query<'a>(mut path: String, pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
     for (key, value) in pairs {
         path.push(if path.contains('?') { '&' } else { '?' });
@@ -151,31 +151,7 @@ pub fn with_query<'a>(mut path: String, pairs: impl IntoIterator<Item = (&'a str
 
 /// Decodes a query string into pairs: percent escapes and '+' for a space. Bytes that are no UTF-8 are replaced.
 pub fn parse_query(query: Option<&str>) -> Vec<(String, String)> {
-    let decode = |text: &str| {
-        let mut bytes = Vec::with_capacity(text.len());
-        let mut rest = text.as_bytes();
-        while let Some((&first, tail)) = rest.split_first() {
-            let escaped = (first == b'%')
-                .then(|| std::str::from_utf8(tail.get(..2)?).ok())
-                .flatten()
-                .filter(|hex| hex.bytes().all(|c| c.is_ascii_hexdigit()))
-                .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-            bytes.push(match (escaped, first) {
-                (Some(byte), _) => byte,
-                (None, b'+') => b' ',
-                (None, other) => other,
-            });
-            rest = if escaped.is_some() { &tail[2..] } else { tail };
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    query
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(key, value)| (decode(key), decode(value)))
-        .collect()
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect()
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl FromStr for Registry {
     fn from_str(text: &str) -> Result<Self, ParseError> {
         check(text, |_| false).map_err(|why| ParseError::new("registry", text, why))?;
         let text = text.to_ascii_lowercase();
-        // Without a '.' the port is what tells a registry from somebody at Docker Hub: `host:443/image`.
+        // Without a '.' the port is what tells a registry from a user of Docker Hub: `host:443/image`.
         let usual = text.strip_suffix(":443").filter(|host| host.contains('.') || *host == "localhost");
         let text = usual.unwrap_or(&text);
         Ok(match text {

@@ -30,7 +30,7 @@ pub(crate) struct Entry {
     expected: Option<u64>,
     broken: Option<String>,
     /// Where it counts; not for what is no repository's.
-    asking: Option<RequestGuard>,
+    guard: Option<RequestGuard>,
 }
 
 impl Entry {
@@ -45,7 +45,7 @@ impl Entry {
             bytes: 0,
             expected: if head { Some(0) } else { reply.length },
             broken: None,
-            asking: reply.asking.take(),
+            guard: reply.guard.take(),
         }
     }
 }
@@ -90,11 +90,11 @@ impl http_body::Body for Logged {
 
 impl Drop for Logged {
     fn drop(&mut self) {
-        let Entry { method, uri, outcome, status, started, bytes, expected, broken, asking } = &self.entry;
+        let Entry { method, uri, outcome, status, started, bytes, expected, broken, guard } = &self.entry;
         let (bytes, status) = (*bytes, *status);
-        if let Some(asking) = asking {
+        if let Some(guard) = guard {
             // The text of an error is no content.
-            asking.answered(*outcome, if status < 300 { bytes } else { 0 });
+            guard.answered(*outcome, if status < 300 { bytes } else { 0 });
         }
         let outcome = outcome.label();
         let path = match uri.path() {

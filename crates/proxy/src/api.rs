@@ -31,7 +31,7 @@ pub(crate) struct Reply {
     /// `Content-Length`, told to a HEAD too; `None` only for what is passed through and whose length nobody told.
     pub(crate) length: Option<u64>,
     /// Counts it, until its body has gone out.
-    pub(crate) asking: Option<RequestGuard>,
+    pub(crate) guard: Option<RequestGuard>,
     headers: HeaderMap,
     body: Body,
 }
@@ -42,19 +42,19 @@ impl Reply {
         let mut headers = HeaderMap::with_capacity(6);
         let version = HeaderName::from_static("docker-distribution-api-version");
         headers.insert(version, HeaderValue::from_static("registry/2.0"));
-        Self { status, outcome, length: Some(0), asking: None, headers, body: Body::empty() }
+        Self { status, outcome, length: Some(0), guard: None, headers, body: Body::empty() }
     }
 
     /// A registry's own answer, which is passed on as it is.
     pub(crate) fn passed(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let (status, headers) = (parts.status, parts.headers);
-        Self { status, outcome: Outcome::Passed, length: None, asking: None, headers, body }
+        Self { status, outcome: Outcome::Passed, length: None, guard: None, headers, body }
     }
 
     /// Counts it as an answer to this.
-    pub(crate) fn counted(mut self, asking: RequestGuard) -> Self {
-        self.asking = Some(asking);
+    pub(crate) fn counted(mut self, guard: RequestGuard) -> Self {
+        self.guard = Some(guard);
         self
     }
 

@@ -7,13 +7,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::NamedTempFile;
 use time::{Duration, OffsetDateTime};
 
 use crate::error::Error;
@@ -62,7 +62,7 @@ impl Authority {
             Ok(Found::Lacks(name, key)) => (format!("the old one was not for {name}"), Ok(key)),
             Err(why) => (why, KeyPair::generate()),
         };
-        let authority = Self::make(state, (names, key.map_err(certificate_error)?), now)?;
+        let authority = Self::make(state, names, key.map_err(certificate_error)?, now)?;
         let path = certificate_path(state);
         tracing::info!(target: "hubcap::ca", "made a new local CA ({why}): {}", path.display());
         Ok(authority)
@@ -89,7 +89,7 @@ impl Authority {
         Ok(Found::Usable(Box::new(Self { certificate, issuer: Issuer::new(params, key), expires })))
     }
 
-    fn make(state: &Path, (names, key): (&[String], KeyPair), now: OffsetDateTime) -> Result<Self, Error> {
+    fn make(state: &Path, names: &[String], key: KeyPair, now: OffsetDateTime) -> Result<Self, Error> {
         let expires = now + LIFE;
         let params = params(names, expires).map_err(certificate_error)?;
         let certificate = params.self_signed(&key).map_err(certificate_error)?;
@@ -165,11 +165,10 @@ fn make_private(state: &Path) -> std::io::Result<()> {
     made.map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", state.display())))
 }
 
-/// Writes a file for its owner's eyes from its first byte on, and replaces an old one in one step.
+/// Replaces a file in one step; only its owner may read it, from its first byte on.
 fn write_private(state: &Path, name: &str, text: &str) -> std::io::Result<()> {
-    let temporary = state.join(format!("{name}.new"));
-    let _ = fs::remove_file(&temporary);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let mut file = NamedTempFile::new_in(state)?;
     file.write_all(text.as_bytes())?;
-    fs::rename(&temporary, state.join(name))
+    file.persist(state.join(name))?;
+    Ok(())
 }

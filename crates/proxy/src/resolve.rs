@@ -71,7 +71,7 @@ impl Resolver {
 }
 
 /// A registry and its repository, from `ghcr.io/org/image` or `registry.example_5000/image`. A first part without a
-/// '.' may be the name of somebody at Docker Hub: with a port it is a registry only when it is an allowed one.
+/// '.' may be the name of a user of Docker Hub: with a port it is a registry only when it is an allowed one.
 fn in_path(repository: &Repository, allowed: impl Fn(&Registry) -> bool) -> Option<(Registry, Repository)> {
     let (first, rest) = repository.as_str().split_once('/')?;
     let registry = Registry::from_path_segment(first)?;

@@ -1,4 +1,4 @@
-//! Eviction: what goes when room is needed, or when somebody asks. Below ingests, which reserve their room here.
+//! Eviction: what goes when room is needed, or when a command asks for it. Below ingests, which reserve their room here.
 
 pub(crate) mod limits;
 pub(crate) mod plan;
@@ -19,7 +19,7 @@ use crate::mutex::lock;
 use limits::{Disk, Limits};
 use plan::{Policy, Reason, Removal, Survey, UnneededPolicy, plan};
 
-/// What somebody asks to be removed. What is in quarantine goes in any case.
+/// What is asked to be removed. What is in quarantine goes in any case.
 #[derive(Debug, Clone, Copy)]
 pub enum Wanted {
     /// Whatever is over the limits, and what no image needs.

@@ -184,7 +184,7 @@ impl Ingest {
         Ok(self.done())
     }
 
-    /// The same for a content that was written at another time, and that nobody has asked for since the start.
+    /// The same for a content that was written at another time, and that no client has asked for since the start.
     pub(crate) fn commit_as_of(mut self, written: SystemTime) -> Result<(), Error> {
         self.file.set_modified(written)?;
         self.add()?;

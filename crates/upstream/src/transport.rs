@@ -24,7 +24,7 @@ pub(crate) struct Transport {
     direct: OnceLock<Result<Client, String>>,
     /// For plain HTTP on this machine: no roots are read for it, which is most of what a client costs.
     unencrypted: OnceLock<Result<Client, String>>,
-    /// For what nobody has named, and redirects of a public registry: no name leads to a private address.
+    /// For registries that only a pattern allows, and for redirects of a public registry: no name leads to a private address.
     public: OnceLock<Result<Client, String>>,
     plain: OnceLock<Plain>,
 }

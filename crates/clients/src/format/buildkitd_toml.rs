@@ -40,7 +40,7 @@ pub(crate) fn with_mirror(
     Ok(format!("{header}{document}"))
 }
 
-/// `[registry]`, whose own header nobody has to write.
+/// `[registry]`, whose own header need not be written.
 fn tables<'a>(path: &Path, document: &'a mut DocumentMut) -> Result<&'a mut dyn TableLike, Error> {
     let implicit = || {
         let mut table = Table::new();

@@ -21,7 +21,7 @@ const WINDOW: u64 = WIDTH as u64 * PART.start;
 /// Pieces between the connections and the reader.
 const PIECES: usize = 16;
 
-/// A content as it comes in, in order.
+/// A content's bytes in order, as they arrive.
 #[derive(Debug)]
 pub struct InOrder {
     pieces: mpsc::Receiver<Piece>,
