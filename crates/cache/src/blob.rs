@@ -12,7 +12,7 @@ use hubcap_upstream::Fetch;
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, Failure, fill_error};
-use crate::fill::{Fallen, Filling, fill};
+use crate::fill::{FillError, FillHandle, fill};
 use crate::flight::{Role, Subscription};
 use crate::outcome::{Answer, Outcome};
 use crate::plan::Stored;
@@ -88,9 +88,10 @@ impl Cache {
             return Ok(Answer::new(Blob { size, range: None, body: BlobBody::empty() }, Outcome::Passed));
         }
         let asking = async {
-            let wanted = (access.clone(), *digest);
-            let flight =
-                self.0.blobs.join(*digest, |publisher| fill(self.clone(), upstream, wanted, publisher));
+            let flight = self
+                .0
+                .blobs
+                .join(*digest, |publisher| fill(self.clone(), upstream, access.clone(), *digest, publisher));
             self.filled(flight, access, digest).await
         };
         match self.0.negative.asked(&question, asking).await? {
@@ -164,23 +165,23 @@ impl Cache {
     /// Waits until the flight has a content whose size is known.
     async fn filled(
         &self,
-        mut flight: Subscription<Result<Filling, Fallen>>,
+        mut flight: Subscription<Result<FillHandle, FillError>>,
         access: &Access,
         digest: &Digest,
     ) -> Result<Filled, Failure> {
-        let fallen = || Fallen { access: access.clone(), error: Error::no_result() };
-        let Filling { mut content, access: leader } = match flight.value().await {
+        let no_result = || FillError { access: access.clone(), error: Error::no_result() };
+        let FillHandle { mut content, access: leader } = match flight.value().await {
             Some(Ok(filling)) => filling,
-            other => match other.and_then(Result::err).unwrap_or_else(fallen) {
-                Fallen { error: error @ Error::NoRoom { .. }, .. } => {
+            other => match other.and_then(Result::err).unwrap_or_else(no_result) {
+                FillError { error: error @ Error::NoRoom { .. }, .. } => {
                     self.store_takes_nothing(&error);
                     return self.bypass(access, digest).await;
                 }
                 // What the leader may not have this caller perhaps may.
-                Fallen { access: leader, error: Error::NotFound | Error::Denied } if leader != *access => {
+                FillError { access: leader, error: Error::NotFound | Error::Denied } if leader != *access => {
                     return self.bypass(access, digest).await;
                 }
-                Fallen { error, .. } => return Err(error.into()),
+                FillError { error, .. } => return Err(error.into()),
             },
         };
         if leader != *access {

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::access::Access;
 use crate::authorization::{Admission, Grants};
 use crate::error::{Error, Failure};
-use crate::fill::{Fallen, Filling, MAX_FILLS};
+use crate::fill::{FillError, FillHandle, MAX_FILLS};
 use crate::flight::Flights;
 use crate::freshness::TagRules;
 use crate::manifest::content::ManifestContent;
@@ -53,7 +53,7 @@ pub(crate) struct Inner {
     pub(crate) tag_lock: Option<TagLock>,
     /// Where what outlives a request runs: a connection's own event loop is for answers.
     pub(crate) tasks: Handle,
-    pub(crate) blobs: Flights<Digest, Result<Filling, Fallen>>,
+    pub(crate) blobs: Flights<Digest, Result<FillHandle, FillError>>,
     pub(crate) manifests: Flights<Question, Result<Answer<ManifestContent>, Error>>,
     /// Places for fills; all are free when none runs.
     pub(crate) fills: Semaphore,

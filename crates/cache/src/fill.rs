@@ -1,11 +1,14 @@
 //! The leader's task: fetches a blob once and writes it. Clients only read what it has written, so none of them
 //! can slow or cancel it.
 
+mod coalesce;
+mod write;
+
 use std::time::Duration;
 
 use hubcap_oci::Digest;
 use hubcap_store::{Content, Ingest};
-use hubcap_upstream::{Fetch, Piece, RegistryBlob, Upstream};
+use hubcap_upstream::{Fetch, RegistryBlob, Upstream};
 use tokio::sync::{SemaphorePermit, mpsc};
 
 use crate::access::Access;
@@ -14,30 +17,29 @@ use crate::error::Error;
 use crate::flight::Publisher;
 use crate::on_disk::on_disk;
 use crate::question::Question;
-use crate::runs::Runs;
+use coalesce::Coalescer;
+use write::{RUN, write};
 
 /// Pieces between the network and the disk, of all fills together and of one: 64 KiB each at most, so memory stays flat.
-const IN_HAND: usize = 64;
-const IN_ONE_HAND: usize = 32;
-/// What is written at once at most, in bytes.
-const RUN: u64 = 512 << 10;
+const PIECES: usize = 64;
+const MOST_PIECES: usize = 32;
 
 /// Fills at a time. More wait, and when that takes too long clients are sent to the registry itself.
 pub(crate) const MAX_FILLS: u32 = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A blob that is being fetched, or was in the store after all.
+/// A fill that runs: the content that it writes. Or the blob was in the store after all.
 #[derive(Clone)]
-pub(crate) struct Filling {
+pub(crate) struct FillHandle {
     pub(crate) content: Content,
     /// To whom the upstream gave it.
     pub(crate) access: Access,
 }
 
-/// A fetch that brought nothing.
+/// Why a fill did not begin.
 #[derive(Clone)]
-pub(crate) struct Fallen {
-    /// Who was answered so.
+pub(crate) struct FillError {
+    /// To whom the upstream, or the store, said so.
     pub(crate) access: Access,
     pub(crate) error: Error,
 }
@@ -46,33 +48,35 @@ pub(crate) struct Fallen {
 pub(crate) async fn fill(
     cache: Cache,
     upstream: Upstream,
-    (access, digest): (Access, Digest),
-    publisher: Publisher<Digest, Result<Filling, Fallen>>,
+    access: Access,
+    digest: Digest,
+    publisher: Publisher<Digest, Result<FillHandle, FillError>>,
 ) {
-    // Between a request's look into the store and its join another flight may have landed.
+    // Between a request's look into the store and its join another flight may have ended.
     if let (Ok(Some(content)), true) =
         (cache.store().blob(&digest), cache.store().is_linked(&access.target, &digest))
     {
-        return publisher.finish(Ok(Filling { content, access }));
+        return publisher.finish(Ok(FillHandle { content, access }));
     }
-    let (fetch, ingest, _place) = match begin(&cache, upstream, (&access, &digest)).await {
+    let (fetch, ingest, _permit) = match begin(&cache, upstream, &access, digest).await {
         Ok(begun) => begun,
-        Err(error) => return publisher.finish(Err(Fallen { access, error })),
+        Err(error) => return publisher.finish(Err(FillError { access, error })),
     };
     let content = ingest.content(fetch.size());
     let (transfer, grown) = (cache.0.meter.transfer(&access.target), content.clone());
-    publisher.publish(Ok(Filling { content, access: access.clone() }));
+    publisher.publish(Ok(FillHandle { content, access: access.clone() }));
 
     let running = MAX_FILLS as usize - cache.0.fills.available_permits().min(MAX_FILLS as usize - 1);
-    let (pieces, writer) = mpsc::channel((IN_HAND / running).clamp(1, IN_ONE_HAND));
+    let (pieces, writer) = mpsc::channel((PIECES / running).clamp(1, MOST_PIECES));
     let aborter = ingest.aborter();
     let (store, target) = (cache.store().clone(), access.target.clone());
     // The more fills, the less each gathers of what is not next: memory stays flat.
-    let runs = Runs::new(RUN / running as u64);
+    let coalescer = Coalescer::new(RUN / running as u64);
     let disk = {
         let aborter = aborter.clone();
         on_disk(move || {
-            let written = write(ingest, (writer, runs), || store.link(&target, &digest)).map_err(Error::from);
+            let written =
+                write(ingest, writer, coalescer, || store.link(&target, &digest)).map_err(Error::from);
             // At once: the network's side may be waiting for a connection that is silent.
             written.inspect_err(|error| aborter.abort(error.clone()))
         })
@@ -105,12 +109,13 @@ pub(crate) async fn fill(
 async fn begin<'a>(
     cache: &'a Cache,
     upstream: Upstream,
-    (access, digest): (&Access, &Digest),
+    access: &Access,
+    digest: Digest,
 ) -> Result<(Fetch<RegistryBlob>, Ingest, SemaphorePermit<'a>), Error> {
     let busy = || Error::Unavailable { why: format!("{MAX_FILLS} fetches run already") };
-    let place = tokio::time::timeout(PATIENCE, cache.0.fills.acquire()).await;
-    let place = place.ok().and_then(Result::ok).ok_or_else(busy)?;
-    let (store, digest) = (cache.store().clone(), *digest);
+    let permit = tokio::time::timeout(PATIENCE, cache.0.fills.acquire()).await;
+    let permit = permit.ok().and_then(Result::ok).ok_or_else(busy)?;
+    let store = cache.store().clone();
     let known = store.linked_size(&access.target, &digest);
     let ahead = known.is_none() && !store.is_read_only();
     let making = on_disk(move || store.ingest(digest, known));
@@ -132,49 +137,5 @@ async fn begin<'a>(
         tokio::try_join!(fetching, on_disk(move || ingest.allocate(known.unwrap_or(0)).map(|()| ingest)))?
     };
     cache.classify(&upstream, &Question::blob(access, &digest)).await;
-    Ok((fetch, ingest, place))
-}
-
-/// The disk's side. The link comes first: who sees the end of the content finds everything done.
-fn write(
-    mut ingest: Ingest,
-    (mut pieces, mut runs): (mpsc::Receiver<Piece>, Runs),
-    link: impl FnOnce(),
-) -> Result<(), hubcap_store::Error> {
-    let mut next = pieces.blocking_recv();
-    while let Some(piece) = next {
-        let Piece::Chunk { offset, bytes } = piece else {
-            link();
-            return ingest.commit().map(drop);
-        };
-        if offset != ingest.written() {
-            if let Some((offset, run)) = runs.hold(offset, bytes) {
-                ingest.write_at(offset, &run)?;
-            }
-            next = pieces.blocking_recv();
-            continue;
-        }
-        let mut end = offset + bytes.len() as u64;
-        let mut run = vec![bytes];
-        // What has come meanwhile, and follows.
-        next = loop {
-            match pieces.try_recv() {
-                Ok(Piece::Chunk { offset: follows, bytes }) if follows == end && end - offset < RUN => {
-                    end += bytes.len() as u64;
-                    run.push(bytes);
-                }
-                Ok(other) => break Some(other),
-                Err(_) => break None,
-            }
-        };
-        ingest.write_at(offset, &run)?;
-        drop(run);
-        while let Some(run) = runs.take(ingest.written()) {
-            ingest.write_at(ingest.written(), &run)?;
-        }
-        if next.is_none() {
-            next = pieces.blocking_recv();
-        }
-    }
-    Ok(())
+    Ok((fetch, ingest, permit))
 }

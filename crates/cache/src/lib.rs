@@ -11,7 +11,6 @@
 //! - [`access`], [`authorization`]: who may have what is private.
 //! - [`negative`]: the negative cache, an upstream's "no" remembered briefly.
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
-//! - [`runs`]: what such a connection brought before its turn.
 //! - [`prefetch`]: whole images into the store.
 //! - [`read_ahead`]: an image's blobs, before they are asked for.
 //! - [`restore`], [`restoring`]: restoring the store from an archive while serving, and who waits for it.
@@ -45,7 +44,6 @@ mod read_ahead;
 pub mod referrers;
 mod restore;
 mod restoring;
-mod runs;
 mod storage_warning;
 mod tag_lock;
 pub mod tags;

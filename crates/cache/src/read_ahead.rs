@@ -34,11 +34,11 @@ impl Cache {
                 if cache.store().has(&digest) {
                     continue;
                 }
-                let wanted = (access.clone(), digest);
-                let mut seat =
-                    cache.0.blobs.join(digest, |publisher| fill(cache.clone(), upstream, wanted, publisher));
+                let mut flight = cache.0.blobs.join(digest, |publisher| {
+                    fill(cache.clone(), upstream, access.clone(), digest, publisher)
+                });
                 tokio::spawn(async move {
-                    if let Some(Ok(mut filling)) = seat.value().await {
+                    if let Some(Ok(mut filling)) = flight.value().await {
                         let _ = filling.content.settled().await;
                     }
                     drop(permit);
