@@ -13,11 +13,11 @@ use hubcap_store::Store;
 use hubcap_upstream::Upstream;
 
 use crate::access::Access;
-use crate::error::Error;
 use crate::limited_map::LimitedMap;
 use crate::lock::lock;
 use crate::on_disk::on_disk;
 use crate::question::Question;
+use crate::storage_warning::StorageWarning;
 
 /// How long a grant is good without asking again.
 const GRANT: Duration = Duration::from_secs(300);
@@ -76,32 +76,30 @@ impl Grants {
     /// Finds out whether anybody may have what `upstream` has just given to a caller, and grants it to the caller. This must
     /// be done before the content is linked to the repository: in between, others could have it.
     ///
-    /// What could not be found out counts as private.
-    ///
-    /// # Errors
-    /// [`Error`] when the disk does not take the mark. The repository is private in memory all the same, and such a disk
-    /// takes nothing of it either.
+    /// What could not be found out counts as private. A disk that does not take the mark does not cost the caller its
+    /// answer: the repository is private in memory all the same, and such a disk takes nothing of it either.
     pub(crate) async fn classify(
         &self,
         store: &Store,
+        warning: &StorageWarning,
         upstream: &Upstream,
         question: &Question,
-    ) -> Result<(), Error> {
+    ) {
         let target = &question.access.target;
-        let mut marked = Ok(());
         if !self.is_public(target) && !store.is_private(target) && upstream.is_privileged().await {
             if question.head(&upstream.for_anybody()).await.is_ok() {
                 lock(&self.public).insert(target.clone(), (), Instant::now());
             } else {
                 tracing::debug!(target: "hubcap::cache", upstream = %target, "the repository is private");
                 let (store, target) = (store.clone(), target.clone());
-                marked = on_disk(move || store.mark_private(&target)).await;
+                if let Err(error) = on_disk(move || store.mark_private(&target)).await {
+                    warning.warn(&error);
+                }
             }
         }
         if store.is_private(target) {
             self.grant(&question.access, Instant::now());
         }
-        marked
     }
 
     fn is_public(&self, target: &Target) -> bool {

@@ -12,7 +12,7 @@ use hubcap_upstream::Fetch;
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, Failure, fill_error};
-use crate::fill::{FillError, FillHandle, fill};
+use crate::fill::{FillError, FillHandle};
 use crate::flight::{Role, Subscription};
 use crate::outcome::{Answer, Outcome};
 use crate::plan::Stored;
@@ -79,7 +79,7 @@ impl Cache {
         }
         let upstream = self.upstream(access)?;
         let question = Question::blob(access, digest);
-        if request == BlobRequest::Head && !self.0.blobs.is_running(digest) {
+        if request == BlobRequest::Head && !self.0.filler.is_running(digest) {
             // A HEAD alone is not worth a fetch of gigabytes.
             let asking = async { Ok(upstream.head_blob(&access.target.repository, digest).await?) };
             let size = self.0.negative.asked(&question, asking).await?;
@@ -87,13 +87,8 @@ impl Cache {
             let size = Some(size.ok_or_else(|| Error::wrong_content("it has no Content-Length"))?);
             return Ok(Answer::new(Blob { size, range: None, body: BlobBody::empty() }, Outcome::Passed));
         }
-        let asking = async {
-            let flight = self
-                .0
-                .blobs
-                .join(*digest, |publisher| fill(self.clone(), upstream, access.clone(), *digest, publisher));
-            self.filled(flight, access, digest).await
-        };
+        let asking =
+            async { self.filled(self.0.filler.join(upstream, access, digest), access, digest).await };
         match self.0.negative.asked(&question, asking).await? {
             Filled::Stored(content) => self.stored_blob(access, digest, request, content),
             Filled::Bypassed(bypass) => {

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::access::Access;
 use crate::authorization::{Admission, Grants};
 use crate::error::{Error, Failure};
-use crate::fill::{FillError, FillHandle, MAX_FILLS};
+use crate::fill::Filler;
 use crate::flight::Flights;
 use crate::freshness::TagRules;
 use crate::manifest::content::ManifestContent;
@@ -53,18 +53,16 @@ pub(crate) struct Inner {
     pub(crate) tag_lock: Option<TagLock>,
     /// Where what outlives a request runs: a connection's own event loop is for answers.
     pub(crate) tasks: Handle,
-    pub(crate) blobs: Flights<Digest, Result<FillHandle, FillError>>,
+    pub(crate) filler: Filler,
     pub(crate) manifests: Flights<Question, Result<Answer<ManifestContent>, Error>>,
-    /// Places for fills; all are free when none runs.
-    pub(crate) fills: Semaphore,
     /// Permits for fills that no client has asked for yet.
     pub(crate) ahead: Arc<Semaphore>,
-    pub(crate) grants: Grants,
+    pub(crate) grants: Arc<Grants>,
     pub(crate) negative: NegativeCache,
-    pub(crate) meter: Meter,
+    pub(crate) meter: Arc<Meter>,
     pub(crate) pushes: Pushes,
     pub(crate) restoring: Restoring,
-    pub(crate) storage_warning: StorageWarning,
+    pub(crate) storage_warning: Arc<StorageWarning>,
 }
 
 impl Cache {
@@ -74,30 +72,36 @@ impl Cache {
     /// Outside of a tokio runtime.
     pub fn new(store: Store, upstreams: Upstreams, mut config: Config) -> Self {
         let tasks = Handle::current();
+        let (grants, meter, storage_warning) =
+            (Arc::<Grants>::default(), Arc::<Meter>::default(), Arc::<StorageWarning>::default());
+        let filler = Filler::new(
+            store.clone(),
+            Arc::clone(&grants),
+            Arc::clone(&meter),
+            Arc::clone(&storage_warning),
+            tasks.clone(),
+        );
         Self(Arc::new(Inner {
             tag_lock: config.frozen.take().map(TagLock::new),
             store,
             upstreams,
             config,
-            blobs: Flights::new(tasks.clone()),
+            filler,
             manifests: Flights::new(tasks.clone()),
             tasks,
             ahead: Arc::new(Semaphore::new(READ_AHEAD)),
-            fills: Semaphore::new(MAX_FILLS as usize),
-            grants: Grants::default(),
+            grants,
             negative: NegativeCache::default(),
-            meter: Meter::default(),
+            meter,
             pushes: Pushes::default(),
             restoring: Restoring::default(),
-            storage_warning: StorageWarning::default(),
+            storage_warning,
         }))
     }
 
     /// Waits until no fill runs, for at most `patience`; false when some are abandoned. No fill begins after that.
     pub async fn drain(&self, patience: Duration) -> bool {
-        let all = tokio::time::timeout(patience, self.0.fills.acquire_many(MAX_FILLS)).await;
-        self.0.fills.close();
-        all.is_ok()
+        self.0.filler.drain(patience).await
     }
 
     /// Makes what the first miss needs, so that it need not wait for it. Blocks for some 40 ms.
@@ -146,12 +150,10 @@ impl Cache {
         self.0.grants.admission(self.store().is_private(&access.target), access, Instant::now())
     }
 
-    /// Finds out who may have what `upstream` has just answered; see [`Grants::classify`]. A disk that does not take the mark
-    /// does not cost the client its answer.
+    /// Finds out who may have what `upstream` has just answered; see [`Grants::classify`].
     pub(crate) async fn classify(&self, upstream: &Upstream, question: &Question) {
-        if let Err(error) = self.0.grants.classify(self.store(), upstream, question).await {
-            self.store_takes_nothing(&error);
-        }
+        let Inner { grants, store, storage_warning, .. } = &*self.0;
+        grants.classify(store, storage_warning, upstream, question).await;
     }
 
     /// # Errors

@@ -4,19 +4,23 @@
 mod coalesce;
 mod write;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hubcap_oci::Digest;
-use hubcap_store::{Content, Ingest};
+use hubcap_store::{Content, Ingest, Store};
 use hubcap_upstream::{Fetch, RegistryBlob, Upstream};
-use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::access::Access;
-use crate::cache::Cache;
+use crate::authorization::Grants;
 use crate::error::Error;
-use crate::flight::Publisher;
+use crate::flight::{Flights, Publisher, Subscription};
+use crate::meter::Meter;
 use crate::on_disk::on_disk;
 use crate::question::Question;
+use crate::storage_warning::StorageWarning;
 use coalesce::Coalescer;
 use write::{RUN, write};
 
@@ -25,7 +29,7 @@ const PIECES: usize = 64;
 const MOST_PIECES: usize = 32;
 
 /// Fills at a time. More wait, and when that takes too long clients are sent to the registry itself.
-pub(crate) const MAX_FILLS: u32 = 64;
+const MAX_FILLS: u32 = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A fill that runs: the content that it writes. Or the blob was in the store after all.
@@ -44,98 +48,149 @@ pub(crate) struct FillError {
     pub(crate) error: Error,
 }
 
-/// Fetches `digest` and stores it.
-pub(crate) async fn fill(
-    cache: Cache,
-    upstream: Upstream,
-    access: Access,
-    digest: Digest,
-    publisher: Publisher<Digest, Result<FillHandle, FillError>>,
-) {
-    // Between a request's look into the store and its join another flight may have ended.
-    if let (Ok(Some(content)), true) =
-        (cache.store().blob(&digest), cache.store().is_linked(&access.target, &digest))
-    {
-        return publisher.finish(Ok(FillHandle { content, access }));
-    }
-    let (fetch, ingest, _permit) = match begin(&cache, upstream, &access, digest).await {
-        Ok(begun) => begun,
-        Err(error) => return publisher.finish(Err(FillError { access, error })),
-    };
-    let content = ingest.content(fetch.size());
-    let (transfer, grown) = (cache.0.meter.transfer(&access.target), content.clone());
-    publisher.publish(Ok(FillHandle { content, access: access.clone() }));
+/// Fills blobs, each once for all requests that want it. A clone is another handle of the same one.
+#[derive(Clone)]
+pub(crate) struct Filler(Arc<Inner>);
 
-    let running = MAX_FILLS as usize - cache.0.fills.available_permits().min(MAX_FILLS as usize - 1);
-    let (pieces, writer) = mpsc::channel((PIECES / running).clamp(1, MOST_PIECES));
-    let aborter = ingest.aborter();
-    let (store, target) = (cache.store().clone(), access.target.clone());
-    // The more fills, the less each gathers of what is not next: memory stays flat.
-    let coalescer = Coalescer::new(RUN / running as u64);
-    let disk = {
-        let aborter = aborter.clone();
-        on_disk(move || {
-            let written =
-                write(ingest, writer, coalescer, || store.link(&target, &digest)).map_err(Error::from);
-            // At once: the network's side may be waiting for a connection that is silent.
-            written.inspect_err(|error| aborter.abort(error.clone()))
-        })
-    };
-    let network = async {
-        let streamed = fetch.stream(&pieces).await;
-        drop(pieces);
-        let first = streamed?;
-        transfer.single_connection(first.bytes, first.elapsed);
-        Ok(())
-    };
-    let (written, fetched) = tokio::join!(disk, network);
-    transfer.fetched(grown.available());
-    drop(transfer);
-    let target = &access.target;
-    // Where the disk failed, the network's failure is only that nothing took its bytes.
-    let Err(error) = written.and(fetched) else {
-        tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest, "stored");
-        return;
-    };
-    aborter.abort(error.clone());
-    if matches!(error, Error::NoRoom { .. }) {
-        cache.store_takes_nothing(&error);
-    } else {
-        tracing::warn!(target: "hubcap::fill", upstream = %target, digest = %digest, "fill failed: {error}");
-    }
+struct Inner {
+    store: Store,
+    grants: Arc<Grants>,
+    meter: Arc<Meter>,
+    warning: Arc<StorageWarning>,
+    flights: Flights<Digest, Result<FillHandle, FillError>>,
+    /// All permits are free when no fill runs.
+    permits: Semaphore,
 }
 
-/// Finds room for it first, where its length is known: an upstream that counts requests is not asked in vain.
-async fn begin<'a>(
-    cache: &'a Cache,
-    upstream: Upstream,
-    access: &Access,
-    digest: Digest,
-) -> Result<(Fetch<RegistryBlob>, Ingest, SemaphorePermit<'a>), Error> {
-    let busy = || Error::Unavailable { why: format!("{MAX_FILLS} fetches run already") };
-    let permit = tokio::time::timeout(PATIENCE, cache.0.fills.acquire()).await;
-    let permit = permit.ok().and_then(Result::ok).ok_or_else(busy)?;
-    let store = cache.store().clone();
-    let known = store.linked_size(&access.target, &digest);
-    let ahead = known.is_none() && !store.is_read_only();
-    let making = on_disk(move || store.ingest(digest, known));
-    let fetching = async {
-        // Whether hubcap has a login is needed below, and the first time it is looked up in a file.
-        let blob = upstream.blob(&access.target.repository, &digest, known);
-        tokio::join!(Fetch::begin(blob, 0), upstream.is_privileged()).0.map_err(Error::from)
-    };
-    let (fetch, ingest) = if ahead {
-        // Nothing is promised yet, so nothing can be refused: the file is made while the upstream is asked.
-        let (fetch, mut ingest) = tokio::try_join!(fetching, making)?;
-        if let Some(size) = fetch.size() {
-            ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?;
+impl Filler {
+    /// A filler of `store`, whose tasks run on `runtime`.
+    pub(crate) fn new(
+        store: Store,
+        grants: Arc<Grants>,
+        meter: Arc<Meter>,
+        warning: Arc<StorageWarning>,
+        runtime: Handle,
+    ) -> Self {
+        let (flights, permits) = (Flights::new(runtime), Semaphore::new(MAX_FILLS as usize));
+        Self(Arc::new(Inner { store, grants, meter, warning, flights, permits }))
+    }
+
+    /// Whether a fill of this blob runs.
+    pub(crate) fn is_running(&self, digest: &Digest) -> bool {
+        self.0.flights.is_running(digest)
+    }
+
+    /// Joins the fill of a blob, or starts it as this access, which `upstream` is asked with.
+    pub(crate) fn join(
+        &self,
+        upstream: Upstream,
+        access: &Access,
+        digest: &Digest,
+    ) -> Subscription<Result<FillHandle, FillError>> {
+        let (access, digest) = (access.clone(), *digest);
+        self.0.flights.join(digest, |publisher| self.clone().fill(upstream, access, digest, publisher))
+    }
+
+    /// Waits until no fill runs, for at most `patience`; false when some are abandoned. No fill begins after that.
+    pub(crate) async fn drain(&self, patience: Duration) -> bool {
+        let all = tokio::time::timeout(patience, self.0.permits.acquire_many(MAX_FILLS)).await;
+        self.0.permits.close();
+        all.is_ok()
+    }
+
+    /// Fetches `digest` and stores it.
+    async fn fill(
+        self,
+        upstream: Upstream,
+        access: Access,
+        digest: Digest,
+        publisher: Publisher<Digest, Result<FillHandle, FillError>>,
+    ) {
+        // Between a request's look into the store and its join another flight may have ended.
+        let Inner { store, meter, warning, permits, .. } = &*self.0;
+        if let (Ok(Some(content)), true) = (store.blob(&digest), store.is_linked(&access.target, &digest)) {
+            return publisher.finish(Ok(FillHandle { content, access }));
         }
-        (fetch, ingest)
-    } else {
-        let mut ingest = making.await?;
-        // Allocating takes a disk some milliseconds, and the upstream's answer more.
-        tokio::try_join!(fetching, on_disk(move || ingest.allocate(known.unwrap_or(0)).map(|()| ingest)))?
-    };
-    cache.classify(&upstream, &Question::blob(access, &digest)).await;
-    Ok((fetch, ingest, permit))
+        let (fetch, ingest, _permit) = match self.begin(upstream, &access, digest).await {
+            Ok(begun) => begun,
+            Err(error) => return publisher.finish(Err(FillError { access, error })),
+        };
+        let content = ingest.content(fetch.size());
+        let (transfer, grown) = (meter.transfer(&access.target), content.clone());
+        publisher.publish(Ok(FillHandle { content, access: access.clone() }));
+
+        let running = MAX_FILLS as usize - permits.available_permits().min(MAX_FILLS as usize - 1);
+        let (pieces, writer) = mpsc::channel((PIECES / running).clamp(1, MOST_PIECES));
+        let aborter = ingest.aborter();
+        let (store, target) = (store.clone(), access.target.clone());
+        // The more fills, the less each gathers of what is not next: memory stays flat.
+        let coalescer = Coalescer::new(RUN / running as u64);
+        let disk = {
+            let aborter = aborter.clone();
+            on_disk(move || {
+                let written =
+                    write(ingest, writer, coalescer, || store.link(&target, &digest)).map_err(Error::from);
+                // At once: the network's side may be waiting for a connection that is silent.
+                written.inspect_err(|error| aborter.abort(error.clone()))
+            })
+        };
+        let network = async {
+            let streamed = fetch.stream(&pieces).await;
+            drop(pieces);
+            let first = streamed?;
+            transfer.single_connection(first.bytes, first.elapsed);
+            Ok(())
+        };
+        let (written, fetched) = tokio::join!(disk, network);
+        transfer.fetched(grown.available());
+        drop(transfer);
+        let target = &access.target;
+        // Where the disk failed, the network's failure is only that nothing took its bytes.
+        let Err(error) = written.and(fetched) else {
+            tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest, "stored");
+            return;
+        };
+        aborter.abort(error.clone());
+        if matches!(error, Error::NoRoom { .. }) {
+            warning.warn(&error);
+        } else {
+            tracing::warn!(target: "hubcap::fill", upstream = %target, digest = %digest, "fill failed: {error}");
+        }
+    }
+
+    /// Finds room for it first, where its length is known: an upstream that counts requests is not asked in vain.
+    async fn begin(
+        &self,
+        upstream: Upstream,
+        access: &Access,
+        digest: Digest,
+    ) -> Result<(Fetch<RegistryBlob>, Ingest, SemaphorePermit<'_>), Error> {
+        let busy = || Error::Unavailable { why: format!("{MAX_FILLS} fetches run already") };
+        let permit = tokio::time::timeout(PATIENCE, self.0.permits.acquire()).await;
+        let permit = permit.ok().and_then(Result::ok).ok_or_else(busy)?;
+        let store = self.0.store.clone();
+        let known = store.linked_size(&access.target, &digest);
+        let ahead = known.is_none() && !store.is_read_only();
+        let making = on_disk(move || store.ingest(digest, known));
+        let fetching = async {
+            // Whether hubcap has a login is needed below, and the first time it is looked up in a file.
+            let blob = upstream.blob(&access.target.repository, &digest, known);
+            tokio::join!(Fetch::begin(blob, 0), upstream.is_privileged()).0.map_err(Error::from)
+        };
+        let (fetch, ingest) = if ahead {
+            // Nothing is promised yet, so nothing can be refused: the file is made while the upstream is asked.
+            let (fetch, mut ingest) = tokio::try_join!(fetching, making)?;
+            if let Some(size) = fetch.size() {
+                ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?;
+            }
+            (fetch, ingest)
+        } else {
+            let mut ingest = making.await?;
+            // Allocating takes a disk some milliseconds, and the upstream's answer more.
+            tokio::try_join!(fetching, on_disk(move || ingest.allocate(known.unwrap_or(0)).map(|()| ingest)))?
+        };
+        let question = Question::blob(access, &digest);
+        self.0.grants.classify(&self.0.store, &self.0.warning, &upstream, &question).await;
+        Ok((fetch, ingest, permit))
+    }
 }

@@ -1,5 +1,5 @@
-//! Blobs that a client is about to ask for: when an image's manifest goes out, its configuration and layers begin to
-//! come in.
+//! Blobs that a client is about to ask for: when an image's manifest goes out, hubcap begins to
+//! fetch its configuration and layers.
 
 use std::sync::Arc;
 
@@ -7,7 +7,6 @@ use hubcap_oci::Digest;
 
 use crate::access::Access;
 use crate::cache::Cache;
-use crate::fill::fill;
 use crate::manifest::content::ManifestContent;
 
 impl Cache {
@@ -18,7 +17,7 @@ impl Cache {
             return;
         }
         let store = self.store();
-        let missing = |digest: &Digest| !store.has(digest) && !self.0.blobs.is_running(digest);
+        let missing = |digest: &Digest| !store.has(digest) && !self.0.filler.is_running(digest);
         let blobs: Vec<Digest> =
             content.manifest.links.blobs.iter().map(|blob| blob.digest).filter(missing).collect();
         if blobs.is_empty() {
@@ -34,12 +33,10 @@ impl Cache {
                 if cache.store().has(&digest) {
                     continue;
                 }
-                let mut flight = cache.0.blobs.join(digest, |publisher| {
-                    fill(cache.clone(), upstream, access.clone(), digest, publisher)
-                });
+                let mut flight = cache.0.filler.join(upstream, &access, &digest);
                 tokio::spawn(async move {
-                    if let Some(Ok(mut filling)) = flight.value().await {
-                        let _ = filling.content.settled().await;
+                    if let Some(Ok(mut fill)) = flight.value().await {
+                        let _ = fill.content.settled().await;
                     }
                     drop(permit);
                 });
