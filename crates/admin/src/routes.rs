@@ -1,0 +1,65 @@
+//! Which path is answered by what. Further views of the same state (metrics, a page) are further routes here.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::{Response, StatusCode, Uri};
+use hubcap_cache::Cache;
+use serde_json::json;
+
+use crate::answer;
+use crate::pull;
+use crate::status::{Daemon, Status};
+
+/// A request is a few images' names; larger bodies are refused.
+const MAX_BODY: usize = 1 << 20;
+
+/// What the routes answer from.
+#[derive(Clone)]
+pub struct Admin {
+    /// The cache that is served.
+    pub cache: Cache,
+    /// The daemon that serves it.
+    pub daemon: Daemon,
+}
+
+pub(crate) fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/status", get(status))
+        .route("/pull", post(pull))
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(admin)
+}
+
+async fn health() -> Response<Body> {
+    answer::json(StatusCode::OK, &json!({ "healthy": true }))
+}
+
+async fn status(State(Admin { cache, daemon }): State<Admin>) -> Response<Body> {
+    let status = Status { daemon, restoring: cache.is_restoring(), meter: cache.snapshot() };
+    answer::json(StatusCode::OK, &status)
+}
+
+async fn pull(State(admin): State<Admin>, body: Result<Bytes, BytesRejection>) -> Response<Body> {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejected) => return answer::error(rejected.status(), &rejected.body_text()),
+    };
+    let request: pull::Request = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(error) => return answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match pull::start(admin.cache, &request) {
+        Ok(answer) => answer,
+        Err(error) => answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+async fn unknown(uri: Uri) -> Response<Body> {
+    answer::error(StatusCode::NOT_FOUND, &format!("{} is no path of hubcap's", uri.path()))
+}

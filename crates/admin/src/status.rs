@@ -1,0 +1,41 @@
+//! `GET /status`: how the daemon is, and what it did.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use hubcap_cache::Snapshot;
+use serde::{Deserialize, Serialize};
+
+/// What does not change while the daemon runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Daemon {
+    /// hubcap's version.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When the run began, in milliseconds since the epoch.
+    pub started: u64,
+    /// Where it answers over HTTPS.
+    pub listen: Option<SocketAddr>,
+    /// Where it answers over plain HTTP.
+    pub http_listen: Option<SocketAddr>,
+    /// The certificate of its local CA.
+    pub ca: PathBuf,
+    /// Its store, as an absolute path.
+    pub store: PathBuf,
+    /// Whether it runs with `--offline`.
+    pub offline: bool,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// The daemon.
+    pub daemon: Daemon,
+    /// Whether an archive of the store is still being restored.
+    pub restoring: bool,
+    /// What was counted since the start.
+    pub meter: Snapshot,
+}
