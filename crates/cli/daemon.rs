@@ -1,6 +1,7 @@
-//! The daemon, seen from hubcap's other commands: its process, and what it wrote of its run.
+//! The daemon, seen from hubcap's other commands: its process, its admin socket, and what it wrote of its run.
 
 pub(crate) mod address;
 pub(crate) mod answers;
+pub(crate) mod client;
 pub(crate) mod process;
 pub(crate) mod run;

@@ -4,8 +4,8 @@ use anyhow::Context as _;
 use hubcap_cache::prefetch::{self, Event};
 use hubcap_oci::{ImageRef, Platform};
 
-use crate::admin::client;
 use crate::compose;
+use crate::daemon::client;
 use crate::settings::Config;
 
 /// Fetches what is missing of `images`, for `platforms`, or for this machine's where none is named. `show` gets the events;
@@ -41,7 +41,7 @@ pub(crate) fn fill(
 /// # Errors
 /// `in_use`, when the process that has the store is not the daemon of this state directory.
 fn check_daemon(config: &Config, in_use: hubcap_store::Error) -> anyhow::Result<()> {
-    if client::status(&config.state).is_ok_and(|status| status.store == config.store) {
+    if client::status(&config.state).is_ok_and(|status| status.daemon.store == config.store) {
         return Ok(());
     }
     Err(in_use).context("the hubcap that has it does not answer in this --state: pull through it, or stop it")

@@ -3,10 +3,10 @@
 //! - [`args`]: what is typed. [`settings`]: what is decided by flags, variables and the file.
 //! - [`verb`]: the subcommands; only this file enters them.
 //! - [`compose`]: builds store, upstreams, cache and runtime from the settings.
-//! - [`daemon`]: the daemon's process, its run and its address. [`admin`]: its socket. [`fill`]: has the store filled.
+//! - [`daemon`]: the daemon's process, its run, its address, and the client of its admin socket. [`fill`]: has the store
+//!   filled.
 //! - [`job`]: the GitHub job. [`clients`], [`lockfile`], [`replace`], [`show`]: what several verbs do alike.
 
-mod admin;
 mod args;
 mod clients;
 mod compose;

@@ -2,8 +2,7 @@
 
 use axum::body::Body;
 use http::{Response, StatusCode, header};
-use serde::Serialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 /// An answer with `value` as its body.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
@@ -14,7 +13,14 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body>
     response
 }
 
-/// `{"error": why}`.
-pub(crate) fn error(status: StatusCode, why: &str) -> Response<Body> {
-    json(status, &json!({ "error": why }))
+/// The body of every answer whose status is not 200.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Why, for people.
+    pub error: String,
+}
+
+/// A [`Refusal`].
+pub(crate) fn refuse(status: StatusCode, why: impl Into<String>) -> Response<Body> {
+    json(status, &Refusal { error: why.into() })
 }

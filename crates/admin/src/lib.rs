@@ -16,6 +16,7 @@ mod server;
 pub mod socket;
 pub mod status;
 
+pub use answer::Refusal;
 pub use routes::Admin;
 pub use server::serve;
 pub use socket::Socket;

@@ -7,6 +7,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use hubcap_cache::Cache;
 use hubcap_cache::prefetch::{self, End, Event, Image};
 use hubcap_oci::{ImageRef, ParseError, Platform};
@@ -45,7 +46,9 @@ pub(crate) fn start(cache: Cache, request: &Request) -> Result<Response<Body>, P
         let line = lines.next().await?;
         Some((Ok::<_, Infallible>(line), lines))
     });
-    Ok(Response::new(Body::from_stream(lines)))
+    let mut response = Response::new(Body::from_stream(lines));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    Ok(response)
 }
 
 struct Lines {

@@ -1,14 +1,19 @@
 //! Which path is answered by what. Further views of the same state (metrics, a page) are further routes here.
 
+use std::time::Duration;
+
+use axum::BoxError;
 use axum::Router;
 use axum::body::Body;
+use axum::error_handling::HandleErrorLayer;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use http::{Response, StatusCode, Uri};
+use http::{Method, Response, StatusCode, Uri};
 use hubcap_cache::Cache;
 use serde_json::json;
+use tower::timeout::TimeoutLayer;
 
 use crate::answer;
 use crate::pull;
@@ -26,12 +31,15 @@ pub struct Admin {
     pub daemon: Daemon,
 }
 
-pub(crate) fn router(admin: Admin) -> Router {
+/// `patience` is how long a request's body and the head of its answer may take.
+pub(crate) fn router(admin: Admin, patience: Duration) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
         .route("/pull", post(pull))
         .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer((HandleErrorLayer::new(timed_out), TimeoutLayer::new(patience)))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(admin)
 }
@@ -48,18 +56,29 @@ async fn status(State(Admin { cache, daemon }): State<Admin>) -> Response<Body> 
 async fn pull(State(admin): State<Admin>, body: Result<Bytes, BytesRejection>) -> Response<Body> {
     let body = match body {
         Ok(body) => body,
-        Err(rejected) => return answer::error(rejected.status(), &rejected.body_text()),
+        Err(rejected) => return answer::refuse(rejected.status(), rejected.body_text()),
     };
     let request: pull::Request = match serde_json::from_slice(&body) {
         Ok(request) => request,
-        Err(error) => return answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return answer::refuse(StatusCode::BAD_REQUEST, error.to_string()),
     };
     match pull::start(admin.cache, &request) {
         Ok(answer) => answer,
-        Err(error) => answer::error(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => answer::refuse(StatusCode::BAD_REQUEST, error.to_string()),
     }
 }
 
 async fn unknown(uri: Uri) -> Response<Body> {
-    answer::error(StatusCode::NOT_FOUND, &format!("{} is no path of hubcap's", uri.path()))
+    answer::refuse(StatusCode::NOT_FOUND, format!("there is no {}", uri.path()))
 }
+
+async fn wrong_method(method: Method, uri: Uri) -> Response<Body> {
+    answer::refuse(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not allow {method}", uri.path()))
+}
+
+async fn timed_out(_: BoxError) -> Response<Body> {
+    answer::refuse(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time")
+}
+
+#[cfg(test)]
+mod tests;

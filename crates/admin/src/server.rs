@@ -11,12 +11,14 @@ use crate::socket::Socket;
 
 /// How long a client may take for the headers of a request.
 const HEADERS: Duration = Duration::from_secs(10);
+/// How long a request's body and the head of its answer may take. A pull's lines have no limit.
+const REQUEST: Duration = Duration::from_secs(10);
 /// The wait after an accept that failed: the process may be out of file descriptors.
 const AFTER_ERROR: Duration = Duration::from_millis(100);
 
 /// Answers on the socket until the future is dropped, which removes the socket.
 pub async fn serve(socket: Socket, admin: Admin) {
-    let service = TowerToHyperService::new(router(admin));
+    let service = TowerToHyperService::new(router(admin, REQUEST));
     loop {
         match socket.listener.accept().await {
             Ok((stream, _)) => {

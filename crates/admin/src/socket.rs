@@ -66,3 +66,42 @@ impl Drop for Socket {
         let _ = std::fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_its_owner_may_open_the_socket() {
+        let state = tempfile::tempdir().expect("a directory");
+        let _socket = Socket::open(state.path()).await.expect("a socket");
+        let mode = std::fs::metadata(path(state.path())).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_socket_in_use_names_the_process_that_listens() {
+        let state = tempfile::tempdir().expect("a directory");
+        let _socket = Socket::open(state.path()).await.expect("a socket");
+        let error = Socket::open(state.path()).await.err().expect("refused");
+        let own = std::process::id();
+        assert_eq!(error.to_string(), format!("the daemon {own} has it; give this one a --state of its own"));
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_daemon_left_is_replaced() {
+        let state = tempfile::tempdir().expect("a directory");
+        drop(std::os::unix::net::UnixListener::bind(path(state.path())).expect("a socket"));
+        assert!(path(state.path()).exists());
+        let socket = Socket::open(state.path()).await.expect("a socket");
+        drop(socket);
+        assert!(!path(state.path()).exists());
+    }
+
+    #[tokio::test]
+    async fn a_path_that_is_too_long_is_named() {
+        let state = Path::new("/tmp").join("s".repeat(200));
+        let error = Socket::open(&state).await.err().expect("refused");
+        assert!(error.to_string().contains("admin.sock"), "{error}");
+    }
+}

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use hubcap_admin::Status;
 use hubcap_clients::{Mirror, reachable};
 use hubcap_oci::Registry;
 
 use super::run::Run;
-use crate::admin::Status;
 use crate::settings::Config;
 
 /// hubcap's HTTPS address and its CA's certificate, which need not exist yet.
@@ -27,7 +27,7 @@ pub(crate) fn mirror_with_ca(config: &Config, status: Option<&Status>) -> anyhow
 }
 
 fn listen(config: &Config, status: Option<&Status>) -> anyhow::Result<SocketAddr> {
-    let running = status.and_then(|status| status.listen);
+    let running = status.and_then(|status| status.daemon.listen);
     let configured = Some(config.listen).filter(|listen| listen.port() != 0);
     let last = || Run::read(&config.state).ok().flatten().and_then(|run| run.listen);
     running

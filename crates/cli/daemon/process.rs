@@ -8,9 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use hubcap_admin::{Daemon, Status};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::admin::{Status, client};
+use super::client;
 use crate::settings::Config;
 
 /// How long a start may take: a store that was not shut down cleanly is scanned first.
@@ -40,12 +41,13 @@ pub(crate) struct Running {
 /// When it does not start, with the end of its log; when one runs on another store.
 pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<Running> {
     if let Ok(status) = client::status(&config.state) {
-        if status.store != config.store {
+        let daemon = &status.daemon;
+        if daemon.store != config.store {
             bail!(
                 "the daemon {} of {} has the store {}; stop it with `hubcap down`, or choose another --state",
-                status.pid,
+                daemon.pid,
                 config.state.display(),
-                status.store.display()
+                daemon.store.display()
             );
         }
         return Ok(Running { status, already: true });
@@ -54,7 +56,7 @@ pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<
     let end = Instant::now() + START;
     loop {
         match client::status(&config.state) {
-            Ok(status) if status.pid == child.id() => return Ok(Running { status, already: false }),
+            Ok(status) if status.daemon.pid == child.id() => return Ok(Running { status, already: false }),
             _ => {}
         }
         if let Some(status) = child.try_wait()? {
@@ -107,7 +109,7 @@ pub(crate) fn log_end(state: &Path) -> String {
 ///
 /// # Errors
 /// When it is another user's.
-pub(crate) fn stop(daemon: &Status) -> anyhow::Result<()> {
+pub(crate) fn stop(daemon: &Daemon) -> anyhow::Result<()> {
     let pid = i32::try_from(daemon.pid).ok().and_then(Pid::from_raw).context("the daemon has no process")?;
     kill_process(pid, Signal::TERM)
         .with_context(|| format!("the daemon {} cannot be stopped", daemon.pid))?;

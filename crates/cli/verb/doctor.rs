@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use finding::{Finding, State};
 
-use crate::admin::client;
 use crate::args::Doctor;
+use crate::daemon::client;
 use crate::settings::Config;
 
 #[derive(Serialize)]
@@ -29,7 +29,8 @@ struct Report {
 pub(crate) fn run(config: &Config, flags: &Doctor) -> anyhow::Result<ExitCode> {
     let status = client::status(&config.state).ok();
     let mut findings = vec![daemon::look(config, status.as_ref())];
-    findings.extend(store::look(status.as_ref().map_or(&config.store, |status| &status.store), config));
+    findings
+        .extend(store::look(status.as_ref().map_or(&config.store, |status| &status.daemon.store), config));
     findings.extend(registries::look(config, status.as_ref()));
     findings.extend(docker::look(config, flags, status.as_ref()));
     findings.extend(clients::look(config, status.as_ref()));

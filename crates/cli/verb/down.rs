@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use hubcap_admin::{Daemon, Status};
 use hubcap_clients::Docker;
 use hubcap_store::Layout;
 
-use crate::admin::{Status, client};
 use crate::args::Down;
 use crate::clients;
-use crate::daemon::process;
 use crate::daemon::run::Run;
+use crate::daemon::{client, process};
 use crate::job::summary::Summary;
 use crate::job::{carry, github, speed};
 use crate::settings::Config;
@@ -28,9 +28,10 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         failures.note("a client's files are not as they were", clients::restore(config, &**client));
     }
     let status = last_status(&config.state);
-    failures.note("the daemon still runs", stop(status.as_ref()));
+    let daemon = status.as_ref().map(|status| &status.daemon);
+    failures.note("the daemon still runs", stop(daemon));
     let run = Run::read(&config.state).ok().flatten();
-    let store = store(config, status.as_ref(), run.as_ref());
+    let store = store(config, daemon, run.as_ref());
     let run_here = run.as_ref().filter(|run| run.store == store);
     if let Some(run) = run_here
         && flags.trims(&store)
@@ -78,7 +79,7 @@ fn last_status(state: &Path) -> Option<Status> {
     }
 }
 
-fn stop(daemon: Option<&Status>) -> anyhow::Result<()> {
+fn stop(daemon: Option<&Daemon>) -> anyhow::Result<()> {
     match daemon {
         Some(daemon) => process::stop(daemon).map(|()| println!("the daemon is stopped")),
         None => {
@@ -89,8 +90,8 @@ fn stop(daemon: Option<&Status>) -> anyhow::Result<()> {
 }
 
 /// The store of this job: the daemon knows it best, then what it wrote of its run, then the settings.
-fn store(config: &Config, status: Option<&Status>, run: Option<&Run>) -> PathBuf {
-    let of_daemon = status.map(|status| &status.store).or(run.map(|run| &run.store));
+fn store(config: &Config, daemon: Option<&Daemon>, run: Option<&Run>) -> PathBuf {
+    let of_daemon = daemon.map(|daemon| &daemon.store).or(run.map(|run| &run.store));
     of_daemon.unwrap_or(&config.store).clone()
 }
 

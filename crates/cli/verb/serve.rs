@@ -7,14 +7,15 @@ mod limits;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use hubcap_admin::{Admin, Daemon, Socket};
 use hubcap_cache::Cache;
 use hubcap_oci::Registry;
 use hubcap_proxy::{Bound, DRAIN};
 use hubcap_store::{Restored, Store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use crate::admin::{self, Admin};
 use crate::args::Serve;
 use crate::compose;
 use crate::daemon::run::Run;
@@ -65,20 +66,7 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
     run.write(&config.state);
     // Before the first request: requests wait for contents that the archive may have.
     let restoring = config.restore.clone().map(|archive| tokio::spawn(restore(&cache, archive)));
-    let admin = Admin {
-        cache: cache.clone(),
-        store: store.clone(),
-        run,
-        ca: bound.ca_certificate().to_owned(),
-        offline: config.offline,
-    };
-    let admin = match admin::open(&config.state) {
-        Ok(socket) => Some(tokio::spawn(admin::serve(socket, admin))),
-        Err(error) => {
-            tracing::warn!(target: "hubcap::serve", "hubcap's own commands will not find this daemon: {error:#}");
-            None
-        }
-    };
+    let admin = start_admin(cache.clone(), run, &bound, &config).await;
     announce::announce(&bound, &config)?;
     let preparing = cache.clone();
     tokio::task::spawn_blocking(move || preparing.prepare());
@@ -131,6 +119,27 @@ async fn bind(cache: Cache, config: &Config) -> anyhow::Result<Bound> {
         }
         other => other.into(),
     })
+}
+
+/// Opens the admin socket and answers there; without it the daemon serves all the same.
+async fn start_admin(cache: Cache, run: Run, bound: &Bound, config: &Config) -> Option<JoinHandle<()>> {
+    let daemon = Daemon {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: run.pid,
+        started: run.started,
+        listen: run.listen,
+        http_listen: run.http_listen,
+        ca: bound.ca_certificate().to_owned(),
+        store: run.store,
+        offline: config.offline,
+    };
+    match Socket::open(&config.state).await {
+        Ok(socket) => Some(tokio::spawn(hubcap_admin::serve(socket, Admin { cache, daemon }))),
+        Err(error) => {
+            tracing::warn!(target: "hubcap::serve", "hubcap's own commands will not find this daemon: {error}");
+            None
+        }
+    }
 }
 
 /// Answers until a signal asks for the end; then gives clients and fetches [`DRAIN`] to end. A second signal ends at once.

@@ -10,10 +10,9 @@ use hubcap_clients::{
 };
 use hubcap_oci::Registry;
 
-use crate::admin::client;
 use crate::args::{Setup, SetupDocker, SetupFlags, Unset, UnsetDocker};
 use crate::clients::print_restored;
-use crate::daemon::address;
+use crate::daemon::{address, client};
 use crate::settings::Config;
 use crate::show::changes;
 

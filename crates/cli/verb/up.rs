@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use hubcap_admin::Status;
 use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries};
 
-use crate::admin::{Status, client};
 use crate::args::{DockerFlags, Up};
-use crate::daemon::address;
 use crate::daemon::process::{self, Running};
+use crate::daemon::{address, client};
 use crate::job::github;
 use crate::settings::Config;
 use crate::show::changes;
@@ -44,16 +44,16 @@ pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow
 fn start(config: &Config, arguments: &[OsString]) -> anyhow::Result<Status> {
     let Running { status, already } = process::ensure(config, arguments)?;
     let runs = if already { "runs already as" } else { "runs as" };
-    println!("hubcap {runs} {}, log {}", status.pid, process::log(&config.state).display());
-    println!("store {}", status.store.display());
+    println!("hubcap {runs} {}, log {}", status.daemon.pid, process::log(&config.state).display());
+    println!("store {}", status.daemon.store.display());
     Ok(status)
 }
 
 /// Configures the clients. Only dockerd's failure is an error; another client's is a warning.
 fn configure(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()> {
-    let listen = status.listen.context("the daemon does not listen for HTTPS")?;
+    let listen = status.daemon.listen.context("the daemon does not listen for HTTPS")?;
     let hubcap = Hubcap {
-        mirror: Mirror::new(listen, status.ca.clone()),
+        mirror: Mirror::new(listen, status.daemon.ca.clone()),
         registries: address::registries(config, Some(status)).into(),
     };
     let clients = flags.clients();

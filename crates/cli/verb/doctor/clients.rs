@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
+use hubcap_admin::Status;
 use hubcap_clients::buildkit::{self, Builder};
 use hubcap_clients::{Buildkit, Client, Docker, Journal, is_installed};
 
 use super::finding::{Finding, State};
-use crate::admin::Status;
 use crate::daemon::address;
 use crate::settings::Config;
 
@@ -65,7 +65,7 @@ pub(super) fn drift(journal: &Journal, about: &'static str, setup: &str) -> Vec<
 fn builders(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     let is_set_up = Journal::open(&config.state, Buildkit::NAME).is_ok_and(|journal| !journal.is_empty());
     let setup = if is_set_up { "" } else { "hubcap setup buildkit; " };
-    let address = status.and_then(|status| status.listen).unwrap_or(config.listen);
+    let address = status.and_then(|status| status.daemon.listen).unwrap_or(config.listen);
     let builders = buildkit::builders().into_iter().filter(Builder::has_own_buildkit);
     builders.map(|builder| self::builder(&builder, address, setup)).collect()
 }

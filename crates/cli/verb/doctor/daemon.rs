@@ -1,16 +1,16 @@
 //! The daemon.
 
+use hubcap_admin::Status;
 use hubcap_clients::Journal;
 
 use super::finding::{Finding, State};
-use crate::admin::Status;
 use crate::daemon::answers;
 use crate::settings::Config;
 
 pub(super) fn look(config: &Config, status: Option<&Status>) -> Finding {
-    let Some(status) = status else { return none_runs(config) };
-    let says = format!("hubcap {} runs as {}", status.version, status.pid);
-    match status.listen.map(|listen| (listen, answers::https(listen))) {
+    let Some(Status { daemon, .. }) = status else { return none_runs(config) };
+    let says = format!("hubcap {} runs as {}", daemon.version, daemon.pid);
+    match daemon.listen.map(|listen| (listen, answers::https(listen))) {
         Some((listen, Ok(_))) => {
             Finding::new(State::Fine, "daemon", format!("{says} and answers on https://{listen}"))
         }

@@ -1,10 +1,10 @@
 //! dockerd: whether it is set up, and which of its pulls use hubcap.
 
+use hubcap_admin::Status;
 use hubcap_clients::{Docker, Dockerd, Journal, Proxy};
 use hubcap_oci::Registry;
 
 use super::finding::{Finding, State};
-use crate::admin::Status;
 use crate::args::Doctor;
 use crate::daemon::address;
 use crate::settings::Config;

@@ -1,16 +1,16 @@
 //! The registries behind hubcap.
 
+use hubcap_admin::Status;
 use hubcap_oci::{Reference, Repository};
 use hubcap_upstream::{Error, Upstream};
 
 use super::finding::{Finding, State};
-use crate::admin::Status;
 use crate::compose;
 use crate::settings::Config;
 
 /// Sends one HEAD to each configured registry, which no rate limit counts.
 pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
-    if config.offline || status.is_some_and(|status| status.offline) {
+    if config.offline || status.is_some_and(|status| status.daemon.offline) {
         let says = "offline: none is asked, what is not stored is not found";
         return vec![Finding::new(State::Note, "registries", says)];
     }

@@ -1,0 +1,113 @@
+//! Asks the daemon over its admin socket, as HTTP/1.0: an answer ends with its connection.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use hubcap_admin::{Refusal, Status, pull, socket};
+use hubcap_cache::prefetch::Image;
+use hubcap_oci::{ImageRef, Platform};
+
+/// How long the daemon may take for its status, and for each write of a request.
+const PATIENCE: Duration = Duration::from_secs(5);
+const OTHER_VERSION: &str = "the daemon is of another version; stop it, and start this one";
+
+/// How the daemon of this state directory is.
+///
+/// # Errors
+/// When none answers within 5 s, or one of another version does.
+pub(crate) fn status(state: &Path) -> anyhow::Result<Status> {
+    let answer = ask(state, "GET /status", &[], Some(PATIENCE))?;
+    serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
+}
+
+/// Has the daemon fill its store; `told` gets each image when it is done.
+///
+/// # Errors
+/// When none answers, it refuses, or it ends before the pull is done.
+pub(crate) fn pull(
+    state: &Path,
+    images: &[ImageRef],
+    platforms: &[Platform],
+    mut told: impl FnMut(Image),
+) -> anyhow::Result<()> {
+    let request = pull::Request {
+        images: images.iter().map(ToString::to_string).collect(),
+        platforms: platforms.iter().map(ToString::to_string).collect(),
+    };
+    // A pull takes as long as its slowest image: its answer has no time limit.
+    for line in ask(state, "POST /pull", &serde_json::to_vec(&request)?, None)?.lines() {
+        match serde_json::from_str(&line?)? {
+            pull::Line::Image(image) => told(image),
+            pull::Line::Done(_) => return Ok(()),
+        }
+    }
+    bail!("the daemon ended before the pull was done")
+}
+
+/// Sends a request, and reads its answer up to the body. `call` is the method and the path.
+fn ask(
+    state: &Path,
+    call: &str,
+    body: &[u8],
+    patience: Option<Duration>,
+) -> anyhow::Result<BufReader<UnixStream>> {
+    let path = socket::path(state);
+    let mut stream =
+        UnixStream::connect(&path).with_context(|| format!("no daemon answers on {}", path.display()))?;
+    stream.set_read_timeout(patience)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut request = format!("{call} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    request.extend_from_slice(body);
+    stream.write_all(&request)?;
+    let mut answer = BufReader::new(stream);
+    let status = read_head(&mut answer)?;
+    if status == 200 {
+        return Ok(answer);
+    }
+    let Refusal { error } = serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)?;
+    bail!("the daemon refuses `{call}` with status {status}: {error}")
+}
+
+/// The status of an answer whose head is read to its end.
+fn read_head(answer: &mut impl std::io::BufRead) -> anyhow::Result<u16> {
+    let mut line = String::new();
+    answer.read_line(&mut line)?;
+    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+    // A daemon from before HTTP ends the connection without a word.
+    let status = status.context(OTHER_VERSION)?;
+    while line != "\r\n" {
+        line.clear();
+        if answer.read_line(&mut line)? == 0 {
+            bail!("the daemon ended in the middle of its answer");
+        }
+    }
+    Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_up_to_the_body() {
+        let mut answer = &b"HTTP/1.0 404 Not Found\r\ncontent-length: 2\r\n\r\n{}"[..];
+        assert_eq!(read_head(&mut answer).expect("a head"), 404);
+        assert_eq!(answer, b"{}");
+    }
+
+    #[test]
+    fn a_daemon_that_speaks_no_http_is_of_another_version() {
+        for answer in ["", "{\"version\":\"0.1.0\"}\n"] {
+            let error = read_head(&mut answer.as_bytes()).expect_err("no HTTP");
+            assert_eq!(error.to_string(), OTHER_VERSION);
+        }
+    }
+
+    #[test]
+    fn a_head_that_ends_early_is_an_error() {
+        assert!(read_head(&mut &b"HTTP/1.0 200 OK\r\ncontent-"[..]).is_err());
+    }
+}
