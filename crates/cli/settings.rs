@@ -2,7 +2,7 @@
 //! the file, the file over the default.
 //!
 //! - [`given`]: the settings as a user gives them; flags and file are both read into this one struct.
-//! - [`environment`]: those of the variables. [`file`]: those of the file.
+//! - [`environment`]: those of the variables. [`mod@file`]: those of the file.
 //! - [`config`]: everything decided. [`shown`]: what was decided, as a file.
 //! - [`units`], [`upstream`], [`upstream_tables`], [`logins`]: values, and how they are written. [`upstreams`]: which count.
 
