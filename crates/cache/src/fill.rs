@@ -32,7 +32,7 @@ const MOST_PIECES: usize = 32;
 const MAX_FILLS: u32 = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A fill that runs: the content that it writes. Or the blob was in the store after all.
+/// What a fill gives its requests: the content that it writes, or the one that was in the store after all.
 #[derive(Clone)]
 pub(crate) struct FillHandle {
     pub(crate) content: Content,
