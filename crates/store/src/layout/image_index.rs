@@ -171,3 +171,31 @@ pub(crate) fn read_entry(entry: &Descriptor) -> Option<Entry> {
     let private = entry.annotations.contains_key(PRIVATE);
     Some(Entry { target, tag, descriptor, private, wrapper })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn no_index_json_of_an_archive_makes_the_reader_panic_or_leads_out_of_its_place(
+            repository in "[a-z./:A-Z-]{0,30}|docker.io/library/x",
+            name in "[a-z./:-]{0,30}|docker.io/library/x:[a-z./-]{0,10}",
+            digest in "(sha256:)?[0-9a-f]{0,70}|sha256:[0-9a-f]{64}",
+            size: i64,
+        ) {
+            let entry = serde_json::json!({"mediaType": "a/b", "size": size, "digest": digest, "annotations": {
+                REF_NAME: name, REPOSITORY: repository, DIGEST: digest, SIZE: size.to_string()}});
+            let text = serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
+            if let Ok(index) = serde_json::from_str::<ImageIndex>(&text) {
+                for entry in index.entries() {
+                    // A tag may end in dots (`1..`), but no part of a path may be only dots.
+                    let name = entry.name();
+                    proptest::prop_assert!(!name.split(['/', ':']).any(|part| matches!(part, "." | "..")), "{name}");
+                    let tag = entry.tag.as_ref().map(ToString::to_string).unwrap_or_default();
+                    proptest::prop_assert!(!tag.contains('/'), "{tag}");
+                }
+            }
+        }
+    }
+}

@@ -140,24 +140,3 @@ async fn an_image_of_which_something_is_being_written_does_not_go() {
     drop(ingest);
     assert_eq!(going(), 1);
 }
-
-proptest::proptest! {
-    #[test]
-    fn no_index_json_of_an_archive_makes_the_reader_panic(
-        repository in "[a-z./:A-Z-]{0,30}|docker.io/library/x",
-        name in "[a-z./:-]{0,30}|docker.io/library/x:[a-z.-]{0,10}",
-        digest in "(sha256:)?[0-9a-f]{0,70}|sha256:[0-9a-f]{64}",
-        size: i64,
-    ) {
-        let entry = serde_json::json!({"mediaType": "a/b", "size": size, "digest": digest, "annotations": {
-            "org.opencontainers.image.ref.name": name, "io.hubcap.repository": repository,
-            "io.hubcap.digest": digest, "io.hubcap.size": size.to_string()}});
-        let text = serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
-        if let Ok(index) = serde_json::from_str::<crate::layout::image_index::ImageIndex>(&text) {
-            for entry in index.entries() {
-                // What is understood stays in its place.
-                proptest::prop_assert!(!entry.name().contains(".."), "{}", entry.name());
-            }
-        }
-    }
-}
