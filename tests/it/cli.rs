@@ -3,7 +3,7 @@
 use crate::support::hubcap::{Place, command, run};
 use crate::support::image;
 use crate::support::noise;
-use crate::support::origin::{Fault, Origin};
+use crate::support::origin::{Origin, quirk};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -73,7 +73,7 @@ async fn an_image_that_cannot_be_pulled_fails_the_run_and_not_the_others() {
     let (origin, place) = (Origin::start().await, Place::new());
     image::put(&origin, "library/x:1", &[b"layer"]);
     let broken = image::put(&origin, "library/broken:1", &[b"other"]);
-    origin.fault(&broken.blobs[1], Fault::Status(404));
+    origin.quirk(&broken.blobs[1], quirk::status(404));
     let (code, out, err) =
         at(&place, &origin, &["pull", "x:1", "missing", "broken:1", "registry.example/a/b"]);
     assert_eq!(code, Some(1));

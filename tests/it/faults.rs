@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use crate::support::hubcap::{Hubcap, Place, blob, manifest, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
-use crate::support::origin::{Fault, Origin};
+use crate::support::origin::{Origin, Quirk, quirk};
 
 /// What a request asks for, and what is in the store when the fault begins.
 #[derive(Debug, Clone, Copy)]
@@ -33,32 +33,32 @@ const CELLS: [(Cell, &str); 6] = [
     (Cell::BlobDamaged, "damaged on the disk"),
 ];
 
-fn faults() -> Vec<(&'static str, Option<Fault>)> {
+fn faults() -> Vec<(&'static str, Option<Vec<Quirk>>)> {
     vec![
-        ("none", Some(Fault::Slow)),
+        ("none", Some(vec![quirk::slow()])),
         ("the origin is gone", None),
-        ("no answer", Some(Fault::Hang)),
-        ("500", Some(Fault::Status(500))),
-        ("503 with Retry-After", Some(Fault::RetryAfter(503, 60))),
-        ("429", Some(Fault::Status(429))),
-        ("429 with Retry-After", Some(Fault::RetryAfter(429, 60))),
-        ("404", Some(Fault::Status(404))),
-        ("403", Some(Fault::Status(403))),
-        ("400", Some(Fault::Status(400))),
-        ("a web page", Some(Fault::Html)),
-        ("redirects for ever", Some(Fault::Loop)),
-        ("cut once in the middle", Some(Fault::CutOnce(100))),
-        ("always cut at one byte", Some(Fault::CutAt(100))),
-        ("cut once, and ranges ignored", Some(Fault::NoRanges)),
-        ("an empty body", Some(Fault::Empty)),
-        ("a wrong last byte", Some(Fault::Flip)),
-        ("no length told", Some(Fault::NoLength)),
-        ("a body without end", Some(Fault::Endless)),
+        ("no answer", Some(vec![quirk::hang()])),
+        ("500", Some(vec![quirk::status(500)])),
+        ("503 with Retry-After", Some(vec![quirk::retry_after(503, 60)])),
+        ("429", Some(vec![quirk::status(429)])),
+        ("429 with Retry-After", Some(vec![quirk::retry_after(429, 60)])),
+        ("404", Some(vec![quirk::status(404)])),
+        ("403", Some(vec![quirk::status(403)])),
+        ("400", Some(vec![quirk::status(400)])),
+        ("a web page", Some(vec![quirk::html()])),
+        ("redirects for ever", Some(vec![quirk::redirect_loop()])),
+        ("cut once in the middle", Some(vec![quirk::cut_once(100)])),
+        ("always cut at one byte", Some(vec![quirk::cut_at(100)])),
+        ("cut once, and ranges ignored", Some(vec![quirk::no_ranges(), quirk::cut_once(100)])),
+        ("an empty body", Some(vec![quirk::empty()])),
+        ("a wrong last byte", Some(vec![quirk::flip()])),
+        ("no length told", Some(vec![quirk::no_length()])),
+        ("a body without end", Some(vec![quirk::endless()])),
     ]
 }
 
 /// What a client got.
-async fn play(cell: Cell, fault: Option<Fault>) -> String {
+async fn play(cell: Cell, fault: Option<Vec<Quirk>>) -> String {
     let (mut origin, place) = (Origin::start().await, Place::new());
     let layer = noise(300_000, 5);
     let image = image::put(&origin, "library/x:1", &[&layer]);
@@ -89,12 +89,10 @@ async fn play(cell: Cell, fault: Option<Fault>) -> String {
     }
     match fault {
         None => origin.die().await,
-        Some(fault) => {
-            if matches!(fault, Fault::NoRanges) {
-                // The first of two that fit counts, and goes when it was played.
-                origin.fault("/v2/library", Fault::CutOnce(100));
+        Some(quirks) => {
+            for quirk in quirks {
+                origin.quirk("/v2/library", quirk);
             }
-            origin.fault("/v2/library", fault);
         }
     }
     let right: &[u8] = if path.contains("/blobs/") { &layer } else { &image.manifest };
@@ -145,9 +143,10 @@ fn check_store(place: &Place, image: &Image) {
 async fn no_fault_of_the_origin_delivers_anything_wrong_and_the_table_of_them_is_in_the_docs() {
     let places = Arc::new(Semaphore::new(8));
     let mut running = Vec::new();
-    for (name, fault) in faults() {
+    for (at, (name, _)) in faults().into_iter().enumerate() {
         for (cell, _) in CELLS {
-            let (fault, places) = (fault.clone(), Arc::clone(&places));
+            // New ones for each cell: some remember what they did.
+            let (fault, places) = (faults().swap_remove(at).1, Arc::clone(&places));
             running.push(tokio::spawn(async move {
                 let _place = places.acquire_owned().await.expect("open");
                 (name, play(cell, fault).await)

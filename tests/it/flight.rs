@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::support::hubcap::{Place, blob, manifest, status};
 use crate::support::image::{self, sha256};
-use crate::support::origin::{Fault, Origin};
+use crate::support::origin::{Origin, quirk};
 use crate::support::{eventually, noise};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,7 +15,7 @@ async fn fifty_clients_of_one_cold_blob_are_one_fetch() {
     let content = noise(4 << 20, 1);
     let digest = origin.put_blob(&content);
     let (open, gate) = watch::channel(false);
-    origin.fault(&digest, Fault::Gate(1 << 20, gate));
+    origin.quirk(&digest, quirk::gate(1 << 20, gate));
     let hubcap = place.start(&origin.url(), &[]);
     let path = blob("library/x", &digest);
     let clients: Vec<_> = (0..50).map(|_| hubcap.get(&path)).collect();
@@ -40,7 +40,7 @@ async fn the_first_bytes_come_before_the_last_are_there_and_nothing_is_visible_u
     let content = noise(2 << 20, 2);
     let digest = origin.put_blob(&content);
     let (open, gate) = watch::channel(false);
-    origin.fault(&digest, Fault::Gate(1 << 20, gate));
+    origin.quirk(&digest, quirk::gate(1 << 20, gate));
     let hubcap = place.start(&origin.url(), &[]);
     let mut body = hubcap.get(&blob("a", &digest)).await.bytes_stream();
     let mut received = body.next().await.expect("a chunk").expect("bytes").to_vec();
@@ -63,7 +63,7 @@ async fn a_client_that_leaves_does_not_cancel_the_fill() {
     let content = noise(2 << 20, 3);
     let digest = origin.put_blob(&content);
     let (open, gate) = watch::channel(false);
-    origin.fault(&digest, Fault::Gate(1 << 20, gate));
+    origin.quirk(&digest, quirk::gate(1 << 20, gate));
     let hubcap = place.start(&origin.url(), &[]);
     let mut body = hubcap.get(&blob("a", &digest)).await.bytes_stream();
     body.next().await.expect("a chunk").expect("bytes");
@@ -96,8 +96,8 @@ async fn a_wrong_digest_is_never_delivered_whole_nor_stored() {
     let hubcap = place.start(&origin.url(), &[]);
     let large = origin.put_blob(&noise(1 << 20, 5));
     let small = origin.put_blob(&noise(100, 6));
-    origin.fault(&large, Fault::Flip);
-    origin.fault(&small, Fault::Flip);
+    origin.quirk(&large, quirk::flip());
+    origin.quirk(&small, quirk::flip());
     let answer = hubcap.get(&blob("a", &large)).await;
     assert_eq!(answer.status(), 200);
     assert!(answer.bytes().await.is_err(), "the connection must be cut before the end");
@@ -117,7 +117,7 @@ async fn a_wrong_digest_is_never_delivered_whole_nor_stored() {
 async fn a_manifest_with_a_wrong_digest_is_not_served() {
     let (origin, place) = (Origin::start().await, Place::new());
     let image = image::put(&origin, "a/b:latest", &[b"layer"]);
-    origin.fault(&image.digest, Fault::Flip);
+    origin.quirk(&image.digest, quirk::flip());
     let hubcap = place.start(&origin.url(), &[]);
     assert_eq!(hubcap.get(&manifest("a/b", &image.digest)).await.status(), 404);
     assert!(place.blobs().is_empty());
@@ -128,7 +128,7 @@ async fn a_connection_that_breaks_is_taken_up_again_without_the_client_noticing(
     let (origin, place) = (Origin::start().await, Place::new());
     let content = noise(1 << 20, 7);
     let digest = origin.put_blob(&content);
-    origin.fault(&digest, Fault::CutOnce(300_000));
+    origin.quirk(&digest, quirk::cut_once(300_000));
     let hubcap = place.start(&origin.url(), &[]);
     assert!(hubcap.get(&blob("a", &digest)).await.bytes().await.expect("a body") == content);
     let ranges: Vec<_> = origin.log().into_iter().filter_map(|asked| asked.range).collect();
@@ -136,8 +136,8 @@ async fn a_connection_that_breaks_is_taken_up_again_without_the_client_noticing(
     // The same from an origin that knows no ranges: what is there already is skipped.
     let content = noise(1 << 20, 8);
     let digest = origin.put_blob(&content);
-    origin.fault(&digest, Fault::CutOnce(300_000));
-    origin.fault(&digest, Fault::NoRanges);
+    origin.quirk(&digest, quirk::cut_once(300_000));
+    origin.quirk(&digest, quirk::no_ranges());
     assert!(hubcap.get(&blob("a", &digest)).await.bytes().await.expect("a body") == content);
 }
 
@@ -146,12 +146,12 @@ async fn an_origin_that_dies_in_the_middle_fails_all_clients_and_leaves_nothing(
     let (origin, place) = (Origin::start().await, Place::new());
     let digest = origin.put_blob(&noise(1 << 20, 9));
     let (open, gate) = watch::channel(false);
-    origin.fault(&digest, Fault::Gate(300_000, gate));
+    origin.quirk(&digest, quirk::gate(300_000, gate));
     let hubcap = place.start(&origin.url(), &[]);
     let (one, two) = (hubcap.get(&blob("a", &digest)).await, hubcap.get(&blob("a", &digest)).await);
     // From now on it is gone: the gate's end breaks the body, and every further try is refused.
     origin.heal();
-    origin.fault(&digest, Fault::Status(404));
+    origin.quirk(&digest, quirk::status(404));
     drop(open);
     assert!(one.bytes().await.is_err() && two.bytes().await.is_err());
     eventually("the fill's end", || place.ingests() == 0).await;
@@ -165,8 +165,8 @@ async fn knowing_a_digest_is_not_permission() {
     let digest = origin.put_blob(&content);
     let hubcap = place.start(&origin.url(), &[]);
     hubcap.get(&blob("mine/x", &digest)).await.bytes().await.expect("a body");
-    origin.fault("/v2/theirs/x/", Fault::Status(404));
-    origin.fault("/v2/closed/x/", Fault::Status(403));
+    origin.quirk("/v2/theirs/x/", quirk::status(404));
+    origin.quirk("/v2/closed/x/", quirk::status(403));
     assert_eq!(hubcap.get(&blob("theirs/x", &digest)).await.status(), 404);
     assert_eq!(hubcap.get(&blob("closed/x", &digest)).await.status(), 403);
     origin.forget();

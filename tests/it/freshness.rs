@@ -4,7 +4,7 @@ use reqwest::Method;
 
 use crate::support::hubcap::{Place, blob, manifest, status};
 use crate::support::image;
-use crate::support::origin::{Fault, Origin};
+use crate::support::origin::{Origin, quirk};
 use crate::support::{eventually, noise};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,18 +47,18 @@ async fn a_tag_past_its_ttl_is_checked_with_a_head_and_fetched_only_when_it_move
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_tag_is_better_than_trouble_but_not_than_a_no() {
     for (fault, stale) in [
-        (Fault::Status(500), true),
-        (Fault::Status(503), true),
-        (Fault::RetryAfter(429, 60), true),
-        (Fault::Hang, true),
-        (Fault::Status(404), false),
-        (Fault::Status(403), false),
+        (quirk::status(500), true),
+        (quirk::status(503), true),
+        (quirk::retry_after(429, 60), true),
+        (quirk::hang(), true),
+        (quirk::status(404), false),
+        (quirk::status(403), false),
     ] {
         let (origin, place) = (Origin::start().await, Place::new());
         let image = image::put(&origin, "library/x:1", &[b"layer"]);
         let hubcap = place.start(&origin.url(), &["--tag-ttl", "0s", "--upstream-timeout", "300ms"]);
         hubcap.get(&manifest("x", "1")).await;
-        origin.fault("manifests", fault.clone());
+        origin.quirk("manifests", fault.clone());
         let answer = hubcap.get(&manifest("x", "1")).await;
         if stale {
             let told = status(&answer);
@@ -88,7 +88,7 @@ async fn a_token_service_that_hangs_costs_all_who_wait_for_it_one_timeout_togeth
     for name in &names {
         assert_eq!(hubcap.get(&manifest(name, "1")).await.status(), 200);
     }
-    origin.fault("/token", Fault::Hang);
+    origin.quirk("/token", quirk::hang());
     origin.forget();
     let asking = names.iter().map(async |name| status(&hubcap.get(&manifest(name, "1")).await));
     for told in futures_util::future::join_all(asking).await {
@@ -103,7 +103,7 @@ async fn a_dead_upstream_is_left_alone_after_a_few_failures() {
     image::put(&origin, "library/x:1", &[b"layer"]);
     let hubcap = place.start(&origin.url(), &["--tag-ttl", "0s"]);
     hubcap.get(&manifest("x", "1")).await;
-    origin.fault("manifests", Fault::Status(503));
+    origin.quirk("manifests", quirk::status(503));
     origin.forget();
     for _ in 0..20 {
         assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
@@ -186,9 +186,9 @@ async fn a_no_is_passed_on_and_remembered_briefly() {
     let hubcap = place.start(&origin.url(), &["--tag-ttl", "0s"]);
     hubcap.get(&manifest("x", "1")).await;
     let none = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
-    for (fault, code) in [(Fault::Status(404), 404), (Fault::Status(403), 403)] {
+    for (fault, code) in [(quirk::status(404), 404), (quirk::status(403), 403)] {
         let other = if code == 404 { "x" } else { "library/y" };
-        origin.fault("/v2/", fault);
+        origin.quirk("/v2/", fault);
         for path in [manifest(other, "2"), manifest(other, none), blob(other, none)] {
             origin.forget();
             assert_eq!(hubcap.get(&path).await.status(), code, "{path}");

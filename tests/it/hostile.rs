@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::support::hubcap::{Place, manifest};
 use crate::support::image;
-use crate::support::origin::{Fault, Origin};
+use crate::support::origin::{Origin, quirk};
 
 /// Somebody inside whom nobody may be led to.
 struct Witness(TcpListener);
@@ -107,7 +107,7 @@ async fn a_redirect_to_a_clouds_metadata_or_out_of_http_is_not_followed() {
         ("5", "http://"),
     ] {
         origin.heal();
-        origin.fault("manifests/", Fault::Redirect(307, location.into()));
+        origin.quirk("manifests/", quirk::redirect(307, location));
         let answer = hubcap.get(&manifest("x", tag)).await;
         assert_eq!(answer.status(), 404, "{location}");
         let told = answer.text().await.expect("a body");

@@ -9,7 +9,7 @@ use reqwest::Method;
 
 use crate::support::hubcap::{Place, blob, manifest};
 use crate::support::image;
-use crate::support::origin::{Fault, Origin};
+use crate::support::origin::{Origin, quirk};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_and_paths_beyond_measure_are_refused_and_the_daemon_goes_on() {
@@ -84,7 +84,7 @@ async fn a_length_that_is_not_the_manifests_is_refused_before_the_first_byte() {
     assert!(refused.text().await.expect("a body").contains("100000"));
     // And one that nobody tells is known from there.
     origin.put_blob_as(&image.blobs[1], &[7; 100_000]);
-    origin.fault("blobs", Fault::NoLength);
+    origin.quirk("blobs", quirk::no_length());
     let answer = hubcap.get(&blob("x", &image.blobs[1])).await;
     assert_eq!(answer.content_length(), Some(100_000));
     assert_eq!(answer.bytes().await.expect("a body").len(), 100_000);
@@ -147,11 +147,11 @@ async fn a_token_service_that_sends_rubbish_is_an_error_and_not_shown() {
     let (origin, place) = (Origin::start().await, Place::new());
     image::put(&origin, "library/x:1", &[b"layer"]);
     origin.like_docker_hub(None);
-    origin.fault("/token", Fault::Endless);
+    origin.quirk("/token", quirk::endless());
     let hubcap = place.start(&origin.url(), &["--upstream-timeout", "2s"]);
     assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 404);
     origin.heal();
-    origin.fault("/token", Fault::Html);
+    origin.quirk("/token", quirk::html());
     assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 404);
     origin.heal();
     assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
@@ -167,7 +167,7 @@ async fn fetches_beyond_sixty_four_at_a_time_are_sent_to_the_registry_itself() {
     let (origin, place) = (Origin::start().await, Place::new());
     let digests: Vec<String> = (0..65).map(|n| origin.put_blob(&crate::support::noise(50_000, n))).collect();
     let (open, gate) = tokio::sync::watch::channel(false);
-    origin.fault("blobs", Fault::Gate(40_000, gate));
+    origin.quirk("blobs", quirk::gate(40_000, gate));
     let hubcap = place.start(&origin.url(), &[]);
     let mut running = Vec::new();
     for digest in &digests[..64] {

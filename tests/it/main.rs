@@ -22,6 +22,7 @@ mod private;
 mod quirks;
 mod ranged;
 mod real;
+mod referee;
 mod registries;
 mod restore;
 mod rootless;

@@ -1,132 +1,116 @@
-//! What real registries do otherwise than Docker Hub, each as it was seen.
+//! Registries as they are. A [`Situation`] is a quirk of a real registry; the kinds of quirks are the modules.
+//!
+//! Each situation is played to hubcap by [`every_situation_is_served_as_the_registry_has_it`], and to skopeo and dockerd,
+//! directly and through hubcap, by [`crate::referee`]. docs/registries.md names all of them; a test compares.
 
-use reqwest::Method;
+mod client;
+mod products;
 
-use crate::support::hubcap::{Place, blob, header, manifest, status};
-use crate::support::image;
-use crate::support::noise;
-use crate::support::origin::{Fault, Origin, Role};
+use std::fmt::Write as _;
+use std::path::PathBuf;
 
-const LAYER: usize = 600_000;
+use crate::support::hubcap::{Hubcap, Place};
+use crate::support::origin::Origin;
 
-/// An origin with one image that behaves as Docker Hub does, for a registry of this name.
-async fn start(registry: &str) -> (Origin, Place, crate::support::hubcap::Hubcap, Vec<u8>, image::Image) {
-    let (origin, place) = (Origin::start().await, Place::new());
-    origin.like_docker_hub(None);
-    let layer = noise(LAYER, 7);
-    let image = image::put(&origin, "org/app:1", &[&layer]);
-    let hubcap = place.start("http://127.0.0.1:9", &["--upstream", &format!("{registry}={}", origin.url())]);
-    (origin, place, hubcap, layer, image)
+/// The registry's name in the tests.
+pub(crate) const REGISTRY: &str = "quirk.example";
+/// The repository of each situation, and its tag.
+pub(crate) const REPOSITORY: &str = "org/app";
+pub(crate) const TAG: &str = "1";
+
+/// What a real registry does, and what a client does there that works.
+pub(crate) struct Situation {
+    /// Which registries or products were seen to do it.
+    pub(crate) product: &'static str,
+    /// What they do, in a few words.
+    pub(crate) quirk: &'static str,
+    pub(crate) wanted: Wanted,
+    /// `user:password`, where the registry wants one.
+    pub(crate) login: Option<&'static str>,
+    /// Puts an image under [`REPOSITORY`] and [`TAG`] (see [`crate::support::image::real`]), and makes the origin odd.
+    pub(crate) play: fn(&Origin),
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ghcr_wants_a_token_for_public_images_and_its_referrers_are_a_web_page() {
-    let (origin, _place, hubcap, _, image) = start("ghcr.io").await;
-    let name = "ghcr.io/org/app";
-    assert_eq!(hubcap.get(&manifest(name, "1")).await.status(), 200);
-    for fault in [Fault::Redirect(303, "https://github.com/-/v2/packages".into()), Fault::Status(404)] {
-        origin.heal();
-        origin.fault("/referrers/", fault);
-        let answer = hubcap.get(&format!("/v2/{name}/referrers/{}", image.digest)).await;
-        assert_eq!(answer.status(), 200);
-        let index: serde_json::Value =
-            serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON");
-        assert_eq!(index["manifests"].as_array().map(Vec::len), Some(0));
+/// What a client wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The image.
+    Pull,
+    /// The list of tags, all pages of it.
+    Tags,
+}
+
+impl Situation {
+    pub(crate) const fn pull(product: &'static str, quirk: &'static str, play: fn(&Origin)) -> Self {
+        Self { product, quirk, wanted: Wanted::Pull, login: None, play }
     }
-    // The redirect's target is signed for GETs, and says 403 to a HEAD.
-    origin.fault("X-Amz-Signature", Fault::NoHead(403));
-    let answer = hubcap.head(&blob(name, &image.blobs[1])).await;
-    assert_eq!((answer.status().as_u16(), header(&answer, "content-length")), (200, LAYER.to_string()));
-}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_signed_url_that_has_run_out_is_asked_for_again_in_the_middle_of_a_blob_too() {
-    let (origin, _place, hubcap, layer, image) = start("quay.io").await;
-    let name = "quay.io/org/app";
-    let signed = "X-Amz-Signature";
-    origin.fault(signed, Fault::StatusOnce(403));
-    let answer = hubcap.get(&blob(name, &image.blobs[0])).await;
-    assert_eq!(answer.status(), 200);
-    let asked = origin.log();
-    let redirects = asked.iter().filter(|one| {
-        one.host == Role::Registry && one.target.contains(&image.blobs[0]) && one.authorization.is_some()
-    });
-    assert!(redirects.count() >= 2, "it was asked for a new one: {asked:?}");
-    origin.fault(signed, Fault::CutOnce(300_000));
-    origin.fault(signed, Fault::StatusOnce(403));
-    origin.fault(signed, Fault::StatusOnce(403));
-    origin.fault(signed, Fault::StatusOnce(403));
-    let answer = hubcap.get(&blob(name, &image.blobs[1])).await;
-    assert!(answer.bytes().await.expect("the whole") == layer);
-    // Where none helps, it is not the registry that says no.
-    origin.fault(signed, Fault::Status(403));
-    let other = origin.put_blob(b"other");
-    let answer = hubcap.get(&blob(name, &other)).await;
-    assert_eq!(answer.status(), 404);
-    let told = answer.text().await.expect("a body");
-    assert!(told.contains("redirects to") && told.contains("403"), "{told}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn ecrs_too_many_requests_are_not_answered_with_more() {
-    let (origin, _place, hubcap, _, _) = start("public.ecr.aws").await;
-    origin.fault("/v2/org", Fault::RetryAfter(429, 60));
-    for tag in 0..20 {
-        let answer = hubcap.get(&manifest("public.ecr.aws/org/app", &tag.to_string())).await;
-        assert_eq!(answer.status(), 404);
-        let told = answer.text().await.expect("a body");
-        assert!(told.contains("rate limit"), "{told}");
+    pub(crate) const fn tags(product: &'static str, quirk: &'static str, play: fn(&Origin)) -> Self {
+        Self { wanted: Wanted::Tags, ..Self::pull(product, quirk, play) }
     }
-    assert_eq!(origin.count(&Method::GET, "/v2/org"), 1);
+
+    pub(crate) const fn with_login(self, login: &'static str) -> Self {
+        Self { login: Some(login), ..self }
+    }
+
+    /// An origin in this situation.
+    pub(crate) async fn origin(&self) -> Origin {
+        let origin = Origin::start().await;
+        (self.play)(&origin);
+        origin
+    }
+
+    /// A hubcap that knows the origin, and the login.
+    pub(crate) fn hubcap(&self, place: &Place, origin: &Origin) -> Hubcap {
+        let mut command =
+            place.serve("http://127.0.0.1:9", &["--upstream", &format!("{REGISTRY}={}", origin.url())]);
+        if let Some(login) = self.login {
+            command.env("HUBCAP_LOGIN", format!("{REGISTRY}={login}"));
+        }
+        Hubcap::spawn(command)
+    }
+}
+
+/// The kinds, each with its file, in the order of docs/registries.md.
+pub(crate) fn kinds() -> Vec<(&'static str, &'static [Situation])> {
+    vec![("products", products::SITUATIONS)]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gitlabs_tokens_come_from_another_host() {
-    let (origin, place) = (Origin::start().await, Place::new());
-    origin.like_docker_hub(Some("me:hunter2"));
-    image::put(&origin, "org/app:1", &[b"layer"]);
-    let mut command =
-        place.serve("http://127.0.0.1:9", &["--upstream", &format!("registry.gitlab.com={}", origin.url())]);
-    command.env("HUBCAP_LOGIN", "registry.gitlab.com=me:hunter2");
-    let hubcap = crate::support::hubcap::Hubcap::spawn(command);
-    assert_eq!(hubcap.get(&manifest("registry.gitlab.com/org/app", "1")).await.status(), 200);
-    let token = origin.log().into_iter().find(|asked| asked.host == Role::Token).expect("a token");
-    assert!(token.authorization.is_some_and(|value| value.starts_with("Basic ")));
+async fn every_situation_is_served_as_the_registry_has_it() {
+    let mut wrong = Vec::new();
+    for (kind, situations) in kinds() {
+        for situation in situations {
+            let (origin, place) = (situation.origin().await, Place::new());
+            let hubcap = situation.hubcap(&place, &origin);
+            let played = match situation.wanted {
+                Wanted::Pull => client::pull(&hubcap, &origin).await,
+                Wanted::Tags => client::tags(&hubcap, &origin).await,
+            };
+            if let Err(why) = played {
+                wrong.push(format!("{kind}: {}: {why}", situation.quirk));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn gcr_says_what_it_wants_at_v2_only() {
-    let (origin, _place, hubcap, _, image) = start("gcr.io").await;
-    origin.fault("/v2/org", Fault::Silent);
-    let answer = hubcap.get(&manifest("gcr.io/org/app", "1")).await;
-    assert_eq!(answer.status(), 200, "{}", status(&answer));
-    assert_eq!(answer.bytes().await.expect("a body"), image.manifest);
-    assert_eq!(origin.log().iter().filter(|asked| asked.target == "/v2/").count(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn artifact_registrys_relative_locations_and_huge_headers_are_followed() {
-    let (origin, _place, hubcap, layer, image) = start("us-docker.pkg.dev").await;
-    let digest = &image.blobs[1];
-    origin.fault("artifacts-downloads", Fault::Headers(200 << 10));
-    origin.fault(
-        "/v2/org/app/blobs",
-        Fault::Redirect(302, format!("/artifacts-downloads/x/blobs/{digest}?sig=s3cret")),
-    );
-    let answer = hubcap.get(&blob("us-docker.pkg.dev/org/app", digest)).await;
-    assert!(answer.bytes().await.expect("the whole") == layer);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn mcrs_regional_hosts_are_followed_without_the_token() {
-    let (origin, _place, hubcap, layer, image) = start("mcr.microsoft.com").await;
-    let digest = &image.blobs[1];
-    let location = format!("{}/v2/org/app/blobs/{digest}?X-Amz-Signature=s3cret-signature", origin.region());
-    origin.fault("/v2/org/app/blobs", Fault::Redirect(307, location));
-    let answer = hubcap.get(&blob("mcr.microsoft.com/org/app", digest)).await;
-    assert!(answer.bytes().await.expect("the whole") == layer);
-    let log = origin.log();
-    let cdn: Vec<_> = log.iter().filter(|asked| asked.host == Role::Cdn).collect();
-    assert!(!cdn.is_empty() && cdn.iter().all(|asked| asked.authorization.is_none()));
-    assert!(!hubcap.log().contains("s3cret"));
+#[test]
+fn the_table_of_registries_in_the_docs_names_every_situation() {
+    let mut table = String::from("| registry or product | what it does | tests |\n|---|---|---|\n");
+    for (kind, situations) in kinds() {
+        for Situation { product, quirk, .. } in situations {
+            writeln!(table, "| {product} | {quirk} | `tests/it/quirks/{kind}.rs` |").expect("written");
+        }
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/registries.md");
+    let text = std::fs::read_to_string(&path).expect("the document");
+    let (before, rest) = text.split_once("<!-- situations -->\n").expect("the table's begin");
+    let (documented, after) = rest.split_once("<!-- end -->").expect("the table's end");
+    if std::env::var_os("HUBCAP_WRITE_DOCS").is_some() {
+        std::fs::write(&path, format!("{before}<!-- situations -->\n{table}<!-- end -->{after}"))
+            .expect("written");
+    } else {
+        assert_eq!(documented, table, "docs/registries.md is out of date: run with HUBCAP_WRITE_DOCS=1");
+    }
 }

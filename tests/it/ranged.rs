@@ -4,7 +4,7 @@ use reqwest::Method;
 
 use crate::support::hubcap::{Place, blob, status};
 use crate::support::noise;
-use crate::support::origin::{Fault, Origin, Parts};
+use crate::support::origin::{Origin, Parts, quirk};
 
 const SIZE: usize = 40 << 20;
 /// Five seconds for one connection.
@@ -16,7 +16,7 @@ async fn a_blob_that_comes_slowly_is_fetched_in_parts_and_is_right_however_the_o
     let play = async |manner: Parts| {
         let (origin, place) = (Origin::start().await, Place::new());
         let digest = origin.put_blob(&content);
-        origin.fault(&digest, Fault::Throttle(RATE, manner));
+        origin.quirk(&digest, quirk::throttle(RATE, manner));
         let hubcap = place.start(&origin.url(), &[]);
         let answer = hubcap.get(&blob("x", &digest)).await;
         assert_eq!(status(&answer), "hubcap; fwd=miss; stored");
@@ -68,7 +68,7 @@ async fn a_blob_that_is_here_within_a_second_gets_one_connection_however_slow_it
     let (origin, place) = (Origin::start().await, Place::new());
     let content = noise(RATE / 2, 3);
     let digest = origin.put_blob(&content);
-    origin.fault(&digest, Fault::Throttle(RATE, Parts::Given));
+    origin.quirk(&digest, quirk::throttle(RATE, Parts::Given));
     let hubcap = place.start(&origin.url(), &[]);
     assert!(hubcap.get(&blob("x", &digest)).await.bytes().await.expect("a body") == content);
     assert_eq!((origin.count(&Method::GET, &digest), origin.most_parts()), (1, 0));
@@ -81,7 +81,7 @@ async fn connections_are_bounded_for_a_blob_and_for_a_registry() {
     let fetch = async |seed: u64| {
         let content = noise(SIZE, seed);
         let digest = origin.put_blob(&content);
-        origin.fault(&digest, Fault::Throttle(RATE / 2, Parts::Given));
+        origin.quirk(&digest, quirk::throttle(RATE / 2, Parts::Given));
         assert!(hubcap.get(&blob("x", &digest)).await.bytes().await.expect("a body") == content);
     };
     fetch(4).await;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::support::hubcap::{Hubcap, Place, blob, header as told, manifest, run, status};
 use crate::support::image::{self, Image};
-use crate::support::origin::{Fault, Origin};
+use crate::support::origin::{Origin, quirk};
 use crate::support::{eventually, noise};
 
 /// More than one part of an archive, in bytes.
@@ -217,12 +217,12 @@ async fn what_a_tag_means_comes_out_of_the_archive_when_nobody_can_be_asked() {
     let earlier = Earlier::new().await;
     let (archive, gate) = earlier.archive(&[&earlier.image.digest], |_, _| {});
     let cases =
-        [(["--tag-ttl", "1m"].as_slice(), Some(Fault::Status(503)), true), (&["--offline"], None, false)];
+        [(["--tag-ttl", "1m"].as_slice(), Some(quirk::status(503)), true), (&["--offline"], None, false)];
     for (more, fault, ranges) in cases {
         let service = Service::start_with(archive.clone(), gate, ranges).await;
         let place = Place::new();
         if let Some(fault) = fault {
-            earlier.origin.fault("/manifests/", fault);
+            earlier.origin.quirk("/manifests/", fault);
         }
         let hubcap = start(&place, &earlier.origin, &service, more);
         let path = manifest("x", "1");
@@ -255,7 +255,7 @@ async fn what_was_learned_since_the_start_is_newer_than_the_archive() {
     assert_eq!(told(&answer, "docker-content-digest"), moved.digest);
     service.open();
     restored(&hubcap).await;
-    earlier.origin.fault("/manifests/", Fault::Status(503));
+    earlier.origin.quirk("/manifests/", quirk::status(503));
     for (name, image) in [("x", &moved), ("other", &earlier.other)] {
         let answer = hubcap.get(&manifest(name, "1")).await;
         assert_eq!(told(&answer, "docker-content-digest"), image.digest, "{}", hubcap.log());

@@ -8,7 +8,7 @@ use reqwest::Client;
 
 use crate::support::hubcap::{Place, blob, manifest, run};
 use crate::support::image::{self, Image, sha256};
-use crate::support::origin::{Fault, Origin};
+use crate::support::origin::{Origin, quirk};
 use crate::support::{eventually, noise};
 
 const CLIENTS: u64 = 64;
@@ -91,18 +91,18 @@ async fn sixty_four_clients_on_a_small_store_and_a_bad_network_get_nothing_wrong
         .collect();
     let end = Instant::now() + Duration::from_secs(seconds);
     let faults = [
-        ("blobs", Fault::CutOnce(50_000)),
-        ("manifests", Fault::Status(503)),
-        ("x3", Fault::Flip),
-        ("blobs", Fault::Slow),
-        ("x5", Fault::CutAt(1000)),
-        ("manifests", Fault::Hang),
-        ("x1", Fault::Status(429)),
-        ("blobs", Fault::NoLength),
+        ("blobs", quirk::cut_once(50_000)),
+        ("manifests", quirk::status(503)),
+        ("x3", quirk::flip()),
+        ("blobs", quirk::slow()),
+        ("x5", quirk::cut_at(1000)),
+        ("manifests", quirk::hang()),
+        ("x1", quirk::status(429)),
+        ("blobs", quirk::no_length()),
     ];
     let mut samples = Vec::new();
     for (part, fault) in faults.into_iter().cycle() {
-        origin.fault(part, fault);
+        origin.quirk(part, fault);
         tokio::time::sleep(Duration::from_millis(300)).await;
         origin.heal();
         origin.forget();

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 
 use crate::support::hubcap::{Hubcap, Place, blob};
-use crate::support::origin::{Fault, Origin};
+use crate::support::origin::{Origin, quirk};
 use crate::support::{eventually, noise};
 
 /// A daemon in the midst of a fill, and the client of it.
@@ -15,7 +15,7 @@ async fn filling(gate: watch::Receiver<bool>) -> (Origin, Place, Hubcap, String,
     let (origin, place) = (Origin::start().await, Place::new());
     let content = noise(2 << 20, 1);
     let digest = origin.put_blob(&content);
-    origin.fault(&digest, Fault::Gate(1 << 20, gate));
+    origin.quirk(&digest, quirk::gate(1 << 20, gate));
     let hubcap = place.start(&origin.url(), &[]);
     (origin, place, hubcap, digest, content)
 }

@@ -213,7 +213,7 @@ async fn pulls_go_on_when_the_disk_is_full_and_are_stored_again_when_there_is_ro
         assert!(answer.bytes().await.expect("a body") == large);
     }
     // Past the store a wrong digest is not delivered whole either.
-    origin.fault(&image.blobs[2], crate::support::origin::Fault::Flip);
+    origin.quirk(&image.blobs[2], crate::support::origin::quirk::flip());
     assert!(hubcap.get(&large_path).await.bytes().await.is_err());
     origin.heal();
     assert_eq!(status(&hubcap.get(&blob("x", &image.blobs[1])).await), "hubcap; hit");
@@ -234,7 +234,7 @@ async fn a_disk_that_fills_up_in_the_middle_of_a_blob_is_not_noticed_by_its_clie
     let large = noise(12 << 20, 2);
     let digest = origin.put_blob(&large);
     // Nobody tells the length, so the disk is found full only when it is.
-    origin.fault(&digest, crate::support::origin::Fault::NoLength);
+    origin.quirk(&digest, crate::support::origin::quirk::no_length());
     for limit in ["0", "1MiB"] {
         let hubcap = place.start(&origin.url(), &["--min-free", limit]);
         assert!(hubcap.get(&blob("x", &digest)).await.bytes().await.expect("a body") == large);

@@ -8,7 +8,7 @@ use reqwest::Method;
 use crate::support::hubcap::{Hubcap, Place, blob, command, manifest, status};
 use crate::support::image;
 use crate::support::noise;
-use crate::support::origin::{Fault, Origin, Role};
+use crate::support::origin::{Origin, Role, quirk};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_comes_from_another_host_and_never_goes_to_the_blobs_host() {
@@ -131,15 +131,15 @@ async fn logins_come_from_variables_the_file_dockers_file_and_its_helpers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_cannot_help_costs_a_client_no_time() {
     for fault in [
-        Fault::RetryAfter(429, 60),
-        Fault::Status(429),
-        Fault::Status(500),
-        Fault::Status(502),
-        Fault::Status(503),
+        quirk::retry_after(429, 60),
+        quirk::status(429),
+        quirk::status(500),
+        quirk::status(502),
+        quirk::status(503),
     ] {
         let (origin, place) = (Origin::start().await, Place::new());
         let image = image::put(&origin, "library/x:1", &[b"layer"]);
-        origin.fault("/v2/library", fault);
+        origin.quirk("/v2/library", fault);
         let hubcap = place.start(&origin.url(), &[]);
         for path in [manifest("x", "1"), blob("x", &image.blobs[1])] {
             let start = Instant::now();
@@ -156,7 +156,7 @@ async fn an_upstream_that_cannot_help_costs_a_client_no_time() {
 async fn a_dead_upstream_is_told_at_once_and_a_silent_one_after_the_timeout() {
     let (mut origin, place) = (Origin::start().await, Place::new());
     image::put(&origin, "library/x:1", &[b"layer"]);
-    origin.fault("manifests/1", Fault::Hang);
+    origin.quirk("manifests/1", quirk::hang());
     let hubcap = place.start(&origin.url(), &["--upstream-timeout", "200ms"]);
     let answer = hubcap.get(&manifest("x", "1")).await;
     assert_eq!(answer.status(), 404);
@@ -173,7 +173,7 @@ async fn refusals_are_passed_on() {
     let hubcap = place.start(&origin.url(), &[]);
     for refusal in [401, 403] {
         origin.heal();
-        origin.fault("/v2/library", Fault::Status(refusal));
+        origin.quirk("/v2/library", quirk::status(refusal));
         for path in [manifest("x", "1"), blob("x", &image.blobs[1])] {
             let answer = hubcap.get(&path).await;
             assert_eq!(answer.status(), 403);

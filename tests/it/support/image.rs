@@ -24,19 +24,42 @@ pub(crate) fn put(origin: &Origin, name: &str, layers: &[&[u8]]) -> Image {
 pub(crate) fn put_for(origin: &Origin, name: &str, layers: &[&[u8]], architecture: &str) -> Image {
     let config =
         json!({"os": "linux", "architecture": architecture, "rootfs": {"type": "layers", "diff_ids": []}});
-    let config = config.to_string().into_bytes();
+    put_with(origin, name, config.to_string().as_bytes(), layers)
+}
+
+fn put_with(origin: &Origin, name: &str, config: &[u8], layers: &[&[u8]]) -> Image {
     let blob = |media_type: &str, bytes: &[u8]| json!({"mediaType": media_type, "digest": sha256(bytes), "size": bytes.len()});
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": media_type::OCI_MANIFEST,
-        "config": blob("application/vnd.oci.image.config.v1+json", &config),
+        "config": blob("application/vnd.oci.image.config.v1+json", config),
         "layers": layers.iter().map(|layer| blob("application/vnd.oci.image.layer.v1.tar", layer)).collect::<Vec<_>>(),
     });
-    let mut blobs = vec![origin.put_blob(&config)];
+    let mut blobs = vec![origin.put_blob(config)];
     blobs.extend(layers.iter().map(|layer| origin.put_blob(layer)));
     let manifest = manifest.to_string().into_bytes();
     let digest = origin.put_manifest(name, media_type::OCI_MANIFEST, &manifest);
     Image { manifest, digest, blobs }
+}
+
+/// Puts an image that dockerd unpacks under `org/app:1`: its layer is a tar archive, and its configuration names it.
+pub(crate) fn real(origin: &Origin) -> Image {
+    real_at(origin, "org/app:1", 7)
+}
+
+/// The same under another name, and with other bytes for another `seed`.
+pub(crate) fn real_at(origin: &Origin, name: &str, seed: u64) -> Image {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    let noise = super::noise(600_000, seed);
+    header.set_size(noise.len() as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    archive.append_data(&mut header, "data/noise", noise.as_slice()).expect("an entry");
+    let layer = archive.into_inner().expect("an archive");
+    let config = json!({"os": "linux", "architecture": "amd64", "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [sha256(&layer)]}});
+    put_with(origin, name, config.to_string().as_bytes(), &[&layer])
 }
 
 /// Puts an index over manifests that are already there.

@@ -143,7 +143,7 @@ impl Dockerd {
         dockerd
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program("docker");
         command.env("DOCKER_HOST", &self.socket).args(arguments);
         command
