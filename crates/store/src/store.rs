@@ -101,11 +101,6 @@ impl Store {
         Self(Arc::new(Inner { catalog, evictor, access }))
     }
 
-    /// The directory it is in.
-    pub fn root(&self) -> &Path {
-        self.0.catalog.layout.root()
-    }
-
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.0.catalog
     }

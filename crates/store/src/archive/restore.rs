@@ -100,7 +100,7 @@ impl Store {
                     }
                 },
                 Some(Member::Beside) if size <= MAX_BESIDE => {
-                    let to = self.root().join(path.file_name().unwrap_or_default());
+                    let to = self.catalog().layout.root().join(path.file_name().unwrap_or_default());
                     if !to.exists() {
                         std::io::copy(&mut entry, &mut fs_err::File::create(to)?)?;
                     }
