@@ -3,6 +3,7 @@
 //! In the order of a request:
 //!
 //! - [`config`], [`upstreams`], [`built_in`]: the registries that may be asked, and those that need no configuration.
+//! - [`origin`]: one place that has a registry's contents, and how it has behaved.
 //! - [`registry`]: the pull side of the distribution specification, as a client.
 //! - [`auth`]: challenge to token (distribution's token specification), cached.
 //! - [`credentials`]: what the operator gave, or Docker's own configuration file and helpers.
@@ -29,6 +30,7 @@ mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod link;
+mod origin;
 mod passthrough;
 mod plain;
 mod ratelimit;

@@ -6,23 +6,21 @@ mod manifests;
 mod referrers;
 mod tags;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 use hubcap_oci::{Endpoint, Registry, Repository};
 use reqwest::Response;
 use url::Url;
 
-use crate::address::AddressPolicy;
-use crate::auth::{Auth, Who};
-use crate::circuit::Circuit;
+use crate::auth::Who;
 use crate::config::UpstreamConfig;
 use crate::credentials::Secret;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
+use crate::origin::{Connecting, Origin};
 use crate::ratelimit::RateLimit;
 use crate::request::Request;
-use crate::transport::Transport;
 
 pub use blobs::RegistryBlob;
 pub use manifests::ManifestBody;
@@ -34,94 +32,55 @@ const MAX_LIST: usize = 4 << 20;
 /// A registry that hubcap may pull from; a clone is another handle of the same one.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    inner: Arc<Inner>,
+    registry: Registry,
+    origin: Arc<Origin>,
     who: Who,
 }
 
-#[derive(Debug)]
-struct Inner {
-    registry: Registry,
-    url: Url,
-    policy: AddressPolicy,
-    transport: Arc<Transport>,
-    auth: Auth,
-    circuit: Circuit,
-    limit: ConnectionLimit,
-    rate_limit: Mutex<Option<RateLimit>>,
-}
-
 impl Upstream {
-    pub(crate) fn new(
-        config: UpstreamConfig,
-        transport: Arc<Transport>,
-        policy: AddressPolicy,
-        limit: ConnectionLimit,
-    ) -> Result<Self, Error> {
-        let UpstreamConfig { registry, mut url, credentials } = config;
-        let bad = |why: &str| Error::Config { why: format!("the address of upstream {registry} {why}") };
-        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(bad("must begin with http:// or https:// and name a host"));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("must not contain a login; use username and password"));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("must not have a query or a fragment"));
-        }
-        // So that the endpoints' paths can be put behind it.
-        let path = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&path);
-        let auth = Auth::new(url.clone(), credentials);
-        let inner = Inner {
-            registry,
-            url,
-            policy,
-            transport,
-            auth,
-            circuit: Circuit::default(),
-            limit,
-            rate_limit: Mutex::default(),
-        };
-        Ok(Self { inner: Arc::new(inner), who: Who::Own })
+    pub(crate) fn new(config: UpstreamConfig, connecting: Connecting) -> Result<Self, Error> {
+        let registry = config.registry.clone();
+        let origin = Arc::new(Origin::new(config, connecting)?);
+        Ok(Self { registry, origin, who: Who::Own })
     }
 
     /// The same registry, asked with a client's own Authorization instead of hubcap's.
     pub fn for_client(&self, authorization: Secret) -> Self {
-        Self { inner: Arc::clone(&self.inner), who: Who::Client(authorization) }
+        Self { who: Who::Client(authorization), ..self.clone() }
     }
 
     /// The same registry, asked without any login.
     pub fn for_anybody(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), who: Who::Anonymous }
+        Self { who: Who::Anonymous, ..self.clone() }
     }
 
     /// Where its API is.
     pub(crate) fn base(&self) -> &Url {
-        &self.inner.url
+        &self.origin.url
     }
 
     /// The client for requests that are passed through.
     pub(crate) fn client(&self) -> Result<&reqwest::Client, Error> {
-        self.inner.transport.client(&self.inner.url, self.inner.policy)
+        self.origin.transport.client(&self.origin.url, self.origin.policy)
     }
 
     fn limit(&self) -> &ConnectionLimit {
-        &self.inner.limit
+        &self.origin.limit
     }
 
     /// The registry's name.
     pub fn registry(&self) -> &Registry {
-        &self.inner.registry
+        &self.registry
     }
 
     pub(crate) fn prepare(&self) {
-        self.inner.transport.prepare(&self.inner.url, self.inner.policy);
+        self.origin.transport.prepare(&self.origin.url, self.origin.policy);
     }
 
     /// Whether this handle may get more than a client without a login.
     pub async fn is_privileged(&self) -> bool {
         match &self.who {
-            Who::Own => self.inner.auth.has_login().await,
+            Who::Own => self.origin.auth.has_login().await,
             Who::Anonymous => false,
             Who::Client(_) => true,
         }
@@ -129,16 +88,15 @@ impl Upstream {
 
     /// The rate limit, from the last answer that had one.
     pub fn rate_limit(&self) -> Option<RateLimit> {
-        *self.inner.rate_limit.lock().unwrap_or_else(PoisonError::into_inner)
+        self.origin.rate_limit()
     }
 
     fn url(&self, endpoint: &Endpoint) -> Result<Url, Error> {
-        let base = self.inner.url.as_str().trim_end_matches('/');
-        Url::parse(&format!("{base}{}", endpoint.path())).map_err(|error| Error::invalid(error.to_string()))
+        self.origin.endpoint(endpoint)
     }
 
     fn request(&self, method: Method, url: Url, headers: HeaderMap) -> Request {
-        Request::new(method, url, headers, self.inner.policy)
+        Request::new(method, url, headers, self.origin.policy)
     }
 
     async fn ask(&self, method: Method, endpoint: &Endpoint, headers: HeaderMap) -> Result<Response, Error> {

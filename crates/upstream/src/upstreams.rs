@@ -11,6 +11,7 @@ use crate::built_in;
 use crate::config::{Config, UpstreamConfig};
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
+use crate::origin::Connecting;
 use crate::registry::Upstream;
 use crate::transport::Transport;
 use crate::tunnel;
@@ -44,8 +45,12 @@ impl Upstreams {
         let mut configured = BTreeMap::new();
         for config in config.upstreams {
             let registry = config.registry.clone();
-            let upstream =
-                Upstream::new(config, Arc::clone(&transport), AddressPolicy::Any, limit.for_origin())?;
+            let connecting = Connecting {
+                transport: Arc::clone(&transport),
+                policy: AddressPolicy::Any,
+                limit: limit.for_origin(),
+            };
+            let upstream = Upstream::new(config, connecting)?;
             configured.insert(registry, upstream);
         }
         let allowed = built_in::patterns().chain(config.allowed).collect();
@@ -70,8 +75,9 @@ impl Upstreams {
         };
         let url = built_in::default_url(registry)?;
         let config = UpstreamConfig { registry: registry.clone(), url, credentials: None };
-        let upstream =
-            Upstream::new(config, Arc::clone(&self.0.transport), policy, self.0.limit.for_origin()).ok()?;
+        let Inner { transport, limit, .. } = &*self.0;
+        let connecting = Connecting { transport: Arc::clone(transport), policy, limit: limit.for_origin() };
+        let upstream = Upstream::new(config, connecting).ok()?;
         if discovered.len() >= MAX_DISCOVERED {
             discovered.clear();
         }

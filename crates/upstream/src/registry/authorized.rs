@@ -1,16 +1,15 @@
 //! A request with the Authorization that its repository needs.
 
-use std::sync::PoisonError;
 use std::time::Instant;
 
 use http::{HeaderMap, Method, header};
 use hubcap_oci::{Endpoint, Repository};
 use reqwest::Response;
 
-use super::{Inner, Upstream};
+use super::Upstream;
 use crate::auth::{Requester, Who};
 use crate::error::Error;
-use crate::ratelimit::RateLimit;
+use crate::origin::Origin;
 use crate::request::Request;
 use crate::status::judge;
 
@@ -22,9 +21,9 @@ impl Upstream {
         request: Request,
         repository: &Repository,
     ) -> Result<Response, Error> {
-        self.inner.circuit.check(Instant::now())?;
+        self.origin.circuit.check(Instant::now())?;
         let result = self.with_token(request, repository).await;
-        self.inner.circuit.record(&result, Instant::now());
+        self.origin.circuit.record(&result, Instant::now());
         result
     }
 
@@ -33,7 +32,7 @@ impl Upstream {
         request: Request,
         repository: &Repository,
     ) -> Result<Response, Error> {
-        let Inner { transport, auth, policy, .. } = &*self.inner;
+        let Origin { transport, auth, policy, .. } = &*self.origin;
         let scope = format!("repository:{repository}:pull");
         let requester = Requester { who: self.who.clone(), scope };
         let (mut last, mut signed_again) = (false, false);
@@ -45,9 +44,7 @@ impl Upstream {
             }
             let (method, origin) = (request.method.clone(), request.url.origin());
             let response = transport.send(request).await?;
-            if let Some(limit) = RateLimit::read(response.headers()) {
-                *self.inner.rate_limit.lock().unwrap_or_else(PoisonError::into_inner) = Some(limit);
-            }
+            self.origin.note_rate_limit(response.headers());
             let status = response.status().as_u16();
             if response.url().origin() != origin && matches!(status, 400 | 401 | 403 | 410) {
                 // The registry's own answer was yes. Its next one is signed anew.

@@ -52,7 +52,7 @@ impl Upstream {
             found.extend(read_index(&bytes)?);
             match next {
                 // Only at the registry itself: the Authorization goes along.
-                Some(next) if next.origin() == self.inner.url.origin() => url = next,
+                Some(next) if next.origin() == self.origin.url.origin() => url = next,
                 _ => break,
             }
         }
