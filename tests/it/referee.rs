@@ -6,11 +6,15 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::future::join_all;
+use serde_json::json;
+
 use crate::quirks::{REGISTRY, REPOSITORY, Situation, TAG, Wanted, kinds};
 use crate::support::hubcap::Place;
 use crate::support::image::sha256;
-use crate::support::origin::Origin;
-use crate::support::programs::{Dockerd, program};
+use crate::support::programs::{Dockerd, modern, program};
 
 /// What became of a client's attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,82 +23,136 @@ enum Attempt {
     Took(String),
     /// Why it did not.
     Failed(String),
-    /// This client does not ask such things.
-    Never,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// Who is asked.
 enum Client {
-    Skopeo,
-    Dockerd,
+    Skopeo { name: &'static str, program: fn() -> Command },
+    Dockerd { name: &'static str, dockerd: Dockerd },
+}
+
+impl Client {
+    /// The clients of the stable system, and those of today.
+    fn all(dir: &Path) -> Vec<Self> {
+        let docker = |name: &str| {
+            let dir = dir.join(name);
+            std::fs::create_dir(&dir).expect("a directory");
+            dir
+        };
+        // Two attempts are as good as five, and sooner over.
+        let old = Dockerd::start_with(&docker("20"), r#"{"max-download-attempts": 2}"#, &[]);
+        let mut all = vec![
+            Self::Skopeo { name: "skopeo 1.9", program: || program("skopeo") },
+            Self::Dockerd { name: "dockerd 20.10", dockerd: old },
+        ];
+        if let Some(today) = modern("dockerd") {
+            let json = r#"{"max-download-attempts": 2, "features": {"containerd-snapshotter": true}}"#;
+            let dockerd = Dockerd::start_as(today, &docker("28"), (json, &[]));
+            all.push(Self::Dockerd { name: "dockerd 28.5, containerd's store", dockerd });
+        }
+        if modern("skopeo").is_some() {
+            all.push(Self::Skopeo { name: "skopeo 1.22", program: || modern("skopeo").expect("as before") });
+        }
+        all
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Skopeo { name, .. } | Self::Dockerd { name, .. } => name,
+        }
+    }
+
+    /// Directly, and then through hubcap, each time from a new origin.
+    async fn compare(&self, dir: &Path, situation: &Situation) -> Option<Verdict> {
+        if matches!((self, situation.wanted), (Self::Dockerd { .. }, Wanted::Tags)) {
+            return None;
+        }
+        let origin = situation.origin().await;
+        let address = origin.url().trim_start_matches("http://").to_owned();
+        let directly = self.attempt(dir, situation, (&address, situation.login)).await;
+        let through = self.through(dir, situation).await;
+        let client = self.name();
+        let line = format!("{}: {client}: {}", situation.quirk, verdict(&directly, &through));
+        Some(Verdict { line, is_worse: matches!(directly, Attempt::Took(_)) && directly != through })
+    }
+
+    /// Through hubcap, twice: a miss, then what is stored. What the two got must be the same.
+    async fn through(&self, dir: &Path, situation: &Situation) -> Attempt {
+        let (origin, place) = (situation.origin().await, Place::new());
+        let hubcap = situation.hubcap(&place, &origin);
+        let address = format!("{}/{REGISTRY}", hubcap.http.trim_start_matches("http://"));
+        let first = self.attempt(dir, situation, (&address, None)).await;
+        let second = self.attempt(dir, situation, (&address, None)).await;
+        match (&first, &second) {
+            (Attempt::Took(one), Attempt::Took(other)) if one != other => {
+                Attempt::Failed(format!("{one}, and then {other}"))
+            }
+            (Attempt::Took(_), Attempt::Failed(_)) => second,
+            _ => first,
+        }
+    }
+
+    async fn attempt(
+        &self,
+        dir: &Path,
+        situation: &Situation,
+        (address, login): (&str, Option<&str>),
+    ) -> Attempt {
+        let name = format!("{address}/{REPOSITORY}");
+        let to = tempfile::tempdir_in(dir).expect("a directory");
+        match self {
+            Self::Skopeo { program, .. } => {
+                skopeo(program(), situation.wanted, (&name, login), to.path()).await
+            }
+            Self::Dockerd { dockerd, .. } => {
+                docker(dockerd, &format!("{name}:{TAG}"), login, to.path()).await
+            }
+        }
+    }
+}
+
+/// A situation and a client, judged.
+struct Verdict {
+    line: String,
+    /// Whether the client gets less through hubcap than directly.
+    is_worse: bool,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_takes_from_a_registry_it_takes_through_hubcap() {
     let dir = tempfile::tempdir().expect("a directory");
-    let docker = dir.path().join("docker");
-    std::fs::create_dir(&docker).expect("a directory");
-    let dockerd = Dockerd::start_with(&docker, r#"{"max-download-attempts": 2}"#, &[]);
-    let mut differences = Vec::new();
+    let clients = Client::all(dir.path());
+    let mut worse = Vec::new();
     for (kind, situations) in kinds() {
         println!("\n{kind}\n");
         for situation in situations {
-            for client in [Client::Skopeo, Client::Dockerd] {
-                let origin = situation.origin().await;
-                let address = origin.url().trim_start_matches("http://").to_owned();
-                let directly =
-                    attempt(&dockerd, dir.path(), client, situation, (&address, situation.login)).await;
-                let through = through(&dockerd, dir.path(), client, situation).await;
-                if directly == Attempt::Never {
-                    continue;
-                }
-                let line = format!("{}: {client:?}: {}", situation.quirk, verdict(&directly, &through));
+            let compared = clients.iter().map(|client| client.compare(dir.path(), situation));
+            for Verdict { line, is_worse } in join_all(compared).await.into_iter().flatten() {
                 println!("  {line}");
-                if matches!(directly, Attempt::Took(_)) && directly != through {
-                    differences.push(line);
+                if is_worse {
+                    worse.push(line);
                 }
             }
         }
     }
-    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(worse.is_empty(), "{}", worse.join("\n"));
 }
 
-/// Through hubcap, twice: a miss, then what is stored. What the two got must be the same.
-async fn through(dockerd: &Dockerd, dir: &Path, client: Client, situation: &'static Situation) -> Attempt {
-    let (origin, place): (Origin, _) = (situation.origin().await, Place::new());
-    let hubcap = situation.hubcap(&place, &origin);
-    let address = format!("{}/{REGISTRY}", hubcap.http.trim_start_matches("http://"));
-    let first = attempt(dockerd, dir, client, situation, (&address, None)).await;
-    let second = attempt(dockerd, dir, client, situation, (&address, None)).await;
-    match (&first, &second) {
-        (Attempt::Took(one), Attempt::Took(other)) if one != other => {
-            Attempt::Failed(format!("{one}, and then {other}"))
-        }
-        (Attempt::Took(_), Attempt::Failed(_)) => second,
-        _ => first,
-    }
-}
-
-/// Runs the client without blocking the origin, which lives on this runtime.
-async fn attempt(
-    dockerd: &Dockerd,
-    dir: &Path,
-    client: Client,
-    situation: &Situation,
-    (address, login): (&str, Option<&str>),
+/// Copies into a directory, or lists tags.
+async fn skopeo(
+    mut command: Command,
+    wanted: Wanted,
+    (name, login): (&str, Option<&str>),
+    to: &Path,
 ) -> Attempt {
-    let name = format!("{address}/{REPOSITORY}");
-    let to = tempfile::tempdir_in(dir).expect("a directory");
-    match (client, situation.wanted) {
-        (Client::Skopeo, Wanted::Pull) => {
-            let mut command = program("skopeo");
+    match wanted {
+        Wanted::Pull => {
             command.args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"]);
             command.args(login.map(|login| format!("--src-creds={login}")));
-            command.arg(format!("docker://{name}:{TAG}")).arg(format!("dir:{}", to.path().display()));
-            run(command).await.map_or_else(Attempt::Failed, |_| Attempt::Took(files(to.path())))
+            command.arg(format!("docker://{name}:{TAG}")).arg(format!("dir:{}", to.display()));
+            run(command).await.map_or_else(Attempt::Failed, |_| Attempt::Took(files(to)))
         }
-        (Client::Skopeo, Wanted::Tags) => {
-            let mut command = program("skopeo");
+        Wanted::Tags => {
             command.args(["list-tags", "--tls-verify=false"]);
             command.args(login.map(|login| format!("--creds={login}"))).arg(format!("docker://{name}"));
             run(command).await.map_or_else(Attempt::Failed, |told| {
@@ -102,38 +160,36 @@ async fn attempt(
                 Attempt::Took(told["Tags"].to_string())
             })
         }
-        (Client::Dockerd, Wanted::Pull) => {
-            let name = format!("{name}:{TAG}");
-            if let Some(login) = login {
-                use base64::Engine as _;
-                let host = name.split('/').next().expect("a host");
-                let auth = base64::engine::general_purpose::STANDARD.encode(login);
-                let config = serde_json::json!({"auths": {host: {"auth": auth}}});
-                std::fs::write(to.path().join("config.json"), config.to_string()).expect("written");
-            }
-            let docker = |arguments: &[&str]| {
-                let mut command = dockerd.command(&["--config", &to.path().display().to_string()]);
-                command.args(arguments);
-                command
-            };
-            if let Err(why) = run(docker(&["pull", "--quiet", &name])).await {
-                return Attempt::Failed(why);
-            }
-            let told =
-                run(docker(&["image", "inspect", "--format", "{{.Id}} {{index .RepoDigests 0}}", &name]));
-            // The repository's name is another one through hubcap.
-            let told = told.await.map(|told| {
-                let (id, digest) = told.split_once(' ').expect("two words");
-                format!("{id} {}", digest.rsplit('@').next().unwrap_or_default())
-            });
-            // The layers really go: the next pull would prove nothing.
-            run(docker(&["image", "rm", "--force", &name])).await.expect("removed");
-            told.map_or_else(Attempt::Failed, Attempt::Took)
-        }
-        (Client::Dockerd, Wanted::Tags) => Attempt::Never,
     }
 }
 
+async fn docker(dockerd: &Dockerd, name: &str, login: Option<&str>, config: &Path) -> Attempt {
+    if let Some(login) = login {
+        let host = name.split('/').next().expect("a host");
+        let auths = json!({"auths": {host: {"auth": STANDARD.encode(login)}}});
+        std::fs::write(config.join("config.json"), auths.to_string()).expect("written");
+    }
+    let docker = |arguments: &[&str]| {
+        let mut command = dockerd.command(&["--config", &config.display().to_string()]);
+        command.args(arguments);
+        run(command)
+    };
+    if let Err(why) = docker(&["pull", "--quiet", name]).await {
+        return Attempt::Failed(why);
+    }
+    // The repository's name is another one through hubcap.
+    let told = docker(&["image", "inspect", "--format", "{{.Id}} {{index .RepoDigests 0}}", name]).await;
+    let told = told.map(|told| {
+        let (id, digest) = told.split_once(' ').expect("two words");
+        format!("{id} {}", digest.rsplit('@').next().unwrap_or_default())
+    });
+    // The layers really go: the next pull would prove nothing.
+    docker(&["image", "rm", "--force", name]).await.expect("removed");
+    told.map_or_else(Attempt::Failed, Attempt::Took)
+}
+
+/// Runs a client without blocking the origin, which lives on this runtime.
+///
 /// # Errors
 /// The last line of what it said.
 async fn run(mut command: Command) -> Result<String, String> {
@@ -146,7 +202,7 @@ async fn run(mut command: Command) -> Result<String, String> {
     Err(said.lines().last().unwrap_or_default().to_owned())
 }
 
-/// The names of a directory's files, with the digests of what is in them.
+/// What is in a directory, as one digest.
 fn files(dir: &Path) -> String {
     let mut found: Vec<String> = std::fs::read_dir(dir)
         .expect("a directory")
@@ -167,6 +223,5 @@ fn verdict(directly: &Attempt, through: &Attempt) -> String {
         (Attempt::Took(_), _) => format!("DIFFERS: taken directly, through hubcap {through:?}"),
         (Attempt::Failed(why), Attempt::Took(_)) => format!("through hubcap only; directly: {why}"),
         (Attempt::Failed(why), _) => format!("fails either way: {why}"),
-        (Attempt::Never, _) => String::new(),
     }
 }

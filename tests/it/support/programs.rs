@@ -18,6 +18,22 @@ pub(crate) fn program(name: &str) -> Command {
     Command::new(name)
 }
 
+/// A client of today, where `tests/modern` could unpack it; else a loud line.
+pub(crate) fn modern(name: &str) -> Option<Command> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/modern");
+    let (bin, sbin) = (root.join("usr/bin"), root.join("usr/sbin"));
+    let Some(found) = [bin.join(name), sbin.join(name)].into_iter().find(|path| path.exists()) else {
+        println!("NOT TRIED with today's {name}: tests/modern has not unpacked it here");
+        return None;
+    };
+    // dockerd starts its containerd by name.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs = [bin, sbin].into_iter().chain(std::env::split_paths(&path));
+    let mut command = Command::new(found);
+    command.env("PATH", std::env::join_paths(dirs).expect("a path"));
+    Some(command)
+}
+
 /// Runs to its end, which must be a success.
 pub(crate) fn succeed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().expect("it starts");
