@@ -3,8 +3,11 @@
 //! Each situation is played to hubcap by [`every_situation_is_served_as_the_registry_has_it`], and to skopeo and dockerd,
 //! directly and through hubcap, by [`crate::referee`]. docs/registries.md names all of them; a test compares.
 
+mod challenges;
 mod client;
+mod connections;
 mod products;
+mod redirects;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -73,7 +76,12 @@ impl Situation {
 
 /// The kinds, each with its file, in the order of docs/registries.md.
 pub(crate) fn kinds() -> Vec<(&'static str, &'static [Situation])> {
-    vec![("products", products::SITUATIONS)]
+    vec![
+        ("products", products::SITUATIONS),
+        ("redirects", redirects::SITUATIONS),
+        ("challenges", challenges::SITUATIONS),
+        ("connections", connections::SITUATIONS),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,45 +1,35 @@
 //! From a 401's challenge to an Authorization (distribution's token specification).
 
+mod answer;
 pub(crate) mod challenge;
 mod header;
-mod realm;
+mod meet;
+mod state;
 mod token;
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http::header::{HeaderValue, WWW_AUTHENTICATE};
+use http::header::HeaderValue;
 use reqwest::Response;
 use tokio::sync::OnceCell;
-use url::Url;
+use url::{Origin, Url};
 
 use crate::address::AddressPolicy;
-use crate::credentials::{self, Credentials, Login, Secret};
+use crate::credentials::{self, Credentials, Login};
 use crate::error::Error;
-use crate::transport::{Transport, check_target, policy_after};
-use challenge::Challenge;
+use crate::redirect::{check_target, policy_after};
+use crate::request::{Authorization, Reach};
+use crate::transport::Transport;
+use challenge::{Challenge, challenges};
 use header::{basic, bearer, sensitive};
-use token::{Realm, Token};
+use state::{Key, Scheme, State, Want};
+use token::Realm;
 
-/// On whose behalf an upstream is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Who {
-    /// hubcap itself, with its login where it has one.
-    Own,
-    /// Nobody in particular, without a login.
-    Anonymous,
-    /// A client, with the Authorization that it sent. It goes to the registry and nowhere else, as it is.
-    Client(Secret),
-}
+pub(crate) use state::{Requester, Who};
 
-/// On whose behalf an upstream is asked, and for which scope: what a token is good for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Requester {
-    pub(crate) who: Who,
-    /// `repository:NAME:pull`.
-    pub(crate) scope: String,
-}
+/// How long it is remembered that `/v2/` was asked what the registry wants.
+const VERSION: Duration = Duration::from_secs(600);
 
 /// How one upstream's Authorizations are had.
 #[derive(Debug)]
@@ -50,104 +40,171 @@ pub(crate) struct Auth {
     state: Mutex<State>,
     /// One token request at a time: all who wait for it find its token.
     fetching: tokio::sync::Mutex<()>,
+    /// When `/v2/` was asked what the registry wants.
+    pub(crate) version: tokio::sync::Mutex<Version>,
 }
 
+/// Whether `/v2/` was asked what the registry wants.
 #[derive(Debug, Default)]
-struct State {
-    scheme: Option<Scheme>,
-    tokens: HashMap<Requester, Token>,
-    /// When the token service last could not be used, and why.
-    failure: Option<(Instant, Error)>,
+pub(crate) struct Version(Option<Instant>);
+
+impl Version {
+    /// Whether it has to be asked, now or again.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.0.is_none_or(|asked| now.duration_since(asked) >= VERSION)
+    }
+
+    pub(crate) const fn note(&mut self, now: Instant) {
+        self.0 = Some(now);
+    }
 }
 
-/// What the upstream last wanted.
-#[derive(Debug, Clone)]
-enum Scheme {
-    Basic,
-    Bearer(Realm),
+/// An answer that may have a challenge.
+#[derive(Debug)]
+pub(crate) struct Refusal<'a> {
+    pub(crate) response: &'a Response,
+    /// Under which it was asked for.
+    pub(crate) policy: AddressPolicy,
+    pub(crate) requester: &'a Requester,
+    /// Where the Authorization will go.
+    pub(crate) place: Origin,
+    /// The Authorization that was refused there.
+    pub(crate) sent: Option<&'a HeaderValue>,
+    /// Whose scope it names: that of what the requester wants, or something else's.
+    pub(crate) is_own_scope: bool,
+}
+
+/// What came of a challenge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// There is none that can be met.
+    Silent,
+    /// Another try makes sense, with [`Auth::authorizations`].
+    Again,
+    /// It wants what was given.
+    Refused,
 }
 
 impl Auth {
     pub(crate) fn new(url: Url, given: Option<Credentials>) -> Self {
+        let state = Mutex::new(State::new(url.origin()));
         Self {
             url,
             given,
             login: OnceCell::new(),
-            state: Mutex::default(),
+            state,
             fetching: tokio::sync::Mutex::default(),
+            version: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The Authorization for a requester, as far as earlier challenges tell; `None` before the first.
+    /// The Authorizations for a requester, as far as earlier challenges tell; none before the first.
     ///
     /// # Errors
     /// [`Error`], when a token is needed and the token service does not give one.
-    pub(crate) async fn authorization(
+    pub(crate) async fn authorizations(
         &self,
         transport: &Transport,
         requester: &Requester,
-    ) -> Result<Option<HeaderValue>, Error> {
+    ) -> Result<Vec<Authorization>, Error> {
+        let key = self.key(self.url.origin(), requester);
+        let mut found = Vec::new();
+        let mut add = |value: Option<HeaderValue>, place: &Origin| {
+            let reach = Reach::Origin(place.clone());
+            found.extend(value.map(|value| Authorization { value, reach }));
+        };
         if let Who::Client(authorization) = &requester.who {
-            return Ok(sensitive(authorization.expose()));
+            add(sensitive(authorization.expose()), &key.place);
+        } else {
+            add(self.meet(transport, &key).await?, &key.place);
         }
-        let scheme = self.state().scheme.clone();
-        match scheme {
-            None => Ok(None),
-            Some(Scheme::Basic) => Ok(self.basic(&requester.who).await),
-            Some(Scheme::Bearer(realm)) => self.token(transport, &realm, requester).await.map(Some),
+        let elsewhere = self.state().elsewhere(requester);
+        for key in elsewhere {
+            // The redirect may lead to another place by now.
+            if let Ok(value) = self.meet(transport, &key).await {
+                add(value, &key.place);
+            }
         }
+        Ok(found)
     }
 
-    /// Takes the challenge of a 401, to a request under `policy` that carried `sent`. True when another try with
-    /// [`authorization`](Self::authorization) makes sense.
-    pub(crate) fn challenged(
-        &self,
-        response: &Response,
-        policy: AddressPolicy,
-        requester: &Requester,
-        sent: Option<&HeaderValue>,
-    ) -> bool {
-        if matches!(requester.who, Who::Client(_)) {
-            return false;
-        }
-        let values = response.headers().get_all(WWW_AUTHENTICATE);
-        let Some(challenge) =
-            values.iter().filter_map(|value| value.to_str().ok()).find_map(Challenge::parse)
-        else {
-            return false;
-        };
-        let scheme = match challenge {
-            Challenge::Basic => Scheme::Basic,
-            Challenge::Bearer { realm, service } => {
-                let policy = policy_after(response, policy);
-                if let Err(why) = check_target(&self.url, &realm, policy) {
-                    tracing::warn!(target: "hubcap::upstream", realm = realm.host_str(),
-                        "a token service that leads {why}");
-                    return false;
+    /// Takes the challenges of an answer.
+    pub(crate) fn challenged(&self, refusal: &Refusal<'_>) -> Met {
+        let Refusal { response, requester, sent, .. } = *refusal;
+        let policy = policy_after(response, refusal.policy);
+        let key = self.key(refusal.place.clone(), requester);
+        let mut schemes = Vec::new();
+        let mut scopes = Vec::new();
+        let mut is_insufficient = false;
+        for challenge in challenges(response.headers(), response.url()) {
+            match challenge {
+                Challenge::Basic => schemes.push(Scheme::Basic),
+                Challenge::Bearer(bearer) => {
+                    if let Err(why) = check_target(&self.url, &bearer.realm, policy) {
+                        tracing::warn!(target: "hubcap::upstream", realm = bearer.realm.host_str(),
+                            "a token service that leads {why}");
+                        continue;
+                    }
+                    is_insufficient |= bearer.is_scope_insufficient;
+                    if scopes.is_empty() && refusal.is_own_scope {
+                        scopes = bearer.scopes;
+                    }
+                    schemes.push(Scheme::Bearer(Realm {
+                        url: bearer.realm,
+                        service: bearer.service,
+                        policy,
+                    }));
                 }
-                Scheme::Bearer(Realm { url: realm, service: service.unwrap_or_default(), policy })
             }
-        };
-        let mut state = self.state();
-        // A token that was refused may have been revoked; a login that was refused stays so.
-        let refused = sent.is_some();
-        let is_worth_it = !refused || matches!(scheme, Scheme::Bearer(_));
-        if refused {
-            state.tokens.remove(requester);
         }
-        state.scheme = Some(scheme);
-        is_worth_it
+        if schemes.is_empty() {
+            return Met::Silent;
+        }
+        if scopes.is_empty() {
+            scopes.push(requester.scope());
+        }
+        let want = Want { schemes, scopes };
+        let mut is_the_same = false;
+        if let Some(sent) = sent {
+            self.take_back(&key, sent);
+            is_the_same = self.state().want(&key).is_some_and(|before| before.scopes == want.scopes);
+        }
+        self.state().learn(key, want);
+        if is_insufficient && is_the_same { Met::Refused } else { Met::Again }
+    }
+
+    /// Notes that an Authorization was refused: a token may have been revoked, a login may be wrong.
+    pub(crate) fn refused(&self, requester: &Requester, sent: &HeaderValue) {
+        self.take_back(&self.key(self.url.origin(), requester), sent);
+    }
+
+    /// Whether the registry has told what it wants of everybody.
+    pub(crate) fn knows_usual(&self) -> bool {
+        self.state().knows_usual()
     }
 
     /// Whether hubcap has a login here.
     pub(crate) async fn has_login(&self) -> bool {
-        !matches!(self.login(&Who::Own).await, Login::Anonymous)
+        !matches!(self.login().await, Login::Anonymous)
     }
 
-    async fn login(&self, who: &Who) -> &Login {
-        if *who != Who::Own {
-            return &Login::Anonymous;
+    fn key(&self, place: Origin, requester: &Requester) -> Key {
+        Key { place, requester: requester.clone() }
+    }
+
+    fn take_back(&self, key: &Key, sent: &HeaderValue) {
+        self.state().forget_token(key);
+        let is_login = match self.login.get() {
+            Some(Login::Password(credentials)) => basic(credentials) == *sent,
+            Some(Login::Token(token)) => bearer(token).is_ok_and(|value| value == *sent),
+            _ => false,
+        };
+        if is_login {
+            self.tell_refusal("the registry refuses access (401)");
         }
+    }
+
+    async fn login(&self) -> &Login {
         let find = async || match &self.given {
             Some(credentials) => Login::Password(credentials.clone()),
             None => credentials::from_docker(&self.url).await,
@@ -155,55 +212,8 @@ impl Auth {
         self.login.get_or_init(find).await
     }
 
-    async fn basic(&self, who: &Who) -> Option<HeaderValue> {
-        match self.login(who).await {
-            Login::Password(credentials) => Some(basic(credentials)),
-            Login::Anonymous | Login::Identity(_) => None,
-        }
-    }
-
-    async fn token(
-        &self,
-        transport: &Transport,
-        realm: &Realm,
-        requester: &Requester,
-    ) -> Result<HeaderValue, Error> {
-        if let Some(token) = self.cached(requester) {
-            return Ok(token);
-        }
-        let since = Instant::now();
-        let _one_at_a_time = self.fetching.lock().await;
-        if let Some(token) = self.cached(requester) {
-            return Ok(token);
-        }
-        // A request that waited for one that failed shares its failure: one timeout after the other would be a hang.
-        if let Some((at, error)) = &self.state().failure
-            && *at >= since
-        {
-            return Err(error.clone());
-        }
-        let login = if realm::belongs(&self.url, &realm.url) {
-            self.login(&requester.who).await
-        } else {
-            tracing::debug!(target: "hubcap::upstream", realm = realm.url.host_str(),
-                "a foreign realm gets no login");
-            &Login::Anonymous
-        };
-        let fetched = realm.token(transport, &requester.scope, login).await;
-        if let Err(error @ (Error::Unavailable { .. } | Error::RateLimited { .. })) = &fetched {
-            self.state().failure = Some((Instant::now(), error.clone()));
-        }
-        let token = fetched?;
-        let value = bearer(&token.value)?;
-        self.state().tokens.insert(requester.clone(), token);
-        Ok(value)
-    }
-
-    fn cached(&self, requester: &Requester) -> Option<HeaderValue> {
-        let mut state = self.state();
-        let now = Instant::now();
-        state.tokens.retain(|_, token| token.until > now);
-        state.tokens.get(requester).and_then(|token| bearer(&token.value).ok())
+    fn cached(&self, key: &Key) -> Option<HeaderValue> {
+        self.state().cached(key, Instant::now())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -213,15 +223,17 @@ impl Auth {
 
 #[cfg(test)]
 mod tests {
+    use super::token::Token;
     use super::*;
+    use crate::credentials::Secret;
 
     #[test]
     fn no_secret_is_shown_in_debug() {
         let credentials = Credentials { username: "me".into(), password: Secret::new("hunter2") };
         let auth = Auth::new("https://r.example".parse().expect("a URL"), Some(credentials.clone()));
-        let requester = Requester { who: Who::Own, scope: "s".into() };
+        let requester = Requester { who: Who::Own, repository: "a".parse().expect("a repository") };
         let token = Token { value: Secret::new("tok3n"), until: Instant::now() };
-        auth.state().tokens.insert(requester, token);
+        auth.state().keep(auth.key(auth.url.origin(), &requester), token);
         let shown = format!("{auth:?} {:?} {:?}", basic(&credentials), bearer(&Secret::new("tok3n")));
         assert!(!shown.contains("hunter2") && !shown.contains("tok3n") && !shown.contains("bWU6"), "{shown}");
     }

@@ -46,6 +46,8 @@ pub(crate) enum Login {
     Password(Credentials),
     /// An OAuth 2 refresh token, as `docker login` gets from some registries.
     Identity(Secret),
+    /// A token that the registry itself takes.
+    Token(Secret),
 }
 
 /// Asks Docker's configuration file, and its helpers, for a registry's login. None is no error; one that cannot be

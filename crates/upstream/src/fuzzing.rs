@@ -2,23 +2,24 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::auth::challenge::Challenge;
+use crate::auth::challenge::challenges;
 use crate::link;
 use crate::ratelimit::{self, RateLimit};
 
 /// Reads a text as every header that is read.
 pub fn headers(text: &str) {
     let Ok(value) = HeaderValue::from_str(text) else { return };
-    let _ = Challenge::parse(text);
     let mut headers = HeaderMap::new();
     for name in ["link", "ratelimit-limit", "ratelimit-remaining", "retry-after"] {
         headers.insert(name, value.clone());
     }
+    headers.insert(header::WWW_AUTHENTICATE, value.clone());
     headers.insert(header::LOCATION, value);
-    if let Ok(asked) = "https://registry.example/v2/a/tags/list?n=2".parse()
-        && let Some(next) = link::next(&headers, &asked)
-    {
-        let _ = link::page(&next);
+    if let Ok(asked) = "https://registry.example/v2/a/tags/list?n=2".parse() {
+        let _ = challenges(&headers, &asked);
+        if let Some(next) = link::next(&headers, &asked) {
+            let _ = link::page(&next);
+        }
     }
     let _ = RateLimit::read(&headers);
     let _ = ratelimit::retry_after(&headers);

@@ -7,8 +7,9 @@
 //! - [`registry`]: the pull side of the distribution specification, as a client.
 //! - [`auth`]: challenge to token (distribution's token specification), cached.
 //! - [`credentials`]: what the operator gave, or Docker's own configuration file and helpers.
-//! - [`request`], [`transport`], [`address`]: one request, its time limits, and the address policy for it and its
-//!   redirects.
+//! - [`owner`]: the hosts to which a registry's login belongs.
+//! - [`request`], [`transport`], [`connection`]: one request, its time limits, and the connection that it goes over.
+//! - [`redirect`], [`address`]: where a redirect leads, and to which addresses a request may go.
 //! - [`plain`]: the client for plain HTTP.
 //! - [`status`], [`body`], [`link`], [`ratelimit`]: how an answer is read.
 //! - [`fetch`]: the one engine that fetches a blob or an archive: it resumes, and uses several connections.
@@ -24,6 +25,7 @@ mod body;
 mod built_in;
 mod circuit;
 mod config;
+mod connection;
 mod credentials;
 mod error;
 mod fetch;
@@ -31,9 +33,11 @@ mod fetch;
 pub mod fuzzing;
 mod link;
 mod origin;
+mod owner;
 mod passthrough;
 mod plain;
 mod ratelimit;
+mod redirect;
 mod registry;
 mod request;
 mod status;

@@ -7,25 +7,30 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Uri, header};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Body, Response, ResponseBuilderExt as _};
+use tower::util::MapRequest;
+use url::Url;
 
+use crate::connection::{self, Connection, opening};
 use crate::error::{Error, chain};
-use crate::request::{Request, USER_AGENT};
+use crate::request::USER_AGENT;
 
 /// The length of a read, in bytes.
 const READ: usize = 64 << 10;
-/// How long a connection is kept for the next request, as reqwest keeps its own.
-const IDLE: Duration = Duration::from_secs(90);
 
-/// The client, and which hosts `HTTP_PROXY` and `NO_PROXY` want to be reached otherwise.
+type Connector = MapRequest<HttpConnector, fn(Uri) -> Uri>;
+
+/// The clients, and which hosts `HTTP_PROXY` and `NO_PROXY` want to be reached otherwise.
 #[derive(Debug)]
 pub(crate) struct Plain {
-    client: Client<HttpConnector, Empty<Bytes>>,
+    pooled: Client<Connector, Full<Bytes>>,
+    /// Opens a connection for each request.
+    fresh: Client<Connector, Full<Bytes>>,
     proxies: Matcher,
 }
 
@@ -34,12 +39,15 @@ impl Plain {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeout));
-        let client = Client::builder(TokioExecutor::new())
+        let connector = MapRequest::new(connector, opening as fn(Uri) -> Uri);
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .http1_read_buf_exact_size(READ)
-            .build(connector);
-        Self { client, proxies: Matcher::from_env() }
+            .pool_idle_timeout(connection::IDLE)
+            .http1_read_buf_exact_size(READ);
+        let pooled = builder.build(connector.clone());
+        let fresh = builder.pool_max_idle_per_host(0).build(connector);
+        Self { pooled, fresh, proxies: Matcher::from_env() }
     }
 
     /// Whether `uri` is asked without a proxy.
@@ -47,24 +55,28 @@ impl Plain {
         self.proxies.intercept(uri).is_none()
     }
 
-    /// Sends one request, and waits for the headers of its answer; `None` when they are longer than a read, which some
-    /// registries' are.
-    pub(crate) async fn send(&self, request: Request, uri: Uri) -> Result<Option<Response>, Error> {
-        let Request { method, url, headers, .. } = request;
-        let mut asked = http::Request::new(Empty::new());
-        *asked.method_mut() = method;
-        *asked.uri_mut() = uri;
-        *asked.headers_mut() = headers;
+    /// Sends one request, whose URL is `url`, and waits for the headers of its answer; `None` when they are longer than a
+    /// read, which some registries' are.
+    pub(crate) async fn send(
+        &self,
+        mut asked: http::Request<Full<Bytes>>,
+        url: &Url,
+        connection: Connection,
+    ) -> Result<Option<Response>, Error> {
         let headers = asked.headers_mut();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        let answered = match self.client.request(asked).await {
+        let client = match connection {
+            Connection::Pooled => &self.pooled,
+            Connection::Fresh => &self.fresh,
+        };
+        let answered = match client.request(asked).await {
             Ok(answered) => answered,
             Err(error) if is_too_long(&error) => return Ok(None),
             Err(error) => return Err(Error::unavailable(chain(&error))),
         };
         let (parts, body) = answered.into_parts();
-        let whole = http::Response::builder().status(parts.status).version(parts.version).url(url);
+        let whole = http::Response::builder().status(parts.status).version(parts.version).url(url.clone());
         let mut whole = whole.body(Body::wrap(body)).map_err(|error| Error::invalid(error.to_string()))?;
         *whole.headers_mut() = parts.headers;
         // The address of the server is among them.

@@ -1,10 +1,12 @@
-//! A request without a body, as all of a pull's are.
+//! A request, as a pull has them: without a body, but for the form that asks for a token.
 
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method};
-use url::Url;
+use url::{Origin, Url};
 
 use crate::address::AddressPolicy;
+use crate::credentials::Secret;
+use crate::owner::belongs;
 
 /// How hubcap names itself.
 pub(crate) const USER_AGENT: &str = concat!("hubcap/", env!("CARGO_PKG_VERSION"));
@@ -18,6 +20,44 @@ pub(crate) struct Request {
     /// To which addresses it may go.
     pub(crate) policy: AddressPolicy,
     pub(crate) redirects: Redirects,
+    /// The values of `Authorization` that it may carry, each to some hosts.
+    pub(crate) authorizations: Vec<Authorization>,
+    pub(crate) form: Option<Form>,
+}
+
+/// A value of `Authorization` (RFC 9110, section 11.6.2), and to whom it may be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Authorization {
+    pub(crate) value: HeaderValue,
+    pub(crate) reach: Reach,
+}
+
+/// What is posted (`application/x-www-form-urlencoded`), and to whom it may be shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Form {
+    pub(crate) text: Secret,
+    pub(crate) reach: Reach,
+}
+
+/// Which hosts may see something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// This one.
+    Origin(Origin),
+    /// Those to which a login of the registry at this address belongs.
+    Owner(Url),
+    /// All.
+    Everybody,
+}
+
+impl Reach {
+    pub(crate) fn includes(&self, url: &Url) -> bool {
+        match self {
+            Self::Origin(origin) => *origin == url.origin(),
+            Self::Owner(registry) => belongs(registry, url),
+            Self::Everybody => true,
+        }
+    }
 }
 
 /// What becomes of a redirect.
@@ -31,12 +71,18 @@ pub(crate) enum Redirects {
 impl Request {
     /// A request whose redirects are followed.
     pub(crate) const fn new(method: Method, url: Url, headers: HeaderMap, policy: AddressPolicy) -> Self {
-        Self { method, url, headers, policy, redirects: Redirects::Follow }
+        let redirects = Redirects::Follow;
+        Self { method, url, headers, policy, redirects, authorizations: Vec::new(), form: None }
     }
 
     /// The same request, whose redirects are returned.
     pub(crate) fn without_redirects(self) -> Self {
         Self { redirects: Redirects::Return, ..self }
+    }
+
+    /// The value of `Authorization` for where it goes now.
+    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorizations.iter().find(|one| one.reach.includes(&self.url)).map(|one| &one.value)
     }
 }
 

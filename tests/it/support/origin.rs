@@ -256,6 +256,10 @@ async fn answer(
         None => plain(),
         Some(Act::Answer(reply)) => reply,
         Some(Act::Change(change)) => change(plain()),
+        Some(Act::Late(time)) => {
+            tokio::time::sleep(time).await;
+            plain()
+        }
         Some(Act::Hang) => std::future::pending().await,
         Some(Act::Close) => return Err(std::io::Error::other("the connection ends")),
     };

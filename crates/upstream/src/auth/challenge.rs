@@ -1,98 +1,253 @@
-//! `WWW-Authenticate` (RFC 9110 section 11.6.1), from a stranger.
+//! `WWW-Authenticate` (RFC 9110, section 11.6.1), from a stranger: what can be made out of it counts.
 
+use http::HeaderMap;
+use http::header::WWW_AUTHENTICATE;
 use url::Url;
 
-/// What an upstream wants.
+/// The longest scope that is asked for, in bytes: it is a part of a URL.
+const MAX_SCOPE: usize = 4096;
+
+/// What an upstream wants, as far as it can be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Challenge {
     /// A token from the realm.
-    Bearer { realm: Url, service: Option<String> },
+    Bearer(Bearer),
     /// User and password.
     Basic,
 }
 
+/// The parameters of a Bearer challenge (distribution's token specification).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bearer {
+    pub(crate) realm: Url,
+    pub(crate) service: Option<String>,
+    /// What a token has to be good for.
+    pub(crate) scopes: Vec<String>,
+    /// The token that was sent is not good for that.
+    pub(crate) is_scope_insufficient: bool,
+}
+
+/// All challenges of an answer that came from `url`, in its order.
+pub(crate) fn challenges(headers: &HeaderMap, url: &Url) -> Vec<Challenge> {
+    let mut found = Vec::new();
+    for value in headers.get_all(WWW_AUTHENTICATE) {
+        // Other schemes may have any bytes.
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let mut told: Vec<Challenge> =
+            Schemes(&text).filter_map(|scheme| Challenge::new(&scheme, url)).collect();
+        if told.is_empty() {
+            // A quote without an end, or the like, may have hidden it.
+            told.extend(hidden(&text).and_then(|scheme| Challenge::new(&scheme, url)));
+        }
+        found.append(&mut told);
+    }
+    found
+}
+
 impl Challenge {
-    /// Reads the first challenge that can be met. The upstream's own `scope` is not read: hubcap knows what it
-    /// asks for, and asks for no more.
-    pub(crate) fn parse(value: &str) -> Option<Self> {
-        let (scheme, rest) = value.trim_start().split_once(' ').unwrap_or((value.trim(), ""));
-        if scheme.eq_ignore_ascii_case("basic") {
+    fn new(scheme: &Scheme, url: &Url) -> Option<Self> {
+        if scheme.name.eq_ignore_ascii_case("basic") {
             return Some(Self::Basic);
         }
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            // Another scheme before the one we know, in one header.
-            let next = value.to_ascii_lowercase().find(", bearer ")?;
-            return Self::parse(&value[next + 2..]);
+        if !scheme.name.eq_ignore_ascii_case("bearer") {
+            return None;
         }
-        let mut realm = None;
-        let mut service = None;
-        for (key, text) in Parameters(rest) {
-            match key.to_ascii_lowercase().as_str() {
-                "realm" => realm = realm.or(Some(text)),
-                "service" => service = service.or(Some(text)),
-                _ => {}
-            }
-        }
-        let realm = Url::parse(&realm?).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-        Some(Self::Bearer { realm, service })
+        let realm = realm(url, scheme.get("realm")?)?;
+        let scope = scheme.get("scope").filter(|scope| scope.len() <= MAX_SCOPE).unwrap_or_default();
+        Some(Self::Bearer(Bearer {
+            realm,
+            service: scheme.get("service").map(Into::into),
+            scopes: scope.split_ascii_whitespace().map(Into::into).collect(),
+            is_scope_insufficient: scheme.get("error") == Some("insufficient_scope"),
+        }))
     }
 }
 
-/// `key="value", key=value`, until something else comes.
-struct Parameters<'a>(&'a str);
+/// A realm as a URL: some are paths of the registry, some have no scheme.
+fn realm(url: &Url, text: &str) -> Option<Url> {
+    let text = text.trim();
+    let first = text.split(['/', '?']).next().unwrap_or_default();
+    let looks_like_a_host = first.contains(['.', ':']) || first == "localhost";
+    let absolute = if looks_like_a_host && !text.contains("://") {
+        format!("{}://{text}", url.scheme())
+    } else {
+        text.to_owned()
+    };
+    let mut realm = url.join(&absolute).ok().filter(|_| !text.is_empty())?;
+    realm.set_fragment(None);
+    (matches!(realm.scheme(), "http" | "https") && realm.host().is_some()).then_some(realm)
+}
 
-impl Iterator for Parameters<'_> {
-    type Item = (String, String);
+/// A scheme with its parameters.
+struct Scheme {
+    name: String,
+    parameters: Vec<(String, String)>,
+}
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let rest = self.0.trim_start_matches([' ', '\t', ',']);
-        let (key, rest) = rest.split_once('=')?;
-        let key = key.trim();
-        if key.is_empty() || key.contains(|c: char| c.is_whitespace() || c == ',') {
-            return None;
-        }
-        let rest = rest.trim_start();
-        let Some(quoted) = rest.strip_prefix('"') else {
-            let end = rest.find([',', ' ']).unwrap_or(rest.len());
-            self.0 = &rest[end..];
-            return Some((key.into(), rest[..end].into()));
-        };
-        let mut text = String::new();
-        let mut chars = quoted.char_indices();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' => {
-                    self.0 = &quoted[at + 1..];
-                    return Some((key.into(), text));
-                }
-                '\\' => text.extend(chars.next().map(|(_, escaped)| escaped)),
-                c => text.push(c),
-            }
-        }
-        None
+impl Scheme {
+    fn get(&self, key: &str) -> Option<&str> {
+        let (_, value) = self.parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))?;
+        Some(value)
     }
+}
+
+/// The schemes of a value, each up to the next.
+struct Schemes<'a>(&'a str);
+
+impl Iterator for Schemes<'_> {
+    type Item = Scheme;
+
+    fn next(&mut self) -> Option<Scheme> {
+        let (name, rest) = loop {
+            let (name, rest) = token(skip(self.0));
+            if !name.is_empty() {
+                break (name, rest);
+            }
+            // Something that begins nothing is passed over.
+            let mut left = skip(self.0).chars();
+            left.next()?;
+            self.0 = left.as_str();
+        };
+        let mut scheme = Scheme { name: name.into(), parameters: Vec::new() };
+        self.0 = token68(rest).unwrap_or(rest);
+        while let Some((key, value, rest)) = parameter(skip(self.0)) {
+            scheme.parameters.push((key.into(), value));
+            self.0 = rest;
+        }
+        Some(scheme)
+    }
+}
+
+/// A Bearer scheme in the middle of something else.
+fn hidden(text: &str) -> Option<Scheme> {
+    let lower = text.to_ascii_lowercase();
+    let mut found = lower.match_indices("bearer ").filter(|(at, _)| {
+        // Not the end of a longer word.
+        !lower[..*at].ends_with(|c: char| c.is_ascii_alphanumeric())
+    });
+    found.find_map(|(at, _)| Schemes(&text[at..]).next().filter(|scheme| scheme.get("realm").is_some()))
+}
+
+fn skip(text: &str) -> &str {
+    text.trim_start_matches([' ', '\t', ',', ';'])
+}
+
+/// A token (RFC 9110, section 5.6.2), and what follows.
+fn token(text: &str) -> (&str, &str) {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    text.split_at(text.find(|c| !is_token(c)).unwrap_or(text.len()))
+}
+
+/// What follows a token68 (RFC 9110, section 11.2), such as Negotiate has.
+fn token68(text: &str) -> Option<&str> {
+    let text = text.trim_start_matches([' ', '\t']);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
+    let rest = text.trim_start_matches(is_part).trim_start_matches('=');
+    let is_whole = rest.len() < text.len() && matches!(rest.trim_start().chars().next(), None | Some(','));
+    is_whole.then_some(rest)
+}
+
+/// `key="value"` or `key=value`, and what follows.
+fn parameter(text: &str) -> Option<(&str, String, &str)> {
+    let (key, rest) = token(text);
+    let rest = rest.trim_start().strip_prefix('=').filter(|_| !key.is_empty())?.trim_start();
+    let Some(quoted) = rest.strip_prefix('"') else {
+        let end = rest.find([',', ' ', '\t', ';']).unwrap_or(rest.len());
+        return Some((key, rest[..end].into(), &rest[end..]));
+    };
+    let mut value = String::new();
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => break,
+            '\\' => value.extend(chars.next()),
+            c => value.push(c),
+        }
+    }
+    Some((key, value, chars.as_str()))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
-    fn bearer(realm: &str, service: Option<&str>) -> Option<Challenge> {
-        Some(Challenge::Bearer { realm: realm.parse().expect("a URL"), service: service.map(Into::into) })
+    fn read(values: &[&[u8]]) -> Vec<Challenge> {
+        let values = values.iter().map(|value| HeaderValue::from_bytes(value).expect("a value"));
+        let headers = values.map(|value| (WWW_AUTHENTICATE, value)).collect();
+        challenges(&headers, &"https://r.example/v2/a/manifests/1".parse().expect("a URL"))
+    }
+
+    fn bearer(realm: &str, service: Option<&str>, scopes: &[&str]) -> Challenge {
+        Challenge::Bearer(Bearer {
+            realm: realm.parse().expect("a URL"),
+            service: service.map(Into::into),
+            scopes: scopes.iter().map(|&scope| scope.into()).collect(),
+            is_scope_insufficient: false,
+        })
     }
 
     #[test]
     fn the_challenges_of_real_registries_are_understood() {
-        let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/x:pull""#;
-        assert_eq!(Challenge::parse(hub), bearer("https://auth.docker.io/token", Some("registry.docker.io")));
-        let spaced =
-            r#"bearer  realm = "https://a.example/t?x=1,2" , service=plain, error="insufficient_scope""#;
-        assert_eq!(Challenge::parse(spaced), bearer("https://a.example/t?x=1,2", Some("plain")));
-        assert_eq!(Challenge::parse(r#"Basic realm="Registry""#), Some(Challenge::Basic));
-        let several = r#"Negotiate abc, Bearer realm="https://a.example/t""#;
-        assert_eq!(Challenge::parse(several), bearer("https://a.example/t", None));
-        let escaped = r#"Bearer realm="https://a.example/t",service="a\"b""#;
-        assert_eq!(Challenge::parse(escaped), bearer("https://a.example/t", Some("a\"b")));
+        let hub = br#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/x:pull""#;
+        let wanted = bearer(
+            "https://auth.docker.io/token",
+            Some("registry.docker.io"),
+            &["repository:library/x:pull"],
+        );
+        assert_eq!(read(&[hub]), [wanted]);
+        let spaced = br#"bearer  realm = "https://a.example/t?x=1,2" , service=plain,scope="repository:a:pull,push registry:catalog:*""#;
+        let scopes = ["repository:a:pull,push", "registry:catalog:*"];
+        assert_eq!(read(&[spaced]), [bearer("https://a.example/t?x=1,2", Some("plain"), &scopes)]);
+        assert_eq!(read(&[br#"Basic realm="Registry""#]), [Challenge::Basic]);
+        let escaped = br#"Bearer realm="https://a.example/t",service="a\"b""#;
+        assert_eq!(read(&[escaped]), [bearer("https://a.example/t", Some("a\"b"), &[])]);
+        let insufficient = br#"Bearer realm="https://a.example/t",error="insufficient_scope""#;
+        assert!(
+            matches!(&read(&[insufficient])[..], [Challenge::Bearer(bearer)] if bearer.is_scope_insufficient)
+        );
+    }
+
+    #[test]
+    fn what_can_be_met_is_found_among_what_cannot() {
+        let token = bearer("https://a.example/t", Some("s"), &[]);
+        let cases: &[&[&[u8]]] = &[
+            &[br#"Negotiate abc==, BEARER REALM="https://a.example/t",Service="s""#],
+            &[br#"Negotiate, Bearer realm="https://a.example/t", service="s""#],
+            &[br#"NTLM"#, br#"Bearer realm="https://a.example/t",service="s""#],
+            &[br#"Bearer realm="https://a.example/t" service="s""#],
+            &[br#"Bearer realm="https://a.example/t";service="s""#],
+            &[br#", ,Bearer realm="https://a.example/t",,service="s","#],
+            &[br#"Digest realm="x, nonce="y", Bearer realm="https://a.example/t",service="s""#],
+            &[b"Digest realm=\"\xff\xfe\", nonce=\"abc\", Bearer realm=\"https://a.example/t\",service=\"s\""],
+            &[br#"Digest realm="a, bearer b", Bearer realm="https://a.example/t",service="s""#],
+            &[b"\xe4 \"\", Bearer realm=\"https://a.example/t\",service=\"s\""],
+            &[br#"Bearer realm="https://a.example/t",service="s"#],
+        ];
+        for &values in cases {
+            let shown: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
+            assert_eq!(read(values), std::slice::from_ref(&token), "{shown:?}");
+        }
+        let both = br#"Basic realm="x", Bearer realm="https://a.example/t",service="s""#;
+        assert_eq!(read(&[both]), [Challenge::Basic, token.clone()]);
+        let two = [&br#"Bearer realm="https://a.example/t",service="s""#[..], br#"Basic realm="x""#];
+        assert_eq!(read(&two), [token, Challenge::Basic]);
+    }
+
+    #[test]
+    fn a_realm_may_be_a_path_or_lack_its_scheme() {
+        for (realm, wanted) in [
+            ("/token", "https://r.example/token"),
+            ("//auth.example/token?a=b", "https://auth.example/token?a=b"),
+            ("auth.example/token", "https://auth.example/token"),
+            ("localhost:5001/token", "https://localhost:5001/token"),
+            ("token", "https://r.example/v2/a/manifests/token"),
+            ("http://auth.example/token#part", "http://auth.example/token"),
+        ] {
+            let told = format!("Bearer realm=\"{realm}\"");
+            assert_eq!(read(&[told.as_bytes()]), [bearer(wanted, None, &[])], "{realm}");
+        }
     }
 
     #[test]
@@ -106,17 +261,22 @@ mod tests {
             "Bearer realm=\"file:///etc/passwd\"",
             "Digest realm=\"x\"",
             "Bearer service=\"x\"",
+            "Forbearer realm=\"https://a.example\"",
         ] {
-            assert_eq!(Challenge::parse(value), None, "{value}");
+            assert_eq!(read(&[value.as_bytes()]), [], "{value}");
         }
     }
 
     proptest::proptest! {
         #[test]
-        fn no_text_makes_it_panic_and_every_realm_is_http(text: String, realm in "[ -~]*") {
-            for value in [text, format!("Bearer realm=\"{realm}\",service=\"s\"")] {
-                if let Some(Challenge::Bearer { realm, .. }) = Challenge::parse(&value) {
-                    assert!(matches!(realm.scheme(), "http" | "https"));
+        fn no_text_makes_it_panic_and_every_realm_is_http(text: Vec<u8>, realm in "[ -~]*") {
+            for value in [text, format!("Bearer realm=\"{realm}\",service=\"s\"").into_bytes()] {
+                let Ok(value) = HeaderValue::from_bytes(&value) else { continue };
+                let headers = [(WWW_AUTHENTICATE, value)].into_iter().collect();
+                for challenge in challenges(&headers, &"https://r.example".parse().expect("a URL")) {
+                    if let Challenge::Bearer(bearer) = challenge {
+                        assert!(matches!(bearer.realm.scheme(), "http" | "https"));
+                    }
                 }
             }
         }

@@ -1,36 +1,32 @@
-//! A request to a token service (distribution's token specification), and its answer.
+//! A request to a token service (distribution's token specification).
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, header};
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method};
 use reqwest::Response;
-use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
+use super::answer::Answer;
 use super::header::basic;
 use crate::address::AddressPolicy;
 use crate::body;
 use crate::credentials::{Login, Secret};
 use crate::error::Error;
-use crate::request::Request;
+use crate::request::{Authorization, Form, Reach, Request};
 use crate::status::judge;
 use crate::transport::Transport;
 
-/// How long a token without `expires_in` is good, as the specification says.
-const DEFAULT_LIFE: Duration = Duration::from_secs(60);
-const LONGEST_LIFE: Duration = Duration::from_secs(86_400);
 /// A token is not used in its last seconds: the request that carries it takes its time.
 const MARGIN: Duration = Duration::from_secs(5);
 /// The longest answer, in bytes: a token has some KiB.
 const MAX_ANSWER: usize = 1 << 20;
-/// The longest token, in bytes: what fits into one header of any server.
-const MAX_TOKEN: usize = 16 << 10;
 
 /// A token service, as a registry's challenge names it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Realm {
     pub(super) url: Url,
-    pub(super) service: String,
+    pub(super) service: Option<String>,
     /// To which addresses its requests may go.
     pub(super) policy: AddressPolicy,
 }
@@ -41,73 +37,92 @@ pub(super) struct Token {
     pub(super) until: Instant,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
+/// What is asked of a token service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    /// Whose login it is: a redirect takes it nowhere else.
+    pub(super) registry: &'a Url,
+    pub(super) scopes: &'a [String],
+    pub(super) login: &'a Login,
 }
 
 impl Realm {
-    /// Asks for a token for `scope`.
+    /// Asks for a token.
     ///
     /// # Errors
-    /// [`Error::Denied`] and [`Error::RateLimited`] as the service says them; [`Error::Unavailable`] for any other
-    /// status, [`Error::Invalid`] for an answer without a usable token.
-    pub(super) async fn token(
-        &self,
-        transport: &Transport,
-        scope: &str,
-        login: &Login,
-    ) -> Result<Token, Error> {
-        let response = match login {
-            Login::Identity(refresh) => self.post(transport, scope, refresh).await?,
-            Login::Password(_) | Login::Anonymous => self.get(transport, scope, login).await?,
+    /// [`Error::Denied`] and [`Error::RateLimited`] as the service says them, [`Error::Invalid`] for another status of the
+    /// 400s and for an answer without a usable token, [`Error::Unavailable`] for any other status.
+    pub(super) async fn token(&self, transport: &Transport, wish: Wish<'_>) -> Result<Token, Error> {
+        let response = match wish.login {
+            Login::Identity(_) => self.post(transport, wish).await?,
+            login => {
+                let got = self.get(transport, wish).await?;
+                // Some services take logins, or anything, only by POST.
+                let is_post_wanted = match got.status().as_u16() {
+                    404 | 405 | 501 => true,
+                    400 | 401 => matches!(login, Login::Password(_)),
+                    _ => false,
+                };
+                let posted = if is_post_wanted { self.post(transport, wish).await.ok() } else { None };
+                posted.filter(|posted| posted.status().is_success()).unwrap_or(got)
+            }
         };
         let asked = Instant::now();
-        let status = response.status().as_u16();
-        let response = judge(response).map_err(|error| match error {
-            Error::Denied { .. } | Error::RateLimited { .. } => error,
-            _ => Error::unavailable(format!("the token service answered {status}")),
-        })?;
-        let bytes = body::whole(response, MAX_ANSWER).await?;
-        // The parser's own message would show the token.
-        let answer: Answer = serde_json::from_slice(&bytes)
-            .map_err(|_| Error::invalid("the token service's answer is not the JSON of a token"))?;
-        let value = answer.token.or(answer.access_token).unwrap_or_default();
-        if value.is_empty() || value.len() > MAX_TOKEN {
-            return Err(Error::invalid("the token service gave no usable token"));
+        let status = response.status();
+        if !status.is_success() {
+            let told = format!("the token service answered {}", status.as_u16());
+            return Err(match judge(response) {
+                Err(error @ (Error::Denied { .. } | Error::RateLimited { .. })) => error,
+                _ if status.is_client_error() => Error::invalid(told),
+                _ => Error::unavailable(told),
+            });
         }
-        let life = answer.expires_in.map_or(DEFAULT_LIFE, Duration::from_secs).min(LONGEST_LIFE);
-        Ok(Token { value: Secret::new(value), until: asked + life.saturating_sub(MARGIN) })
+        let Answer { token, life } = Answer::read(&body::whole(response, MAX_ANSWER).await?)?;
+        Ok(Token { value: token, until: asked + life.saturating_sub(MARGIN) })
     }
 
-    async fn get(&self, transport: &Transport, scope: &str, login: &Login) -> Result<Response, Error> {
+    async fn get(&self, transport: &Transport, wish: Wish<'_>) -> Result<Response, Error> {
         let mut url = self.url.clone();
-        url.query_pairs_mut().append_pair("service", &self.service).append_pair("scope", scope);
-        let mut headers = HeaderMap::new();
-        if let Login::Password(credentials) = login {
-            headers.insert(header::AUTHORIZATION, basic(credentials));
+        let mut authorizations = Vec::new();
+        let mut parameters: Vec<(&str, &str)> =
+            self.service.iter().map(|service| ("service", service.as_str())).collect();
+        parameters.extend(wish.scopes.iter().map(|scope| ("scope", scope.as_str())));
+        if let Login::Password(credentials) = wish.login {
+            parameters.push(("account", &credentials.username));
+            let reach = Reach::Owner(wish.registry.clone());
+            authorizations.push(Authorization { value: basic(credentials), reach });
         }
-        transport.send(Request::new(Method::GET, url, headers, self.policy).without_redirects()).await
+        // The realm may have some of them already.
+        parameters
+            .retain(|&(name, value)| !self.url.query_pairs().any(|pair| pair == (name.into(), value.into())));
+        if !parameters.is_empty() {
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
+        let request = Request::new(Method::GET, url, HeaderMap::new(), self.policy);
+        transport.send(Request { authorizations, ..request }).await
     }
 
-    async fn post(&self, transport: &Transport, scope: &str, refresh: &Secret) -> Result<Response, Error> {
-        let form = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([
-                ("grant_type", "refresh_token"),
-                ("client_id", "hubcap"),
-                ("service", &self.service),
-                ("scope", scope),
-                ("refresh_token", refresh.expose()),
-            ])
+    /// As OAuth 2 has it.
+    async fn post(&self, transport: &Transport, wish: Wish<'_>) -> Result<Response, Error> {
+        let (grant, login) = match wish.login {
+            Login::Identity(refresh) => ("refresh_token", vec![("refresh_token", refresh.expose())]),
+            Login::Password(credentials) => {
+                let password = credentials.password.expose();
+                ("password", vec![("username", credentials.username.as_str()), ("password", password)])
+            }
+            Login::Anonymous | Login::Token(_) => ("password", Vec::new()),
+        };
+        let reach = if login.is_empty() { Reach::Everybody } else { Reach::Owner(wish.registry.clone()) };
+        let text = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("grant_type", grant), ("client_id", "hubcap")])
+            .extend_pairs(self.service.iter().map(|service| ("service", service)))
+            .append_pair("scope", &wish.scopes.join(" "))
+            .extend_pairs(login)
             .finish();
-        let request = transport
-            .client(&self.url, self.policy)?
-            .post(self.url.clone())
-            .timeout(transport.timeout())
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form);
-        request.send().await.map_err(Error::connection)
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let headers = [(header::CONTENT_TYPE, form_type)].into_iter().collect();
+        let request = Request::new(Method::POST, self.url.clone(), headers, self.policy);
+        let form = Some(Form { text: Secret::new(text), reach });
+        transport.send(Request { form, ..request }).await
     }
 }

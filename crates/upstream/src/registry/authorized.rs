@@ -2,16 +2,21 @@
 
 use std::time::Instant;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method};
 use hubcap_oci::{Endpoint, Repository};
 use reqwest::Response;
+use url::Url;
 
 use super::Upstream;
-use crate::auth::{Requester, Who};
+use crate::auth::{Met, Refusal, Requester, Who};
 use crate::error::Error;
 use crate::origin::Origin;
-use crate::request::Request;
+use crate::request::{Authorization, Reach, Request};
 use crate::status::judge;
+
+/// So many Authorizations are tried for one request: none, a token that ran out, a fresh one, and one for where a redirect
+/// led. A registry that refuses them all would have hubcap ask for ever.
+const MAX_TRIES: usize = 5;
 
 impl Upstream {
     /// Sends a request with the Authorization that its repository needs, and reads the status; what comes of it counts
@@ -32,44 +37,207 @@ impl Upstream {
         request: Request,
         repository: &Repository,
     ) -> Result<Response, Error> {
-        let Origin { transport, auth, policy, .. } = &*self.origin;
-        let scope = format!("repository:{repository}:pull");
-        let requester = Requester { who: self.who.clone(), scope };
-        let (mut last, mut signed_again) = (false, false);
+        let Origin { transport, auth, .. } = &*self.origin;
+        let requester = Requester { who: self.who.clone(), repository: repository.clone() };
+        let mut tries = Tries::new(auth.authorizations(transport, &requester).await?);
         loop {
-            let mut request = request.clone();
-            let authorization = auth.authorization(transport, &requester).await?;
-            if let Some(authorization) = &authorization {
-                request.headers.insert(header::AUTHORIZATION, authorization.clone());
-            }
-            let (method, origin) = (request.method.clone(), request.url.origin());
-            let response = transport.send(request).await?;
+            let authorizations = tries.current.clone();
+            let response = transport.send(Request { authorizations, ..request.clone() }).await?;
             self.origin.note_rate_limit(response.headers());
-            let status = response.status().as_u16();
-            if response.url().origin() != origin && matches!(status, 400 | 401 | 403 | 410) {
-                // The registry's own answer was yes. Its next one is signed anew.
-                if signed_again || method == Method::HEAD {
-                    return Err(Error::Elsewhere { status });
+            match self.next_step(&request, &response, &requester, &mut tries).await {
+                Step::Repeat => {}
+                Step::Authorize => {
+                    let again = auth.authorizations(transport, &requester).await?;
+                    if !tries.is_new(again) {
+                        return judge(response);
+                    }
                 }
-                signed_again = true;
-                continue;
-            }
-            if status != 401 || last {
-                return judge(response);
-            }
-            last = true;
-            let is_silent = !response.headers().contains_key(header::WWW_AUTHENTICATE);
-            let again = if is_silent && !matches!(self.who, Who::Client(_)) {
-                // gcr.io tells what it wants only there (end-1).
-                let version = self.request(Method::GET, self.url(&Endpoint::Version)?, HeaderMap::new());
-                let version = transport.send(version.without_redirects()).await?;
-                auth.challenged(&version, *policy, &requester, authorization.as_ref())
-            } else {
-                auth.challenged(&response, *policy, &requester, authorization.as_ref())
-            };
-            if !again {
-                return judge(response);
+                Step::Answer => return judge(response),
+                Step::Elsewhere => {
+                    return Err(Error::Elsewhere { status: response.status().as_u16() });
+                }
             }
         }
+    }
+
+    /// What becomes of an answer.
+    async fn next_step(
+        &self,
+        request: &Request,
+        response: &Response,
+        requester: &Requester,
+        tries: &mut Tries,
+    ) -> Step {
+        let Origin { url, auth, policy, .. } = &*self.origin;
+        let status = response.status().as_u16();
+        let is_elsewhere = response.url().origin() != request.url.origin();
+        let is_of_client = matches!(requester.who, Who::Client(_));
+        if !matches!(status, 400 | 401 | 403 | 404 | 410) || (is_of_client && !is_elsewhere) {
+            return Step::Answer;
+        }
+        let sent = tries.sent_to(response.url());
+        // A 403 is a no, unless nothing was shown that could change it.
+        if status == 401 || (status == 403 && sent.is_none()) {
+            let place = response.url().origin();
+            let refusal = Refusal {
+                response,
+                policy: *policy,
+                requester,
+                place,
+                sent: sent.as_ref(),
+                is_own_scope: true,
+            };
+            match auth.challenged(&refusal) {
+                Met::Again => return Step::Authorize,
+                Met::Refused => return Step::Answer,
+                Met::Silent => {}
+            }
+        }
+        if is_elsewhere {
+            return match status {
+                404 => Step::Answer,
+                // The registry's own answer was yes. Its next one is signed anew.
+                _ if request.method == Method::GET && !tries.is_signed_again => {
+                    tries.is_signed_again = true;
+                    Step::Repeat
+                }
+                _ if tries.share(url, response.url()) => Step::Repeat,
+                _ => Step::Elsewhere,
+            };
+        }
+        match (status, sent) {
+            (401, Some(sent)) => {
+                auth.refused(requester, &sent);
+                Step::Authorize
+            }
+            // Some registries hide what there is from who shows nothing.
+            (401 | 403 | 404, None) if self.ask_version(requester).await => Step::Authorize,
+            _ => Step::Answer,
+        }
+    }
+
+    /// Whether the registry tells at `/v2/` what it wants (end-1). gcr.io does so only there, and Docker and skopeo ask there
+    /// before anything else.
+    async fn ask_version(&self, requester: &Requester) -> bool {
+        let Origin { url, auth, policy, transport, .. } = &*self.origin;
+        let mut asked = auth.version.lock().await;
+        if asked.is_due(Instant::now())
+            && let Ok(version) = self.url(&Endpoint::Version)
+            && let Ok(response) = transport.send(self.request(Method::GET, version, HeaderMap::new())).await
+        {
+            asked.note(Instant::now());
+            let (place, response) = (url.origin(), &response);
+            // Its scope, if it has one, is that of something else.
+            auth.challenged(&Refusal {
+                response,
+                policy: *policy,
+                requester,
+                place,
+                sent: None,
+                is_own_scope: false,
+            });
+        }
+        auth.knows_usual()
+    }
+}
+
+/// What becomes of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It is the answer.
+    Answer,
+    /// The host that the registry redirects to does not give it.
+    Elsewhere,
+    /// Asked again, as the tries say.
+    Repeat,
+    /// Asked again with another Authorization, if there is one.
+    Authorize,
+}
+
+/// The Authorizations that one request was sent with.
+#[derive(Debug)]
+struct Tries {
+    current: Vec<Authorization>,
+    /// Those before.
+    past: Vec<Vec<Authorization>>,
+    /// Whether the registry was asked for another redirect.
+    is_signed_again: bool,
+}
+
+impl Tries {
+    const fn new(first: Vec<Authorization>) -> Self {
+        Self { current: first, past: Vec::new(), is_signed_again: false }
+    }
+
+    fn sent_to(&self, url: &Url) -> Option<http::HeaderValue> {
+        self.current.iter().find(|one| one.reach.includes(url)).map(|one| one.value.clone())
+    }
+
+    /// Goes on with other Authorizations, or in the end with none: a wrong login may hide what everybody may have.
+    /// False when nothing is left to try.
+    fn is_new(&mut self, next: Vec<Authorization>) -> bool {
+        self.past.push(std::mem::replace(&mut self.current, next));
+        if self.past.contains(&self.current) {
+            self.current.clear();
+        }
+        self.past.len() < MAX_TRIES && !self.past.contains(&self.current)
+    }
+
+    /// Shows the registry's Authorization to another port of its host too, as Go's clients do; but only where it is asked
+    /// for something, because signed URLs are refused with one. False when that was done before, or must not be.
+    fn share(&mut self, registry: &Url, with: &Url) -> bool {
+        let is_its_host =
+            registry.host() == with.host() && (with.scheme() == "https" || registry.scheme() == "http");
+        let shared = self.sent_to(registry).filter(|_| is_its_host && self.sent_to(with).is_none());
+        let reach = Reach::Origin(with.origin());
+        let is_shared = shared.is_some();
+        self.current.extend(shared.map(|value| Authorization { value, reach }));
+        is_shared
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        text.parse().expect("a URL")
+    }
+
+    fn token(value: &'static str) -> Vec<Authorization> {
+        let reach = Reach::Origin(url("https://r.example").origin());
+        vec![Authorization { value: HeaderValue::from_static(value), reach }]
+    }
+
+    #[test]
+    fn each_authorization_is_tried_once_and_none_at_all_in_the_end() {
+        let mut tries = Tries::new(Vec::new());
+        assert!(tries.is_new(token("a")) && tries.is_new(token("b")));
+        assert!(!tries.is_new(token("b")), "nothing was shown at first");
+        let mut tries = Tries::new(token("a"));
+        assert!(tries.is_new(token("a")) && tries.current.is_empty());
+        assert!(!tries.is_new(token("a")));
+        let mut tries = Tries::new(token("0"));
+        let tokens = ["1", "2", "3", "4", "5", "6"];
+        assert_eq!(tokens.into_iter().filter(|one| tries.is_new(token(one))).count(), MAX_TRIES - 1);
+    }
+
+    #[test]
+    fn a_token_is_shared_within_the_host_alone_and_once() {
+        let registry = url("https://r.example");
+        for (with, is_shared) in [
+            ("https://r.example:8443/x", true),
+            ("http://r.example/x", false),
+            ("https://cdn.r.example/x", false),
+            ("https://r.example.evil/x", false),
+            ("https://r.example/x", false),
+        ] {
+            let mut tries = Tries::new(token("a"));
+            assert_eq!(tries.share(&registry, &url(with)), is_shared, "{with}");
+            assert!(!tries.share(&registry, &url(with)), "{with}");
+        }
+        assert!(!Tries::new(Vec::new()).share(&registry, &url("https://r.example:8443")));
     }
 }

@@ -54,11 +54,12 @@ impl Content {
             Role::Token => self.token(authorization),
             Role::Cdn if authorization.is_some() => Reply::status(400),
             Role::Registry if !self.allows(asked.path(), authorization) => {
-                let realm = format!(
-                    "Bearer realm=\"http://{}/token\",service=\"origin\",scope=\"x\"",
-                    addresses.token
-                );
-                Reply::status(401).with("www-authenticate", &realm)
+                let mut challenge =
+                    format!("Bearer realm=\"http://{}/token\",service=\"origin\"", addresses.token);
+                if let [_, _, repository] = parts(asked.path())[..] {
+                    challenge += &format!(",scope=\"repository:{repository}:pull\"");
+                }
+                Reply::status(401).with("www-authenticate", &challenge)
             }
             Role::Registry | Role::Cdn => self.content(asked, addresses),
         }
@@ -99,8 +100,7 @@ impl Content {
         if path == "/v2/" {
             return Reply::new("{}");
         }
-        let parts: Vec<&str> = path.trim_start_matches("/v2/").rsplitn(3, '/').collect();
-        let &[last, kind, repository] = parts.as_slice() else { return Reply::status(404) };
+        let [last, kind, repository] = parts(path)[..] else { return Reply::status(404) };
         match kind {
             "manifests" => match self.manifests.get(&(repository.into(), last.into())) {
                 None => Reply::status(404),
@@ -155,4 +155,9 @@ impl Content {
             _ => reply,
         }
     }
+}
+
+/// What is asked for, what kind it is of, and the repository.
+fn parts(path: &str) -> Vec<&str> {
+    path.trim_start_matches("/v2/").rsplitn(3, '/').collect()
 }

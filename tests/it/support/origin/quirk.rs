@@ -3,6 +3,10 @@
 //! It looks at the request, may change it, and returns `None` for one that is not its own. Of several quirks the first
 //! that has an [`Act`] for a request decides.
 
+mod challenges;
+mod connections;
+mod moves;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,12 +19,18 @@ use tokio::sync::watch;
 use super::asked::{Asked, Role};
 use super::reply::Reply;
 
+pub(crate) use challenges::{challenges, hidden, refuses_tokens, wants};
+pub(crate) use connections::{closes_reused, hangs_reused, late, times_out_reused};
+pub(crate) use moves::{moved, renamed, starting};
+
 /// What becomes of one request.
 pub(crate) enum Act {
     /// Nobody is asked: this is the answer.
     Answer(Reply),
     /// The plain answer, changed.
     Change(Box<dyn FnOnce(Reply) -> Reply + Send>),
+    /// The plain answer, after so long.
+    Late(Duration),
     /// No answer at all, and the connection stays open.
     Hang,
     /// No answer, and the connection ends.

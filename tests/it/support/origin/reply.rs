@@ -29,6 +29,11 @@ impl Reply {
         Self { status, ..Self::new(body) }
     }
 
+    /// The same with other bytes.
+    pub(crate) fn has(self, bytes: impl Into<Bytes>) -> Self {
+        Self { bytes: bytes.into(), ..self }
+    }
+
     /// Sets a header, in place of what it was.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().expect("a name");

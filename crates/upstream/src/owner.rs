@@ -1,12 +1,12 @@
-//! Whose a token service is: to it, or not, a registry's login may be sent.
+//! Whose a host is: to it, or not, a registry's login may be sent.
 
 use url::Url;
 
 use crate::address::is_loopback;
 
-/// Whether a login for `registry` may be sent to `realm`: the same host, or another one under the same owner's
-/// domain, never out of TLS. Otherwise any registry could have the login of a user sent anywhere.
-pub(super) fn belongs(registry: &Url, realm: &Url) -> bool {
+/// Whether a login for `registry` may be sent to a token service or another host at `realm`: the same host, or another one
+/// under the same owner's domain, never out of TLS. Otherwise any registry could have the login of a user sent anywhere.
+pub(crate) fn belongs(registry: &Url, realm: &Url) -> bool {
     if is_loopback(registry) && is_loopback(realm) {
         return true;
     }

@@ -1,0 +1,217 @@
+//! What is known of one upstream's challenges: what it wants of whom, the tokens that it takes, and whether it took hubcap's
+//! login.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use http::header::HeaderValue;
+use hubcap_oci::Repository;
+use url::Origin;
+
+use super::header::bearer;
+use super::token::{Realm, Token};
+use crate::credentials::Secret;
+use crate::error::Error;
+
+/// How many requesters are remembered that are wanted something else of than all others. Beyond, all are forgotten.
+const MAX_OWN: usize = 1024;
+/// How long a login that was refused is not tried again: services lock who tries too often.
+const REFUSED: Duration = Duration::from_secs(300);
+
+/// On whose behalf an upstream is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Who {
+    /// hubcap itself, with its login where it has one.
+    Own,
+    /// Nobody in particular, without a login.
+    Anonymous,
+    /// A client, with the Authorization that it sent. It goes to the registry and nowhere else, as it is.
+    Client(Secret),
+}
+
+/// On whose behalf an upstream is asked, and for which repository: what a token is good for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Requester {
+    pub(crate) who: Who,
+    pub(crate) repository: Repository,
+}
+
+impl Requester {
+    /// The scope that a pull needs.
+    pub(super) fn scope(&self) -> String {
+        format!("repository:{}:pull", self.repository)
+    }
+}
+
+/// A requester at a place: at the registry itself, or at where its redirects lead.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) place: Origin,
+    pub(super) requester: Requester,
+}
+
+/// How an upstream wants to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Basic,
+    Bearer(Realm),
+}
+
+/// What a challenge wants: one of the schemes, for all of the scopes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Want {
+    /// Never empty.
+    pub(super) schemes: Vec<Scheme>,
+    pub(super) scopes: Vec<String>,
+}
+
+/// What hubcap's login was good for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    #[default]
+    Untried,
+    Works,
+    Refused(Instant),
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    registry: Origin,
+    /// What the registry wants of everybody, with the scope that a pull needs.
+    usual: Option<Vec<Scheme>>,
+    /// What is wanted of a requester besides.
+    own: HashMap<Key, Want>,
+    tokens: HashMap<Key, Token>,
+    standing: Standing,
+    is_refusal_told: bool,
+    /// When the token service last could not be used, and why.
+    pub(super) failure: Option<(Instant, Error)>,
+}
+
+impl State {
+    pub(super) fn new(registry: Origin) -> Self {
+        Self {
+            registry,
+            usual: None,
+            own: HashMap::new(),
+            tokens: HashMap::new(),
+            standing: Standing::default(),
+            is_refusal_told: false,
+            failure: None,
+        }
+    }
+
+    /// What is wanted of a requester, as far as earlier challenges tell.
+    pub(super) fn want(&self, key: &Key) -> Option<Want> {
+        let usual = self.usual.as_ref().filter(|_| key.place == self.registry);
+        let usual =
+            || usual.map(|schemes| Want { schemes: schemes.clone(), scopes: vec![key.requester.scope()] });
+        self.own.get(key).cloned().or_else(usual)
+    }
+
+    /// The places, other than the registry's own, where something was wanted of a requester.
+    pub(super) fn elsewhere(&self, requester: &Requester) -> Vec<Key> {
+        let of_requester = |key: &&Key| key.requester == *requester && key.place != self.registry;
+        self.own.keys().filter(of_requester).cloned().collect()
+    }
+
+    /// Takes what a challenge wants of a requester. What is usual is expected of all others too, so that they need no
+    /// challenge of their own.
+    pub(super) fn learn(&mut self, key: Key, want: Want) {
+        if key.place == self.registry && want.scopes == [key.requester.scope()] {
+            self.own.remove(&key);
+            self.usual = Some(want.schemes);
+            return;
+        }
+        if self.own.len() >= MAX_OWN {
+            self.own.clear();
+        }
+        self.own.insert(key, want);
+    }
+
+    pub(super) const fn knows_usual(&self) -> bool {
+        self.usual.is_some()
+    }
+
+    /// The Authorization by a token that is still good.
+    pub(super) fn cached(&mut self, key: &Key, now: Instant) -> Option<HeaderValue> {
+        self.tokens.retain(|_, token| token.until > now);
+        self.tokens.get(key).and_then(|token| bearer(&token.value).ok())
+    }
+
+    pub(super) fn keep(&mut self, key: Key, token: Token) {
+        self.tokens.insert(key, token);
+    }
+
+    pub(super) fn forget_token(&mut self, key: &Key) {
+        self.tokens.remove(key);
+    }
+
+    /// Whether the login is worth a try.
+    pub(super) fn is_login_good(&self, now: Instant) -> bool {
+        !matches!(self.standing, Standing::Refused(at) if now.duration_since(at) < REFUSED)
+    }
+
+    pub(super) const fn note_login_works(&mut self) {
+        self.standing = Standing::Works;
+    }
+
+    /// Notes that the login itself was refused. One that has worked was refused for what was asked for with it.
+    pub(super) fn note_login_refused(&mut self, now: Instant) {
+        if self.standing != Standing::Works {
+            self.standing = Standing::Refused(now);
+        }
+    }
+
+    /// Whether a refused login has to be told; that is so once.
+    pub(super) const fn must_tell_refusal(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_refusal_told, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(repository: &str) -> Key {
+        let requester = Requester { who: Who::Own, repository: repository.parse().expect("a repository") };
+        Key { place: origin("https://r.example"), requester }
+    }
+
+    fn origin(url: &str) -> Origin {
+        url::Url::parse(url).expect("a URL").origin()
+    }
+
+    fn want(scopes: &[&str]) -> Want {
+        Want { schemes: vec![Scheme::Basic], scopes: scopes.iter().map(|&scope| scope.into()).collect() }
+    }
+
+    #[test]
+    fn what_is_usual_is_expected_of_all_repositories_of_the_registry_and_what_is_not_of_none() {
+        let mut state = State::new(origin("https://r.example"));
+        assert_eq!(state.want(&key("a")), None);
+        state.learn(key("a"), want(&["repository:a:pull,push"]));
+        assert_eq!((state.want(&key("b")), state.knows_usual()), (None, false));
+        state.learn(key("b"), want(&["repository:b:pull"]));
+        assert_eq!(state.want(&key("c")), Some(want(&["repository:c:pull"])));
+        assert_eq!(state.want(&key("a")), Some(want(&["repository:a:pull,push"])));
+        let elsewhere = Key { place: origin("https://cdn.example"), ..key("a") };
+        assert_eq!(state.want(&elsewhere), None);
+        state.learn(elsewhere.clone(), want(&["repository:a:pull"]));
+        assert_eq!(state.elsewhere(&key("a").requester), [elsewhere]);
+        assert_eq!(state.elsewhere(&key("c").requester), []);
+    }
+
+    #[test]
+    fn a_refused_login_is_told_once_and_left_alone_for_a_while() {
+        let (mut state, now) = (State::new(origin("https://r.example")), Instant::now());
+        assert!(state.is_login_good(now));
+        state.note_login_refused(now);
+        assert!(!state.is_login_good(now) && state.is_login_good(now + REFUSED));
+        assert!(state.must_tell_refusal() && !state.must_tell_refusal());
+        // A good login may not have everything.
+        state.note_login_works();
+        state.note_login_refused(now);
+        assert!(state.is_login_good(now));
+    }
+}

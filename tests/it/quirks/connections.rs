@@ -1,0 +1,142 @@
+//! Connections that end: between two requests, and in the middle of one.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::quirks::{REGISTRY, REPOSITORY, Situation, TAG};
+use crate::support::hubcap::{Place, blob, manifest};
+use crate::support::image;
+use crate::support::origin::{Origin, quirk};
+
+pub(crate) const SITUATIONS: &[Situation] = &[
+    Situation::pull("load balancers", "a connection is closed when it is used again", |origin| {
+        origin.like_docker_hub(None);
+        image::real(origin);
+        origin.quirk("/", quirk::closes_reused());
+    }),
+    Situation::pull("small servers", "`Connection: close` with each answer", |origin| {
+        origin.like_docker_hub(None);
+        image::real(origin);
+        origin.quirk("/", quirk::change(|reply| reply.with("connection", "close")));
+    }),
+    Situation::pull("HAProxy", "408, and the end, when a connection is used again", |origin| {
+        image::real(origin);
+        origin.quirk("/", quirk::times_out_reused());
+    }),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_connection_that_is_silent_costs_a_moment_and_no_failure() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let images: Vec<_> =
+        (0..8).map(|tag| image::put(&origin, &format!("{REPOSITORY}:{tag}"), &[&[tag]])).collect();
+    let hubcap = Situation::pull("", "", |_| {}).hubcap(&place, &origin);
+    let name = format!("{REGISTRY}/{REPOSITORY}");
+    assert_eq!(hubcap.get(&manifest(&name, "0")).await.status(), 200);
+    origin.quirk("/", quirk::hangs_reused());
+    let start = Instant::now();
+    // More than the circuit takes.
+    for (tag, image) in images.iter().enumerate().skip(1) {
+        assert_eq!(hubcap.get(&manifest(&name, &tag.to_string())).await.status(), 200);
+        assert_eq!(hubcap.head(&blob(&name, &image.blobs[1])).await.status(), 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    assert!(!hubcap.log().contains("WARN"), "{}", hubcap.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_answer_over_an_old_connection_still_counts() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    for tag in ["1", "2"] {
+        image::put(&origin, &format!("{REPOSITORY}:{tag}"), &[tag.as_bytes()]);
+    }
+    let hubcap = Situation::pull("", "", |_| {}).hubcap(&place, &origin);
+    let name = format!("{REGISTRY}/{REPOSITORY}");
+    assert_eq!(hubcap.get(&manifest(&name, "1")).await.status(), 200);
+    origin.quirk("manifests/2", quirk::late(Duration::from_millis(1500)));
+    assert_eq!(hubcap.get(&manifest(&name, "2")).await.status(), 200);
+    assert_eq!(origin.count(&Method::GET, "manifests/2"), 2);
+}
+
+/// How a raw server ends a connection that it has answered one request on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It closes its half right after the answer.
+    Half,
+    /// It resets the connection when the next request comes.
+    Reset,
+    /// It says 408 by itself, as HAProxy does, and closes.
+    Timeout,
+    /// It speaks HTTP/1.0, and the end of the body is the end of the connection.
+    Old,
+}
+
+/// Answers GETs and HEADs of tags, one on each connection.
+async fn serve(listener: TcpListener, end: End) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(async move { answer(stream, end).await });
+    }
+}
+
+async fn answer(mut stream: TcpStream, end: End) -> std::io::Result<()> {
+    let request = read(&mut stream).await?;
+    let body = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    let (version, length) = match end {
+        End::Old => ("1.0", String::new()),
+        _ => ("1.1", format!("Content-Length: {}\r\n", body.len())),
+    };
+    let (digest, kind) = (image::sha256(body.as_bytes()), "application/vnd.oci.image.index.v1+json");
+    let body = if request.starts_with("HEAD") { "" } else { body };
+    let head = format!(
+        "HTTP/{version} 200 OK\r\nContent-Type: {kind}\r\nDocker-Content-Digest: {digest}\r\n{length}\r\n"
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    match end {
+        End::Old => {}
+        End::Half => {
+            stream.shutdown().await?;
+            read(&mut stream).await?;
+        }
+        End::Reset => {
+            read(&mut stream).await?;
+            // Closed with what was not read, it is reset.
+            rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+        }
+        End::Timeout => {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            stream.write_all(b"HTTP/1.1 408 Request Time-out\r\nConnection: close\r\n\r\n").await?;
+        }
+    }
+    Ok(())
+}
+
+async fn read(stream: &mut TcpStream) -> std::io::Result<String> {
+    let mut found = Vec::new();
+    while !found.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut found).await? == 0 {
+            break;
+        }
+    }
+    Ok(String::from_utf8_lossy(&found).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_a_server_ends_a_connection_the_next_request_is_answered() {
+    for end in [End::Half, End::Reset, End::Timeout, End::Old] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let upstream = format!("{REGISTRY}=http://{}", listener.local_addr().expect("an address"));
+        let server = tokio::spawn(serve(listener, end));
+        let place = Place::new();
+        let hubcap = place.start("http://127.0.0.1:9", &["--upstream", &upstream]);
+        let name = format!("{REGISTRY}/{REPOSITORY}");
+        for tag in 0..8 {
+            let answer = hubcap.get(&manifest(&name, &format!("{TAG}{tag}"))).await;
+            assert_eq!(answer.status(), 200, "{end:?} {tag}: {}", answer.text().await.expect("a body"));
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        }
+        server.abort();
+    }
+}
