@@ -18,6 +18,7 @@ mod hostile;
 mod job;
 mod kill;
 mod limits;
+mod logins;
 mod private;
 mod quirks;
 mod ranged;

@@ -1,13 +1,15 @@
 //! Logins: what the operator gave, or what `docker login` left in Docker's configuration file or its helpers.
 
-use std::fmt;
-use std::time::Duration;
+mod docker;
+mod helper;
 
-use docker_credential::{CredentialRetrievalError, DockerCredential};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Once;
+
 use url::Url;
 
-/// How long a credential helper may take; it may ask a key ring.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
+use docker::{DockerConfig, Server};
 
 /// A string that no log and no error shows.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -40,7 +42,7 @@ pub struct Credentials {
 }
 
 /// What is known of a registry's login.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Login {
     Anonymous,
     Password(Credentials),
@@ -50,43 +52,62 @@ pub(crate) enum Login {
     Token(Secret),
 }
 
-/// Asks Docker's configuration file, and its helpers, for a registry's login. None is no error; one that cannot be
-/// had is told once, and then the registry is asked without.
+impl Login {
+    /// A user and a password, as Docker's helpers give them: a refresh token has a name of its own.
+    fn new(username: &str, password: Secret) -> Self {
+        match username {
+            "" => Self::Anonymous,
+            "<token>" => Self::Identity(password),
+            _ => Self::Password(Credentials { username: username.into(), password }),
+        }
+    }
+}
+
+/// Asks for a registry's login where Docker does: `DOCKER_AUTH_CONFIG`, Docker's configuration file, and the helpers that
+/// they name. None is no error; one that cannot be had is told once, and then the registry is asked without.
 pub(crate) async fn from_docker(url: &Url) -> Login {
-    let key = match url.host_str() {
-        Some("registry-1.docker.io") => "https://index.docker.io/v1/".to_owned(),
-        Some(host) => url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
-        None => return Login::Anonymous,
-    };
-    let server = key.clone();
-    let asked = tokio::task::spawn_blocking(move || docker_credential::get_credential(&server));
-    let failed = match tokio::time::timeout(HELPER_TIMEOUT, asked).await {
-        Ok(Ok(Ok(DockerCredential::UsernamePassword(username, password)))) => {
-            // Docker's helpers give a refresh token under this name.
-            let password = Secret::new(password);
-            return match username.as_str() {
-                "<token>" => Login::Identity(password),
-                _ => Login::Password(Credentials { username, password }),
-            };
+    let Some(server) = Server::of(url) else { return Login::Anonymous };
+    for config in [from_variable(), from_file()].into_iter().flatten() {
+        match config.login(&server).await {
+            Ok(Login::Anonymous) => {}
+            Ok(login) => return login,
+            Err(why) => tracing::warn!(target: "hubcap::upstream", registry = %server,
+                "the login in Docker's configuration cannot be used ({why}); going on without"),
         }
-        Ok(Ok(Ok(DockerCredential::IdentityToken(token)))) => return Login::Identity(Secret::new(token)),
-        Ok(Ok(Err(
-            CredentialRetrievalError::NoCredentialConfigured
-            | CredentialRetrievalError::ConfigNotFound
-            | CredentialRetrievalError::ConfigReadError,
-        ))) => return Login::Anonymous,
-        // A helper's way to say that it has none.
-        Ok(Ok(Err(CredentialRetrievalError::HelperFailure { stdout, .. })))
-            if stdout.contains("credentials not found") =>
-        {
-            return Login::Anonymous;
-        }
-        // Not the error's own text: a helper may have printed the secret.
-        Ok(Ok(Err(_))) => "the entry or its helper is broken",
-        Ok(Err(_)) => "reading it failed",
-        Err(_) => "its helper took too long",
-    };
-    tracing::warn!(target: "hubcap::upstream", registry = %key,
-        "the login in Docker's configuration cannot be used ({failed}); going on without");
+    }
     Login::Anonymous
+}
+
+fn from_variable() -> Option<DockerConfig> {
+    static TOLD: Once = Once::new();
+    let text = std::env::var_os("DOCKER_AUTH_CONFIG").filter(|text| !text.is_empty())?;
+    let read = DockerConfig::parse(text.as_encoded_bytes());
+    let tell = |why| {
+        let tell = || {
+            tracing::warn!(target: "hubcap::upstream",
+                "DOCKER_AUTH_CONFIG cannot be read, and none of its logins is used: {why}");
+        };
+        TOLD.call_once(tell);
+    };
+    read.map_err(tell).ok()
+}
+
+fn from_file() -> Option<DockerConfig> {
+    static TOLD: Once = Once::new();
+    let dir = std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let dir = dir.or_else(|| Some(std::env::home_dir()?.join(".docker")))?;
+    let path = dir.join("config.json");
+    let read = match std::fs::read(&path) {
+        Ok(bytes) => DockerConfig::parse(&bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => Err(error.to_string()),
+    };
+    let tell = |why| {
+        let tell = || {
+            tracing::warn!(target: "hubcap::upstream", path = %path.display(),
+                "Docker's configuration file cannot be read, and none of its logins is used: {why}");
+        };
+        TOLD.call_once(tell);
+    };
+    read.map_err(tell).ok()
 }
