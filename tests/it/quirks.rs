@@ -8,6 +8,7 @@ mod client;
 mod connections;
 mod products;
 mod redirects;
+mod refusals;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -49,6 +49,12 @@ pub enum Error {
     /// The upstream wants other credentials than hubcap has.
     #[error("the upstream refuses access to this repository")]
     Denied,
+    /// The upstream says no for another reason, with this status.
+    #[error("the upstream refuses the request ({status})")]
+    Refused {
+        /// From 400 to 499.
+        status: u16,
+    },
     /// The upstream is down, slow, limits us or fails.
     #[error("the upstream cannot be used now: {why}")]
     Unavailable {
@@ -104,6 +110,11 @@ impl Error {
         Self::Internal { why: "the fetch ended without a result".into() }
     }
 
+    /// Whether it is the upstream's own no to the request, which may be another's yes.
+    pub(crate) const fn is_no(&self) -> bool {
+        matches!(self, Self::NotFound | Self::Denied | Self::Refused { .. })
+    }
+
     /// Whether a stale answer is better than this error: the upstream's trouble is, its "no" is not.
     pub(crate) const fn is_trouble(&self) -> bool {
         matches!(
@@ -130,6 +141,7 @@ impl From<hubcap_upstream::Error> for Error {
         match error {
             Upstream::NotFound => Self::NotFound,
             Upstream::Denied { .. } => Self::Denied,
+            Upstream::Refused { status } => Self::Refused { status },
             Upstream::NotAllowed { why } => Self::NotAllowed { why },
             Upstream::Invalid { .. } => Self::wrong_content(error.to_string()),
             other => Self::unavailable(other.to_string()),
@@ -177,6 +189,7 @@ mod tests {
         for error in [
             Error::NotFound,
             Error::Denied,
+            Error::Refused { status: 400 },
             Error::NotAllowed { why: String::new() },
             Error::NotLocked { name: String::new() },
             Error::UnknownRegistry(Registry::docker_hub()),

@@ -57,7 +57,7 @@ impl NegativeCache {
 
     /// Remembers a "no"; any other error may be over with the next question.
     fn note(&self, question: &Question, error: &Error, now: Instant) {
-        if matches!(error, Error::NotFound | Error::Denied) {
+        if error.is_no() {
             lock(&self.0).insert(question.clone(), error.clone(), now);
         }
     }
@@ -99,8 +99,10 @@ mod tests {
             cache.note(&question, &error, now);
             assert_eq!(cache.find(&question, now), None, "{error}");
         }
-        cache.note(&question, &Error::Denied, now);
-        assert_eq!(cache.find(&question, now), Some(Error::Denied));
+        for no in [Error::Denied, Error::Refused { status: 400 }] {
+            cache.note(&question, &no, now);
+            assert_eq!(cache.find(&question, now), Some(no));
+        }
     }
 
     #[test]

@@ -72,7 +72,12 @@ impl Circuit {
             Error::RateLimited { retry_after: Some(wish) } | Error::Overloaded { retry_after: wish } => {
                 (*wish).min(LONGEST_RETRY_AFTER)
             }
-            Error::Unavailable { .. } | Error::RateLimited { retry_after: None } => {
+            // Not implemented: that says something of the request, and nothing of the upstream's state.
+            Error::Failed { status: 501 } => {
+                *inner = Inner::default();
+                return;
+            }
+            Error::Unavailable { .. } | Error::Failed { .. } | Error::RateLimited { retry_after: None } => {
                 inner.failures += 1;
                 // "Too many requests" is meant for every request, not for the one object.
                 if matches!(error, Error::RateLimited { .. }) {
@@ -133,7 +138,13 @@ mod tests {
     #[test]
     fn a_no_or_a_success_closes_it() {
         let (circuit, now) = (Circuit::default(), Instant::now());
-        for answer in [Ok(()), Err(Error::NotFound), Err(Error::Denied { status: 403 })] {
+        for answer in [
+            Ok(()),
+            Err(Error::NotFound),
+            Err(Error::Denied { status: 403 }),
+            Err(Error::Refused { status: 400 }),
+            Err(Error::Failed { status: 501 }),
+        ] {
             circuit.record(&down(), now);
             circuit.record(&down(), now);
             circuit.record(&answer, now);

@@ -14,6 +14,13 @@ pub enum Error {
         /// 401 or 403.
         status: u16,
     },
+    /// It refuses the request for another reason: it is wrong (400), too large (413), not allowed (405), gone (410), ... That
+    /// is an answer: asked again, it says the same.
+    #[error("the upstream refuses the request ({status})")]
+    Refused {
+        /// From 400 to 499.
+        status: u16,
+    },
     /// 429: too many requests.
     #[error("the upstream's rate limit is reached{}", retry_text(.retry_after.as_ref()))]
     RateLimited {
@@ -26,7 +33,13 @@ pub enum Error {
         /// How long it wants to be left alone.
         retry_after: Duration,
     },
-    /// It is down, slow, or fails. Another time it may work.
+    /// It fails at the request, with a status of its own. Another time it may work.
+    #[error("the upstream answered {status}")]
+    Failed {
+        /// From 500 on, mostly.
+        status: u16,
+    },
+    /// It is down or slow. Another time it may work.
     #[error("{why}")]
     Unavailable {
         /// What happened, without anything secret.
@@ -77,6 +90,7 @@ impl Error {
         matches!(
             self,
             Self::Unavailable { .. }
+                | Self::Failed { .. }
                 | Self::RateLimited { .. }
                 | Self::Overloaded { .. }
                 | Self::Elsewhere { .. }
@@ -85,7 +99,25 @@ impl Error {
 
     /// Whether the origin, or hubcap itself, says no, however often it is asked.
     pub(crate) const fn is_refusal(&self) -> bool {
-        matches!(self, Self::NotFound | Self::Denied { .. } | Self::NotAllowed { .. })
+        matches!(self, Self::NotFound | Self::Denied { .. } | Self::Refused { .. } | Self::NotAllowed { .. })
+    }
+
+    /// Whether a GET is worth a try after a HEAD that ended so. Where nothing answered, or no request is welcome, or
+    /// hubcap's own rules stand against it, a GET would fare the same.
+    pub(crate) const fn may_be_for_head_alone(&self) -> bool {
+        match self {
+            Self::NotFound
+            | Self::Denied { .. }
+            | Self::Refused { .. }
+            | Self::Failed { .. }
+            | Self::Elsewhere { .. }
+            | Self::Invalid { .. } => true,
+            Self::RateLimited { .. }
+            | Self::Overloaded { .. }
+            | Self::Unavailable { .. }
+            | Self::NotAllowed { .. }
+            | Self::Config { .. } => false,
+        }
     }
 
     /// A failure of the connection, told without its URL: a signed URL is a secret.

@@ -2,6 +2,9 @@
 //!
 //! A mirror that cannot help says 404: dockerd, containerd and podman then go on to the next endpoint at once. A 429
 //! or a 5xx makes them try the same mirror again, for up to 50 seconds. What really happened is in the message.
+//!
+//! What a registry refuses is refused with its own status, except for blobs: dockerd tries a blob again for as long, unless
+//! the mirror says that it has none.
 
 use std::time::Duration;
 
@@ -36,6 +39,7 @@ pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply 
     let Failure { error, outcome } = failure;
     let code = match error {
         Error::Denied => ErrorCode::Denied,
+        Error::Refused { .. } if noun != Noun::Blob => ErrorCode::Unsupported,
         Error::UnsatisfiableRange { .. } => ErrorCode::Unsupported,
         _ => noun.unknown(),
     };
@@ -51,18 +55,23 @@ pub(crate) fn failed(failure: &Failure, noun: Noun, asked: &Asked<'_>) -> Reply 
         let path = asked.parts.uri.path();
         tracing::warn!(target: "hubcap::api", upstream = %asked.access.target.registry, path, "not answered: {error}");
     }
-    reply(status(error, asked.selector.no_fallback()), code, &error.to_string(), *outcome)
+    reply(status(error, noun, asked.selector.no_fallback()), code, &error.to_string(), *outcome)
 }
 
 /// The status of an error. A client with `no_fallback` must not take a failure of hubcap, or on the way, for the registry's
 /// word: a 404 would say that the registry does not have it.
-const fn status(error: &Error, no_fallback: bool) -> StatusCode {
+fn status(error: &Error, noun: Noun, no_fallback: bool) -> StatusCode {
     match error {
+        Error::Refused { status } if no_fallback || noun != Noun::Blob => {
+            StatusCode::from_u16(*status).unwrap_or(StatusCode::NOT_FOUND)
+        }
         Error::Denied => StatusCode::FORBIDDEN,
         Error::UnsatisfiableRange { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
-        Error::NotFound | Error::UnknownRegistry(_) | Error::NotAllowed { .. } | Error::NotLocked { .. } => {
-            StatusCode::NOT_FOUND
-        }
+        Error::NotFound
+        | Error::Refused { .. }
+        | Error::UnknownRegistry(_)
+        | Error::NotAllowed { .. }
+        | Error::NotLocked { .. } => StatusCode::NOT_FOUND,
         Error::Unavailable { .. }
         | Error::Offline
         | Error::WrongContent { .. }
@@ -144,6 +153,7 @@ mod tests {
         for (error, mirror, no_fallback) in [
             (Error::Denied, 403, 403),
             (Error::NotFound, 404, 404),
+            (Error::Refused { status: 413 }, 413, 413),
             (Error::UnknownRegistry(Registry::docker_hub()), 404, 404),
             (Error::NotAllowed { why: why() }, 404, 404),
             (Error::NotLocked { name: why() }, 404, 404),
@@ -153,8 +163,16 @@ mod tests {
             (Error::NoRoom { why: why() }, 404, 502),
             (Error::Internal { why: why() }, 404, 502),
         ] {
-            assert_eq!(status(&error, false).as_u16(), mirror, "{error}");
-            assert_eq!(status(&error, true).as_u16(), no_fallback, "{error}");
+            assert_eq!(status(&error, Noun::Manifest, false).as_u16(), mirror, "{error}");
+            assert_eq!(status(&error, Noun::Manifest, true).as_u16(), no_fallback, "{error}");
         }
+    }
+
+    #[test]
+    fn a_refused_blob_is_a_404_where_the_client_can_fall_back() {
+        let error = Error::Refused { status: 400 };
+        assert_eq!(status(&error, Noun::Blob, false), StatusCode::NOT_FOUND);
+        assert_eq!(status(&error, Noun::Blob, true), StatusCode::BAD_REQUEST);
+        assert_eq!(status(&error, Noun::Name, false), StatusCode::BAD_REQUEST);
     }
 }

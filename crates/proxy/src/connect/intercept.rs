@@ -79,8 +79,9 @@ async fn answer(app: &App, registry: Registry, request: Request<Incoming>) -> Re
     respond(&parts, reply, started)
 }
 
-const fn is_refusal(status: StatusCode) -> bool {
-    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
+/// A range without a byte in it is refused by hubcap itself, which knows the blob.
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error() && status != StatusCode::RANGE_NOT_SATISFIABLE
 }
 
 async fn pass(
