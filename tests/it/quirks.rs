@@ -6,6 +6,7 @@
 mod challenges;
 mod client;
 mod connections;
+mod head;
 mod products;
 mod redirects;
 mod refusals;
@@ -82,6 +83,7 @@ pub(crate) fn kinds() -> Vec<(&'static str, &'static [Situation])> {
         ("redirects", redirects::SITUATIONS),
         ("challenges", challenges::SITUATIONS),
         ("connections", connections::SITUATIONS),
+        ("head", head::SITUATIONS),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Authorization: who may have what is stored of a private repository.
 //!
-//! A repository is private when its registry refuses it to a client without a login. hubcap finds that out once, with one
-//! HEAD that carries no login, when something of the repository first comes in through a login; the store keeps it. What is
+//! A repository is private when its registry refuses it to a client without a login. hubcap finds that out once, with a
+//! HEAD (or a GET, where HEADs do not help) that carries no login, when something of the repository first comes in through a login; the store keeps it. What is
 //! private is served only to a caller with a *grant*: the upstream itself gave this caller something of the repository, a
 //! short while ago.
 
@@ -87,7 +87,7 @@ impl Grants {
     ) {
         let target = &question.access.target;
         if !self.is_public(target) && !store.is_private(target) && upstream.is_privileged().await {
-            if question.head(&upstream.for_anybody()).await.is_ok() {
+            if question.ask(&upstream.for_anybody()).await.is_ok() {
                 lock(&self.public).insert(target.clone(), (), Instant::now());
             } else {
                 tracing::debug!(target: "hubcap::cache", upstream = %target, "the repository is private");

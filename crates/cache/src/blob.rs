@@ -81,10 +81,9 @@ impl Cache {
         let question = Question::blob(access, digest);
         if request == BlobRequest::Head && !self.0.filler.is_running(digest) {
             // A HEAD alone is not worth a fetch of gigabytes.
-            let asking = async { Ok(upstream.head_blob(&access.target.repository, digest).await?) };
+            let asking = async { Ok(upstream.blob_size(&access.target.repository, digest).await?) };
             let size = self.0.negative.asked(&question, asking).await?;
             let size = size.or_else(|| self.store().linked_size(&access.target, digest));
-            let size = Some(size.ok_or_else(|| Error::wrong_content("it has no Content-Length"))?);
             return Ok(Answer::new(Blob { size, range: None, body: BlobBody::empty() }, Outcome::Passed));
         }
         let asking =
@@ -173,7 +172,7 @@ impl Cache {
                     return self.bypass(access, digest).await;
                 }
                 // What the leader may not have this caller perhaps may.
-                FillError { access: leader, error: Error::NotFound | Error::Denied } if leader != *access => {
+                FillError { access: leader, error } if error.is_no() && leader != *access => {
                     return self.bypass(access, digest).await;
                 }
                 FillError { error, .. } => return Err(error.into()),
@@ -216,7 +215,7 @@ impl Cache {
     async fn check_access(&self, access: &Access, digest: &Digest) -> Result<(), Failure> {
         let upstream = self.upstream(access)?;
         let question = Question::blob(access, digest);
-        self.0.negative.asked(&question, async { Ok(question.head(&upstream).await?) }).await?;
+        self.0.negative.asked(&question, async { Ok(question.ask(&upstream).await?) }).await?;
         self.classify(&upstream, &question).await;
         self.store().link(&access.target, digest);
         Ok(())

@@ -15,7 +15,7 @@ use crate::freshness;
 use crate::manifest::content::ManifestContent;
 use crate::on_disk::on_disk;
 use crate::outcome::{Answer, Outcome, StaleBecause};
-use crate::plan::{AfterHead, Stored};
+use crate::plan::Stored;
 use crate::question::Question;
 use crate::tag_lock::TagLock;
 
@@ -70,12 +70,9 @@ impl Cache {
     async fn compare(&self, access: &Access, tag: &Tag, locked: Digest) {
         let (Ok(upstream), Some(tag_lock)) = (self.upstream(access), &self.0.tag_lock) else { return };
         let target = &access.target;
-        match upstream.head_manifest(&target.repository, &Reference::Tag(tag.clone())).await {
-            Ok(digest) => {
-                if let Some(now) = digest.filter(|now| *now != locked) {
-                    tag_lock.report_moved(target, tag, &locked, now);
-                }
-            }
+        match upstream.manifest_digest(&target.repository, &Reference::Tag(tag.clone())).await {
+            Ok(now) if now == locked => {}
+            Ok(now) => tag_lock.report_moved(target, tag, &locked, now),
             Err(error) => {
                 tracing::debug!(target: "hubcap::frozen", "{target}:{tag} was not compared: {error}");
             }
@@ -171,7 +168,7 @@ impl Cache {
         self.0.negative.asked(&question, asking).await
     }
 
-    /// The flight itself: a HEAD for what is stored, which may be enough; else, and after that, a GET.
+    /// The flight itself: what is stored may be enough, if the upstream says so; else a GET.
     async fn ask(
         &self,
         upstream: &Upstream,
@@ -179,37 +176,46 @@ impl Cache {
         reference: &Reference,
         found: Option<Found>,
     ) -> Result<Answer<ManifestContent>, Error> {
-        let target = &access.target;
+        let repository = &access.target.repository;
+        let (body, outcome) = match found {
+            Some(Found { content, .. }) => {
+                match upstream.manifest_unless(repository, reference, content.digest()).await? {
+                    Some(body) => (body, Outcome::Refreshed),
+                    None => return Ok(self.confirmed(upstream, access, reference, content).await),
+                }
+            }
+            None => (upstream.manifest(repository, reference).await?, Outcome::Miss),
+        };
+        let content = ManifestContent::received(reference, body.bytes, body.media_type.as_deref())?;
+        self.0.meter.manifest(&access.target, content.manifest.descriptor.size);
+        self.classify(upstream, &Question::manifest(access, reference)).await;
         let tag = match reference {
             Reference::Tag(tag) => Some(tag),
             Reference::Digest(_) => None,
         };
-        let mut wanted = reference.clone();
-        let mut fetched = Outcome::Miss;
-        if let Some(Found { content, .. }) = found {
-            let digest = upstream.head_manifest(&target.repository, reference).await?;
-            self.classify(upstream, &Question::manifest(access, reference)).await;
-            match AfterHead::of(reference, content.digest(), digest) {
-                AfterHead::Link => {
-                    self.keep(target, &content, None).await;
-                    return Ok(Answer::new(content, Outcome::Granted));
-                }
-                AfterHead::Renew => {
-                    if let Some(tag) = tag {
-                        self.store().touch_tag(target, tag);
-                    }
-                    return Ok(Answer::new(content, Outcome::Revalidated));
-                }
-                AfterHead::Get(reference) => wanted = reference,
+        self.keep(&access.target, &content, tag).await;
+        Ok(Answer::new(content, outcome))
+    }
+
+    /// What is stored, after the upstream has said that this repository has it under this reference.
+    async fn confirmed(
+        &self,
+        upstream: &Upstream,
+        access: &Access,
+        reference: &Reference,
+        content: ManifestContent,
+    ) -> Answer<ManifestContent> {
+        self.classify(upstream, &Question::manifest(access, reference)).await;
+        match reference {
+            Reference::Digest(_) => {
+                self.keep(&access.target, &content, None).await;
+                Answer::new(content, Outcome::Granted)
             }
-            fetched = Outcome::Refreshed;
+            Reference::Tag(tag) => {
+                self.store().touch_tag(&access.target, tag);
+                Answer::new(content, Outcome::Revalidated)
+            }
         }
-        let body = upstream.manifest(&target.repository, &wanted).await?;
-        let content = ManifestContent::received(&wanted, body.bytes, body.media_type.as_deref())?;
-        self.0.meter.manifest(target, content.manifest.descriptor.size);
-        self.classify(upstream, &Question::manifest(access, &wanted)).await;
-        self.keep(target, &content, tag).await;
-        Ok(Answer::new(content, fetched))
     }
 
     /// Stores a manifest, its links and its tag. A disk that fails does not cost the client its answer.

@@ -1,7 +1,5 @@
 //! What a request needs, by what is stored and who asks. Pure: nothing here waits, reads or asks.
 
-use hubcap_oci::{Digest, Reference};
-
 use crate::authorization::Admission;
 use crate::freshness::Freshness;
 use crate::outcome::{Outcome, StaleBecause};
@@ -40,49 +38,14 @@ impl Stored {
     }
 }
 
-/// What follows when a manifest is stored and must be asked for, and the upstream has answered a HEAD with yes. (What is not
-/// stored is asked for with a GET at once. A HEAD costs a round trip, and no pull of a rate limit.)
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum AfterHead {
-    /// The yes was all that was missing: the stored manifest, which this repository has as well.
-    Link,
-    /// The tag means what it meant: the stored manifest, validated now.
-    Renew,
-    /// GET of this.
-    Get(Reference),
-}
-
-impl AfterHead {
-    /// `stored` is the digest that is in the store, `now` the one that the upstream has told, if it has.
-    pub(crate) fn of(reference: &Reference, stored: &Digest, now: Option<Digest>) -> Self {
-        match (reference, now) {
-            (Reference::Digest(_), _) => Self::Link,
-            (Reference::Tag(_), Some(now)) if now == *stored => Self::Renew,
-            // By digest, so that the tag cannot move between the two requests.
-            (Reference::Tag(_), Some(now)) => Self::Get(Reference::Digest(now)),
-            (Reference::Tag(_), None) => Self::Get(reference.clone()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use hubcap_oci::Algorithm;
-
     use super::*;
 
     const FRESH: Stored = Stored { is_linked: true, freshness: Freshness::Fresh { ttl: Some(5) } };
     const EXPIRED: Stored = Stored { is_linked: true, freshness: Freshness::Expired { over: 7 } };
     const UNLINKED: Stored = Stored::by_digest(false);
     const DOWN: StaleBecause = StaleBecause::UpstreamFailed;
-
-    fn digest(content: &[u8]) -> Digest {
-        Digest::of(Algorithm::Sha256, content)
-    }
-
-    fn tag() -> Reference {
-        Reference::Tag("latest".parse().expect("a tag"))
-    }
 
     #[test]
     fn nothing_is_asked_for_what_is_fresh_linked_and_free() {
@@ -117,31 +80,5 @@ mod tests {
     fn no_trouble_of_an_upstream_gives_out_what_only_it_may_allow() {
         assert_eq!(EXPIRED.stale(Admission::Ask, DOWN), None);
         assert_eq!(UNLINKED.stale(Admission::Free, DOWN), None);
-    }
-
-    #[test]
-    fn a_tag_that_has_not_moved_is_renewed_without_a_get() {
-        let stored = digest(b"a");
-        assert_eq!(AfterHead::of(&tag(), &stored, Some(stored)), AfterHead::Renew);
-    }
-
-    #[test]
-    fn a_tag_that_has_moved_is_fetched_by_its_digest() {
-        let now = digest(b"b");
-        let next = AfterHead::of(&tag(), &digest(b"a"), Some(now));
-        assert_eq!(next, AfterHead::Get(Reference::Digest(now)));
-    }
-
-    #[test]
-    fn a_tag_whose_digest_is_not_told_is_fetched_as_it_is() {
-        assert_eq!(AfterHead::of(&tag(), &digest(b"a"), None), AfterHead::Get(tag()));
-    }
-
-    #[test]
-    fn a_digest_needs_nothing_but_a_yes() {
-        let stored = digest(b"a");
-        for told in [None, Some(stored), Some(digest(b"b"))] {
-            assert_eq!(AfterHead::of(&Reference::Digest(stored), &stored, told), AfterHead::Link);
-        }
     }
 }

@@ -28,12 +28,12 @@ impl Question {
         Self { access: access.clone(), content: Content::Blob(*digest) }
     }
 
-    /// Asks with a HEAD, with the login that `upstream` carries, whatever the caller's is.
-    pub(crate) async fn head(&self, upstream: &Upstream) -> Result<(), Error> {
+    /// Asks whether the upstream gives it, with the login that `upstream` carries, whatever the caller's is.
+    pub(crate) async fn ask(&self, upstream: &Upstream) -> Result<(), Error> {
         let repository = &self.access.target.repository;
         match &self.content {
-            Content::Manifest(reference) => upstream.head_manifest(repository, reference).await.map(drop),
-            Content::Blob(digest) => upstream.head_blob(repository, digest).await.map(drop),
+            Content::Manifest(reference) => upstream.manifest_digest(repository, reference).await.map(drop),
+            Content::Blob(digest) => upstream.blob_size(repository, digest).await.map(drop),
         }
     }
 }

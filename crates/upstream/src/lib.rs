@@ -15,6 +15,7 @@
 //! - [`fetch`]: the one engine that fetches a blob or an archive: it resumes, and uses several connections.
 //! - [`archive`]: a store that an earlier job has saved.
 //! - [`passthrough`], [`tunnel`]: a client's own request to a registry, and its own TLS to any host, as they are.
+//! - [`heads`]: whether HEADs help.
 //! - [`circuit`]: a circuit breaker, which is open while an upstream fails.
 //! - [`error`]: what an answer means for the caller.
 
@@ -31,6 +32,7 @@ mod error;
 mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod heads;
 mod link;
 mod origin;
 mod owner;

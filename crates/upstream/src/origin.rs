@@ -12,6 +12,7 @@ use crate::circuit::Circuit;
 use crate::config::UpstreamConfig;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
+use crate::heads::Heads;
 use crate::ratelimit::RateLimit;
 use crate::transport::Transport;
 
@@ -24,6 +25,8 @@ pub(crate) struct Origin {
     pub(crate) auth: Auth,
     pub(crate) circuit: Circuit,
     pub(crate) limit: ConnectionLimit,
+    pub(crate) manifest_heads: Heads,
+    pub(crate) blob_heads: Heads,
     rate_limit: Mutex<Option<RateLimit>>,
 }
 
@@ -56,7 +59,8 @@ impl Origin {
         let auth = Auth::new(url.clone(), credentials);
         let Connecting { transport, policy, limit } = connecting;
         let (circuit, rate_limit) = (Circuit::default(), Mutex::default());
-        Ok(Self { url, policy, transport, auth, circuit, limit, rate_limit })
+        let (manifest_heads, blob_heads) = (Heads::default(), Heads::default());
+        Ok(Self { url, policy, transport, auth, circuit, limit, manifest_heads, blob_heads, rate_limit })
     }
 
     /// Where an endpoint is.

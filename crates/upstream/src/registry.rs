@@ -2,6 +2,7 @@
 
 mod authorized;
 mod blobs;
+mod head;
 mod manifests;
 mod referrers;
 mod tags;

@@ -35,12 +35,14 @@ async fn registry(upstream: Upstream) -> Finding {
     let (Ok(repository), Ok(tag)) = (image.parse::<Repository>(), "latest".parse()) else {
         return Finding::new(State::Note, "registries", format!("{name} was not asked"));
     };
-    let answer = upstream.head_manifest(&repository, &Reference::Tag(tag)).await;
+    let answer = upstream.manifest_digest(&repository, &Reference::Tag(tag)).await;
     let left =
         upstream.rate_limit().map(|limit| format!(", {} of {} pulls are left", limit.remaining, limit.limit));
     let says = format!("{name} answers{}", left.unwrap_or_default());
     match answer {
-        Ok(_) | Err(Error::NotFound | Error::Denied { .. }) => Finding::new(State::Fine, "registries", says),
+        Ok(_) | Err(Error::NotFound | Error::Denied { .. } | Error::Refused { .. }) => {
+            Finding::new(State::Fine, "registries", says)
+        }
         Err(error @ Error::RateLimited { .. }) => {
             let says = format!("{name}: {error}; what is stored is served");
             Finding::new(State::Note, "registries", says).remedy("log in: HUBCAP_LOGIN, or docker login")

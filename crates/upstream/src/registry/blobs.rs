@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::time::Instant;
 
 use http::{HeaderMap, Method};
 use hubcap_oci::{Digest, Endpoint, Repository};
+use reqwest::Response;
 
 use super::Upstream;
+use super::head::Head;
 use crate::body::{self, BlobBody};
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
@@ -14,19 +17,33 @@ use crate::fetch::source::Source;
 use crate::request::range;
 
 impl Upstream {
-    /// end-2, HEAD: the blob's length, where the upstream tells it.
+    /// The blob's length, where the upstream tells it: by a HEAD, or by a GET of one byte where that does not help.
     ///
     /// # Errors
     /// [`Error`]; see its variants.
-    pub async fn head_blob(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
+    pub async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
         let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
-        match self.ask(Method::HEAD, &endpoint, HeaderMap::new()).await {
-            // What it redirects to is signed for GETs alone. One byte tells the length as well.
-            Err(Error::Elsewhere { .. }) => {
-                let response = self.ask(Method::GET, &endpoint, range(0, Some(1))).await?;
-                Ok(BlobBody::new(response, 0..1)?.size)
+        let heads = &self.origin.blob_heads;
+        let head = self.head(heads, &endpoint, HeaderMap::new(), told).await?;
+        if let Head::Told(size) = head {
+            return Ok(Some(size));
+        }
+        let size = self.size_by_get(&head, &endpoint).await?;
+        if head == Head::Useless {
+            heads.did_not_help(Instant::now());
+        }
+        Ok(size)
+    }
+
+    async fn size_by_get(&self, head: &Head<u64>, endpoint: &Endpoint) -> Result<Option<u64>, Error> {
+        let first = self.get_after(head, endpoint, range(0, Some(1))).await;
+        match first.and_then(|response| BlobBody::new(no_page(response)?, 0..1)) {
+            Err(error) if error.may_be_for_head_alone() => {
+                // Nor do all give ranges, and an empty blob has none. Only the headers are read.
+                let response = self.get_after(head, endpoint, HeaderMap::new()).await?;
+                Ok(BlobBody::new(no_page(response)?, 0..u64::MAX)?.size)
             }
-            answered => Ok(body::content_length(&answered?)),
+            answered => Ok(answered?.size),
         }
     }
 
@@ -35,6 +52,21 @@ impl Upstream {
         let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
         RegistryBlob { upstream: self.clone(), endpoint, size }
     }
+}
+
+/// The length that the answer to a HEAD tells. A web page's is not the blob's.
+fn told(response: &Response) -> Option<u64> {
+    body::content_length(response).filter(|_| !is_page(response))
+}
+
+/// # Errors
+/// [`Error::Invalid`] for a web page: with 200, too, it is no yes.
+fn no_page(response: Response) -> Result<Response, Error> {
+    if is_page(&response) { Err(Error::invalid("a web page came instead of a blob")) } else { Ok(response) }
+}
+
+fn is_page(response: &Response) -> bool {
+    body::content_type(response).is_some_and(|text| text.eq_ignore_ascii_case("text/html"))
 }
 
 /// A blob of a repository, as a source.

@@ -1,11 +1,15 @@
 //! Manifests (end-3).
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method};
 use hubcap_oci::{Algorithm, Digest, Endpoint, Manifest, Reference, Repository, media_type};
+use reqwest::Response;
 
 use super::Upstream;
+use super::head::Head;
 use crate::body;
 use crate::error::Error;
 
@@ -19,28 +23,62 @@ pub struct ManifestBody {
 }
 
 impl Upstream {
-    /// end-3, HEAD: the manifest's digest, where the upstream tells it. Free of the rate limit on Docker Hub.
+    /// The digest of what the upstream has under a reference: by a HEAD, which is free of the rate limit on Docker Hub, or by
+    /// a GET where that does not help.
     ///
     /// # Errors
-    /// [`Error`]; see its variants.
-    pub async fn head_manifest(
+    /// [`Error`]; [`Error::Invalid`] when another manifest comes for a digest.
+    pub async fn manifest_digest(
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Option<Digest>, Error> {
-        let endpoint = Endpoint::Manifest { repository: repository.clone(), reference: reference.clone() };
-        match self.ask(Method::HEAD, &endpoint, accept()).await {
-            // What it redirects to is signed for GETs alone.
-            Err(Error::Elsewhere { .. }) => {
-                let manifest = self.manifest(repository, reference).await?;
-                Ok(Some(Digest::of(Algorithm::Sha256, &manifest.bytes)))
-            }
-            answered => {
-                let answered = answered?;
-                let digest = answered.headers().get("docker-content-digest");
-                Ok(digest.and_then(|value| value.to_str().ok()?.parse().ok()))
-            }
+    ) -> Result<Digest, Error> {
+        let endpoint = endpoint(repository, reference);
+        let head = self.head_manifest(&endpoint, reference).await?;
+        if let Head::Told(digest) = head {
+            return Ok(digest);
         }
+        let body = receive(self.get_after(&head, &endpoint, accept()).await?).await?;
+        if head == Head::Useless {
+            self.origin.manifest_heads.did_not_help(Instant::now());
+        }
+        let algorithm = match reference {
+            Reference::Digest(digest) => digest.algorithm(),
+            Reference::Tag(_) => Algorithm::Sha256,
+        };
+        let digest = Digest::of(algorithm, &body.bytes);
+        match reference {
+            Reference::Digest(asked) if *asked != digest => {
+                Err(Error::invalid(format!("asked for {asked}, got {digest}")))
+            }
+            _ => Ok(digest),
+        }
+    }
+
+    /// What the upstream has under a reference, unless that is still `known`. A HEAD tells that, or a GET where a HEAD
+    /// does not help. The bytes' own digest decides: what a HEAD says may be of something else.
+    ///
+    /// # Errors
+    /// [`Error`]; see its variants.
+    pub async fn manifest_unless(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        known: &Digest,
+    ) -> Result<Option<ManifestBody>, Error> {
+        let endpoint = endpoint(repository, reference);
+        let head = self.head_manifest(&endpoint, reference).await?;
+        if head == Head::Told(*known) {
+            return Ok(None);
+        }
+        // By the reference itself, not by the digest that a HEAD told: some registries have what a tag means and do not give
+        // it by its digest.
+        let body = receive(self.get_after(&head, &endpoint, accept()).await?).await?;
+        let is_known = Digest::of(known.algorithm(), &body.bytes) == *known;
+        if misled(&head, is_known) {
+            self.origin.manifest_heads.did_not_help(Instant::now());
+        }
+        Ok((!is_known).then_some(body))
     }
 
     /// end-3, GET: a rate limit counts it.
@@ -52,16 +90,95 @@ impl Upstream {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<ManifestBody, Error> {
-        let endpoint = Endpoint::Manifest { repository: repository.clone(), reference: reference.clone() };
-        let response = self.ask(Method::GET, &endpoint, accept()).await?;
-        let media_type = body::content_type(&response);
-        let bytes = body::whole(response, Manifest::MAX_SIZE).await?;
-        Ok(ManifestBody { bytes, media_type })
+        receive(self.ask(Method::GET, &endpoint(repository, reference), accept()).await?).await
     }
+
+    async fn head_manifest(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Head<Digest>, Error> {
+        let heads = &self.origin.manifest_heads;
+        self.head(heads, endpoint, accept(), |response| {
+            told(reference, response.headers(), body::content_type(response).as_deref())
+        })
+        .await
+    }
+}
+
+/// The digest that the answer to a HEAD tells, where it can be believed.
+fn told(reference: &Reference, headers: &HeaderMap, media_type: Option<&str>) -> Option<Digest> {
+    let header = headers.get("docker-content-digest");
+    let digest = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    match (reference, digest) {
+        (Reference::Tag(_), digest) => digest,
+        (Reference::Digest(asked), Some(digest)) => (*asked == digest).then_some(digest),
+        // A registry need not say it. A web page would not be a manifest's yes.
+        (Reference::Digest(asked), None) => media_type.is_some_and(media_type::is_manifest).then_some(*asked),
+    }
+}
+
+/// Whether a HEAD was sent in vain: it told nothing, or another digest although the manifest is the known one.
+const fn misled(head: &Head<Digest>, is_known: bool) -> bool {
+    match head {
+        Head::Spared => false,
+        Head::Useless => true,
+        Head::Told(_) => is_known,
+    }
+}
+
+fn endpoint(repository: &Repository, reference: &Reference) -> Endpoint {
+    Endpoint::Manifest { repository: repository.clone(), reference: reference.clone() }
+}
+
+async fn receive(response: Response) -> Result<ManifestBody, Error> {
+    let media_type = body::content_type(&response);
+    let bytes = body::whole(response, Manifest::MAX_SIZE).await?;
+    Ok(ManifestBody { bytes, media_type })
 }
 
 fn accept() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.extend(media_type::MANIFESTS.map(|text| (header::ACCEPT, HeaderValue::from_static(text))));
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(content: &[u8]) -> Digest {
+        Digest::of(Algorithm::Sha256, content)
+    }
+
+    fn tells(reference: &Reference, header: Option<&str>, media_type: Option<&str>) -> Option<Digest> {
+        let header = header.map(|value| value.parse().expect("a value"));
+        let headers =
+            header.into_iter().map(|value| (header::HeaderName::from_static("docker-content-digest"), value));
+        told(reference, &headers.collect(), media_type)
+    }
+
+    #[test]
+    fn a_tags_digest_is_what_the_header_says_if_it_can_be_read() {
+        let tag = Reference::Tag("latest".parse().expect("a tag"));
+        let text = digest(b"a").to_string();
+        assert_eq!(tells(&tag, Some(&text), None), Some(digest(b"a")));
+        for header in [None, Some("sha256:"), Some("md5:00"), Some("\"x\"")] {
+            assert_eq!(tells(&tag, header, Some(media_type::OCI_INDEX)), None, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn a_yes_to_a_digest_is_one_if_it_is_a_manifests() {
+        let asked = Reference::Digest(digest(b"a"));
+        let (right, other) = (digest(b"a").to_string(), digest(b"b").to_string());
+        assert_eq!(tells(&asked, Some(&right), None), Some(digest(b"a")));
+        assert_eq!(tells(&asked, None, Some(media_type::OCI_MANIFEST)), Some(digest(b"a")));
+        assert_eq!(tells(&asked, Some(&other), Some(media_type::OCI_MANIFEST)), None);
+        assert_eq!(tells(&asked, None, Some("text/html")), None);
+    }
+
+    #[test]
+    fn a_head_was_in_vain_when_the_get_would_have_told_as_much() {
+        assert!(misled(&Head::Useless, false) && misled(&Head::Useless, true));
+        assert!(misled(&Head::Told(digest(b"b")), true));
+        assert!(!misled(&Head::Told(digest(b"b")), false), "the tag has moved");
+        assert!(!misled(&Head::Spared, true));
+    }
 }

@@ -91,6 +91,11 @@ pub(crate) fn no_head(status: u16) -> Quirk {
     answer(move |asked| (asked.method == Method::HEAD).then(|| Reply::status(status)))
 }
 
+/// Only HEADs are answered oddly.
+pub(crate) fn for_heads(odd: Quirk) -> Quirk {
+    Quirk::new(move |asked| if asked.method == Method::HEAD { odd.decide(asked) } else { None })
+}
+
 /// This status, with a `Retry-After` of so many seconds.
 pub(crate) fn retry_after(status: u16, seconds: u64) -> Quirk {
     answer(move |_| Some(Reply::status(status).with("retry-after", &seconds.to_string())))

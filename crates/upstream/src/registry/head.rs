@@ -1,0 +1,71 @@
+//! HEAD, which is a shortcut: where it does not help, a GET is asked. Some registries refuse HEADs that they should answer
+//! (404, 405, 401, ...), and others answer them with less than they should.
+
+use std::time::Instant;
+
+use http::{HeaderMap, Method};
+use hubcap_oci::Endpoint;
+use reqwest::Response;
+
+use super::Upstream;
+use crate::error::Error;
+use crate::heads::Heads;
+
+/// What became of a HEAD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Head<T> {
+    /// None was sent, because the last one did not help.
+    Spared,
+    /// It did not tell what it was sent for.
+    Useless,
+    /// What it was sent for.
+    Told(T),
+}
+
+impl Upstream {
+    /// Sends a HEAD, and reads what it is sent for with `tell`.
+    ///
+    /// # Errors
+    /// [`Error`], where a GET would fare the same.
+    pub(super) async fn head<T>(
+        &self,
+        heads: &Heads,
+        endpoint: &Endpoint,
+        headers: HeaderMap,
+        tell: impl FnOnce(&Response) -> Option<T>,
+    ) -> Result<Head<T>, Error> {
+        if !heads.help(Instant::now()) {
+            return Ok(Head::Spared);
+        }
+        self.origin.circuit.check(Instant::now())?;
+        let result = self.ask_uncounted(Method::HEAD, endpoint, headers).await;
+        // A failure that is perhaps the HEAD's alone does not count: the GET that follows does.
+        if !matches!(result, Err(Error::Failed { .. })) {
+            self.origin.circuit.record(&result, Instant::now());
+        }
+        match result {
+            Ok(response) => Ok(tell(&response).map_or(Head::Useless, Head::Told)),
+            Err(error) if error.may_be_for_head_alone() => {
+                tracing::debug!(target: "hubcap::upstream", upstream = %self.registry(), path = endpoint.path(),
+                    "a HEAD did not help, a GET is sent: {error}");
+                Ok(Head::Useless)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the GET that a HEAD did not spare. The circuit has let this call pass if the HEAD was sent.
+    pub(super) async fn get_after<T>(
+        &self,
+        head: &Head<T>,
+        endpoint: &Endpoint,
+        headers: HeaderMap,
+    ) -> Result<Response, Error> {
+        if matches!(head, Head::Spared) {
+            return self.ask(Method::GET, endpoint, headers).await;
+        }
+        let result = self.ask_uncounted(Method::GET, endpoint, headers).await;
+        self.origin.circuit.record(&result, Instant::now());
+        result
+    }
+}
