@@ -7,6 +7,7 @@ mod challenges;
 mod client;
 mod connections;
 mod head;
+mod paging;
 mod products;
 mod redirects;
 mod refusals;
@@ -32,6 +33,8 @@ pub(crate) struct Situation {
     pub(crate) wanted: Wanted,
     /// `user:password`, where the registry wants one.
     pub(crate) login: Option<&'static str>,
+    /// Whether clients that ask the registry itself never come to an end.
+    pub(crate) is_endless: bool,
     /// Puts an image under [`REPOSITORY`] and [`TAG`] (see [`crate::support::image::real`]), and makes the origin odd.
     pub(crate) play: fn(&Origin),
 }
@@ -47,7 +50,7 @@ pub(crate) enum Wanted {
 
 impl Situation {
     pub(crate) const fn pull(product: &'static str, quirk: &'static str, play: fn(&Origin)) -> Self {
-        Self { product, quirk, wanted: Wanted::Pull, login: None, play }
+        Self { product, quirk, wanted: Wanted::Pull, login: None, is_endless: false, play }
     }
 
     pub(crate) const fn tags(product: &'static str, quirk: &'static str, play: fn(&Origin)) -> Self {
@@ -56,6 +59,10 @@ impl Situation {
 
     pub(crate) const fn with_login(self, login: &'static str) -> Self {
         Self { login: Some(login), ..self }
+    }
+
+    pub(crate) const fn endless(self) -> Self {
+        Self { is_endless: true, ..self }
     }
 
     /// An origin in this situation.
@@ -84,6 +91,7 @@ pub(crate) fn kinds() -> Vec<(&'static str, &'static [Situation])> {
         ("challenges", challenges::SITUATIONS),
         ("connections", connections::SITUATIONS),
         ("head", head::SITUATIONS),
+        ("paging", paging::SITUATIONS),
     ]
 }
 

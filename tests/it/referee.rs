@@ -125,7 +125,8 @@ async fn what_a_client_takes_from_a_registry_it_takes_through_hubcap() {
     let mut worse = Vec::new();
     for (kind, situations) in kinds() {
         println!("\n{kind}\n");
-        for situation in situations {
+        // Nobody waits for a client that is led in a circle.
+        for situation in situations.iter().filter(|situation| !situation.is_endless) {
             let compared = clients.iter().map(|client| client.compare(dir.path(), situation));
             for Verdict { line, is_worse } in join_all(compared).await.into_iter().flatten() {
                 println!("  {line}");

@@ -11,7 +11,7 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{Request, Response, StatusCode, header};
-use hubcap_oci::endpoint::parse_query;
+use hubcap_oci::query::parse_query;
 use serde_json::json;
 
 use crate::support::hubcap::{Hubcap, Place, blob, manifest, status};

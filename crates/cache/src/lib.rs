@@ -5,6 +5,7 @@
 //!
 //! - [`cache`]: the state, and what is asked of all of it.
 //! - [`manifest`], [`blob`], [`tags`], [`referrers`]: the nouns of the specification, one decision each.
+//! - [`trail`]: lists in pages, from registries that lead in circles.
 //! - [`freshness`]: whether a stored tag may be answered without asking; pure.
 //! - [`tag_lock`]: tags whose digests are locked (`--frozen`).
 //! - [`flight`]: one fetch per content, however many clients ask.
@@ -47,6 +48,7 @@ mod restoring;
 mod storage_warning;
 mod tag_lock;
 pub mod tags;
+pub mod trail;
 
 pub use access::{Access, Caller};
 pub use blob::body::BlobBody;
@@ -58,4 +60,5 @@ pub use manifest::content::ManifestContent;
 pub use meter::{RegistryStats, RepositoryStats, RequestGuard, Snapshot, TagLockReport};
 pub use outcome::{Answer, Outcome, OutcomeClass, StaleBecause};
 pub use passthrough::TunnelAddresses;
-pub use tags::TagPage;
+pub use tags::{NextPage, TagPage};
+pub use trail::Trail;

@@ -7,6 +7,7 @@ use crate::authorization::Admission;
 use crate::cache::Cache;
 use crate::error::Failure;
 use crate::outcome::{Answer, Outcome};
+use crate::trail::Trail;
 
 /// A page of tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,21 +15,36 @@ pub struct TagPage {
     /// In the order of the upstream.
     pub tags: Vec<String>,
     /// What to ask for next, if there is more.
-    pub next: Option<Page>,
+    pub next: Option<NextPage>,
+}
+
+/// The page that follows another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextPage {
+    /// The page.
+    pub page: Page,
+    /// What is asked with it.
+    pub trail: Trail,
 }
 
 impl Cache {
-    /// A page of a repository's tags. Lists are never stored; when the upstream cannot be asked, the tags that
-    /// were pulled through are better than none.
+    /// A page of a repository's tags, to which a client came by `trail`. Lists are never stored; when the upstream cannot be
+    /// asked, the tags that were pulled through are better than none.
     ///
     /// # Errors
     /// A [`Failure`]: not found, denied, or the upstream cannot be used and no tag is stored.
-    pub async fn tags(&self, access: &Access, page: &Page) -> Result<Answer<TagPage>, Failure> {
-        let failure = match self.upstream_tags(access, page).await {
+    pub async fn tags(
+        &self,
+        access: &Access,
+        page: &Page,
+        trail: &Trail,
+    ) -> Result<Answer<TagPage>, Failure> {
+        let failure = match self.upstream_tags(access, page, trail).await {
             Ok(page) => return Ok(Answer::new(page, Outcome::Passed)),
             Err(failure) => failure,
         };
-        let stored = self.store().tags(&access.target);
+        // Behind a registry's own mark there is nobody else who knows what follows.
+        let stored = if page.is_plain() { self.store().tags(&access.target) } else { Vec::new() };
         match failure.stale_reason() {
             Some(because) if !stored.is_empty() && self.admission(access) != Admission::Ask => {
                 Ok(Answer::new(paged(&stored, page), Outcome::Stale { over: 0, because }))
@@ -37,19 +53,32 @@ impl Cache {
         }
     }
 
-    async fn upstream_tags(&self, access: &Access, page: &Page) -> Result<TagPage, Failure> {
+    async fn upstream_tags(&self, access: &Access, page: &Page, trail: &Trail) -> Result<TagPage, Failure> {
         let list = self.upstream(access)?.tags(&access.target.repository, page).await?;
-        Ok(TagPage { tags: list.tags, next: list.next })
+        Ok(TagPage::on_the_way(page, trail, list.tags, list.next))
+    }
+}
+
+impl TagPage {
+    /// A page as a client gets it that must not be led in a circle.
+    fn on_the_way(asked: &Page, trail: &Trail, tags: Vec<String>, next: Option<Page>) -> Self {
+        let Some(page) = next else { return Self { tags, next: None } };
+        if trail.repeats(asked, &tags, &page) {
+            return Self { tags: Vec::new(), next: None };
+        }
+        let next = trail.on(asked, &tags, &page).map(|trail| NextPage { page, trail });
+        Self { tags, next }
     }
 }
 
 /// The page of a sorted list: after `last`, at most `n`. "n=0" is an empty list without a next one.
 fn paged(all: &[Tag], page: &Page) -> TagPage {
-    let after = |tag: &&Tag| page.last.as_ref().is_none_or(|last| tag.as_str() > last.as_str());
+    let (n, begin) = (page.n(), page.last());
+    let after = |tag: &&Tag| begin.as_ref().is_none_or(|last| tag.as_str() > last.as_str());
     let mut rest = all.iter().filter(after).map(|tag| tag.as_str().to_owned());
-    let tags: Vec<String> = rest.by_ref().take(page.n.unwrap_or(usize::MAX)).collect();
+    let tags: Vec<String> = rest.by_ref().take(n.unwrap_or(usize::MAX)).collect();
     let next = match (tags.last(), rest.next()) {
-        (Some(last), Some(_)) => Some(Page { n: page.n, last: Some(last.clone()) }),
+        (Some(last), Some(_)) => Some(NextPage { page: Page::new(n, Some(last)), trail: Trail::default() }),
         _ => None,
     };
     TagPage { tags, next }
@@ -61,8 +90,8 @@ mod tests {
 
     fn page(n: Option<usize>, last: Option<&str>) -> (Vec<String>, Option<String>) {
         let all: Vec<Tag> = ["a", "b", "c"].iter().map(|tag| tag.parse().expect("a tag")).collect();
-        let page = paged(&all, &Page { n, last: last.map(Into::into) });
-        (page.tags, page.next.and_then(|next| next.last))
+        let page = paged(&all, &Page::new(n, last));
+        (page.tags, page.next.and_then(|next| next.page.last()))
     }
 
     #[test]

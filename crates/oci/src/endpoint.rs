@@ -1,8 +1,7 @@
 //! One grammar of the pull side's paths, for the router and the upstream client alike.
 
-use std::fmt::Write as _;
-
-use crate::{Digest, ParseError, Reference, Repository};
+use crate::query::{parse_query, with_query};
+use crate::{Digest, Page, ParseError, Reference, Repository};
 
 /// What a request of the distribution specification asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +26,7 @@ pub enum Endpoint {
     Tags {
         /// The repository whose tags are asked for.
         repository: Repository,
-        /// `n` and `last`.
+        /// Which of them.
         page: Page,
     },
     /// end-12a and end-12b: `/v2/<name>/referrers/<digest>`
@@ -39,15 +38,6 @@ pub enum Endpoint {
         /// `artifactType`, the filter.
         artifact_type: Option<String>,
     },
-}
-
-/// A page of tags.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Page {
-    /// At most so many; without it, all.
-    pub n: Option<usize>,
-    /// Only those after this one, itself not included. It need not be a tag that exists.
-    pub last: Option<String>,
 }
 
 /// Why a path is no endpoint.
@@ -62,14 +52,13 @@ pub enum NotAnEndpoint {
 }
 
 impl Endpoint {
-    /// Reads a path and its decoded query pairs. `path` is taken as it came: names have no character that needs
+    /// Reads a path and its query. `path` is taken as it came: names have no character that needs
     /// an escape, so a `%` is against the grammar and no decoding can smuggle a `/` in.
-    pub fn parse(path: &str, query: &[(String, String)]) -> Result<Self, NotAnEndpoint> {
+    pub fn parse(path: &str, query: Option<&str>) -> Result<Self, NotAnEndpoint> {
         let rest = match path {
             "/v2" | "/v2/" => return Ok(Self::Version),
             path => path.strip_prefix("/v2/").ok_or(NotAnEndpoint::UnknownPath)?,
         };
-        let find = |key: &str| query.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
         let name = |text: &str| text.parse().map_err(NotAnEndpoint::Name);
         // From the end, since a repository may itself have a part called "manifests" or "blobs".
         let mut parts = rest.rsplitn(3, '/');
@@ -85,19 +74,17 @@ impl Endpoint {
                 repository: name(repository)?,
                 digest: last.parse().map_err(NotAnEndpoint::Reference)?,
             }),
-            "referrers" => Ok(Self::Referrers {
-                repository: name(repository)?,
-                digest: last.parse().map_err(NotAnEndpoint::Reference)?,
-                artifact_type: find("artifactType").filter(|text| !text.is_empty()).map(Into::into),
-            }),
-            "tags" if last == "list" => Ok(Self::Tags {
-                repository: name(repository)?,
-                page: Page {
-                    // What is no number is as if it were not there: a list is never worth an error.
-                    n: find("n").and_then(|n| n.parse().ok()),
-                    last: find("last").map(Into::into),
-                },
-            }),
+            "referrers" => {
+                let filter = parse_query(query).into_iter().find(|(key, _)| key == "artifactType");
+                Ok(Self::Referrers {
+                    repository: name(repository)?,
+                    digest: last.parse().map_err(NotAnEndpoint::Reference)?,
+                    artifact_type: filter.map(|(_, text)| text).filter(|text| !text.is_empty()),
+                })
+            }
+            "tags" if last == "list" => {
+                Ok(Self::Tags { repository: name(repository)?, page: Page::of_query(query) })
+            }
             _ => Err(NotAnEndpoint::UnknownPath),
         }
     }
@@ -109,9 +96,8 @@ impl Endpoint {
             Self::Blob { repository, digest } => format!("/v2/{repository}/blobs/{digest}"),
             Self::Manifest { repository, reference } => format!("/v2/{repository}/manifests/{reference}"),
             Self::Tags { repository, page } => {
-                let n = page.n.map(|n| ("n", n.to_string()));
-                let last = page.last.as_ref().map(|last| ("last", last.clone()));
-                with_query(format!("/v2/{repository}/tags/list"), n.into_iter().chain(last))
+                let mark = if page.query().is_empty() { "" } else { "?" };
+                format!("/v2/{repository}/tags/list{mark}{}", page.query())
             }
             Self::Referrers { repository, digest, artifact_type } => {
                 let filter = artifact_type.as_ref().map(|text| ("artifactType", text.clone()));
@@ -132,28 +118,6 @@ impl Endpoint {
     }
 }
 
-/// Adds query pairs, percent-encoded. Not as a form: some registries take its '+' for a plus, and a '/' must stay one.
-pub fn with_query<'a>(mut path: String, pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
-    for (key, value) in pairs {
-        path.push(if path.contains('?') { '&' } else { '?' });
-        path.push_str(key);
-        path.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-                path.push(char::from(byte));
-            } else {
-                let _ = write!(path, "%{byte:02X}");
-            }
-        }
-    }
-    path
-}
-
-/// Decodes a query string into pairs: percent escapes and '+' for a space. Bytes that are no UTF-8 are replaced.
-pub fn parse_query(query: Option<&str>) -> Vec<(String, String)> {
-    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,7 +127,7 @@ mod tests {
     fn parse(target: &str) -> Result<Endpoint, NotAnEndpoint> {
         let (path, query) =
             target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        Endpoint::parse(path, &parse_query(query))
+        Endpoint::parse(path, query)
     }
 
     #[test]
@@ -197,7 +161,7 @@ mod tests {
                 0 => Endpoint::Version,
                 1 => Endpoint::Blob { repository, digest },
                 2 => Endpoint::Manifest { repository, reference: tag.parse().expect("a tag") },
-                3 => Endpoint::Tags { repository, page: Page { n: n.map(Into::into), last: text } },
+                3 => Endpoint::Tags { repository, page: Page::new(n.map(Into::into), text.as_deref()) },
                 _ => Endpoint::Referrers {
                     repository,
                     digest,
@@ -215,8 +179,8 @@ mod tests {
 
         #[test]
         fn no_path_makes_the_parser_panic(path: String, query: String) {
-            let _ = Endpoint::parse(&path, &parse_query(Some(&query)));
-            let _ = Endpoint::parse(&format!("/v2/{path}"), &[]);
+            let _ = Endpoint::parse(&path, Some(&query));
+            let _ = Endpoint::parse(&format!("/v2/{path}"), None);
         }
     }
 }

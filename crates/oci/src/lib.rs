@@ -6,6 +6,8 @@
 //! In the order of a request:
 //!
 //! - [`endpoint`]: method and path to [`Endpoint`], and back.
+//! - [`page`]: [`Page`], a part of a list.
+//! - [`query`]: the pairs of a query, decoded and encoded.
 //! - [`registry`]: [`Registry`], its form in a path, [`RegistryPattern`].
 //! - [`name`]: [`Repository`], [`Tag`].
 //! - [`mod@reference`]: [`Reference`] (tag or digest) and [`ImageRef`], what a user types.
@@ -25,7 +27,9 @@ pub mod endpoint;
 pub mod error;
 pub mod manifest;
 pub mod name;
+pub mod page;
 pub mod pattern;
+pub mod query;
 pub mod range;
 pub mod reference;
 pub mod registry;
@@ -34,10 +38,11 @@ pub mod select;
 pub use compression::Compression;
 pub use descriptor::{Descriptor, Platform, media_type};
 pub use digest::{Algorithm, Digest, Verifier};
-pub use endpoint::{Endpoint, Page};
+pub use endpoint::Endpoint;
 pub use error::ErrorCode;
 pub use manifest::{Links, Manifest};
 pub use name::{Repository, Tag};
+pub use page::Page;
 pub use pattern::Pattern;
 pub use range::{ByteRange, RangeRequest};
 pub use reference::{ImageRef, Reference, Target};

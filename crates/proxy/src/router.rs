@@ -7,8 +7,9 @@ use axum::body::Body;
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, header};
 use hubcap_cache::{Access, Cache, Caller};
-use hubcap_oci::endpoint::{NotAnEndpoint, parse_query};
-use hubcap_oci::{Endpoint, Reference, Registry};
+use hubcap_oci::endpoint::NotAnEndpoint;
+use hubcap_oci::query::parse_query;
+use hubcap_oci::{Endpoint, Page, Reference, Registry};
 use tokio::time::error::Elapsed;
 
 use crate::access_log::{self, Entry};
@@ -37,9 +38,9 @@ pub(crate) struct Parsed {
 
 impl Parsed {
     pub(crate) fn new(uri: &Uri) -> Self {
-        let query = parse_query(uri.query());
-        let endpoint = Endpoint::parse(uri.path(), &query);
-        let namespace = query.into_iter().find(|(key, _)| key == "ns").map(|(_, value)| value);
+        let endpoint = Endpoint::parse(uri.path(), uri.query());
+        let mut query = parse_query(uri.query()).into_iter();
+        let namespace = query.find(|(key, _)| key == Page::NAMESPACE).map(|(_, value)| value);
         Self { endpoint, namespace }
     }
 }

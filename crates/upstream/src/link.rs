@@ -1,59 +1,163 @@
-//! `Link: </v2/...?n=2&last=b>; rel="next"` (RFC 8288), as registries page with it.
+//! `Link: </v2/...?n=2&last=b>; rel="next"` (RFC 8288), as registries page with it, and as they get it wrong.
 
 use http::{HeaderMap, header};
 use hubcap_oci::Page;
-use url::Url;
 
-/// The URL of the next page, resolved against the one that was asked.
-pub(crate) fn next(headers: &HeaderMap, asked: &Url) -> Option<Url> {
-    headers.get_all(header::LINK).iter().filter_map(|value| value.to_str().ok()).find_map(|value| {
-        let (target, parameters) = value.trim().strip_prefix('<')?.split_once('>')?;
-        let is_next =
-            parameters.split(';').any(|parameter| matches!(parameter.trim(), "rel=\"next\"" | "rel=next"));
-        is_next.then(|| asked.join(target).ok())?
-    })
+/// One link of a header.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Link {
+    target: String,
+    /// The value of `rel`, where there is one.
+    rel: Option<String>,
+    /// Whether the target stands in `<` and `>`.
+    is_enclosed: bool,
 }
 
-/// The page that a URL asks for.
-pub(crate) fn page(url: &Url) -> Page {
-    let find = |key: &str| url.query_pairs().find(|(k, _)| k == key).map(|(_, value)| value.into_owned());
-    Page { n: find("n").and_then(|n| n.parse().ok()), last: find("last") }
+/// The next page. Only its query counts: whatever host, scheme or path a registry believes itself to be at, it is asked
+/// where it was asked before.
+///
+/// A link that does not say what it is counts where no other does: clients follow it.
+pub(crate) fn next(headers: &HeaderMap) -> Option<Page> {
+    let values = headers.get_all(header::LINK).iter();
+    let links: Vec<Link> =
+        values.flat_map(|value| read(&String::from_utf8_lossy(value.as_bytes()))).collect();
+    let next = links.iter().find(|link| link.is("next"));
+    let unsaid = || links.iter().find(|link| link.is_enclosed && link.rel.is_none());
+    let target = &next.or_else(unsaid)?.target;
+    let query = target.split('#').next()?.split_once('?').map(|(_, query)| query);
+    Some(Page::of_query(query))
+}
+
+impl Link {
+    /// Whether `relation` is among its relation types, which are separated by spaces and in any case (section 2.1).
+    fn is(&self, relation: &str) -> bool {
+        let types = self.rel.as_deref().unwrap_or_default();
+        types.split_ascii_whitespace().any(|one| one.eq_ignore_ascii_case(relation))
+    }
+}
+
+/// The links of one header, as appendix B.2 reads them.
+fn read(value: &str) -> Vec<Link> {
+    let mut links = Vec::new();
+    let mut rest = skip(value);
+    while !rest.is_empty() {
+        let mut link = Link::default();
+        if let Some(enclosed) = rest.strip_prefix('<') {
+            let Some((target, behind)) = enclosed.split_once('>') else { break };
+            (link.target, link.is_enclosed, rest) = (target.trim().to_owned(), true, behind);
+        } else {
+            // Quay has sent targets without '<' and '>'. A ',' may be a part of one.
+            let (target, behind) = rest.split_at(rest.find(';').unwrap_or(rest.len()));
+            (link.target, rest) = (target.trim().to_owned(), behind);
+        }
+        while let Some(parameter) = rest.trim_start().strip_prefix(';') {
+            let (name, value, behind) = parameter_of(parameter);
+            if name.eq_ignore_ascii_case("rel") && link.rel.is_none() {
+                link.rel = Some(value);
+            }
+            rest = behind;
+        }
+        links.push(link);
+        // What is no parameter belongs to nothing.
+        rest = rest.find(',').map_or("", |comma| skip(&rest[comma..]));
+    }
+    links
+}
+
+/// Past what separates links.
+fn skip(text: &str) -> &str {
+    text.trim_start_matches([',', ' ', '\t'])
+}
+
+/// A parameter's name and value, and what is behind it.
+fn parameter_of(text: &str) -> (&str, String, &str) {
+    let text = text.trim_start();
+    let (name, rest) = text.split_at(text.find(['=', ';', ',']).unwrap_or(text.len()));
+    let Some(rest) = rest.strip_prefix('=') else { return (name.trim(), String::new(), rest) };
+    let rest = rest.trim_start();
+    let Some(quoted) = rest.strip_prefix('"') else {
+        let (value, rest) = rest.split_at(rest.find([';', ',']).unwrap_or(rest.len()));
+        return (name.trim(), value.trim().to_owned(), rest);
+    };
+    let (mut value, mut is_escaped) = (String::new(), false);
+    for (at, character) in quoted.char_indices() {
+        match character {
+            '\\' if !is_escaped => is_escaped = true,
+            '"' if !is_escaped => return (name.trim(), value, &quoted[at + 1..]),
+            _ => {
+                value.push(character);
+                is_escaped = false;
+            }
+        }
+    }
+    (name.trim(), value, "")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_next_page_is_found_and_rubbish_is_none() {
-        let asked: Url = "https://r.example/v2/a/tags/list?n=2".parse().expect("a URL");
-        let find = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::LINK, value.parse().expect("a value"));
-            next(&headers, &asked).map(|url| (url.to_string(), page(&url)))
-        };
-        let expected = "https://r.example/v2/a/tags/list?n=2&last=b".to_owned();
-        let second = Page { n: Some(2), last: Some("b".into()) };
-        for value in ["</v2/a/tags/list?n=2&last=b>; rel=\"next\"", "<?n=2&last=b>;rel=next"] {
-            assert_eq!(find(value), Some((expected.clone(), second.clone())), "{value}");
+    fn query(values: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::LINK, value.parse().expect("a value"));
         }
-        for value in ["", "<", "<x", "<x>", "<x>; rel=\"prev\"", "x; rel=\"next\""] {
-            assert_eq!(find(value), None, "{value}");
+        next(&headers).map(|page| page.query().to_owned())
+    }
+
+    fn found(value: &str) -> Option<String> {
+        query(&[value])
+    }
+
+    #[test]
+    fn the_next_page_is_found_however_its_relation_is_written() {
+        for value in [
+            "</v2/a/tags/list?n=2&last=b>; rel=\"next\"",
+            "<?n=2&last=b>;rel=next",
+            "<?n=2&last=b> ; REL = Next",
+            "<?n=2&last=b>; rel=\"next last\"",
+            "<?n=2&last=b>; rel=\"\\next\"; type=x",
+            "<http://other.example/x?n=2&last=b#part>; rel=next",
+            "</v2/a/tags/list?n=2&last=b>",
+            "/v2/a/tags/list?n=2&last=b; rel=\"next\"",
+        ] {
+            assert_eq!(found(value).as_deref(), Some("n=2&last=b"), "{value}");
+        }
+    }
+
+    #[test]
+    fn it_is_found_among_several_links_and_headers() {
+        let first = "<?n=2>; rel=first, <?last=a,b;c>; rel=\"prev\"; title=\"next\"";
+        let next = "<?last=x>; rel=\"next\"";
+        assert_eq!(found(&format!("{first}, {next}")).as_deref(), Some("last=x"));
+        assert_eq!(query(&[first, next]).as_deref(), Some("last=x"));
+        assert_eq!(found("<?last=x>; rel=canonical, <?last=y>").as_deref(), Some("last=y"));
+        // The first `rel` counts.
+        assert_eq!(found("<?last=x>; rel=prev; rel=next, <?last=y>; rel=next").as_deref(), Some("last=y"));
+    }
+
+    #[test]
+    fn commas_and_semicolons_within_are_no_separators() {
+        assert_eq!(found("<?token=a,b;c>; rel=next").as_deref(), Some("token=a%2Cb%3Bc"));
+        assert_eq!(found("<?a=1>; title=\"x>; rel=prev, <?b=2>\"; rel=next").as_deref(), Some("a=1"));
+    }
+
+    #[test]
+    fn what_says_something_else_is_not_the_next_page() {
+        for value in ["", "<", "<x", "<x>; rel=\"prev\"", "x", "<?a=1>; rel=nextpage", ",,,", "; rel=next2"] {
+            assert_eq!(found(value), None, "{value}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn no_value_makes_it_panic(target in "[ -~]*", rest in "[ -~]*") {
-            let asked: Url = "https://r.example/v2/a/tags/list".parse().expect("a URL");
             for value in [rest.clone(), format!("<{target}>; rel=\"next\""), format!("<{target}>{rest}")] {
                 let mut headers = HeaderMap::new();
                 if let Ok(value) = value.parse() {
                     headers.insert(header::LINK, value);
                 }
-                if let Some(url) = next(&headers, &asked) {
-                    let _ = page(&url);
-                }
+                let _ = next(&headers);
             }
         }
     }

@@ -71,8 +71,18 @@ async fn pull_manifest(hubcap: &Hubcap, origin: &Origin, reference: &str) -> Res
 /// # Errors
 /// What differs from what the origin has.
 pub(crate) async fn tags(hubcap: &Hubcap, origin: &Origin) -> Result<(), String> {
+    let found = tags_from(hubcap, &format!("/v2/{}/tags/list", name())).await?;
+    let right = origin.tags(REPOSITORY);
+    if found == right { Ok(()) } else { Err(format!("{found:?} instead of {right:?}")) }
+}
+
+/// All tags from this page on.
+///
+/// # Errors
+/// When the list does not end, or a page does not come.
+pub(crate) async fn tags_from(hubcap: &Hubcap, path: &str) -> Result<Vec<String>, String> {
     let mut found = Vec::new();
-    let mut next = Some(format!("/v2/{}/tags/list", name()));
+    let mut next = Some(path.to_owned());
     for _ in 0..MAX_PAGES {
         let Some(path) = next.take() else { break };
         let answer = hubcap.get(&path).await;
@@ -86,11 +96,10 @@ pub(crate) async fn tags(hubcap: &Hubcap, origin: &Origin) -> Result<(), String>
         let tags = page["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
         found.extend(tags.iter().filter_map(Value::as_str).map(ToOwned::to_owned));
     }
-    if let Some(path) = next {
-        return Err(format!("the list does not end: {path}"));
+    match next {
+        Some(path) => Err(format!("the list does not end: {path}")),
+        None => Ok(found),
     }
-    let right = origin.tags(REPOSITORY);
-    if found == right { Ok(()) } else { Err(format!("{found:?} instead of {right:?}")) }
 }
 
 fn name() -> String {

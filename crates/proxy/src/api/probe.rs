@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_probe_image_has_its_own_parts_only() {
-        let ask = |path: &str| answer(&Endpoint::parse(path, &[]).expect("an endpoint"));
+        let ask = |path: &str| answer(&Endpoint::parse(path, None).expect("an endpoint"));
         let image = Image::get();
         let layer = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4";
         assert_eq!(image.layer.digest.to_string(), layer);

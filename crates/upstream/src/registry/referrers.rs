@@ -1,15 +1,17 @@
 //! Referrers (end-12).
 
 use http::{HeaderMap, Method};
-use hubcap_oci::{Descriptor, Digest, Endpoint, Reference, Repository, Tag, media_type};
-use serde::Deserialize;
+use hubcap_oci::{Descriptor, Digest, Endpoint, Page, Reference, Repository, Tag};
+use serde_json::Value;
 
 use super::{MAX_LIST, Upstream};
 use crate::error::Error;
 use crate::{body, link};
 
 /// How many pages of a list are read; a longer list is cut.
-const MAX_PAGES: usize = 16;
+const MAX_PAGES: usize = 100;
+/// How long all pages of a list may be together, in bytes; a longer list is cut.
+const MAX_PAGES_BYTES: usize = 4 * MAX_LIST;
 
 impl Upstream {
     /// end-12: the manifests that refer to `digest`. A registry without this endpoint is asked by the tag schema.
@@ -23,7 +25,13 @@ impl Upstream {
         artifact_type: Option<&str>,
     ) -> Result<Vec<Descriptor>, Error> {
         let mut found = match self.referrers_api(repository, digest, artifact_type).await {
-            Err(Error::NotFound) => self.referrers_tag(repository, digest).await?,
+            Err(error) if lacks_endpoint(&error) => {
+                let tagged = self.referrers_tag(repository, digest).await?;
+                match error {
+                    Error::Refused { .. } => tagged.ok_or(error)?,
+                    _ => tagged.unwrap_or_default(),
+                }
+            }
             answered => answered?,
         };
         found.retain(|one| artifact_type.is_none_or(|wanted| one.artifact_type.as_deref() == Some(wanted)));
@@ -40,49 +48,78 @@ impl Upstream {
         let endpoint = Endpoint::Referrers { repository: repository.clone(), digest: *digest, artifact_type };
         let mut url = self.url(&endpoint)?;
         let mut found = Vec::new();
-        for _ in 0..MAX_PAGES {
+        let (mut seen, mut read) = (vec![Page::of_query(url.query()).pairs()], 0);
+        while seen.len() <= MAX_PAGES && read <= MAX_PAGES_BYTES {
             // Not followed: GHCR redirects to a web page that is no registry's answer.
             let request = self.request(Method::GET, url.clone(), HeaderMap::new()).without_redirects();
             let response = self.authorized(request, repository).await?;
-            if body::content_type(&response).as_deref() != Some(media_type::OCI_INDEX) {
-                return Err(Error::NotFound);
-            }
-            let next = link::next(response.headers(), &url);
+            let next = link::next(response.headers());
             let bytes = body::whole(response, MAX_LIST).await?;
-            found.extend(read_index(&bytes)?);
-            match next {
-                // Only at the registry itself: the Authorization goes along.
-                Some(next) if next.origin() == self.origin.url.origin() => url = next,
-                _ => break,
-            }
+            read += bytes.len();
+            found.extend(read_index(&bytes).ok_or(Error::NotFound)?);
+            let Some(next) = next.filter(|next| !seen.contains(&next.pairs())) else { break };
+            seen.push(next.pairs());
+            // At the registry itself, whatever host the link names: the Authorization goes along.
+            url.set_query(Some(next.query()));
         }
         Ok(found)
     }
 
-    /// distribution-spec, "Unavailable Referrers API": the tag `<alg>-<hash>`.
+    /// distribution-spec, "Unavailable Referrers API": the tag `<alg>-<hash>`; `None` where there is no such tag.
     async fn referrers_tag(
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> Result<Vec<Descriptor>, Error> {
+    ) -> Result<Option<Vec<Descriptor>>, Error> {
         let mut tag = format!("{}-{}", digest.algorithm().name(), digest.hex());
         tag.truncate(128);
-        let Ok(tag) = tag.parse::<Tag>() else { return Ok(Vec::new()) };
+        let Ok(tag) = tag.parse::<Tag>() else { return Ok(None) };
         match self.manifest(repository, &Reference::Tag(tag)).await {
-            Ok(manifest) => read_index(&manifest.bytes),
-            Err(Error::NotFound) => Ok(Vec::new()),
+            Ok(manifest) => {
+                let index = read_index(&manifest.bytes);
+                index.map(Some).ok_or_else(|| Error::invalid("the list of referrers is not an index"))
+            }
+            Err(Error::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-fn read_index(bytes: &[u8]) -> Result<Vec<Descriptor>, Error> {
-    #[derive(Deserialize)]
-    struct Index {
-        #[serde(default)]
-        manifests: Vec<Descriptor>,
+/// Whether an error is how registries without the endpoint answer: most with 404, others as if the request were wrong.
+const fn lacks_endpoint(error: &Error) -> bool {
+    matches!(error, Error::NotFound | Error::Refused { .. } | Error::Failed { status: 501 })
+}
+
+/// The descriptors of an index. One that cannot be used is left out.
+fn read_index(bytes: &[u8]) -> Option<Vec<Descriptor>> {
+    let mut index: Value = serde_json::from_slice(bytes).ok()?;
+    match index.as_object_mut()?.remove("manifests")? {
+        Value::Null => Some(Vec::new()),
+        Value::Array(list) => {
+            Some(list.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect())
+        }
+        _ => None,
     }
-    let index: Index =
-        serde_json::from_slice(bytes).map_err(|_| Error::invalid("the list of referrers is not an index"))?;
-    Ok(index.manifests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_cannot_be_used_costs_the_others_nothing() {
+        let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let good = format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":2}}"#);
+        let text = format!(r#"{{"manifests":[{{"digest":"md4:00"}},{good},null]}}"#);
+        let found = read_index(text.as_bytes()).expect("an index");
+        assert_eq!(found.iter().map(|one| one.digest.to_string()).collect::<Vec<_>>(), [digest]);
+    }
+
+    #[test]
+    fn a_web_page_is_no_index_and_null_is_an_empty_one() {
+        assert_eq!(read_index(b"<html>"), None);
+        assert_eq!(read_index(b"[]"), None);
+        assert_eq!(read_index(br#"{"errors":[]}"#), None);
+        assert_eq!(read_index(br#"{"manifests":null}"#), Some(Vec::new()));
+    }
 }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Method};
 use hubcap_oci::{Endpoint, Page, Repository};
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::{MAX_LIST, Upstream};
 use crate::error::Error;
@@ -13,7 +13,7 @@ use crate::{body, link};
 pub struct TagList {
     /// In the upstream's order.
     pub tags: Vec<String>,
-    /// What to ask for next.
+    /// What the upstream says to ask for next. It may be what was asked before.
     pub next: Option<Page>,
 }
 
@@ -23,24 +23,53 @@ impl Upstream {
     /// # Errors
     /// [`Error::Invalid`] for what is not a list.
     pub async fn tags(&self, repository: &Repository, page: &Page) -> Result<TagList, Error> {
-        #[derive(Deserialize)]
-        struct List {
-            // Some registries say null for none.
-            tags: Option<Vec<String>>,
-        }
         let endpoint = Endpoint::Tags { repository: repository.clone(), page: page.clone() };
         let response = self.ask(Method::GET, &endpoint, HeaderMap::new()).await?;
-        let next = link::next(response.headers(), &self.url(&endpoint)?);
+        let next = link::next(response.headers());
         let bytes = body::whole(response, MAX_LIST).await?;
-        let list: List = serde_json::from_slice(&bytes)
-            .map_err(|_| Error::invalid("the list of tags is not the JSON of one"))?;
-        let tags = list.tags.unwrap_or_default();
-        let next = next.map(|url| {
-            let mut next = link::page(&url);
-            // A registry that pages with a mark of its own (GHCR, Quay) goes on after the last tag as well.
-            next.last = next.last.or_else(|| tags.last().cloned());
-            next
-        });
+        let tags = read(&bytes).ok_or_else(|| Error::invalid("the list of tags is not the JSON of one"))?;
         Ok(TagList { tags, next })
+    }
+}
+
+/// The tags of a list. Some registries say null for none; what is no text is no tag.
+fn read(bytes: &[u8]) -> Option<Vec<String>> {
+    let mut list: Value = serde_json::from_slice(bytes).ok()?;
+    match list.as_object_mut()?.remove("tags").unwrap_or_default() {
+        Value::Null => Some(Vec::new()),
+        Value::Array(tags) => Some(
+            tags.into_iter()
+                .filter_map(|tag| match tag {
+                    Value::String(tag) => Some(tag),
+                    _ => None,
+                })
+                .collect(),
+        ),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn none_may_be_written_in_any_way() {
+        for text in [r#"{"name":"a","tags":[]}"#, r#"{"name":"a","tags":null}"#, r#"{"name":"a"}"#] {
+            assert_eq!(read(text.as_bytes()), Some(Vec::new()), "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_are_texts_and_what_else_is_among_them_is_left_out() {
+        let text = r#"{"tags":["b",null,"a",1],"name":null,"manifest":{}}"#;
+        assert_eq!(read(text.as_bytes()), Some(vec!["b".to_owned(), "a".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_no_list_is_none() {
+        for text in ["", "<html>", "[]", r#"{"tags":"a"}"#] {
+            assert_eq!(read(text.as_bytes()), None, "{text}");
+        }
     }
 }
