@@ -70,6 +70,7 @@ pub(crate) fn cache(store: Store, config: &Config) -> Result<Cache, hubcap_upstr
     let rules = hubcap_cache::Config {
         offline: config.offline,
         tags: config.tags.clone(),
+        removed: config.removed.clone(),
         frozen: config.frozen.as_ref().map(|frozen| frozen.lock.tags()),
         read_ahead: config.read_ahead,
     };

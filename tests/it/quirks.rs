@@ -11,6 +11,7 @@ mod paging;
 mod products;
 mod redirects;
 mod refusals;
+mod removed;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -22,6 +22,7 @@ use crate::negative::NegativeCache;
 use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;
 use crate::question::Question;
+use crate::removed::{Removed, RemovedRules};
 use crate::restoring::Restoring;
 use crate::storage_warning::StorageWarning;
 use crate::tag_lock::TagLock;
@@ -36,6 +37,8 @@ pub struct Config {
     pub offline: bool,
     /// How long tags are answered without asking the upstream again.
     pub tags: TagRules,
+    /// Which images are served although their registry no longer has them.
+    pub removed: RemovedRules,
     /// The tag lock: the digest that each tag means. Other tags are refused.
     pub frozen: Option<HashMap<(Target, Tag), Digest>>,
     /// Whether an image's blobs are fetched when its manifest is asked for, before they are.
@@ -59,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) ahead: Arc<Semaphore>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) negative: NegativeCache,
+    pub(crate) removed: Removed,
     pub(crate) meter: Arc<Meter>,
     pub(crate) pushes: Pushes,
     pub(crate) restoring: Restoring,
@@ -92,6 +96,7 @@ impl Cache {
             ahead: Arc::new(Semaphore::new(READ_AHEAD)),
             grants,
             negative: NegativeCache::default(),
+            removed: Removed::default(),
             meter,
             pushes: Pushes::default(),
             restoring: Restoring::default(),
@@ -133,7 +138,8 @@ impl Cache {
             registries.insert(name.to_string(), RegistryStats { rate_limit, ..self.0.meter.registry(&name) });
         }
         let tag_lock = self.0.tag_lock.as_ref().map(TagLock::report).unwrap_or_default();
-        Snapshot { repositories: self.0.meter.repositories(), registries, tag_lock }
+        let removed = self.0.removed.report();
+        Snapshot { repositories: self.0.meter.repositories(), registries, tag_lock, removed }
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -115,6 +115,11 @@ impl Error {
         matches!(self, Self::NotFound | Self::Denied | Self::Refused { .. })
     }
 
+    /// Whether it is what an upstream says of an image that it has removed. It may say the same of one that is private.
+    pub(crate) const fn is_gone(&self) -> bool {
+        matches!(self, Self::NotFound | Self::Denied | Self::Refused { status: 410 })
+    }
+
     /// Whether a stale answer is better than this error: the upstream's trouble is, its "no" is not.
     pub(crate) const fn is_trouble(&self) -> bool {
         matches!(

@@ -7,6 +7,7 @@
 //! - [`manifest`], [`blob`], [`tags`], [`referrers`]: the nouns of the specification, one decision each.
 //! - [`trail`]: lists in pages, from registries that lead in circles.
 //! - [`freshness`]: whether a stored tag may be answered without asking; pure.
+//! - [`removed`]: images that their registry no longer has.
 //! - [`tag_lock`]: tags whose digests are locked (`--frozen`).
 //! - [`flight`]: one fetch per content, however many clients ask.
 //! - [`access`], [`authorization`]: who may have what is private.
@@ -43,6 +44,7 @@ mod pushes;
 mod question;
 mod read_ahead;
 pub mod referrers;
+pub mod removed;
 mod restore;
 mod restoring;
 mod storage_warning;
@@ -57,8 +59,9 @@ pub use cache::{Cache, Config};
 pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
 pub use manifest::content::ManifestContent;
-pub use meter::{RegistryStats, RepositoryStats, RequestGuard, Snapshot, TagLockReport};
+pub use meter::{RegistryStats, RemovedImage, RepositoryStats, RequestGuard, Snapshot, TagLockReport};
 pub use outcome::{Answer, Outcome, OutcomeClass, StaleBecause};
 pub use passthrough::TunnelAddresses;
+pub use removed::{OnRemoved, RemovedRules};
 pub use tags::{NextPage, TagPage};
 pub use trail::Trail;

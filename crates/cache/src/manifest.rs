@@ -101,7 +101,7 @@ impl Cache {
                     self.await_names().await;
                     found = self.look_up(access, reference);
                 }
-                self.stale(access, found, failure)
+                self.stale(access, reference, found, failure).await
             }
             answered => answered,
         }
@@ -125,14 +125,30 @@ impl Cache {
     }
 
     /// What is stored instead of a failure, where that is better and allowed.
-    fn stale(
+    async fn stale(
         &self,
         access: &Access,
+        reference: &Reference,
         found: Option<Found>,
         failure: Failure,
     ) -> Result<Answer<ManifestContent>, Failure> {
-        let (Some(because), Some(Found { content, stored })) = (failure.stale_reason(), found) else {
-            return Err(failure);
+        let Some(Found { content, stored }) = found else { return Err(failure) };
+        let tag = match reference {
+            Reference::Tag(tag) => Some(tag),
+            Reference::Digest(_) => None,
+        };
+        let ask_as_anybody = async {
+            let upstream = self.upstream(access).map_err(|failure| failure.error)?.for_anybody();
+            Ok(Question::manifest(access, reference).ask(&upstream).await?)
+        };
+        let because = match failure.stale_reason() {
+            Some(because) => because,
+            None if stored.is_linked
+                && self.serves_removed(access, tag, &failure.error, ask_as_anybody).await =>
+            {
+                StaleBecause::Removed
+            }
+            None => return Err(failure),
         };
         let Some(outcome) = stored.stale(self.admission(access), because) else {
             return Err(failure);
@@ -140,6 +156,9 @@ impl Cache {
         if let Outcome::Stale { over, because: StaleBecause::UpstreamFailed } = outcome {
             tracing::warn!(target: "hubcap::cache", upstream = %access.target, digest = %content.digest(),
                 "serving the stored manifest although it is {over} s past its TTL: {}", failure.error);
+        }
+        if because == StaleBecause::Removed {
+            self.tell_removed(&access.target, tag, &failure.error);
         }
         Ok(Answer::new(content, outcome))
     }

@@ -15,7 +15,7 @@ use crate::outcome::{Outcome, OutcomeClass};
 
 use busy::Busy;
 
-pub use stats::{RegistryStats, RepositoryStats, Snapshot, TagLockReport};
+pub use stats::{RegistryStats, RemovedImage, RepositoryStats, Snapshot, TagLockReport};
 
 /// Tags that are remembered of one repository; a summary names no more.
 const MAX_TAGS: usize = 20;

@@ -65,6 +65,8 @@ pub enum StaleBecause {
     UpstreamFailed,
     /// `--offline`.
     Offline,
+    /// The upstream no longer has it.
+    Removed,
 }
 
 /// What a request counts as.
@@ -133,6 +135,7 @@ impl Outcome {
                 let detail = match because {
                     StaleBecause::UpstreamFailed => "stale-if-error",
                     StaleBecause::Offline => "offline",
+                    StaleBecause::Removed => "removed",
                 };
                 format!("hubcap; hit; ttl=-{over}; detail={detail}").into()
             }

@@ -6,7 +6,7 @@ use crate::access::Access;
 use crate::authorization::Admission;
 use crate::cache::Cache;
 use crate::error::Failure;
-use crate::outcome::{Answer, Outcome};
+use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::trail::Trail;
 
 /// A page of tags.
@@ -45,12 +45,22 @@ impl Cache {
         };
         // Behind a registry's own mark there is nobody else who knows what follows.
         let stored = if page.is_plain() { self.store().tags(&access.target) } else { Vec::new() };
-        match failure.stale_reason() {
-            Some(because) if !stored.is_empty() && self.admission(access) != Admission::Ask => {
-                Ok(Answer::new(paged(&stored, page), Outcome::Stale { over: 0, because }))
-            }
-            _ => Err(failure),
+        if stored.is_empty() || self.admission(access) == Admission::Ask {
+            return Err(failure);
         }
+        let ask_as_anybody = async {
+            let upstream = self.upstream(access).map_err(|failure| failure.error)?.for_anybody();
+            Ok(upstream.tags(&access.target.repository, page).await?)
+        };
+        let because = match failure.stale_reason() {
+            Some(because) => because,
+            None if self.serves_removed(access, None, &failure.error, ask_as_anybody).await => {
+                self.tell_removed(&access.target, None, &failure.error);
+                StaleBecause::Removed
+            }
+            None => return Err(failure),
+        };
+        Ok(Answer::new(paged(&stored, page), Outcome::Stale { over: 0, because }))
     }
 
     async fn upstream_tags(&self, access: &Access, page: &Page, trail: &Trail) -> Result<TagPage, Failure> {

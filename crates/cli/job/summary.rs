@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use hubcap_cache::{RepositoryStats, Snapshot};
+use hubcap_cache::{RemovedImage, RepositoryStats, Snapshot};
 use hubcap_upstream::RateLimit;
+use time::OffsetDateTime;
 
 use crate::job::speed::Speeds;
 use crate::show::progress::bytes;
@@ -109,6 +110,9 @@ impl<'a> Summary<'a> {
             let _ =
                 writeln!(markdown, "\n`{name}` was served as it is locked; upstream it is `{now}` by now.");
         }
+        for (name, image) in &self.meter.removed {
+            let _ = writeln!(markdown, "\n{}", removed(name, image));
+        }
         for (name, registry) in &self.meter.registries {
             if let Some(RateLimit { remaining, limit, .. }) = registry.rate_limit {
                 let _ = writeln!(
@@ -165,6 +169,18 @@ impl<'a> Summary<'a> {
             }
         }
     }
+}
+
+/// Says that an image is gone upstream, and since when at most.
+fn removed(name: &str, image: &RemovedImage) -> String {
+    let confirmed =
+        image.confirmed.and_then(|at| OffsetDateTime::from_unix_timestamp(i64::try_from(at).ok()?).ok());
+    let since = confirmed.map_or_else(String::new, |at| format!(", which last had it on {}", at.date()));
+    format!(
+        "`{name}` seems to be removed from its registry{since}. It was served from the store ({} answers), because \
+         `on-removed` says so. It gets no updates any more: replace it, or keep a copy in a registry of yours.",
+        image.served
+    )
 }
 
 /// Bars, as GitHub draws them from Mermaid.
@@ -237,5 +253,17 @@ mod tests {
         assert!(markdown(&hit, None, Some(3.0)).contains("was not measured"));
         assert!(markdown(&meter(1000, 1000, 1), None, None).contains("nothing was saved yet"));
         assert!(markdown(&meter(0, 0, 0), None, None).contains("No image was pulled"));
+    }
+
+    #[test]
+    fn an_image_that_vanished_is_told_with_its_date() {
+        let mut meter = meter(1000, 0, 1);
+        let image = RemovedImage { served: 3, confirmed: Some(1_789_084_800) };
+        meter.removed.insert("docker.io/minio/minio:latest".into(), image);
+        meter.removed.insert("docker.io/minio/mc".into(), RemovedImage { served: 1, confirmed: None });
+        let told = markdown(&meter, None, None);
+        assert!(told.contains("`docker.io/minio/minio:latest` seems to be removed"), "{told}");
+        assert!(told.contains("last had it on 2026-09-11") && told.contains("(3 answers)"), "{told}");
+        assert!(told.contains("`docker.io/minio/mc` seems to be removed from its registry. It"), "{told}");
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use hubcap_cache::{TagRules, Ttl};
+use hubcap_cache::{RemovedRules, TagRules, Ttl};
 use hubcap_oci::{Pattern, RegistryPattern};
 use hubcap_proxy::ConnectConfig;
 use hubcap_store::Limit;
@@ -28,6 +28,7 @@ pub(crate) struct Config {
     pub(crate) state: PathBuf,
     pub(crate) offline: bool,
     pub(crate) tags: TagRules,
+    pub(crate) removed: RemovedRules,
     pub(crate) frozen: Option<Frozen>,
     pub(crate) read_ahead: bool,
     pub(crate) upstream_timeout: Duration,
@@ -65,6 +66,8 @@ impl Config {
     pub(super) fn decide(settings: Settings, variables: &Variables) -> anyhow::Result<Self> {
         let proxy = proxy(&settings)?;
         let tags = tag_rules(&settings);
+        let removed = settings.removed.iter().map(|table| (table.pattern.0.clone(), table.on_removed.0));
+        let removed = RemovedRules { rules: removed.collect() };
         let logins = variables.get("HUBCAP_LOGIN").map(String::as_str);
         let Upstreams { named, allowed } = upstreams::decide(settings.upstream, logins)?;
         let store = settings.store.map_or_else(|| default_store(variables), Ok)?;
@@ -78,6 +81,7 @@ impl Config {
             state,
             offline: settings.offline.unwrap_or(false),
             tags,
+            removed,
             frozen: settings.frozen.as_deref().map(Frozen::read).transpose()?,
             // One job's daemon serves what it fetches; a shared one would fetch what perhaps nobody wants.
             read_ahead: settings.read_ahead.unwrap_or_else(|| variables.contains_key("GITHUB_WORKSPACE")),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hubcap_cache::Ttl;
+use hubcap_cache::{OnRemoved, Ttl};
 use hubcap_oci::{Pattern, RegistryPattern};
 use hubcap_store::Limit;
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,10 @@ pub(crate) struct Settings {
     #[arg(skip)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<TagsTable>,
+    /// What becomes of images that their registry no longer has; the first pattern that matches decides.
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) removed: Vec<RemovedTable>,
     /// Allow a registry, or all that match a pattern such as '*.azurecr.io', or set the URL of one; repeat it for
     /// several (HUBCAP_UPSTREAM, separated by commas) (default: Docker Hub and other public registries)
     #[arg(long, value_name = "NAME[=URL]", value_parser = Parser)]
@@ -91,6 +95,14 @@ pub(crate) struct Settings {
 pub(crate) struct TagsTable {
     pub(crate) pattern: Text<Pattern>,
     pub(crate) ttl: Text<Ttl>,
+}
+
+/// `[[removed]]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct RemovedTable {
+    pub(crate) pattern: Text<Pattern>,
+    pub(crate) on_removed: Text<OnRemoved>,
 }
 
 impl Settings {
@@ -114,6 +126,7 @@ impl Settings {
             min_free: self.min_free.or(other.min_free),
             pin: first_given(self.pin, other.pin),
             tags: first_given(self.tags, other.tags),
+            removed: first_given(self.removed, other.removed),
             upstream: [other.upstream, self.upstream].concat(),
         }
     }

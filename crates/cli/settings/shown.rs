@@ -1,7 +1,7 @@
 //! What was decided, as a file that says the same: `serve --check` prints it.
 
 use super::config::Config;
-use super::given::{Settings, TagsTable};
+use super::given::{RemovedTable, Settings, TagsTable};
 use super::units::Text;
 use super::upstream::Upstream;
 
@@ -26,6 +26,7 @@ impl Config {
         let proxy = self.proxy.as_ref();
         let named = self.upstreams.iter().map(|one| Upstream::at(one.registry.clone(), one.url.clone()));
         let rules = self.tags.rules.iter();
+        let removed = self.removed.rules.iter();
         Settings {
             listen: Some(Text(self.listen)),
             http_listen: self.http_listen.map(Text),
@@ -45,6 +46,12 @@ impl Config {
             pin: texts(&self.pins),
             tags: rules
                 .map(|(pattern, ttl)| TagsTable { pattern: Text(pattern.clone()), ttl: Text(*ttl) })
+                .collect(),
+            removed: removed
+                .map(|(pattern, on_removed)| RemovedTable {
+                    pattern: Text(pattern.clone()),
+                    on_removed: Text(*on_removed),
+                })
                 .collect(),
             upstream: named.chain(self.allowed.iter().cloned().map(Upstream::All)).collect(),
         }

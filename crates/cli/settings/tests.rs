@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hubcap_cache::Ttl;
+use hubcap_cache::{OnRemoved, Ttl};
 
 use super::environment::{self, Variables};
 use super::{Config, Settings, file};
@@ -151,6 +151,9 @@ fn what_cannot_be_meant_is_refused_by_name() {
         (&["--pin", "alpine"], &[], "", "whole name"),
         (&[], &[], "[[tags]]\npattern = \"docker.io/x\"\nttl = \"soon\"", "soon"),
         (&[], &[], "[[tags]]\npattern = \"x\"\nttl = \"1s\"", "pattern"),
+        (&[], &[], "[[removed]]\npattern = \"docker.io/x\"\non-removed = \"perhaps\"", "on-removed, line 3"),
+        (&[], &[], "[[removed]]\npattern = \"x\"\non-removed = \"serve\"", "pattern"),
+        (&[], &[], "[[removed]]\npattern = \"docker.io/x\"", "on-removed"),
     ] {
         let error = format!("{:#}", merged(flags, variables, file).expect_err(named));
         assert!(error.contains(named), "{error}");
@@ -250,6 +253,18 @@ fn tag_rules_come_in_the_order_of_the_file_before_the_upstreams_own() {
     );
     // What is printed can be read again.
     assert!(merged(&[], &[], &shown).is_ok(), "{shown}");
+}
+
+#[test]
+fn what_becomes_of_removed_images_is_decided_in_the_order_of_the_file() {
+    let file = "[[removed]]\npattern = \"docker.io/minio/mc\"\non-removed = \"refuse\"\n\n\
+                [[removed]]\npattern = \"docker.io/minio/*\"\non-removed = \"serve\"\n";
+    let config = merged(&[], &[], file).expect("a configuration");
+    let decided = |config: &Config| config.removed.rules.iter().map(|(_, what)| *what).collect::<Vec<_>>();
+    assert_eq!(decided(&config), [OnRemoved::Refuse, OnRemoved::Serve]);
+    let shown = config.to_toml().expect("TOML");
+    assert_eq!(decided(&merged(&[], &[], &shown).expect("read again")), decided(&config), "{shown}");
+    assert!(merged(&[], &[], "").expect("a configuration").removed.rules.is_empty());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use hubcap_cache::Ttl;
+use hubcap_cache::{OnRemoved, Ttl};
 use hubcap_oci::{Pattern, RegistryPattern};
 use hubcap_store::Limit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -99,6 +99,25 @@ impl Written for Ttl {
             Self::For(duration) => duration.write(),
             Self::Immutable => "immutable".to_owned(),
         }
+    }
+}
+
+impl Written for OnRemoved {
+    /// `serve` or `refuse`.
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "serve" => Ok(Self::Serve),
+            "refuse" => Ok(Self::Refuse),
+            _ => Err("it is neither serve nor refuse".to_owned()),
+        }
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Self::Serve => "serve",
+            Self::Refuse => "refuse",
+        }
+        .to_owned()
     }
 }
 

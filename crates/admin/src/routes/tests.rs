@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use http::Request;
 use http_body_util::BodyExt as _;
-use hubcap_cache::{TagRules, Ttl};
+use hubcap_cache::{RemovedRules, TagRules, Ttl};
 use hubcap_store::{Options, Store};
 use hubcap_upstream::Upstreams;
 use serde_json::Value;
@@ -40,6 +40,7 @@ fn admin(dir: &TempDir) -> Admin {
     let rules = hubcap_cache::Config {
         offline: true,
         tags: TagRules { rules: Vec::new(), default: Ttl::Immutable },
+        removed: RemovedRules::default(),
         frozen: None,
         read_ahead: false,
     };

@@ -16,6 +16,9 @@ pub struct Snapshot {
     pub registries: BTreeMap<String, RegistryStats>,
     /// What `--frozen` has refused and found out; empty without it.
     pub tag_lock: TagLockReport,
+    /// By the image's whole name, what was served although its registry no longer has it.
+    #[serde(default)]
+    pub removed: BTreeMap<String, RemovedImage>,
 }
 
 /// What clients asked of one repository.
@@ -61,6 +64,16 @@ pub struct RegistryStats {
     pub single_connection_rate: f64,
     /// The registry's rate limit, as it last reported it.
     pub rate_limit: Option<RateLimit>,
+}
+
+/// An image that its registry no longer has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RemovedImage {
+    /// Answers with what is stored of it.
+    pub served: u64,
+    /// When the registry last had it, in seconds since the epoch; `None` where that is not known.
+    pub confirmed: Option<u64>,
 }
 
 /// What a tag lock has refused and found out so far, by the images' whole names.
