@@ -1,6 +1,6 @@
 //! Referrers (end-12): the upstream's while it can be asked, else what the store knows.
 
-use hubcap_oci::{Descriptor, Digest};
+use hubcap_oci::{Digest, Referrer};
 
 use crate::access::Access;
 use crate::authorization::Admission;
@@ -20,7 +20,7 @@ impl Cache {
         access: &Access,
         subject: &Digest,
         artifact_type: Option<&str>,
-    ) -> Result<Answer<Vec<Descriptor>>, Failure> {
+    ) -> Result<Answer<Vec<Referrer>>, Failure> {
         let failure = match self.upstream_referrers(access, subject, artifact_type).await {
             Ok(list) => return Ok(Answer::new(list, Outcome::Passed)),
             Err(failure) => failure,
@@ -33,6 +33,7 @@ impl Cache {
         stored.retain(|found| {
             artifact_type.is_none_or(|wanted| found.artifact_type.as_deref() == Some(wanted))
         });
+        let stored = stored.iter().map(Referrer::from).collect();
         Ok(Answer::new(stored, Outcome::Stale { over: 0, because }))
     }
 
@@ -41,7 +42,7 @@ impl Cache {
         access: &Access,
         subject: &Digest,
         artifact_type: Option<&str>,
-    ) -> Result<Vec<Descriptor>, Failure> {
+    ) -> Result<Vec<Referrer>, Failure> {
         let upstream = self.upstream(access)?;
         Ok(upstream.referrers(&access.target.repository, subject, artifact_type).await?)
     }

@@ -10,6 +10,7 @@
 //! - [`query`]: the pairs of a query, decoded and encoded.
 //! - [`registry`]: [`Registry`], its form in a path, [`RegistryPattern`].
 //! - [`name`]: [`Repository`], [`Tag`].
+//! - [`referrer`]: [`Referrer`], an entry of a list of referrers.
 //! - [`mod@reference`]: [`Reference`] (tag or digest) and [`ImageRef`], what a user types.
 //! - [`digest`]: [`Digest`], [`Algorithm`], [`Verifier`].
 //! - [`descriptor`]: [`Descriptor`], [`Platform`], media types.
@@ -32,6 +33,7 @@ pub mod pattern;
 pub mod query;
 pub mod range;
 pub mod reference;
+pub mod referrer;
 pub mod registry;
 pub mod select;
 
@@ -46,6 +48,7 @@ pub use page::Page;
 pub use pattern::Pattern;
 pub use range::{ByteRange, RangeRequest};
 pub use reference::{ImageRef, Reference, Target};
+pub use referrer::Referrer;
 pub use registry::{Registry, RegistryPattern};
 
 /// Why a string from outside is not one of the words of this crate.

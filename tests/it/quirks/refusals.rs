@@ -76,9 +76,10 @@ async fn a_registry_that_refuses_to_list_referrers_may_have_them_under_a_tag() {
     for refusal in [400, 404, 405, 406, 501] {
         let (origin, place) = (Origin::start().await, Place::new());
         let image = image::put(&origin, "org/app:1", &[b"layer"]);
-        let signature = json!({"mediaType": media_type::OCI_MANIFEST, "size": 2, "artifactType": "a/b",
+        let signature = json!({"mediaType": media_type::OCI_MANIFEST, "size": 2, "artifactType": "a/b", "data": "e30=",
             "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"});
-        let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [signature]});
+        let index =
+            json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [signature.clone()]});
         let tag = image.digest.replace(':', "-");
         origin.put_manifest(&format!("org/app:{tag}"), media_type::OCI_INDEX, index.to_string().as_bytes());
         origin.quirk("/referrers/", quirk::status(refusal));
@@ -86,7 +87,7 @@ async fn a_registry_that_refuses_to_list_referrers_may_have_them_under_a_tag() {
         let answer = hubcap.get(&format!("/v2/org/app/referrers/{}", image.digest)).await;
         assert_eq!(answer.status(), 200, "{refusal}");
         let found: Value = serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON");
-        assert_eq!(found["manifests"][0]["artifactType"], "a/b", "{refusal}: {found}");
+        assert_eq!(found["manifests"], json!([signature]), "{refusal}");
     }
 }
 

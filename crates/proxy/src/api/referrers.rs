@@ -3,7 +3,7 @@
 use http::StatusCode;
 use http::header::HeaderName;
 use hubcap_cache::{Answer, Cache};
-use hubcap_oci::{Descriptor, Digest, media_type};
+use hubcap_oci::{Digest, Referrer, media_type};
 
 use crate::api::error::{Noun, failed};
 use crate::api::{Asked, Reply};
@@ -13,7 +13,7 @@ use crate::api::{Asked, Reply};
 struct Index {
     schema_version: u32,
     media_type: &'static str,
-    manifests: Vec<Descriptor>,
+    manifests: Vec<Referrer>,
 }
 
 pub(crate) async fn answer(

@@ -1,7 +1,7 @@
 //! Referrers (end-12).
 
 use http::{HeaderMap, Method};
-use hubcap_oci::{Descriptor, Digest, Endpoint, Page, Reference, Repository, Tag};
+use hubcap_oci::{Digest, Endpoint, Page, Reference, Referrer, Repository, Tag};
 use serde_json::Value;
 
 use super::{MAX_LIST, Upstream};
@@ -23,7 +23,7 @@ impl Upstream {
         repository: &Repository,
         digest: &Digest,
         artifact_type: Option<&str>,
-    ) -> Result<Vec<Descriptor>, Error> {
+    ) -> Result<Vec<Referrer>, Error> {
         let mut found = match self.referrers_api(repository, digest, artifact_type).await {
             Err(error) if lacks_endpoint(&error) => {
                 let tagged = self.referrers_tag(repository, digest).await?;
@@ -34,7 +34,7 @@ impl Upstream {
             }
             answered => answered?,
         };
-        found.retain(|one| artifact_type.is_none_or(|wanted| one.artifact_type.as_deref() == Some(wanted)));
+        found.retain(|one| artifact_type.is_none_or(|wanted| one.artifact_type() == Some(wanted)));
         Ok(found)
     }
 
@@ -43,7 +43,7 @@ impl Upstream {
         repository: &Repository,
         digest: &Digest,
         artifact_type: Option<&str>,
-    ) -> Result<Vec<Descriptor>, Error> {
+    ) -> Result<Vec<Referrer>, Error> {
         let artifact_type = artifact_type.map(Into::into);
         let endpoint = Endpoint::Referrers { repository: repository.clone(), digest: *digest, artifact_type };
         let mut url = self.url(&endpoint)?;
@@ -70,7 +70,7 @@ impl Upstream {
         &self,
         repository: &Repository,
         digest: &Digest,
-    ) -> Result<Option<Vec<Descriptor>>, Error> {
+    ) -> Result<Option<Vec<Referrer>>, Error> {
         let mut tag = format!("{}-{}", digest.algorithm().name(), digest.hex());
         tag.truncate(128);
         let Ok(tag) = tag.parse::<Tag>() else { return Ok(None) };
@@ -90,8 +90,8 @@ const fn lacks_endpoint(error: &Error) -> bool {
     matches!(error, Error::NotFound | Error::Refused { .. } | Error::Failed { status: 501 })
 }
 
-/// The descriptors of an index. One that cannot be used is left out.
-fn read_index(bytes: &[u8]) -> Option<Vec<Descriptor>> {
+/// The entries of an index. What is no object is none.
+fn read_index(bytes: &[u8]) -> Option<Vec<Referrer>> {
     let mut index: Value = serde_json::from_slice(bytes).ok()?;
     match index.as_object_mut()?.remove("manifests")? {
         Value::Null => Some(Vec::new()),
@@ -107,12 +107,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_that_cannot_be_used_costs_the_others_nothing() {
-        let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        let good = format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":2}}"#);
-        let text = format!(r#"{{"manifests":[{{"digest":"md4:00"}},{good},null]}}"#);
+    fn what_is_no_entry_costs_the_others_nothing_and_odd_ones_stay() {
+        let text = r#"{"manifests":[{"digest":"md4:00","size":-1},null,{"artifactType":"a/b"}]}"#;
         let found = read_index(text.as_bytes()).expect("an index");
-        assert_eq!(found.iter().map(|one| one.digest.to_string()).collect::<Vec<_>>(), [digest]);
+        let types: Vec<_> = found.iter().map(Referrer::artifact_type).collect();
+        assert_eq!(types, [None, Some("a/b")]);
     }
 
     #[test]
