@@ -7,6 +7,7 @@ use anyhow::{anyhow, bail};
 use clap::{Arg, ArgAction, Args as _, Command, FromArgMatches as _};
 
 use super::given::Settings;
+use super::upstream::words_of_upstreams;
 
 /// The variables of this process that are set to something.
 pub(super) type Variables = BTreeMap<String, String>;
@@ -54,8 +55,8 @@ pub(super) fn settings(variables: &Variables) -> anyhow::Result<Settings> {
             continue;
         };
         let values = match flag.get_action() {
-            ArgAction::Append => value.split(',').map(str::trim).collect(),
-            _ => vec![value.as_str()],
+            ArgAction::Append => words_of_upstreams(value),
+            _ => vec![value.clone()],
         };
         let long = flag.get_long().unwrap_or_default();
         let words = values.into_iter().map(|value| format!("--{long}={value}"));

@@ -36,7 +36,7 @@ fn place(text: &str, at: usize) -> String {
 }
 
 fn is_setting(key: &str) -> bool {
-    let of_tables = ["pattern", "ttl", "on-removed", "url"];
+    let of_tables = ["pattern", "ttl", "on-removed", "url", "stale-tags"];
     of_tables.contains(&key)
         || Settings::augment_args(Command::new("hubcap"))
             .get_arguments()

@@ -82,9 +82,10 @@ pub(crate) struct Settings {
     #[arg(skip)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) removed: Vec<RemovedTable>,
-    /// Allow a registry, or all that match a pattern such as '*.azurecr.io', or set the URL of one; repeat it for
-    /// several (HUBCAP_UPSTREAM, separated by commas) (default: Docker Hub and other public registries)
-    #[arg(long, value_name = "NAME[=URL]", value_parser = Parser)]
+    /// Allow a registry, or all that match a pattern such as '*.azurecr.io', or set the URL of one; several URLs are asked
+    /// in that order; repeat it for several (HUBCAP_UPSTREAM, separated by commas) (default: Docker Hub and other public
+    /// registries)
+    #[arg(long, value_name = "NAME[=URL[,URL]]", value_parser = Parser)]
     #[serde(with = "upstream_tables")]
     pub(crate) upstream: Vec<Upstream>,
 }
@@ -106,7 +107,7 @@ pub(crate) struct RemovedTable {
 }
 
 impl Settings {
-    /// These settings, and for what they leave open those of `other`. Upstreams of both count; these come last.
+    /// These settings, and for what they leave open those of `other`. Upstreams of both count.
     pub(super) fn or(self, other: Self) -> Self {
         Self {
             listen: self.listen.or(other.listen),
@@ -127,7 +128,7 @@ impl Settings {
             pin: first_given(self.pin, other.pin),
             tags: first_given(self.tags, other.tags),
             removed: first_given(self.removed, other.removed),
-            upstream: [other.upstream, self.upstream].concat(),
+            upstream: Upstream::layered(other.upstream, self.upstream),
         }
     }
 }

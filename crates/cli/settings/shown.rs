@@ -1,9 +1,11 @@
 //! What was decided, as a file that says the same: `serve --check` prints it.
 
+use hubcap_upstream::UpstreamConfig;
+
 use super::config::Config;
 use super::given::{RemovedTable, Settings, TagsTable};
 use super::units::Text;
-use super::upstream::Upstream;
+use super::upstream::{One, Place, Upstream};
 
 impl Config {
     /// TOML. Comments say what has no key, and show no secret.
@@ -15,8 +17,10 @@ impl Config {
         if self.restore.is_some() {
             text += "# restored from HUBCAP_RESTORE\n";
         }
-        for upstream in self.upstreams.iter().filter(|one| one.credentials.is_some()) {
-            text += &format!("# with a login: {}\n", upstream.registry);
+        for upstream in &self.upstreams {
+            for origin in upstream.origins.iter().filter(|origin| origin.credentials.is_some()) {
+                text += &format!("# with a login: {}, at {}\n", upstream.registry, origin.url);
+            }
         }
         text += &toml::to_string(&self.to_settings())?;
         Ok(text)
@@ -24,7 +28,7 @@ impl Config {
 
     fn to_settings(&self) -> Settings {
         let proxy = self.proxy.as_ref();
-        let named = self.upstreams.iter().map(|one| Upstream::at(one.registry.clone(), one.url.clone()));
+        let named = self.upstreams.iter().map(shown);
         let rules = self.tags.rules.iter();
         let removed = self.removed.rules.iter();
         Settings {
@@ -56,6 +60,18 @@ impl Config {
             upstream: named.chain(self.allowed.iter().cloned().map(Upstream::All)).collect(),
         }
     }
+}
+
+fn shown(upstream: &UpstreamConfig) -> Upstream {
+    let origins = upstream.origins.iter();
+    let one = One {
+        registry: upstream.registry.clone(),
+        origins: origins.map(|origin| Place { url: Some(origin.url.clone()), login: None }).collect(),
+        login: None,
+        tag_ttl: None,
+        stale_tags: upstream.stale_tags.then_some(true),
+    };
+    one.into()
 }
 
 fn texts<T: Clone>(values: &[T]) -> Vec<Text<T>> {

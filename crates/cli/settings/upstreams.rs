@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail};
 use hubcap_oci::{Registry, RegistryPattern};
-use hubcap_upstream::{Credentials, UpstreamConfig, default_url};
+use hubcap_upstream::{Credentials, OriginConfig, UpstreamConfig, default_url};
 use url::Url;
 
 use super::logins;
-use super::upstream::Upstream;
+use super::upstream::{One, Place, Upstream};
 
 /// The registries that may be asked.
 #[derive(Default)]
@@ -17,48 +17,87 @@ pub(super) struct Upstreams {
     pub(super) allowed: Vec<RegistryPattern>,
 }
 
-/// Docker Hub, then those given, each replacing the one of its name. `logins` is the text of
-/// `HUBCAP_LOGIN`, which wins over the file's logins.
+/// Docker Hub, and those given. `logins` is the text of `HUBCAP_LOGIN`, which wins over the file's logins.
 ///
 /// # Errors
 /// When a registry's URL is not known, or a login is for a registry that is not allowed.
 pub(super) fn decide(given: Vec<Upstream>, logins: Option<&str>) -> anyhow::Result<Upstreams> {
     let mut named = BTreeMap::new();
     let mut allowed = Vec::new();
-    put(&mut named, Registry::docker_hub(), None, None)?;
+    put(&mut named, at_its_own_address(Registry::docker_hub())?);
     for upstream in given {
         match upstream {
-            Upstream::One { registry, url, login, .. } => put(&mut named, registry, url, login)?,
+            Upstream::One(one) => put(&mut named, configured(*one)?),
             Upstream::All(pattern) if allowed.contains(&pattern) => {}
             Upstream::All(pattern) => allowed.push(pattern),
         }
     }
     let logins = logins.map(logins::parse).transpose()?;
-    for (registry, login) in logins.unwrap_or_default() {
-        let is_allowed = named.contains_key(&registry)
-            || hubcap_upstream::is_built_in(&registry)
-            || allowed.iter().any(|one| one.matches(&registry));
-        if !is_allowed {
-            bail!("HUBCAP_LOGIN: there is no upstream {registry}; --upstream {registry} allows it");
+    for (name, login) in logins.unwrap_or_default() {
+        let mut is_known = false;
+        for origin in named.values_mut().flat_map(|upstream| &mut upstream.origins) {
+            if is_at(&origin.url, &name) {
+                (origin.credentials, is_known) = (Some(login.clone()), true);
+            }
         }
-        let url = named.get(&registry).map(|upstream| upstream.url.clone());
-        put(&mut named, registry, url, Some(login))?;
+        if let Some(upstream) = named.get_mut(&name) {
+            log_in(upstream, login);
+        } else if hubcap_upstream::is_built_in(&name) || allowed.iter().any(|one| one.matches(&name)) {
+            let mut upstream = at_its_own_address(name)?;
+            log_in(&mut upstream, login);
+            put(&mut named, upstream);
+        } else if !is_known {
+            bail!("HUBCAP_LOGIN: there is no upstream {name}; --upstream {name} allows it");
+        }
     }
     Ok(Upstreams { named: named.into_values().collect(), allowed })
 }
 
-/// Adds or replaces one. Where no login is given, the one before stays: a flag may say where a registry is, and the file
-/// has its login.
-fn put(
-    named: &mut BTreeMap<Registry, UpstreamConfig>,
-    registry: Registry,
-    url: Option<Url>,
-    login: Option<Credentials>,
-) -> anyhow::Result<()> {
-    let url = url
-        .or_else(|| default_url(&registry))
-        .with_context(|| format!("upstream {registry}: it needs a URL"))?;
-    let credentials = login.or_else(|| named.remove(&registry)?.credentials);
-    named.insert(registry.clone(), UpstreamConfig { registry, url, credentials });
-    Ok(())
+fn put(named: &mut BTreeMap<Registry, UpstreamConfig>, upstream: UpstreamConfig) {
+    named.insert(upstream.registry.clone(), upstream);
+}
+
+fn at_its_own_address(registry: Registry) -> anyhow::Result<UpstreamConfig> {
+    let url = own_address(&registry)?;
+    Ok(UpstreamConfig { registry, origins: vec![OriginConfig { url, credentials: None }], stale_tags: false })
+}
+
+fn configured(one: One) -> anyhow::Result<UpstreamConfig> {
+    let One { registry, origins, login, stale_tags, .. } = one;
+    let mut upstream = at_its_own_address(registry.clone()).or_else(|error| {
+        let has_urls = !origins.is_empty() && origins.iter().all(|place| place.url.is_some());
+        let upstream = UpstreamConfig { registry: registry.clone(), origins: Vec::new(), stale_tags: false };
+        if has_urls { Ok(upstream) } else { Err(error) }
+    })?;
+    if !origins.is_empty() {
+        let place = |Place { url, login }| {
+            let url = url.map_or_else(|| own_address(&registry), Ok)?;
+            anyhow::Ok(OriginConfig { url, credentials: login })
+        };
+        upstream.origins = origins.into_iter().map(place).collect::<anyhow::Result<_>>()?;
+    }
+    upstream.stale_tags = stale_tags.unwrap_or(false);
+    if let Some(login) = login {
+        log_in(&mut upstream, login);
+    }
+    Ok(upstream)
+}
+
+fn own_address(registry: &Registry) -> anyhow::Result<Url> {
+    default_url(registry).with_context(|| format!("upstream {registry}: it needs a URL"))
+}
+
+/// Gives a registry's login to its own address, where that is among its origins, else to the first, which stands for it.
+fn log_in(upstream: &mut UpstreamConfig, login: Credentials) {
+    let own = upstream.origins.iter().position(|origin| is_at(&origin.url, &upstream.registry));
+    if let Some(origin) = upstream.origins.get_mut(own.unwrap_or(0)) {
+        origin.credentials = Some(login);
+    }
+}
+
+/// Whether an address is a registry's own.
+fn is_at(url: &Url, registry: &Registry) -> bool {
+    default_url(registry).is_some_and(|own| {
+        (url.host(), url.port_or_known_default()) == (own.host(), own.port_or_known_default())
+    })
 }

@@ -25,6 +25,8 @@ pub struct BlobBody {
     pub size: Option<u64>,
     /// Where the next byte belongs: at first where it was asked for, or 0 when the upstream ignored the range.
     pub position: u64,
+    /// Which of its source's origins it comes from.
+    pub(crate) origin: usize,
     response: Response,
     /// Whether it is the range that was asked for.
     is_partial: bool,
@@ -37,16 +39,29 @@ impl BlobBody {
     pub(crate) fn new(response: Response, asked: Range<u64>) -> Result<Self, Error> {
         let length = content_length(&response);
         if response.status() != StatusCode::PARTIAL_CONTENT {
-            return Ok(Self { size: length, position: 0, response, is_partial: false, left: length });
+            return Ok(Self {
+                size: length,
+                position: 0,
+                origin: 0,
+                response,
+                is_partial: false,
+                left: length,
+            });
         }
         let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
         match range.and_then(ByteRange::parse_content_range) {
             Some(range) if range.start == asked.start && range.end == range.size.min(asked.end) => {
                 let left = Some(range.end - range.start);
-                Ok(Self { size: Some(range.size), position: range.start, response, is_partial: true, left })
+                let (size, position) = (Some(range.size), range.start);
+                Ok(Self { size, position, origin: 0, response, is_partial: true, left })
             }
             _ => Err(Error::invalid(format!("a 206 with Content-Range {range:?} for the bytes {asked:?}"))),
         }
+    }
+
+    /// The same, as it comes from one of several origins.
+    pub(crate) fn of(self, origin: usize) -> Self {
+        Self { origin, ..self }
     }
 
     /// Whether it is the range that was asked for, and not the whole blob.

@@ -4,6 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 
 /// Failures in a row before the circuit opens: one object that fails must not keep clients from the others.
@@ -43,7 +45,39 @@ enum State {
     },
 }
 
+/// A circuit, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CircuitState {
+    /// Calls pass.
+    Closed,
+    /// Calls are refused.
+    Open {
+        /// The failure that opened it.
+        why: String,
+        /// Seconds until one call passes again.
+        seconds: u64,
+    },
+    /// One call, the probe, is out.
+    HalfOpen {
+        /// The failure that opened it.
+        why: String,
+    },
+}
+
 impl Circuit {
+    /// As it is at `now`.
+    pub(crate) fn state(&self, now: Instant) -> CircuitState {
+        match &self.0.lock().unwrap_or_else(PoisonError::into_inner).state {
+            State::Closed => CircuitState::Closed,
+            State::Open { until, why } => {
+                let seconds = until.saturating_duration_since(now).as_secs();
+                CircuitState::Open { why: why.clone(), seconds }
+            }
+            State::HalfOpen { why, .. } => CircuitState::HalfOpen { why: why.clone() },
+        }
+    }
+
     /// Whether the upstream may be asked at `now`.
     ///
     /// # Errors

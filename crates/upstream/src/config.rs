@@ -23,7 +23,17 @@ pub struct Config {
 pub struct UpstreamConfig {
     /// Its name in image references.
     pub registry: Registry,
-    /// Where its API is: `https://registry-1.docker.io`. `http` is taken too.
+    /// Where its contents are. The first decides: what a tag means, and who may have what. The others have the same bytes.
+    pub origins: Vec<OriginConfig>,
+    /// Whether the other origins may say what a tag means while the first is away. It may be older.
+    pub stale_tags: bool,
+}
+
+/// One place that has a registry's contents.
+#[derive(Debug, Clone)]
+pub struct OriginConfig {
+    /// Where its API is: `https://registry-1.docker.io`. `http` is taken too. The path of a mirror below a prefix is told with
+    /// `/v2` in it, as in `https://harbor.example/v2/hub`; any other path comes before `/v2`.
     pub url: Url,
     /// A login; without one, Docker's configuration file is asked.
     pub credentials: Option<Credentials>,

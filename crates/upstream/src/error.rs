@@ -45,6 +45,9 @@ pub enum Error {
         /// What happened, without anything secret.
         why: String,
     },
+    /// It brings next to nothing, and another origin may do better.
+    #[error("it brings next to nothing")]
+    Crawls,
     /// The host that it redirects to refuses what it redirected: a signed URL that has run out, or is for another
     /// method.
     #[error("the host that the registry redirects to refuses the request ({status})")]
@@ -94,7 +97,13 @@ impl Error {
                 | Self::RateLimited { .. }
                 | Self::Overloaded { .. }
                 | Self::Elsewhere { .. }
+                | Self::Crawls
         )
+    }
+
+    /// Whether it is trouble, and no answer: another origin may be asked instead.
+    pub const fn is_trouble(&self) -> bool {
+        self.is_transient() || matches!(self, Self::Invalid { .. })
     }
 
     /// Whether the origin, or hubcap itself, says no, however often it is asked.

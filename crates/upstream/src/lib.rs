@@ -3,7 +3,7 @@
 //! In the order of a request:
 //!
 //! - [`config`], [`upstreams`], [`built_in`]: the registries that may be asked, and those that need no configuration.
-//! - [`origin`]: one place that has a registry's contents, and how it has behaved.
+//! - [`origin`], [`speed`]: one place that has a registry's contents, and how it has behaved.
 //! - [`registry`]: the pull side of the distribution specification, as a client.
 //! - [`auth`]: challenge to token (distribution's token specification), cached.
 //! - [`credentials`]: what the operator gave, or Docker's own configuration file and helpers.
@@ -42,6 +42,7 @@ mod ratelimit;
 mod redirect;
 mod registry;
 mod request;
+mod speed;
 mod status;
 mod transport;
 mod tunnel;
@@ -50,14 +51,16 @@ mod upstreams;
 pub use address::AddressPolicy;
 pub use body::BlobBody;
 pub use built_in::{default_url, is_built_in};
-pub use config::{Config, UpstreamConfig};
+pub use circuit::CircuitState;
+pub use config::{Config, OriginConfig, UpstreamConfig};
 pub use credentials::{Credentials, Secret};
 pub use error::Error;
 pub use fetch::in_order::InOrder;
 pub use fetch::limit::ConnectionLimit;
 pub use fetch::parallel::FirstConnection;
 pub use fetch::resume::Fetch;
-pub use fetch::source::{Piece, Source};
+pub use fetch::source::{Next, Piece, Source};
+pub use origin::OriginState;
 pub use ratelimit::RateLimit;
-pub use registry::{ManifestBody, RegistryBlob, TagList, Upstream};
+pub use registry::{ManifestBody, Others, Permission, RegistryBlob, TagList, Upstream};
 pub use upstreams::Upstreams;

@@ -43,8 +43,7 @@ impl Upstream {
         let (base, client) = (self.base(), self.client()?);
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
-        let url = Url::parse(&format!("{}{path}", base.as_str().trim_end_matches('/')))
-            .map_err(|error| Error::invalid(error.to_string()))?;
+        let url = self.place(path)?;
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
         let mut headers = end_to_end(parts.headers);
         if base.scheme() == "http" {

@@ -4,7 +4,10 @@ mod authorized;
 mod blobs;
 mod head;
 mod manifests;
+mod others;
 mod referrers;
+mod route;
+mod source;
 mod tags;
 
 use std::sync::Arc;
@@ -19,12 +22,13 @@ use crate::config::UpstreamConfig;
 use crate::credentials::Secret;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
-use crate::origin::{Connecting, Origin};
+use crate::origin::{Connecting, Origin, OriginState};
 use crate::ratelimit::RateLimit;
 use crate::request::Request;
 
-pub use blobs::RegistryBlob;
 pub use manifests::ManifestBody;
+pub use others::Others;
+pub use source::{Permission, RegistryBlob};
 pub use tags::TagList;
 
 /// The longest page of tags or referrers, in bytes.
@@ -34,15 +38,39 @@ const MAX_LIST: usize = 4 << 20;
 #[derive(Debug, Clone)]
 pub struct Upstream {
     registry: Registry,
+    /// The first origin, which decides: what a tag means, and who may have what. All that is asked is asked there.
     origin: Arc<Origin>,
     who: Who,
+    /// The other ones, which have the same bytes. Each is a registry of one origin, asked as hubcap itself: a client's
+    /// Authorization is for the first alone.
+    others: Arc<[Self]>,
+    stale_tags: bool,
 }
 
 impl Upstream {
-    pub(crate) fn new(config: UpstreamConfig, connecting: Connecting) -> Result<Self, Error> {
-        let registry = config.registry.clone();
-        let origin = Arc::new(Origin::new(config, connecting)?);
-        Ok(Self { registry, origin, who: Who::Own })
+    /// # Errors
+    /// [`Error::Config`] for a registry without an origin or with one twice, and for what is no origin's address.
+    pub(crate) fn new(config: UpstreamConfig, connecting: &Connecting) -> Result<Self, Error> {
+        let UpstreamConfig { registry, origins, stale_tags } = config;
+        let bad = |why: String| Error::Config { why: format!("upstream {registry} {why}") };
+        let mut found: Vec<Arc<Origin>> = Vec::with_capacity(origins.len());
+        for config in origins {
+            let origin = Origin::new(&registry, config, connecting.for_origin())?;
+            if found.iter().any(|other| other.url == origin.url) {
+                return Err(bad(format!("has {origin} twice; name each origin once")));
+            }
+            found.push(Arc::new(origin));
+        }
+        let alone = |origin: Arc<Origin>| Self {
+            registry: registry.clone(),
+            origin,
+            who: Who::Own,
+            others: Arc::default(),
+            stale_tags,
+        };
+        let mut found = found.into_iter().map(alone);
+        let first = found.next().ok_or_else(|| bad("has no URL; name at least one".to_owned()))?;
+        Ok(Self { others: found.collect(), ..first })
     }
 
     /// The same registry, asked with a client's own Authorization instead of hubcap's.
@@ -60,6 +88,11 @@ impl Upstream {
         &self.origin.url
     }
 
+    /// Where a path, with its query, is at the first origin.
+    pub(crate) fn place(&self, path: &str) -> Result<Url, Error> {
+        self.origin.at(path)
+    }
+
     /// The client for requests that are passed through.
     pub(crate) fn client(&self) -> Result<&reqwest::Client, Error> {
         self.origin.transport.client(&self.origin.url, self.origin.policy)
@@ -75,7 +108,9 @@ impl Upstream {
     }
 
     pub(crate) fn prepare(&self) {
-        self.origin.transport.prepare(&self.origin.url, self.origin.policy);
+        for one in self.each() {
+            one.origin.transport.prepare(&one.origin.url, one.origin.policy);
+        }
     }
 
     /// Whether this handle may get more than a client without a login.
@@ -85,6 +120,17 @@ impl Upstream {
             Who::Anonymous => false,
             Who::Client(_) => true,
         }
+    }
+
+    /// The registry at each of its origins alone.
+    pub fn each(&self) -> impl Iterator<Item = Self> {
+        let first = Self { others: Arc::default(), ..self.clone() };
+        std::iter::once(first).chain(self.others.iter().cloned())
+    }
+
+    /// How each origin is, in their order.
+    pub fn origins(&self) -> Vec<OriginState> {
+        self.each().map(|one| one.origin.state()).collect()
     }
 
     /// The rate limit, from the last answer that had one.

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::address::AddressPolicy;
 use crate::built_in;
-use crate::config::{Config, UpstreamConfig};
+use crate::config::{Config, OriginConfig, UpstreamConfig};
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
 use crate::origin::Connecting;
@@ -38,19 +38,20 @@ impl Upstreams {
     /// Takes the configuration. No connection is opened, and no TLS set up, before the first request.
     ///
     /// # Errors
-    /// [`Error::Config`] for an address that is not `http` or `https` with a host and nothing secret in it.
+    /// [`Error::Config`] for an address that is not `http` or `https` with a host and nothing secret in it, and for a registry
+    /// without one or with the same twice.
     pub fn new(config: Config) -> Result<Self, Error> {
         let transport = Arc::new(Transport::new(config.timeout));
         let limit = ConnectionLimit::new();
+        let connecting = Connecting {
+            transport: Arc::clone(&transport),
+            policy: AddressPolicy::Any,
+            limit: limit.clone(),
+        };
         let mut configured = BTreeMap::new();
         for config in config.upstreams {
             let registry = config.registry.clone();
-            let connecting = Connecting {
-                transport: Arc::clone(&transport),
-                policy: AddressPolicy::Any,
-                limit: limit.for_origin(),
-            };
-            let upstream = Upstream::new(config, connecting)?;
+            let upstream = Upstream::new(config, &connecting)?;
             configured.insert(registry, upstream);
         }
         let allowed = built_in::patterns().chain(config.allowed).collect();
@@ -74,10 +75,11 @@ impl Upstreams {
             return None;
         };
         let url = built_in::default_url(registry)?;
-        let config = UpstreamConfig { registry: registry.clone(), url, credentials: None };
+        let origins = vec![OriginConfig { url, credentials: None }];
+        let config = UpstreamConfig { registry: registry.clone(), origins, stale_tags: false };
         let Inner { transport, limit, .. } = &*self.0;
-        let connecting = Connecting { transport: Arc::clone(transport), policy, limit: limit.for_origin() };
-        let upstream = Upstream::new(config, connecting).ok()?;
+        let connecting = Connecting { transport: Arc::clone(transport), policy, limit: limit.clone() };
+        let upstream = Upstream::new(config, &connecting).ok()?;
         if discovered.len() >= MAX_DISCOVERED {
             discovered.clear();
         }

@@ -20,7 +20,10 @@ pub(super) fn announce(bound: &Bound, config: &Config) -> anyhow::Result<()> {
     }
     writeln!(out, "store {}", config.store.display())?;
     writeln!(out, "ca certificate {}", bound.ca_certificate().display())?;
-    let upstreams = config.upstreams.iter().map(|one| format!("{}={}", one.registry, one.url));
+    let upstreams = config.upstreams.iter().map(|one| {
+        let urls: Vec<&str> = one.origins.iter().map(|origin| origin.url.as_str()).collect();
+        format!("{}={}", one.registry, urls.join(","))
+    });
     writeln!(out, "upstreams {}{}", upstreams.collect::<Vec<_>>().join(" "), offline(config))?;
     if let Some(address) = bound.https() {
         // Everywhere is where it listens, and nowhere that a client can go to.

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::queue::{Parts, Queue};
 use super::resume::{Fetch, RESUME_AFTER};
-use super::source::{Piece, Source};
+use super::source::{Next, Piece, Source};
 use crate::error::Error;
 
 /// How long the first connection is watched before anything is decided.
@@ -185,7 +185,7 @@ impl<S: Source> Workers<S> {
     }
 
     async fn fetch_parts(&self, mut begun: Option<(Fetch<S>, Range<u64>)>) -> Result<(), Error> {
-        loop {
+        'parts: loop {
             let (mut fetch, part) = match begun.take() {
                 Some(begun) => begun,
                 None => {
@@ -200,6 +200,9 @@ impl<S: Source> Workers<S> {
                     Ok(None) => break,
                     Err(error) => {
                         self.queue.give_back(part.start, offset..part.end);
+                        if self.goes_on_elsewhere(fetch.origin(), &error) {
+                            continue 'parts;
+                        }
                         return Err(error);
                     }
                 }
@@ -212,10 +215,14 @@ impl<S: Source> Workers<S> {
     async fn open_with_retry(&self, part: &Range<u64>) -> Result<Fetch<S>, Error> {
         let mut waits = RESUME_AFTER.iter();
         loop {
+            let origin = self.source.origin();
             let error = match self.begin(part).await {
                 Ok(fetch) => return Ok(fetch),
                 Err(error) => error,
             };
+            if self.goes_on_elsewhere(origin, &error) {
+                continue;
+            }
             let is_worth_it = self.queue.has_one_left() && !error.is_refusal();
             match waits.next().filter(|_| is_worth_it) {
                 Some(wait) => tokio::time::sleep(*wait).await,
@@ -225,6 +232,11 @@ impl<S: Source> Workers<S> {
                 }
             }
         }
+    }
+
+    /// Whether the last connection, whose origin has failed, goes on at another one.
+    fn goes_on_elsewhere(&self, origin: usize, error: &Error) -> bool {
+        self.queue.has_one_left() && self.source.leave(origin, error) == Next::Fresh
     }
 
     async fn begin(&self, part: &Range<u64>) -> Result<Fetch<S>, Error> {

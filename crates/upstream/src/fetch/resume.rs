@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::source::Source;
+use super::source::{Next, Source};
+use super::watch::Watch;
 use crate::body::BlobBody;
 use crate::error::Error;
 
@@ -26,6 +27,7 @@ const MAX_UNKNOWN: u64 = 16 << 30;
 pub struct Fetch<S> {
     source: S,
     body: BlobBody,
+    watch: Watch,
     size: Option<u64>,
     /// Where a part ends that is not the content's last.
     part_end: Option<u64>,
@@ -42,9 +44,24 @@ impl<S: Source> Fetch<S> {
     /// # Errors
     /// [`Error`], as the origin's answer means; [`Error::Invalid`] when it says another length than the source does.
     pub async fn begin(source: S, position: u64) -> Result<Self, Error> {
-        let body = source.open(position).await?;
-        let size = agree(source.size(), body.size)?;
-        Ok(Self::new(source, body, size, position))
+        // What the first origin says is the error, when no other one gives it either.
+        let mut told: Option<Error> = None;
+        loop {
+            let origin = source.origin();
+            let opened = source.open(position).await;
+            let agreed = opened.and_then(|body| Ok((agree(source.size(), body.size)?, body)));
+            let error = match agreed {
+                Ok((size, body)) => return Ok(Self::new(source, body, size, position)),
+                Err(error) => error,
+            };
+            let next = source.leave(origin, &error);
+            if origin == 0 || told.is_none() {
+                told = Some(error.clone());
+            }
+            if next != Next::Fresh {
+                return Err(told.unwrap_or(error));
+            }
+        }
     }
 
     /// Begins a part of a content of `size` bytes, where that is known. An origin that ignores ranges is asked for a part
@@ -60,12 +77,18 @@ impl<S: Source> Fetch<S> {
     }
 
     fn new(source: S, body: BlobBody, size: Option<u64>, position: u64) -> Self {
-        let waits = RESUME_AFTER.iter();
-        Self { source, body, size, part_end: None, position, waits, resumed_at: position }
+        let (watch, waits) = (Watch::new(body.origin), RESUME_AFTER.iter());
+        Self { source, body, watch, size, part_end: None, position, waits, resumed_at: position }
     }
 
-    pub(super) const fn source(&self) -> &S {
+    /// What is fetched.
+    pub const fn source(&self) -> &S {
         &self.source
+    }
+
+    /// The origin that the present connection is to.
+    pub(super) const fn origin(&self) -> usize {
+        self.watch.origin()
     }
 
     /// Where the next byte belongs.
@@ -91,7 +114,7 @@ impl<S: Source> Fetch<S> {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             match self.next().await {
-                Err(error) if error.is_transient() => self.resume(error).await?,
+                Err(error) if error.is_transient() || self.source.has_others() => self.resume(error).await?,
                 answered => return answered,
             }
         }
@@ -101,7 +124,8 @@ impl<S: Source> Fetch<S> {
         let end = self.part_end.or(self.size);
         // Once everything that is wanted is here, what the connection does is its own affair.
         while end.is_none_or(|end| self.position < end) {
-            let Some(mut chunk) = self.body.chunk().await? else {
+            let left = end.map(|end| end - self.position);
+            let Some(mut chunk) = self.watch.chunk(&self.source, &mut self.body, left).await? else {
                 return match end {
                     Some(end) => {
                         Err(Error::unavailable(format!("the body ended at byte {} of {end}", self.position)))
@@ -128,30 +152,52 @@ impl<S: Source> Fetch<S> {
         Ok(None)
     }
 
+    /// Goes on at another origin at once, or at this one after a while.
     async fn resume(&mut self, mut error: Error) -> Result<(), Error> {
         if self.position >= self.resumed_at + PROGRESS {
             self.waits = RESUME_AFTER.iter();
         }
-        for wait in self.waits.by_ref() {
-            tokio::time::sleep(*wait).await;
+        let (mut origin, mut is_broken) = (self.origin(), true);
+        loop {
+            let next = if self.may_leave(&error, is_broken) {
+                self.source.leave(origin, &error)
+            } else {
+                Next::Same
+            };
+            if next == Next::Same && !error.is_transient() {
+                return Err(error);
+            }
+            if next != Next::Fresh {
+                let Some(wait) = self.waits.next() else { return Err(error) };
+                tokio::time::sleep(*wait).await;
+            }
             tracing::debug!(target: "hubcap::fetch", source = %self.source,
                 "resuming the fetch at byte {}: {error}", self.position);
+            origin = self.source.origin();
             let opened = match self.part_end {
                 Some(end) => self.source.open_part(self.position..end).await,
                 None => self.source.open(self.position).await,
             };
-            match opened {
+            match opened.and_then(|body| agree(self.size, body.size).map(|_| body)) {
                 Ok(body) => {
-                    agree(self.size, body.size)?;
+                    self.watch = Watch::new(body.origin);
                     self.body = body;
                     self.resumed_at = self.position;
                     return Ok(());
                 }
-                Err(again) if again.is_transient() => error = again,
-                Err(error) => return Err(error),
+                Err(again) => (error, is_broken) = (again, false),
             }
         }
-        Err(error)
+    }
+
+    /// Whether an error is the origin's own. One connection more than needed that breaks or is refused says little of it; one
+    /// that cannot be opened at all, or that crawls, does.
+    fn may_leave(&self, error: &Error, is_broken: bool) -> bool {
+        match error {
+            Error::Crawls => true,
+            Error::Unavailable { .. } => self.part_end.is_none() || !is_broken,
+            _ => self.part_end.is_none(),
+        }
     }
 }
 

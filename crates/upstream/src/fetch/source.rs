@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,10 +11,51 @@ use super::limit::ConnectionLimit;
 use crate::body::BlobBody;
 use crate::error::Error;
 
-/// One content at one origin. It is displayed in logs, so its name must not have a secret.
+/// Where a fetch goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// At an origin that was not asked yet, so at once.
+    Fresh,
+    /// At one that was left before: nothing better is left.
+    Again,
+    /// Where it is.
+    Same,
+}
+
+/// One content, at one origin or at several that have the same bytes: then one after the other is asked, and which is next
+/// is the source's decision. It is displayed in logs, so its name must not have a secret.
 pub trait Source: Clone + Display + Send + Sync + 'static {
     /// The content's length in bytes, where it is known before the origin is asked.
     fn size(&self) -> Option<u64>;
+
+    /// The number of the origin that is asked now.
+    fn origin(&self) -> usize {
+        0
+    }
+
+    /// Leaves an origin because of this error, unless that was done already.
+    fn leave(&self, _origin: usize, _why: &Error) -> Next {
+        Next::Same
+    }
+
+    /// Whether there are several origins: then each is watched, and none may crawl.
+    fn has_others(&self) -> bool {
+        false
+    }
+
+    /// Whether a connection to this origin should be given up. `rate` is what the origin was found to bring, in bytes a
+    /// second, and `left` how many bytes are still to come.
+    fn is_too_slow(&self, _origin: usize, _rate: Option<f64>, _left: Option<u64>) -> bool {
+        false
+    }
+
+    /// Counts bytes that an origin has brought over any connection; returns all of this content so far.
+    fn count(&self, _origin: usize, _bytes: u64) -> u64 {
+        0
+    }
+
+    /// Notes what one connection to an origin brought, and how long that took.
+    fn measured(&self, _origin: usize, _bytes: u64, _took: Duration) {}
 
     /// The limit that connections beyond the content's first count against.
     fn limit(&self) -> &ConnectionLimit;

@@ -38,7 +38,8 @@ impl Upstream {
         repository: &Repository,
     ) -> Result<Response, Error> {
         let Origin { transport, auth, .. } = &*self.origin;
-        let requester = Requester { who: self.who.clone(), repository: repository.clone() };
+        let repository = self.origin.name_of(repository);
+        let requester = Requester { who: self.who.clone(), repository };
         let mut tries = Tries::new(auth.authorizations(transport, &requester).await?);
         loop {
             let authorizations = tries.current.clone();

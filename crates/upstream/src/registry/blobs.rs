@@ -1,7 +1,5 @@
 //! Blobs (end-2).
 
-use std::fmt;
-use std::ops::Range;
 use std::time::Instant;
 
 use http::{HeaderMap, Method};
@@ -10,10 +8,9 @@ use reqwest::Response;
 
 use super::Upstream;
 use super::head::Head;
+use super::source::RegistryBlob;
 use crate::body::{self, BlobBody};
 use crate::error::Error;
-use crate::fetch::limit::ConnectionLimit;
-use crate::fetch::source::Source;
 use crate::request::range;
 
 impl Upstream {
@@ -49,8 +46,7 @@ impl Upstream {
 
     /// end-2, GET: a blob to be fetched. `size` is its length in bytes, where the repository's manifest says it.
     pub fn blob(&self, repository: &Repository, digest: &Digest, size: Option<u64>) -> RegistryBlob {
-        let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
-        RegistryBlob { upstream: self.clone(), endpoint, size }
+        RegistryBlob::new(self.clone(), repository, digest, size)
     }
 }
 
@@ -67,41 +63,4 @@ fn no_page(response: Response) -> Result<Response, Error> {
 
 fn is_page(response: &Response) -> bool {
     body::content_type(response).is_some_and(|text| text.eq_ignore_ascii_case("text/html"))
-}
-
-/// A blob of a repository, as a source.
-#[derive(Debug, Clone)]
-pub struct RegistryBlob {
-    upstream: Upstream,
-    endpoint: Endpoint,
-    size: Option<u64>,
-}
-
-impl fmt::Display for RegistryBlob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.upstream.registry(), self.endpoint.path())
-    }
-}
-
-impl Source for RegistryBlob {
-    fn size(&self) -> Option<u64> {
-        self.size
-    }
-
-    fn limit(&self) -> &ConnectionLimit {
-        self.upstream.limit()
-    }
-
-    async fn open(&self, offset: u64) -> Result<BlobBody, Error> {
-        let headers = if offset > 0 { range(offset, None) } else { HeaderMap::new() };
-        let response = self.upstream.ask(Method::GET, &self.endpoint, headers).await?;
-        BlobBody::new(response, offset..u64::MAX)
-    }
-
-    /// What the registry says against one connection more than needed does not count for its circuit.
-    async fn open_part(&self, part: Range<u64>) -> Result<BlobBody, Error> {
-        let headers = range(part.start, Some(part.end));
-        let response = self.upstream.ask_uncounted(Method::GET, &self.endpoint, headers).await?;
-        body::part_of(response, &part)
-    }
 }

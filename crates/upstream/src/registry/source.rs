@@ -1,0 +1,191 @@
+//! A blob of a repository, as a source. It has as many origins as its registry.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use hubcap_oci::{Digest, Endpoint, Repository};
+
+use super::route::{Left, Route};
+use super::{Others, Upstream};
+use crate::body::{self, BlobBody};
+use crate::error::Error;
+use crate::fetch::limit::ConnectionLimit;
+use crate::fetch::pace;
+use crate::fetch::source::{Next, Source};
+use crate::request::range;
+
+/// A blob that is to be fetched. All clones are at the same origin.
+#[derive(Debug, Clone)]
+pub struct RegistryBlob {
+    upstream: Upstream,
+    endpoint: Endpoint,
+    digest: Digest,
+    size: Option<u64>,
+    way: Arc<Way>,
+}
+
+/// The first origin's permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// It will be asked: if it says no, that is the answer.
+    Asked,
+    /// It has said yes to this blob: others may go on, whatever it says from now on.
+    Given,
+}
+
+/// Where the blob comes from.
+#[derive(Debug)]
+struct Way {
+    route: Mutex<Route>,
+    is_permitted: AtomicBool,
+    /// Bytes, by origin.
+    brought: Box<[AtomicU64]>,
+}
+
+impl RegistryBlob {
+    /// A blob that comes from the first origin alone.
+    pub(super) fn new(
+        upstream: Upstream,
+        repository: &Repository,
+        digest: &Digest,
+        size: Option<u64>,
+    ) -> Self {
+        let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
+        let count = 1 + upstream.others.len();
+        let way = Way {
+            route: Mutex::new(Route::new(count)),
+            is_permitted: AtomicBool::default(),
+            brought: (0..count).map(|_| AtomicU64::default()).collect(),
+        };
+        Self { upstream, endpoint, digest: *digest, size, way: Arc::new(way) }
+    }
+
+    /// Says which of the other origins may give the blob while the ones before them are in trouble.
+    pub async fn allow(&self, others: Others, permission: Permission) {
+        let allowed = self.upstream.allowed(others).await;
+        self.way.is_permitted.store(permission == Permission::Given, Ordering::Relaxed);
+        let mut route = self.route();
+        route.allow(&allowed);
+        for origin in 0..=allowed.len() {
+            if self.at(origin).origin.was_wrong(&self.digest) {
+                route.avoid(origin);
+            }
+        }
+    }
+
+    /// Whether the first origin is the one that is asked.
+    pub fn is_at_first(&self) -> bool {
+        self.route().present() == 0
+    }
+
+    /// Leaves the first origin, which has failed; false when no other one may be asked.
+    pub fn leave_first(&self) -> bool {
+        self.route().leave(0, Left::Trouble) == Next::Fresh
+    }
+
+    /// Notes that the whole of what came was something else, so that the next fetch goes past who sent it. Of several, the
+    /// first is the last to be suspected.
+    pub fn note_wrong(&self) {
+        let sent = |origin: &usize| self.way.brought[*origin].load(Ordering::Relaxed) > 0;
+        let senders: Vec<usize> = (0..self.way.brought.len()).filter(sent).collect();
+        for origin in senders.iter().filter(|origin| **origin > 0 || senders.len() == 1) {
+            let origin = &self.at(*origin).origin;
+            tracing::warn!(target: "hubcap::upstream", %origin, digest = %self.digest,
+                "it sent other bytes than those of this digest; the other origins are asked before it");
+            origin.note_wrong(&self.digest);
+        }
+    }
+
+    /// The registry as it is at one origin.
+    fn at(&self, origin: usize) -> &Upstream {
+        match origin.checked_sub(1).and_then(|other| self.upstream.others.get(other)) {
+            Some(other) => other,
+            None => &self.upstream,
+        }
+    }
+
+    fn route(&self) -> MutexGuard<'_, Route> {
+        self.way.route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for RegistryBlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.upstream.registry(), self.endpoint.path())
+    }
+}
+
+impl Source for RegistryBlob {
+    fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    fn origin(&self) -> usize {
+        self.route().present()
+    }
+
+    fn leave(&self, origin: usize, why: &Error) -> Next {
+        let left = match why {
+            Error::Crawls => Left::Crawls,
+            error if error.is_trouble() => Left::Trouble,
+            _ => Left::Refuses,
+        };
+        if origin == 0 && left == Left::Refuses && !self.way.is_permitted.load(Ordering::Relaxed) {
+            return Next::Same;
+        }
+        let (next, present) = {
+            let mut route = self.route();
+            let is_left_now = route.present() == origin;
+            (route.leave(origin, left), Some(route.present()).filter(|_| is_left_now))
+        };
+        if let Some(present) = present.filter(|_| next != Next::Same) {
+            tracing::warn!(target: "hubcap::fetch", source = %self,
+                "{} is left for {}: {why}", self.at(origin).origin, self.at(present).origin);
+        }
+        next
+    }
+
+    fn has_others(&self) -> bool {
+        self.upstream.has_others()
+    }
+
+    fn is_too_slow(&self, origin: usize, rate: Option<f64>, left: Option<u64>) -> bool {
+        let route = self.route();
+        // A connection that is still open to an origin that was left is compared with the present one.
+        let next = if origin == route.present() { route.next() } else { Some(route.present()) };
+        let speed = |origin: usize| self.at(origin).origin.speed.rate();
+        route.is_given_up(origin)
+            || rate.zip(next).is_some_and(|(rate, next)| pace::crawls(rate, speed(next), left))
+    }
+
+    fn count(&self, origin: usize, bytes: u64) -> u64 {
+        self.way.brought[origin].fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+
+    fn measured(&self, origin: usize, bytes: u64, took: Duration) {
+        self.at(origin).origin.speed.note(bytes, took);
+    }
+
+    fn limit(&self) -> &ConnectionLimit {
+        self.at(self.origin()).limit()
+    }
+
+    async fn open(&self, offset: u64) -> Result<BlobBody, Error> {
+        let headers = if offset > 0 { range(offset, None) } else { HeaderMap::new() };
+        let origin = self.origin();
+        let response = self.at(origin).ask(Method::GET, &self.endpoint, headers).await?;
+        Ok(BlobBody::new(response, offset..u64::MAX)?.of(origin))
+    }
+
+    /// What the registry says against one connection more than needed does not count for its circuit.
+    async fn open_part(&self, part: Range<u64>) -> Result<BlobBody, Error> {
+        let headers = range(part.start, Some(part.end));
+        let origin = self.origin();
+        let response = self.at(origin).ask_uncounted(Method::GET, &self.endpoint, headers).await?;
+        Ok(body::part_of(response, &part)?.of(origin))
+    }
+}
