@@ -5,9 +5,9 @@ mod bypass;
 
 use std::time::Duration;
 
-use hubcap_oci::{ByteRange, Digest, RangeRequest, Verifier};
+use hubcap_oci::{ByteRange, Digest, RangeRequest};
 use hubcap_store::{Content, HOLD_BACK};
-use hubcap_upstream::Fetch;
+use hubcap_upstream::{Others, Permission, Upstream};
 
 use crate::access::Access;
 use crate::cache::Cache;
@@ -45,6 +45,10 @@ pub struct Blob {
 }
 
 impl Blob {
+    fn not_stored(bypass: Box<Bypass>) -> Self {
+        Self { size: bypass.size(), range: None, body: BlobBody::bypass(bypass) }
+    }
+
     /// The content in the store, of a GET of the whole blob; `None` for a blob that is not stored.
     pub fn into_content(self) -> Option<Content> {
         self.body.into_content()
@@ -55,6 +59,8 @@ impl Blob {
 enum Filled {
     Stored(Answer<Content>),
     Bypassed(Box<Bypass>),
+    /// From another origin, and not to be stored.
+    Elsewhere(Box<Bypass>),
 }
 
 impl Cache {
@@ -74,8 +80,10 @@ impl Cache {
     ) -> Result<Answer<Blob>, Failure> {
         self.await_content(digest).await;
         if let Some(content) = self.undamaged(digest).await {
-            let outcome = self.admit(access, digest).await?;
-            return self.stored_blob(access, digest, request, Answer::new(content, outcome));
+            return match self.admit(access, digest).await {
+                Ok(outcome) => self.stored_blob(access, digest, request, Answer::new(content, outcome)),
+                Err(failure) => self.blob_from_others(access, digest, failure).await,
+            };
         }
         let upstream = self.upstream(access)?;
         let question = Question::blob(access, digest);
@@ -90,10 +98,8 @@ impl Cache {
             async { self.filled(self.0.filler.join(upstream, access, digest), access, digest).await };
         match self.0.negative.asked(&question, asking).await? {
             Filled::Stored(content) => self.stored_blob(access, digest, request, content),
-            Filled::Bypassed(bypass) => {
-                let blob = Blob { size: bypass.size(), range: None, body: BlobBody::bypass(bypass) };
-                Ok(Answer::new(blob, Outcome::Bypass))
-            }
+            Filled::Bypassed(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Bypass)),
+            Filled::Elsewhere(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Elsewhere)),
         }
     }
 
@@ -175,7 +181,10 @@ impl Cache {
                 FillError { access: leader, error } if error.is_no() && leader != *access => {
                     return self.bypass(access, digest).await;
                 }
-                FillError { error, .. } => return Err(error.into()),
+                FillError { error, .. } => {
+                    let from_others = self.bypass_first(access, digest, &error).await;
+                    return from_others.map(Filled::Elsewhere).ok_or_else(|| error.into());
+                }
             },
         };
         if leader != *access {
@@ -186,6 +195,10 @@ impl Cache {
             if let Err(error) = content.settled().await {
                 return match fill_error(&error) {
                     Some(Error::NoRoom { .. }) => self.bypass(access, digest).await,
+                    // The origin that sent it is passed over now, where there is another one.
+                    Some(Error::WrongContent { .. }) if self.upstream(access)?.has_others() => {
+                        self.bypass(access, digest).await
+                    }
                     Some(error) => Err(error.clone().into()),
                     None => Err(Error::unavailable("the fetch broke off").into()),
                 };
@@ -205,10 +218,46 @@ impl Cache {
     /// A fetch for this client alone.
     async fn bypass(&self, access: &Access, digest: &Digest) -> Result<Filled, Failure> {
         let size = self.store().linked_size(&access.target, digest);
-        let blob = self.upstream(access)?.blob(&access.target.repository, digest, size);
-        let fetch = Fetch::begin(blob, 0).await?;
-        let verifier = Verifier::new(digest.algorithm());
-        Ok(Filled::Bypassed(Box::new(Bypass::new(fetch, *digest, verifier))))
+        let upstream = self.upstream(access)?;
+        let blob = upstream.blob(&access.target.repository, digest, size);
+        if upstream.has_others() {
+            blob.allow(self.others_while_away(&upstream, access, digest).await, Permission::Asked).await;
+        }
+        Ok(Filled::Bypassed(Bypass::begin(blob, digest).await?))
+    }
+
+    /// The same without the first origin, which is in trouble, for what was not stored therefore; `None` when no other one may
+    /// be asked, or none has it.
+    async fn bypass_first(&self, access: &Access, digest: &Digest, error: &Error) -> Option<Box<Bypass>> {
+        let upstream = self.upstream(access).ok().filter(|upstream| upstream.has_others())?;
+        if !error.is_trouble() {
+            return None;
+        }
+        let others = self.others_while_away(&upstream, access, digest).await;
+        let blob = upstream.blob(&access.target.repository, digest, None);
+        blob.allow(others, Permission::Asked).await;
+        if !blob.leave_first() {
+            return None;
+        }
+        Bypass::begin(blob, digest).await.ok()
+    }
+
+    /// A blob that is stored, and that only the first origin, which is in trouble, could permit.
+    async fn blob_from_others(
+        &self,
+        access: &Access,
+        digest: &Digest,
+        failure: Failure,
+    ) -> Result<Answer<Blob>, Failure> {
+        match self.bypass_first(access, digest, &failure.error).await {
+            Some(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Elsewhere)),
+            None => Err(failure),
+        }
+    }
+
+    async fn others_while_away(&self, upstream: &Upstream, access: &Access, digest: &Digest) -> Others {
+        let question = Question::blob(access, digest);
+        self.0.grants.others_while_away(self.store(), upstream, &question).await
     }
 
     /// Asks the upstream whether this caller may have the blob from this repository, and remembers a yes.

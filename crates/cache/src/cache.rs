@@ -134,8 +134,10 @@ impl Cache {
     pub fn snapshot(&self) -> Snapshot {
         let mut registries = BTreeMap::new();
         for name in self.0.upstreams.registries() {
-            let rate_limit = self.0.upstreams.get(&name).and_then(|upstream| upstream.rate_limit());
-            registries.insert(name.to_string(), RegistryStats { rate_limit, ..self.0.meter.registry(&name) });
+            let Some(upstream) = self.0.upstreams.get(&name) else { continue };
+            let (rate_limit, origins) = (upstream.rate_limit(), upstream.origins());
+            let stats = RegistryStats { rate_limit, origins, ..self.0.meter.registry(&name) };
+            registries.insert(name.to_string(), stats);
         }
         let tag_lock = self.0.tag_lock.as_ref().map(TagLock::report).unwrap_or_default();
         let removed = self.0.removed.report();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hubcap_oci::Digest;
 use hubcap_store::{Content, Ingest, Store};
-use hubcap_upstream::{Fetch, RegistryBlob, Upstream};
+use hubcap_upstream::{Fetch, Others, Permission, RegistryBlob, Upstream};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::flight::{Flights, Publisher, Subscription};
 use crate::meter::Meter;
 use crate::on_disk::on_disk;
+use crate::others::{may_be_stored, permitted};
 use crate::question::Question;
 use crate::storage_warning::StorageWarning;
 use coalesce::Coalescer;
@@ -122,7 +123,7 @@ impl Filler {
         let running = MAX_FILLS as usize - permits.available_permits().min(MAX_FILLS as usize - 1);
         let (pieces, writer) = mpsc::channel((PIECES / running).clamp(1, MOST_PIECES));
         let aborter = ingest.aborter();
-        let (store, target) = (store.clone(), access.target.clone());
+        let (store, target, blob) = (store.clone(), access.target.clone(), fetch.source().clone());
         // The more fills, the less each gathers of what is not next: memory stays flat.
         let coalescer = Coalescer::new(RUN / running as u64);
         let disk = {
@@ -130,6 +131,10 @@ impl Filler {
             on_disk(move || {
                 let written =
                     write(ingest, writer, coalescer, || store.link(&target, &digest)).map_err(Error::from);
+                if matches!(written, Err(Error::WrongContent { .. })) {
+                    // Before its readers hear of it: they will ask again.
+                    blob.note_wrong();
+                }
                 // At once: the network's side may be waiting for a connection that is silent.
                 written.inspect_err(|error| aborter.abort(error.clone()))
             })
@@ -172,9 +177,16 @@ impl Filler {
         let known = store.linked_size(&access.target, &digest);
         let ahead = known.is_none() && !store.is_read_only();
         let making = on_disk(move || store.ingest(digest, known));
+        let (grants, question) = (&self.0.grants, Question::blob(access, &digest));
         let fetching = async {
             // Whether hubcap has a login is needed below, and the first time it is looked up in a file.
             let blob = upstream.blob(&access.target.repository, &digest, known);
+            if upstream.has_others() {
+                let others = grants.others_while_away(&self.0.store, &upstream, &question).await;
+                // What may not be stored is no fill's.
+                let others = if may_be_stored(others) { others } else { Others::None };
+                blob.allow(others, Permission::Asked).await;
+            }
             tokio::join!(Fetch::begin(blob, 0), upstream.is_privileged()).0.map_err(Error::from)
         };
         let (fetch, ingest) = if ahead {
@@ -189,8 +201,32 @@ impl Filler {
             // Allocating takes a disk some milliseconds, and the upstream's answer more.
             tokio::try_join!(fetching, on_disk(move || ingest.allocate(known.unwrap_or(0)).map(|()| ingest)))?
         };
-        let question = Question::blob(access, &digest);
-        self.0.grants.classify(&self.0.store, &self.0.warning, &upstream, &question).await;
+        let fetch = self.permitted(fetch, &upstream, &question).await?;
         Ok((fetch, ingest, permit))
+    }
+
+    /// Finds out who may have what the first origin has begun to give, and lets the others go on with it.
+    async fn permitted(
+        &self,
+        fetch: Fetch<RegistryBlob>,
+        upstream: &Upstream,
+        question: &Question,
+    ) -> Result<Fetch<RegistryBlob>, Error> {
+        let Inner { store, grants, warning, .. } = &*self.0;
+        let blob = fetch.source();
+        if !blob.is_at_first() {
+            // Another origin gives it, for what was found out before: the first cannot be asked.
+            return Ok(fetch);
+        }
+        grants.classify(store, warning, upstream, question).await;
+        if upstream.has_others() {
+            let is_private = store.is_private(&question.access.target);
+            blob.allow(permitted(is_private), Permission::Given).await;
+            if !blob.is_at_first() {
+                // The first has sent wrong bytes before: its yes was what was missing.
+                return Ok(Fetch::begin(blob.clone(), 0).await?);
+            }
+        }
+        Ok(fetch)
     }
 }

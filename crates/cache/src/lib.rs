@@ -11,6 +11,7 @@
 //! - [`tag_lock`]: tags whose digests are locked (`--frozen`).
 //! - [`flight`]: one fetch per content, however many clients ask.
 //! - [`access`], [`authorization`]: who may have what is private.
+//! - [`others`]: which of a registry's other origins may supply content.
 //! - [`negative`]: the negative cache, an upstream's "no" remembered briefly.
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
 //! - [`prefetch`]: whole images into the store.
@@ -36,6 +37,7 @@ pub mod manifest;
 pub mod meter;
 mod negative;
 mod on_disk;
+mod others;
 pub mod outcome;
 pub mod passthrough;
 mod plan;

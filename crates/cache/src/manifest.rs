@@ -101,7 +101,10 @@ impl Cache {
                     self.await_names().await;
                     found = self.look_up(access, reference);
                 }
-                self.stale(access, reference, found, failure).await
+                match self.stale(access, reference, found, failure).await {
+                    Err(failure) => self.manifest_from_others(access, reference, failure).await,
+                    stale => stale,
+                }
             }
             answered => answered,
         }
@@ -238,7 +241,7 @@ impl Cache {
     }
 
     /// Stores a manifest, its links and its tag. A disk that fails does not cost the client its answer.
-    async fn keep(&self, target: &Target, content: &ManifestContent, tag: Option<&Tag>) {
+    pub(crate) async fn keep(&self, target: &Target, content: &ManifestContent, tag: Option<&Tag>) {
         let (store, target, tag) = (self.store().clone(), target.clone(), tag.cloned());
         let ManifestContent { manifest, bytes } = content.clone();
         let kept = on_disk(move || store.put_manifest(&target, &manifest, &bytes, tag.as_ref())).await;

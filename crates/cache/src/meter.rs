@@ -114,7 +114,7 @@ impl RequestGuard {
             OutcomeClass::Failed => stats.failed += 1,
             OutcomeClass::Other => {}
         }
-        if outcome == Outcome::Bypass {
+        if matches!(outcome, Outcome::Bypass | Outcome::Elsewhere) {
             // No transfer into the store counts these.
             stats.fetched += bytes;
         }

@@ -48,6 +48,10 @@ pub enum Outcome {
     Passed,
     /// Fetched for this request alone, since the disk has no room.
     Bypass,
+    /// Fetched for this request from another origin of the registry, while the first was in trouble.
+    Elsewhere,
+    /// What another origin has under the tag, while the first was in trouble.
+    StaleTag,
     /// A "no" of the upstream's, remembered.
     Refused,
     /// `--offline`, and not in the store.
@@ -89,8 +93,10 @@ impl Outcome {
     pub const fn class(self) -> OutcomeClass {
         match self {
             Self::Hit { .. } | Self::Granted | Self::Revalidated => OutcomeClass::Hit,
-            Self::Stale { .. } => OutcomeClass::Stale,
-            Self::Miss | Self::Refreshed | Self::Collapsed | Self::Bypass => OutcomeClass::Miss,
+            Self::Stale { .. } | Self::StaleTag => OutcomeClass::Stale,
+            Self::Miss | Self::Refreshed | Self::Collapsed | Self::Bypass | Self::Elsewhere => {
+                OutcomeClass::Miss
+            }
             Self::Refused | Self::NotLocked | Self::Offline | Self::Failed => OutcomeClass::Failed,
             Self::Passed | Self::Local => OutcomeClass::Other,
         }
@@ -117,6 +123,8 @@ impl Outcome {
             Self::Collapsed => "collapsed",
             Self::Passed => "passed",
             Self::Bypass => "bypass",
+            Self::Elsewhere => "other-origin",
+            Self::StaleTag => "stale-tag",
             Self::Refused => "refused",
             Self::Offline => "offline",
             Self::NotLocked => "not-locked",
@@ -146,6 +154,8 @@ impl Outcome {
             Self::Collapsed => "hubcap; fwd=miss; collapsed".into(),
             Self::Passed => "hubcap; fwd=miss".into(),
             Self::Bypass => "hubcap; fwd=miss; detail=no-room".into(),
+            Self::Elsewhere => "hubcap; fwd=miss; detail=other-origin".into(),
+            Self::StaleTag => "hubcap; fwd=miss; detail=stale-tag".into(),
             Self::Refused => "hubcap; hit; detail=refused".into(),
             Self::Offline => "hubcap; detail=offline".into(),
             Self::NotLocked => "hubcap; detail=not-locked".into(),
@@ -173,6 +183,8 @@ mod tests {
             Outcome::Collapsed,
             Outcome::Passed,
             Outcome::Bypass,
+            Outcome::Elsewhere,
+            Outcome::StaleTag,
             Outcome::Refused,
             Outcome::Offline,
             Outcome::NotLocked,
@@ -197,7 +209,9 @@ mod tests {
 
     #[test]
     fn an_answer_from_the_upstream_counts_as_a_miss_whether_it_is_stored_or_not() {
-        for outcome in [Outcome::Miss, Outcome::Refreshed, Outcome::Collapsed, Outcome::Bypass] {
+        for outcome in
+            [Outcome::Miss, Outcome::Refreshed, Outcome::Collapsed, Outcome::Bypass, Outcome::Elsewhere]
+        {
             assert_eq!(outcome.class(), OutcomeClass::Miss);
         }
     }

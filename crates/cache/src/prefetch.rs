@@ -157,6 +157,8 @@ enum Error {
     Read { digest: Digest, error: ReadError },
     #[error("{0} could not be stored: there is no room for it")]
     NoRoom(Digest),
+    #[error("{0} is not stored while the registry's first origin is away: it has not said who may have it")]
+    NotPermitted(Digest),
     #[error(transparent)]
     Task(#[from] JoinError),
 }
@@ -220,7 +222,9 @@ impl Prefetch {
         let answer = self.cache.blob(&access, &digest, BlobRequest::Get(RangeRequest::Whole)).await;
         let Answer { value, outcome } =
             answer.map_err(|failure| Error::Blob { digest, error: failure.error })?;
-        let mut content = value.into_content().ok_or(Error::NoRoom(digest))?;
+        let not_stored =
+            if outcome == Outcome::Elsewhere { Error::NotPermitted(digest) } else { Error::NoRoom(digest) };
+        let mut content = value.into_content().ok_or(not_stored)?;
         let mut received = 0;
         while outcome != (Outcome::Hit { ttl: None }) && received < content.size().unwrap_or(size) {
             self.tell(Event::Receiving { digest, received, size });

@@ -124,6 +124,7 @@ impl Error {
             Self::RateLimited { .. }
             | Self::Overloaded { .. }
             | Self::Unavailable { .. }
+            | Self::Crawls
             | Self::NotAllowed { .. }
             | Self::Config { .. } => false,
         }

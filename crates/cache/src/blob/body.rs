@@ -6,12 +6,13 @@ use std::ops::Range;
 use bytes::Bytes;
 use hubcap_oci::Digest;
 use hubcap_store::{Content, Reader};
-use hubcap_upstream::Fetch;
+use hubcap_upstream::{Fetch, Permission};
 
 use super::bypass::Bypass;
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, fill_error};
+use crate::others::permitted;
 
 /// The bytes of one answer.
 pub struct BlobBody {
@@ -111,7 +112,11 @@ impl Takeover {
             Error::Internal { why: format!("what was sent cannot be read again: {error}") }
         })?;
         let size = self.content.size();
-        let blob = upstream.blob(&self.access.target.repository, &self.digest, size);
+        let target = &self.access.target;
+        let blob = upstream.blob(&target.repository, &self.digest, size);
+        // The client has a part of it already, so it may have the rest.
+        let others = permitted(self.cache.store().is_private(target));
+        blob.allow(others, Permission::Given).await;
         Ok(Bypass::new(Fetch::begin(blob, position).await?, self.digest, verifier))
     }
 }

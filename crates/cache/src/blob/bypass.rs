@@ -18,6 +18,18 @@ pub(crate) struct Bypass {
 }
 
 impl Bypass {
+    /// Begins at the blob's start.
+    ///
+    /// # Errors
+    /// [`hubcap_upstream::Error`], as the upstream's answer means.
+    pub(crate) async fn begin(
+        blob: RegistryBlob,
+        digest: &Digest,
+    ) -> Result<Box<Self>, hubcap_upstream::Error> {
+        let fetch = Fetch::begin(blob, 0).await?;
+        Ok(Box::new(Self::new(fetch, *digest, Verifier::new(digest.algorithm()))))
+    }
+
     /// `verifier` has seen what the client has already.
     pub(crate) const fn new(fetch: Fetch<RegistryBlob>, digest: Digest, verifier: Verifier) -> Self {
         Self { fetch, digest, verifier: Some(verifier), held: None }
@@ -45,6 +57,7 @@ impl Bypass {
                 None => {
                     let actual = self.verifier.take().map(Verifier::finish);
                     if actual != Some(self.digest) {
+                        self.fetch.source().note_wrong();
                         return Err(Error::WrongContent { why: format!("it is not {}", self.digest) });
                     }
                     return Ok(self.held.take());

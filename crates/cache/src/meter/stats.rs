@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hubcap_oci::Digest;
-use hubcap_upstream::RateLimit;
+use hubcap_upstream::{OriginState, RateLimit};
 use serde::{Deserialize, Serialize};
 
 /// Everything that was counted since the start.
@@ -64,6 +64,8 @@ pub struct RegistryStats {
     pub single_connection_rate: f64,
     /// The registry's rate limit, as it last reported it.
     pub rate_limit: Option<RateLimit>,
+    /// How each of its origins is, in their order.
+    pub origins: Vec<OriginState>,
 }
 
 /// An image that its registry no longer has.

@@ -1,0 +1,183 @@
+//! Which of a registry's other origins may supply content. The first origin decides who may have what: the others are asked
+//! only for what it has permitted, or for what they give to everybody themselves.
+
+use hubcap_oci::Reference;
+use hubcap_store::Store;
+use hubcap_upstream::{Others, Upstream};
+
+use crate::access::Access;
+use crate::authorization::{Admission, Grants};
+use crate::cache::Cache;
+use crate::error::{Error, Failure};
+use crate::manifest::content::ManifestContent;
+use crate::outcome::{Answer, Outcome, StaleBecause};
+use crate::question::{Content, Question};
+
+/// What is known of a content while the first origin cannot be asked for it.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    is_private: bool,
+    admission: Admission,
+    /// Whether the first origin has given this content, or anything else, of the repository before.
+    is_known: bool,
+    /// Whether it would be asked with a login.
+    is_privileged: bool,
+}
+
+impl Known {
+    /// The origins that may supply the content.
+    const fn others(self) -> Others {
+        match self {
+            Self { is_private: true, admission: Admission::Ask, .. } => Others::None,
+            Self { is_private: true, .. } => Others::WithLogin,
+            Self { is_known: true, .. } => Others::All,
+            // It may be private, and then its very name is for nobody else.
+            Self { is_privileged: true, .. } => Others::None,
+            // The first would give it only if it is public, and an origin without a login gives only what is.
+            Self { .. } => Others::WithoutLogin,
+        }
+    }
+}
+
+/// The origins that may go on with what the first has permitted.
+pub(crate) const fn permitted(is_private: bool) -> Others {
+    if is_private { Others::WithLogin } else { Others::All }
+}
+
+/// Whether what these origins supply may be stored as the repository's. What the first has never spoken of may not.
+pub(crate) const fn may_be_stored(others: Others) -> bool {
+    !matches!(others, Others::WithoutLogin)
+}
+
+impl Grants {
+    /// The origins that may supply a content while the first one cannot be asked.
+    pub(crate) async fn others_while_away(
+        &self,
+        store: &Store,
+        upstream: &Upstream,
+        question: &Question,
+    ) -> Others {
+        let Question { access, content } = question;
+        let target = &access.target;
+        let is_private = store.is_private(target);
+        let is_linked = match content {
+            Content::Blob(digest) | Content::Manifest(Reference::Digest(digest)) => {
+                store.is_linked(target, digest)
+            }
+            Content::Manifest(Reference::Tag(_)) => false,
+        };
+        let known = Known {
+            is_private,
+            admission: self.admission(is_private, access, std::time::Instant::now()),
+            is_known: is_linked || !store.tags(target).is_empty(),
+            is_privileged: upstream.is_privileged().await,
+        };
+        known.others()
+    }
+}
+
+impl Cache {
+    /// A manifest from another origin, once for all who want it, when the first one is in trouble. A tag only where that is
+    /// asked for.
+    ///
+    /// # Errors
+    /// `failure`, the first origin's own, when no other origin may be asked or none has it.
+    pub(crate) async fn manifest_from_others(
+        &self,
+        access: &Access,
+        reference: &Reference,
+        failure: Failure,
+    ) -> Result<Answer<ManifestContent>, Failure> {
+        if failure.stale_reason() != Some(StaleBecause::UpstreamFailed) {
+            return Err(failure);
+        }
+        let upstream = self.upstream(access)?;
+        let is_wanted = matches!(reference, Reference::Digest(_)) || upstream.takes_stale_tags();
+        if !upstream.has_others() || !is_wanted {
+            return Err(failure);
+        }
+        let question = Question::manifest(access, reference);
+        let mut flight = self.0.manifests.join(question.clone(), |publisher| {
+            let (cache, error) = (self.clone(), failure.error.clone());
+            async move { publisher.finish(cache.ask_others(&upstream, &question, error).await) }
+        });
+        Ok(flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?)
+    }
+
+    async fn ask_others(
+        &self,
+        upstream: &Upstream,
+        question: &Question,
+        error: Error,
+    ) -> Result<Answer<ManifestContent>, Error> {
+        let Question { access: Access { target, .. }, content: Content::Manifest(reference) } = question
+        else {
+            return Err(error);
+        };
+        let others = self.0.grants.others_while_away(self.store(), upstream, question).await;
+        let (given, outcome) = match reference {
+            Reference::Digest(digest) => {
+                let given = upstream.manifest_from_others(&target.repository, digest, others).await;
+                (given, Outcome::Elsewhere)
+            }
+            Reference::Tag(tag) => {
+                (upstream.stale_tag(&target.repository, tag, others).await, Outcome::StaleTag)
+            }
+        };
+        let Some(body) = given else { return Err(error) };
+        let content = ManifestContent::received(reference, body.bytes, body.media_type.as_deref())?;
+        self.0.meter.manifest(target, content.manifest.descriptor.size);
+        if outcome == Outcome::StaleTag {
+            tracing::warn!(target: "hubcap::cache", upstream = %target, tag = %reference, digest = %content.digest(),
+                "serving what another origin has under this tag, which may be older: {error}");
+        }
+        if may_be_stored(others) {
+            // Not the tag: what that means only the first origin says.
+            self.keep(target, &content, None).await;
+        }
+        Ok(Answer::new(content, outcome))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUBLIC: Known =
+        Known { is_private: false, admission: Admission::Free, is_known: true, is_privileged: false };
+    const PRIVATE: Known = Known { is_private: true, ..PUBLIC };
+    const UNKNOWN: Known = Known { is_known: false, ..PUBLIC };
+
+    #[test]
+    fn what_the_first_has_given_to_everybody_may_come_from_any_origin() {
+        for is_privileged in [false, true] {
+            assert_eq!(Known { is_privileged, ..PUBLIC }.others(), Others::All);
+        }
+        assert_eq!(permitted(false), Others::All);
+    }
+
+    #[test]
+    fn what_is_private_is_asked_only_of_origins_with_a_login_and_only_for_who_has_a_grant() {
+        for (admission, others) in [
+            (Admission::Free, Others::WithLogin),
+            (Admission::Lapsed, Others::WithLogin),
+            (Admission::Ask, Others::None),
+        ] {
+            for is_known in [false, true] {
+                assert_eq!(Known { admission, is_known, ..PRIVATE }.others(), others);
+            }
+        }
+        assert_eq!(permitted(true), Others::WithLogin);
+    }
+
+    #[test]
+    fn what_the_first_has_never_spoken_of_comes_only_from_who_gives_it_to_everybody_and_is_not_stored() {
+        assert_eq!(UNKNOWN.others(), Others::WithoutLogin);
+        assert!(!may_be_stored(Others::WithoutLogin) && may_be_stored(Others::All));
+    }
+
+    #[test]
+    fn what_may_be_private_is_named_to_no_other_origin() {
+        assert_eq!(Known { is_privileged: true, ..UNKNOWN }.others(), Others::None);
+    }
+}
