@@ -14,6 +14,7 @@ use crate::flight::Role;
 use crate::freshness;
 use crate::manifest::content::ManifestContent;
 use crate::on_disk::on_disk;
+use crate::others::permitted;
 use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::plan::Stored;
 use crate::question::Question;
@@ -201,12 +202,20 @@ impl Cache {
         let repository = &access.target.repository;
         let (body, outcome) = match found {
             Some(Found { content, .. }) => {
-                match upstream.manifest_unless(repository, reference, content.digest()).await? {
+                // What is stored was permitted, or will be by the same answer.
+                let others = permitted(self.store().is_private(&access.target));
+                match upstream.manifest_unless(repository, reference, content.digest(), others).await? {
                     Some(body) => (body, Outcome::Refreshed),
                     None => return Ok(self.confirmed(upstream, access, reference, content).await),
                 }
             }
-            None => (upstream.manifest(repository, reference).await?, Outcome::Miss),
+            None => match upstream.manifest(repository, reference).await {
+                Ok(body) => (body, Outcome::Miss),
+                Err(error) => {
+                    let beyond_limit = self.manifest_beyond_limit(upstream, access, reference, &error).await;
+                    return beyond_limit.ok_or_else(|| error.into());
+                }
+            },
         };
         let content = ManifestContent::received(reference, body.bytes, body.media_type.as_deref())?;
         self.0.meter.manifest(&access.target, content.manifest.descriptor.size);

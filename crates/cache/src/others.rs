@@ -104,6 +104,35 @@ impl Cache {
         Ok(flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?)
     }
 
+    /// What a tag means by the word of the first origin, which limits hubcap, with the bytes of another one.
+    pub(crate) async fn manifest_beyond_limit(
+        &self,
+        upstream: &Upstream,
+        access: &Access,
+        reference: &Reference,
+        error: &hubcap_upstream::Error,
+    ) -> Option<Answer<ManifestContent>> {
+        let is_limited = matches!(error, hubcap_upstream::Error::RateLimited { .. });
+        let Reference::Tag(tag) = reference else { return None };
+        if !is_limited || !upstream.has_others() {
+            return None;
+        }
+        let target = &access.target;
+        let digest = upstream.digest_beyond_limit(&target.repository, tag).await?;
+        // The yes to a request without a login is one for everybody.
+        let others = if upstream.is_privileged().await {
+            let question = Question::manifest(access, reference);
+            self.0.grants.others_while_away(self.store(), upstream, &question).await
+        } else {
+            permitted(self.store().is_private(target))
+        };
+        let body = upstream.manifest_from_others(&target.repository, &digest, others).await?;
+        let content = ManifestContent::received(reference, body.bytes, body.media_type.as_deref()).ok()?;
+        self.0.meter.manifest(target, content.manifest.descriptor.size);
+        self.keep(target, &content, Some(tag)).await;
+        Some(Answer::new(content, Outcome::Miss))
+    }
+
     async fn ask_others(
         &self,
         upstream: &Upstream,

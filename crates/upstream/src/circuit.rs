@@ -37,11 +37,14 @@ enum State {
     Open {
         until: Instant,
         why: String,
+        /// Whether it is only that too many requests were sent.
+        is_limit: bool,
     },
     HalfOpen {
         /// When the probe counts as lost.
         until: Instant,
         why: String,
+        is_limit: bool,
     },
 }
 
@@ -70,7 +73,7 @@ impl Circuit {
     pub(crate) fn state(&self, now: Instant) -> CircuitState {
         match &self.0.lock().unwrap_or_else(PoisonError::into_inner).state {
             State::Closed => CircuitState::Closed,
-            State::Open { until, why } => {
+            State::Open { until, why, .. } => {
                 let seconds = until.saturating_duration_since(now).as_secs();
                 CircuitState::Open { why: why.clone(), seconds }
             }
@@ -81,17 +84,23 @@ impl Circuit {
     /// Whether the upstream may be asked at `now`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], with the failure that opened the circuit, while calls are refused.
+    /// [`Error::Unavailable`], with the failure that opened the circuit, while calls are refused; [`Error::RateLimited`] where a
+    /// rate limit has opened it.
     pub(crate) fn check(&self, now: Instant) -> Result<(), Error> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (State::Open { until, why } | State::HalfOpen { until, why }) = &mut inner.state else {
+        let (State::Open { until, why, is_limit } | State::HalfOpen { until, why, is_limit }) =
+            &mut inner.state
+        else {
             return Ok(());
         };
         if *until > now {
             let left = until.duration_since(now).as_secs() + 1;
+            if *is_limit {
+                return Err(Error::RateLimited { retry_after: Some(Duration::from_secs(left)) });
+            }
             return Err(Error::unavailable(format!("{why}; not asked again for {left} s")));
         }
-        inner.state = State::HalfOpen { until: now + PROBE, why: std::mem::take(why) };
+        inner.state = State::HalfOpen { until: now + PROBE, why: std::mem::take(why), is_limit: *is_limit };
         Ok(())
     }
 
@@ -129,7 +138,8 @@ impl Circuit {
                 return;
             }
         };
-        inner.state = State::Open { until: now + pause, why: error.to_string() };
+        let is_limit = matches!(error, Error::RateLimited { .. });
+        inner.state = State::Open { until: now + pause, why: error.to_string(), is_limit };
     }
 }
 

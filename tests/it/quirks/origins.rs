@@ -8,7 +8,7 @@ use crate::quirks::{REGISTRY, REPOSITORY, TAG};
 use crate::support::hubcap::{Hubcap, Place, blob, header, manifest, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
-use crate::support::origin::{Origin, Parts, quirk};
+use crate::support::origin::{Origin, Parts, Reply, quirk};
 
 /// Long enough to be cut in the middle, and longer than what is held back.
 const LAYER: usize = 3_000_000;
@@ -225,6 +225,34 @@ async fn another_origins_tag_is_used_only_where_that_is_asked_for_and_is_marked(
     // The first's own word is better, and was never replaced.
     assert_eq!(get(&eager, &manifest(&name(), TAG)).await, (200, image.manifest));
     assert_ne!(older.digest, image.digest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_docker_hubs_limit_a_head_tells_the_tag_and_another_origin_has_the_bytes() {
+    let ((first, second, image, layer), place) = (two().await, Place::new());
+    let hubcap = start(&place, &[&first, &second], &["--tag-ttl", "0s"]);
+    let limit = || quirk::answer(|asked| (asked.method == Method::GET).then(|| Reply::status(429)));
+    first.quirk("/manifests/", limit());
+    for _ in 0..3 {
+        let got = get(&hubcap, &manifest(&name(), TAG)).await;
+        assert_eq!(got, (200, image.manifest.clone()), "{}", hubcap.log());
+    }
+    assert!(get(&hubcap, &blob(&name(), &image.blobs[1])).await == (200, layer), "{}", hubcap.log());
+    assert_eq!(second.count(&Method::GET, &format!("manifests/{TAG}")), 0, "the tag is the first's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_that_has_moved_comes_from_another_origin_when_the_firsts_get_fails() {
+    let ((first, second, image, _), place) = (two().await, Place::new());
+    let hubcap = start(&place, &[&first, &second], &["--tag-ttl", "0s"]);
+    assert_eq!(get(&hubcap, &manifest(&name(), TAG)).await, (200, image.manifest));
+    let moved = image::put(&first, &format!("{REPOSITORY}:{TAG}"), &[b"moved"]);
+    image::put(&second, &format!("{REPOSITORY}:2"), &[b"moved"]);
+    first.quirk(
+        "/manifests/",
+        quirk::answer(|asked| (asked.method == Method::GET).then(|| Reply::status(500))),
+    );
+    assert_eq!(get(&hubcap, &manifest(&name(), TAG)).await, (200, moved.manifest), "{}", hubcap.log());
 }
 
 /// A first origin whose repository is private, and another one that has the same for everybody.

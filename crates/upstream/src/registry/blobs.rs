@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use hubcap_oci::{Digest, Endpoint, Repository};
 use reqwest::Response;
 

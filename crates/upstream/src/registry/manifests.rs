@@ -5,11 +5,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method};
-use hubcap_oci::{Algorithm, Digest, Endpoint, Manifest, Reference, Repository, media_type};
+use hubcap_oci::{Algorithm, Digest, Endpoint, Manifest, Reference, Repository, Tag, media_type};
 use reqwest::Response;
 
-use super::Upstream;
 use super::head::Head;
+use super::{Others, Upstream};
 use crate::body;
 use crate::error::Error;
 
@@ -55,8 +55,24 @@ impl Upstream {
         }
     }
 
+    /// What a tag means at the first origin, although that limits hubcap: on Docker Hub a HEAD is no pull, and is answered
+    /// beyond the limit.
+    pub async fn digest_beyond_limit(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
+        let (heads, reference) = (&self.origin.manifest_heads, Reference::Tag(tag.clone()));
+        if !heads.help(Instant::now()) {
+            return None;
+        }
+        let endpoint = endpoint(repository, &reference);
+        let answer = self.ask_uncounted(Method::HEAD, &endpoint, accept()).await;
+        if matches!(answer, Err(Error::RateLimited { .. })) {
+            // The limit is one of all requests.
+            heads.did_not_help(Instant::now());
+        }
+        told(&reference, answer.ok()?.headers(), None)
+    }
+
     /// What the upstream has under a reference, unless that is still `known`. A HEAD tells that, or a GET where a HEAD
-    /// does not help. The bytes' own digest decides: what a HEAD says may be of something else.
+    /// does not help. The other origins may give what the HEAD told, when the GET fails. The bytes' own digest decides: what a HEAD says may be of something else.
     ///
     /// # Errors
     /// [`Error`]; see its variants.
@@ -65,6 +81,7 @@ impl Upstream {
         repository: &Repository,
         reference: &Reference,
         known: &Digest,
+        others: Others,
     ) -> Result<Option<ManifestBody>, Error> {
         let endpoint = endpoint(repository, reference);
         let head = self.head_manifest(&endpoint, reference).await?;
@@ -73,7 +90,18 @@ impl Upstream {
         }
         // By the reference itself, not by the digest that a HEAD told: some registries have what a tag means and do not give
         // it by its digest.
-        let body = receive(self.get_after(&head, &endpoint, accept()).await?).await?;
+        let body = match self.get_after(&head, &endpoint, accept()).await {
+            Ok(response) => receive(response).await?,
+            // The HEAD was the first origin's word. Others have the bytes.
+            Err(error) if error.is_trouble() => match head {
+                Head::Told(digest) => {
+                    let given = self.manifest_from_others(repository, &digest, others).await;
+                    return given.map(Some).ok_or(error);
+                }
+                _ => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
         let is_known = Digest::of(known.algorithm(), &body.bytes) == *known;
         if misled(&head, is_known) {
             self.origin.manifest_heads.did_not_help(Instant::now());
