@@ -89,7 +89,7 @@ impl Cache {
         let question = Question::blob(access, digest);
         if request == BlobRequest::Head && !self.0.filler.is_running(digest) {
             // A HEAD alone is not worth a fetch of gigabytes.
-            let asking = async { Ok(upstream.blob_size(&access.target.repository, digest).await?) };
+            let asking = self.blob_size(&upstream, access, digest);
             let size = self.0.negative.asked(&question, asking).await?;
             let size = size.or_else(|| self.store().linked_size(&access.target, digest));
             return Ok(Answer::new(Blob { size, range: None, body: BlobBody::empty() }, Outcome::Passed));
@@ -101,6 +101,25 @@ impl Cache {
             Filled::Bypassed(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Bypass)),
             Filled::Elsewhere(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Elsewhere)),
         }
+    }
+
+    /// The length of a blob, where an origin that may tell it does.
+    async fn blob_size(
+        &self,
+        upstream: &Upstream,
+        access: &Access,
+        digest: &Digest,
+    ) -> Result<Option<u64>, Failure> {
+        let repository = &access.target.repository;
+        let asked = upstream.blob_size(repository, digest).await;
+        if asked.as_ref().is_err_and(hubcap_upstream::Error::is_trouble) && upstream.has_others() {
+            let others = self.others_while_away(upstream, access, digest).await;
+            let size = upstream.blob_size_from_others(repository, digest, others).await;
+            if size.is_some() {
+                return Ok(size);
+            }
+        }
+        Ok(asked?)
     }
 
     /// The bytes that the request asks for, of a content whose size is known.

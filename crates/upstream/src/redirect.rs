@@ -74,7 +74,7 @@ fn check(origin: &Url, next: &Url, policy: AddressPolicy) -> Result<(), Error> {
 }
 
 /// Whether `next` is an allowed target for a registry at `origin`, as far as the URL itself shows it. The addresses
-/// behind a name are checked by [`PublicResolver`].
+/// behind a name are checked by [`PublicResolver`](crate::address::PublicResolver).
 ///
 /// # Errors
 /// Why not, to be put behind "a redirect".

@@ -62,6 +62,7 @@ async fn while_the_first_is_in_trouble_another_gives_what_its_manifest_names() {
         Some(quirk::html()),
         Some(quirk::empty()),
         Some(quirk::redirect_loop()),
+        Some(quirk::flip()),
     ] {
         let ((mut first, second, image, layer), place) = (two().await, Place::new());
         let hubcap = start(&place, &[&first, &second], &["--tag-ttl", "1h"]);
@@ -89,6 +90,8 @@ async fn a_digest_of_which_nothing_is_stored_comes_from_who_gives_it_to_everybod
     let ((mut first, second, image, layer), place) = (two().await, Place::new());
     let hubcap = start(&place, &[&first, &second], &[]);
     first.die().await;
+    let answer = hubcap.head(&blob(&name(), &image.blobs[1])).await;
+    assert_eq!((answer.status().as_u16(), header(&answer, "content-length")), (200, LAYER.to_string()));
     for _ in 0..2 {
         let answer = hubcap.get(&manifest(&name(), &image.digest)).await;
         assert_eq!(answer.status(), 200, "{}", hubcap.log());

@@ -70,6 +70,21 @@ impl Upstream {
         self.first_given(repository, &Reference::Tag(tag.clone()), others).await
     }
 
+    /// A blob's length, as the first of the other origins tells it that has the blob.
+    pub async fn blob_size_from_others(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        others: Others,
+    ) -> Option<u64> {
+        for (other, allowed) in self.others.iter().zip(self.allowed(others).await) {
+            if allowed && let Ok(Some(size)) = other.blob_size(repository, digest).await {
+                return Some(size);
+            }
+        }
+        None
+    }
+
     async fn first_given(
         &self,
         repository: &Repository,
