@@ -184,6 +184,18 @@ async fn a_head_that_fails_denies_nothing_that_a_get_gives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_blob_whose_length_nobody_tells_is_there_all_the_same() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = image::put(&origin, "org/app:1", &[b"layer"]);
+    origin.quirk("/blobs/", quirk::no_ranges());
+    origin.quirk("/blobs/", quirk::no_length());
+    let hubcap = checking(&place, &origin);
+    let answer = hubcap.head(&blob(&format!("{REGISTRY}/org/app"), &image.blobs[1])).await;
+    // No length is told; 0 would be a wrong one.
+    assert_eq!((answer.status().as_u16(), answer.headers().get("content-length")), (200, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_with_200_is_no_permission() {
     let (origin, place) = (Origin::start().await, Place::new());
     let image = image::put(&origin, "org/app:1", &[b"layer"]);
