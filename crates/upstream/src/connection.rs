@@ -35,6 +35,11 @@ pub(crate) fn opening<T>(target: T) -> T {
     target
 }
 
+/// Notes that what the request has opened is of no use to it, and that it begins anew.
+pub(crate) fn begin_anew() {
+    let _ = OPENED.try_with(|opened| opened.store(false, Ordering::Relaxed));
+}
+
 /// The answer to a request that may be sent twice. `pooled` sends it over a connection of the pool. Where that is an old
 /// one, and its answer shows by `is_dead` that it was closed, `fresh` sends the request once more; where nothing comes
 /// for `patience`, `fresh` sends it as well, and the first answer counts, because the server may only be slow.

@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Request, Response, uri};
+use http::{HeaderMap, Method, Request, Response, uri};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use url::Url;
 
+use crate::connection::{Connection, first_answer};
 use crate::error::Error;
 use crate::registry::Upstream;
+use crate::transport::is_dead;
 
 /// How long neither side need send anything. Long, because a registry says nothing while it stores a big layer.
 const IDLE: Duration = Duration::from_secs(300);
@@ -40,7 +42,7 @@ impl Upstream {
         B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let (base, client) = (self.base(), self.client()?);
+        let base = self.base();
         let (parts, body) = request.into_parts();
         let path = parts.uri.path_and_query().map_or("/", uri::PathAndQuery::as_str);
         let url = self.place(path)?;
@@ -50,21 +52,12 @@ impl Upstream {
             // It writes its own address into its answers, and the client has come to another one by TLS.
             headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         }
-        let last_frame = LastFrame(Arc::new(Mutex::new(Instant::now())));
-        let mut sending = client.request(parts.method, url).headers(headers);
-        if !body.is_end_stream() {
-            let last_frame = last_frame.clone();
-            sending = sending.body(reqwest::Body::wrap(body.inspect_frame(move |_| last_frame.set_now())));
-        }
-        let sending = sending.send();
-        tokio::pin!(sending);
-        let response = loop {
-            let left = IDLE.saturating_sub(last_frame.age());
-            match tokio::time::timeout(left, &mut sending).await {
-                Ok(answered) => break answered.map_err(Error::connection)?,
-                Err(_) if last_frame.age() < IDLE => {}
-                Err(_) => return Err(Error::unavailable(format!("nothing came for {} s", IDLE.as_secs()))),
-            }
+        let is_read = matches!(parts.method, Method::GET | Method::HEAD) && body.is_end_stream();
+        let response = if is_read {
+            self.read(parts.method, url, headers).await?
+        } else {
+            let sending = self.client(Connection::Pooled)?.request(parts.method, url).headers(headers);
+            write(sending, body).await?
         };
         let (mut parts, body) = Response::<reqwest::Body>::from(response).into_parts();
         parts.headers = end_to_end(parts.headers);
@@ -75,6 +68,47 @@ impl Upstream {
         }
         Ok(Response::from_parts(parts, body))
     }
+
+    /// Sends what may be sent twice, where its connection has ended meanwhile.
+    async fn read(&self, method: Method, url: Url, headers: HeaderMap) -> Result<reqwest::Response, Error> {
+        let send = |connection| {
+            let (method, url, headers) = (method.clone(), url.clone(), headers.clone());
+            async move {
+                let sending = self.client(connection)?.request(method, url).headers(headers).send();
+                sending.await.map_err(Error::connection)
+            }
+        };
+        let pooled = send(Connection::Pooled);
+        let answering = first_answer(pooled, || send(Connection::Fresh), self.patience(), is_dead);
+        tokio::time::timeout(IDLE, answering).await.map_err(|_| silence())?
+    }
+}
+
+/// Sends what may be sent once only.
+async fn write<B>(mut sending: reqwest::RequestBuilder, body: B) -> Result<reqwest::Response, Error>
+where
+    B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let last_frame = LastFrame(Arc::new(Mutex::new(Instant::now())));
+    if !body.is_end_stream() {
+        let last_frame = last_frame.clone();
+        sending = sending.body(reqwest::Body::wrap(body.inspect_frame(move |_| last_frame.set_now())));
+    }
+    let sending = sending.send();
+    tokio::pin!(sending);
+    loop {
+        let left = IDLE.saturating_sub(last_frame.age());
+        match tokio::time::timeout(left, &mut sending).await {
+            Ok(answered) => return answered.map_err(Error::connection),
+            Err(_) if last_frame.age() < IDLE => {}
+            Err(_) => return Err(silence()),
+        }
+    }
+}
+
+fn silence() -> Error {
+    Error::unavailable(format!("nothing came for {} s", IDLE.as_secs()))
 }
 
 /// A Location at the address that hubcap has for the registry, as the client knows the registry.

@@ -91,7 +91,11 @@ pub(crate) fn check_target(origin: &Url, next: &Url, policy: AddressPolicy) -> R
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
+    use crate::credentials::Secret;
+    use crate::request::{Form, Reach};
 
     fn follows(from: &str, to: &str) -> bool {
         let from: Url = from.parse().expect("a URL");
@@ -153,5 +157,27 @@ mod tests {
         for location in ["", "https://", "http://[::1"] {
             assert_eq!(target(&base, &HeaderValue::from_static(location)), None, "{location}");
         }
+    }
+
+    #[test]
+    fn a_form_with_a_login_goes_only_where_it_belongs() {
+        let origin: Url = "https://auth.docker.io/token".parse().expect("a URL");
+        let redirected = |status: u16, location: &str| {
+            let reach = Reach::Owner("https://registry-1.docker.io".parse().expect("a URL"));
+            let form = Some(Form { text: Secret::new("password=hunter2"), reach });
+            let request = Request::new(Method::POST, origin.clone(), HeaderMap::new(), AddressPolicy::Any);
+            let response = http::Response::builder().status(status).header(header::LOCATION, location);
+            let response = response.body(reqwest::Body::default()).expect("an answer").into();
+            follow(Request { form, ..request }, &response, &origin)
+        };
+        for status in [301, 302, 307, 308] {
+            let next = redirected(status, "https://login.docker.io/token").expect("followed");
+            assert_eq!((next.method, next.form.is_some()), (Method::POST, true));
+            let refused = redirected(status, "https://docker.evil/token");
+            assert!(matches!(refused, Err(Error::Invalid { .. })), "{status}");
+        }
+        let next = redirected(303, "https://docker.evil/done").expect("followed");
+        assert_eq!((next.method, next.form.is_some()), (Method::GET, false));
+        assert!(redirected(307, "http://auth.docker.io/token").is_err());
     }
 }

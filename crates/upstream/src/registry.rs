@@ -11,6 +11,7 @@ mod source;
 mod tags;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use hubcap_oci::{Endpoint, Registry, Repository};
@@ -19,6 +20,7 @@ use url::Url;
 
 use crate::auth::Who;
 use crate::config::UpstreamConfig;
+use crate::connection::Connection;
 use crate::credentials::Secret;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
@@ -94,8 +96,12 @@ impl Upstream {
     }
 
     /// The client for requests that are passed through.
-    pub(crate) fn client(&self) -> Result<&reqwest::Client, Error> {
-        self.origin.transport.client(&self.origin.url, self.origin.policy)
+    pub(crate) fn client(&self, connection: Connection) -> Result<&reqwest::Client, Error> {
+        self.origin.transport.client(&self.origin.url, self.origin.policy, connection)
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.origin.transport.patience()
     }
 
     fn limit(&self) -> &ConnectionLimit {

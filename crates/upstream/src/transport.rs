@@ -10,7 +10,7 @@ use reqwest::{Client, Response};
 use url::Url;
 
 use crate::address::{AddressPolicy, is_loopback};
-use crate::connection::{Connection, first_answer};
+use crate::connection::{Connection, begin_anew, first_answer};
 use crate::error::Error;
 use crate::plain::Plain;
 use crate::redirect::{self, MAX_REDIRECTS};
@@ -39,15 +39,25 @@ impl Transport {
         self.timeout
     }
 
+    /// How long an answer over a connection that was used before is waited for, before a fresh one is tried too.
+    pub(crate) fn patience(&self) -> Duration {
+        self.timeout / PATIENCE
+    }
+
     /// The client for requests that are passed through.
-    pub(crate) fn client(&self, url: &Url, policy: AddressPolicy) -> Result<&Client, Error> {
-        self.clients.get(url, policy, Connection::Pooled)
+    pub(crate) fn client(
+        &self,
+        url: &Url,
+        policy: AddressPolicy,
+        connection: Connection,
+    ) -> Result<&Client, Error> {
+        self.clients.get(url, policy, connection)
     }
 
     /// Makes the client for a URL. A failure is told by the request that needs it.
     pub(crate) fn prepare(&self, url: &Url, policy: AddressPolicy) {
         if self.plain(url, policy).is_none() {
-            let _ = self.client(url, policy);
+            let _ = self.client(url, policy, Connection::Pooled);
         }
     }
 
@@ -72,7 +82,7 @@ impl Transport {
         // Whatever is sent here may be sent twice: GET, HEAD, and the form that asks for a token.
         let fresh = || self.send_over(request, Connection::Fresh);
         let pooled = self.send_over(request, Connection::Pooled);
-        let answering = first_answer(pooled, fresh, self.timeout / PATIENCE, is_dead);
+        let answering = first_answer(pooled, fresh, self.patience(), is_dead);
         tokio::time::timeout(self.timeout, answering).await.unwrap_or_else(|_| {
             let host = request.url.host_str().unwrap_or_default();
             Err(Error::unavailable(format!("{host} did not answer within {} s", self.timeout.as_secs_f32())))
@@ -92,6 +102,7 @@ impl Transport {
             if let Some(response) = plain.send(asked, url, connection).await? {
                 return Ok(response);
             }
+            begin_anew();
         }
         let client = self.clients.get(url, *policy, connection)?;
         let mut sending = client.request(method.clone(), url.clone()).headers(headers);
@@ -114,7 +125,7 @@ impl Transport {
 
 /// Whether an answer over a connection that was used before says that the connection has ended: none, or the 408 that
 /// some servers send before they close it.
-fn is_dead(answered: &Result<Response, Error>) -> bool {
+pub(crate) fn is_dead(answered: &Result<Response, Error>) -> bool {
     match answered {
         Ok(response) => response.status() == StatusCode::REQUEST_TIMEOUT,
         Err(error) => matches!(error, Error::Unavailable { .. }),

@@ -46,7 +46,10 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     Situation::pull("Kerberos gateways", "Negotiate and Bearer in one header", |origin| {
         challenged(origin, &["Negotiate YIIByw==, Bearer realm=\"REALM\",service=\"s\""]);
     }),
-    Situation::pull("proxies", "a challenge in capitals, with spaces", |origin| {
+    Situation::pull("proxies", "a scheme in capitals", |origin| {
+        challenged(origin, &["BEARER realm=\"REALM\",service=\"s\""]);
+    }),
+    Situation::pull("proxies", "parameters in capitals, with spaces", |origin| {
         challenged(origin, &["BEARER  Realm = \"REALM\" , SERVICE=s , Scope=\"repository:org/app:pull\""]);
     }),
     Situation::pull(
@@ -166,12 +169,12 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     Situation::pull("OAuth 2 servers", "the token service takes POST only", |origin| {
         origin.like_docker_hub(None);
         image::real(origin);
-        origin.quirk("/token", posts_only(405, "service=origin"));
+        origin.quirk("/token", posts_only(405, &["service=origin"]));
     }),
     Situation::pull("OAuth 2 servers", "the token service takes logins by POST only", |origin| {
         origin.like_docker_hub(Some("me:hunter2"));
         image::real(origin);
-        origin.quirk("/token", posts_only(404, "username=me&password=hunter2"));
+        origin.quirk("/token", posts_only(404, &["username=me", "password=hunter2"]));
     })
     .with_login("me:hunter2"),
     Situation::pull(
@@ -215,10 +218,13 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     }),
 ];
 
-/// The token service answers a GET with this status, and takes a form that has this in it.
-fn posts_only(status: u16, form: &'static str) -> Quirk {
+/// The token service answers a GET with this status, and takes a form that has these in it.
+fn posts_only(status: u16, form: &'static [&'static str]) -> Quirk {
     Quirk::new(move |asked| match asked.method.as_str() {
-        "POST" if asked.body.contains(form) && asked.body.contains("scope=repository%3Aorg%2Fapp%3Apull") => {
+        "POST"
+            if form.iter().all(|part| asked.body.contains(part))
+                && asked.body.contains("scope=repository%3Aorg%2Fapp%3Apull") =>
+        {
             Some(Act::Answer(Reply::new(json!({"access_token": "token-1"}).to_string())))
         }
         "POST" => Act::status(401),

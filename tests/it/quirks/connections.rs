@@ -22,6 +22,11 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         image::real(origin);
         origin.quirk("/", quirk::change(|reply| reply.with("connection", "close")));
     }),
+    Situation::pull("Artifact Registry", "headers of 200 KiB, and connections that end", |origin| {
+        image::real(origin);
+        origin.quirk("/", quirk::closes_reused());
+        origin.quirk("/v2/org", quirk::headers(200 << 10));
+    }),
     Situation::pull("HAProxy", "408, and the end, when a connection is used again", |origin| {
         image::real(origin);
         origin.quirk("/", quirk::times_out_reused());
@@ -138,5 +143,22 @@ async fn however_a_server_ends_a_connection_the_next_request_is_answered() {
             tokio::time::sleep(Duration::from_millis(60)).await;
         }
         server.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_passed_through_survives_old_connections_too() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let upstream = format!("ghcr.io={}", origin.url());
+    let hubcap =
+        place.start("http://127.0.0.1:9", &["--proxy-listen", "127.0.0.1:0", "--upstream", &upstream]);
+    let client = hubcap.through_proxy(&place);
+    for quirk in [quirk::closes_reused(), quirk::hangs_reused(), quirk::times_out_reused()] {
+        origin.heal();
+        origin.quirk("/", quirk);
+        for _ in 0..3 {
+            let answer = client.get("https://ghcr.io/v2/_catalog").send().await.expect("an answer");
+            assert_eq!(answer.status(), 404);
+        }
     }
 }

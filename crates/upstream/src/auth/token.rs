@@ -53,6 +53,19 @@ impl Realm {
     /// [`Error::Denied`] and [`Error::RateLimited`] as the service says them, [`Error::Invalid`] for another status of the
     /// 400s and for an answer without a usable token, [`Error::Unavailable`] for any other status.
     pub(super) async fn token(&self, transport: &Transport, wish: Wish<'_>) -> Result<Token, Error> {
+        let (asked, response) = (Instant::now(), self.ask(transport, wish).await?);
+        let bytes = match body::whole(response, MAX_ANSWER).await {
+            // It broke off in the middle.
+            Err(Error::Unavailable { .. }) => {
+                body::whole(self.ask(transport, wish).await?, MAX_ANSWER).await?
+            }
+            bytes => bytes?,
+        };
+        let Answer { token, life } = Answer::read(&bytes)?;
+        Ok(Token { value: token, until: asked + life.saturating_sub(MARGIN) })
+    }
+
+    async fn ask(&self, transport: &Transport, wish: Wish<'_>) -> Result<Response, Error> {
         let response = match wish.login {
             Login::Identity(_) => self.post(transport, wish).await?,
             login => {
@@ -67,7 +80,6 @@ impl Realm {
                 posted.filter(|posted| posted.status().is_success()).unwrap_or(got)
             }
         };
-        let asked = Instant::now();
         let status = response.status();
         if !status.is_success() {
             let told = format!("the token service answered {}", status.as_u16());
@@ -77,8 +89,7 @@ impl Realm {
                 _ => Error::unavailable(told),
             });
         }
-        let Answer { token, life } = Answer::read(&body::whole(response, MAX_ANSWER).await?)?;
-        Ok(Token { value: token, until: asked + life.saturating_sub(MARGIN) })
+        Ok(response)
     }
 
     async fn get(&self, transport: &Transport, wish: Wish<'_>) -> Result<Response, Error> {
