@@ -37,9 +37,12 @@ pub(crate) enum Act {
     Close,
 }
 
+/// What a quirk decides; `None` leaves the request to others.
+type Decide = dyn Fn(&mut Asked) -> Option<Act> + Send + Sync;
+
 /// A quirk; a clone is the same one.
 #[derive(Clone)]
-pub(crate) struct Quirk(Arc<dyn Fn(&mut Asked) -> Option<Act> + Send + Sync>);
+pub(crate) struct Quirk(Arc<Decide>);
 
 impl Quirk {
     pub(crate) fn new(decide: impl Fn(&mut Asked) -> Option<Act> + Send + Sync + 'static) -> Self {
@@ -330,18 +333,21 @@ impl Drop for Sending {
     }
 }
 
-fn cut(bytes: Bytes, length: usize) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
-    let head = bytes.slice(..length.min(bytes.len()));
+fn cut(mut bytes: Bytes, length: usize) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
+    bytes.truncate(length);
     // A pause, so that what came before the cut is really sent.
     let cut = stream::once(async {
         tokio::task::yield_now().await;
         Err(std::io::Error::other("cut"))
     });
-    stream::iter([Ok(head)]).chain(cut)
+    stream::iter([Ok(bytes)]).chain(cut)
 }
 
-fn paced(bytes: Bytes, piece: usize) -> impl Stream<Item = Bytes> + Send {
-    let pieces: Vec<Bytes> = bytes.chunks(piece.max(1)).map(Bytes::copy_from_slice).collect();
+fn paced(mut bytes: Bytes, piece: usize) -> impl Stream<Item = Bytes> + Send {
+    let mut pieces = Vec::new();
+    while !bytes.is_empty() {
+        pieces.push(bytes.split_to(piece.clamp(1, bytes.len())));
+    }
     stream::iter(pieces).then(async |piece| {
         tokio::time::sleep(Duration::from_millis(20)).await;
         piece
