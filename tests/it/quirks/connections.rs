@@ -27,6 +27,10 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         origin.quirk("/", quirk::closes_reused());
         origin.quirk("/v2/org", quirk::headers(200 << 10));
     }),
+    Situation::pull("load balancers", "a manifest breaks off in the middle, once", |origin| {
+        image::real(origin);
+        origin.quirk("/manifests/", quirk::cut_once(200));
+    }),
     Situation::pull("HAProxy", "408, and the end, when a connection is used again", |origin| {
         image::real(origin);
         origin.quirk("/", quirk::times_out_reused());

@@ -1,5 +1,6 @@
 //! A request with the Authorization that its repository needs.
 
+use std::pin::Pin;
 use std::time::Instant;
 
 use http::{HeaderMap, Method};
@@ -32,11 +33,17 @@ impl Upstream {
         result
     }
 
-    pub(super) async fn with_token(
-        &self,
+    /// The same, and no circuit hears of it. Boxed, because what it does is deep, and each answer to a client has it in its
+    /// own future.
+    pub(super) fn with_token<'a>(
+        &'a self,
         request: Request,
-        repository: &Repository,
-    ) -> Result<Response, Error> {
+        repository: &'a Repository,
+    ) -> Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'a>> {
+        Box::pin(self.try_tokens(request, repository))
+    }
+
+    async fn try_tokens(&self, request: Request, repository: &Repository) -> Result<Response, Error> {
         let Origin { transport, auth, .. } = &*self.origin;
         let repository = self.origin.name_of(repository);
         let requester = Requester { who: self.who.clone(), repository };

@@ -1,6 +1,6 @@
 //! Manifests (end-3).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -12,6 +12,9 @@ use super::head::Head;
 use super::{Others, Upstream};
 use crate::body;
 use crate::error::Error;
+
+/// A manifest that breaks off within this time is asked for once more; clients do not wait for longer.
+const ONCE_MORE: Duration = Duration::from_secs(5);
 
 /// A manifest as it came; its digest is not checked here.
 #[derive(Debug, Clone)]
@@ -38,7 +41,7 @@ impl Upstream {
         if let Head::Told(digest) = head {
             return Ok(digest);
         }
-        let body = receive(self.get_after(&head, &endpoint, accept()).await?).await?;
+        let body = self.receive(self.get_after(&head, &endpoint, accept()).await?, &endpoint).await?;
         if head == Head::Useless {
             self.origin.manifest_heads.did_not_help(Instant::now());
         }
@@ -91,7 +94,7 @@ impl Upstream {
         // By the reference itself, not by the digest that a HEAD told: some registries have what a tag means and do not give
         // it by its digest.
         let body = match self.get_after(&head, &endpoint, accept()).await {
-            Ok(response) => receive(response).await?,
+            Ok(response) => self.receive(response, &endpoint).await?,
             // The HEAD was the first origin's word. Others have the bytes.
             Err(error) if error.is_trouble() => match head {
                 Head::Told(digest) => {
@@ -118,7 +121,19 @@ impl Upstream {
         repository: &Repository,
         reference: &Reference,
     ) -> Result<ManifestBody, Error> {
-        receive(self.ask(Method::GET, &endpoint(repository, reference), accept()).await?).await
+        let endpoint = endpoint(repository, reference);
+        self.receive(self.ask(Method::GET, &endpoint, accept()).await?, &endpoint).await
+    }
+
+    /// The manifest that an answer brings. One that breaks off in the middle is asked for once more.
+    async fn receive(&self, response: Response, endpoint: &Endpoint) -> Result<ManifestBody, Error> {
+        let started = Instant::now();
+        match read(response).await {
+            Err(Error::Unavailable { .. }) if started.elapsed() < ONCE_MORE => {
+                read(self.ask(Method::GET, endpoint, accept()).await?).await
+            }
+            answered => answered,
+        }
     }
 
     async fn head_manifest(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Head<Digest>, Error> {
@@ -155,7 +170,7 @@ fn endpoint(repository: &Repository, reference: &Reference) -> Endpoint {
     Endpoint::Manifest { repository: repository.clone(), reference: reference.clone() }
 }
 
-async fn receive(response: Response) -> Result<ManifestBody, Error> {
+async fn read(response: Response) -> Result<ManifestBody, Error> {
     let media_type = body::content_type(&response);
     let bytes = body::whole(response, Manifest::MAX_SIZE).await?;
     Ok(ManifestBody { bytes, media_type })
