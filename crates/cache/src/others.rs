@@ -1,7 +1,7 @@
 //! Which of a registry's other origins may supply content. The first origin decides who may have what: the others are asked
 //! only for what it has permitted, or for what they give to everybody themselves.
 
-use hubcap_oci::Reference;
+use hubcap_oci::{Reference, Target};
 use hubcap_store::Store;
 use hubcap_upstream::{Others, Upstream};
 
@@ -18,7 +18,7 @@ use crate::question::{Content, Question};
 struct Known {
     is_private: bool,
     admission: Admission,
-    /// Whether the first origin has given this content, or anything else, of the repository before.
+    /// Whether the first origin has given this content, or anything else, of the repository before, or need not be asked.
     is_known: bool,
     /// Whether it would be asked with a login.
     is_privileged: bool,
@@ -49,6 +49,11 @@ pub(crate) const fn may_be_stored(others: Others) -> bool {
     !matches!(others, Others::WithoutLogin)
 }
 
+/// Whether this is one of Docker's Official Images. Nothing there is private.
+fn is_official(target: &Target) -> bool {
+    target.registry.is_docker_hub() && target.repository.as_str().starts_with("library/")
+}
+
 impl Grants {
     /// The origins that may supply a content while the first one cannot be asked.
     pub(crate) async fn others_while_away(
@@ -69,7 +74,7 @@ impl Grants {
         let known = Known {
             is_private,
             admission: self.admission(is_private, access, std::time::Instant::now()),
-            is_known: is_linked || !store.tags(target).is_empty(),
+            is_known: is_linked || !store.tags(target).is_empty() || is_official(target),
             is_privileged: upstream.is_privileged().await,
         };
         known.others()
@@ -203,6 +208,18 @@ mod tests {
     fn what_the_first_has_never_spoken_of_comes_only_from_who_gives_it_to_everybody_and_is_not_stored() {
         assert_eq!(UNKNOWN.others(), Others::WithoutLogin);
         assert!(!may_be_stored(Others::WithoutLogin) && may_be_stored(Others::All));
+    }
+
+    #[test]
+    fn dockers_official_images_are_for_everybody() {
+        let official = |registry: &str, repository: &str| {
+            is_official(&Target {
+                registry: registry.parse().expect("a registry"),
+                repository: repository.parse().expect("a repository"),
+            })
+        };
+        assert!(official("docker.io", "library/alpine"));
+        assert!(!official("docker.io", "org/alpine") && !official("ghcr.io", "library/alpine"));
     }
 
     #[test]
