@@ -195,7 +195,7 @@ impl<S: Source> Fetch<S> {
     fn may_leave(&self, error: &Error, is_broken: bool) -> bool {
         match error {
             Error::Crawls => true,
-            Error::Unavailable { .. } => self.part_end.is_none() || !is_broken,
+            Error::Unavailable { .. } | Error::Failed { .. } => self.part_end.is_none() || !is_broken,
             _ => self.part_end.is_none(),
         }
     }
