@@ -1,5 +1,7 @@
 //! One grammar of the pull side's paths, for the router and the upstream client alike.
 
+use std::borrow::Cow;
+
 use crate::query::{parse_query, with_query};
 use crate::{Digest, Page, ParseError, Reference, Repository};
 
@@ -52,8 +54,8 @@ pub enum NotAnEndpoint {
 }
 
 impl Endpoint {
-    /// Reads a path and its query. `path` is taken as it came: names have no character that needs
-    /// an escape, so a `%` is against the grammar and no decoding can smuggle a `/` in.
+    /// Reads a path and its query. Some clients escape what need not be, `sha256%3A...` above all, so each part of the path is
+    /// decoded by itself; one that has a `/` then is against the grammar.
     pub fn parse(path: &str, query: Option<&str>) -> Result<Self, NotAnEndpoint> {
         let rest = match path {
             "/v2" | "/v2/" => return Ok(Self::Version),
@@ -65,6 +67,7 @@ impl Endpoint {
         let (Some(last), Some(kind), Some(repository)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(NotAnEndpoint::UnknownPath);
         };
+        let (last, repository) = (&*decoded(last), &*decoded(repository));
         match kind {
             "manifests" => Ok(Self::Manifest {
                 repository: name(repository)?,
@@ -118,6 +121,34 @@ impl Endpoint {
     }
 }
 
+/// Decodes the percent escapes of each part of a path. A part that has a '/' then, or is no text, stays as it is, and no
+/// grammar here takes its '%'.
+fn decoded(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return path.into();
+    }
+    let parts: Vec<Cow<'_, str>> =
+        path.split('/').map(|part| decoded_part(part).map_or(part.into(), Cow::Owned)).collect();
+    parts.join("/").into()
+}
+
+fn decoded_part(part: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let escaped = after.get(..2).filter(|_| byte == b'%');
+        let Some(escaped) = escaped else {
+            bytes.push(byte);
+            rest = after;
+            continue;
+        };
+        let digit = |at: usize| char::from(escaped[at]).to_digit(16);
+        bytes.push(u8::try_from(digit(0)? << 4 | digit(1)?).ok()?);
+        rest = &after[2..];
+    }
+    String::from_utf8(bytes).ok().filter(|text| !text.contains('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +180,30 @@ mod tests {
         assert!(matches!(parse("/v2/a%2fb/manifests/x"), Err(NotAnEndpoint::Name(_))));
         assert!(matches!(parse("/v2/a/blobs/sha256:bad"), Err(NotAnEndpoint::Reference(_))));
         assert!(matches!(parse("/v2/a/manifests/a%2fb"), Err(NotAnEndpoint::Reference(_))));
+    }
+
+    #[test]
+    fn escapes_that_need_not_be_are_undone() {
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let escaped = digest.to_string().replace(':', "%3A");
+        for (path, plain) in [
+            (format!("/v2/a/b/blobs/{escaped}"), format!("/v2/a/b/blobs/{digest}")),
+            (
+                format!("/v2/a/manifests/{}", escaped.replace("%3A", "%3a")),
+                format!("/v2/a/manifests/{digest}"),
+            ),
+            (format!("/v2/a/referrers/{escaped}"), format!("/v2/a/referrers/{digest}")),
+            ("/v2/my%2Dorg/a%5Fb/manifests/v1%2e0".into(), "/v2/my-org/a_b/manifests/v1.0".into()),
+        ] {
+            assert_eq!(parse(&path).map(|endpoint| endpoint.path()), Ok(plain));
+        }
+        for path in ["/v2/a/manifests/%", "/v2/a/manifests/%3", "/v2/a/manifests/%zz", "/v2/a/manifests/a%00"]
+        {
+            assert!(matches!(parse(path), Err(NotAnEndpoint::Reference(_))), "{path}");
+        }
+        for path in ["/v2/%2e%2e/manifests/x", "/v2/a%252fb/manifests/x", "/v2/%ff/manifests/x"] {
+            assert!(matches!(parse(path), Err(NotAnEndpoint::Name(_))), "{path}");
+        }
     }
 
     fn endpoints() -> impl Strategy<Value = Endpoint> {
