@@ -6,9 +6,11 @@
 mod challenges;
 mod client;
 mod connections;
+mod documents;
 mod head;
 mod origins;
 mod paging;
+mod platforms;
 mod products;
 mod redirects;
 mod refusals;
@@ -94,6 +96,8 @@ pub(crate) fn kinds() -> Vec<(&'static str, &'static [Situation])> {
         ("connections", connections::SITUATIONS),
         ("head", head::SITUATIONS),
         ("paging", paging::SITUATIONS),
+        ("documents", documents::SITUATIONS),
+        ("platforms", platforms::SITUATIONS),
     ]
 }
 

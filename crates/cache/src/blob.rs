@@ -6,7 +6,7 @@ mod bypass;
 use std::time::Duration;
 
 use hubcap_oci::{ByteRange, Digest, RangeRequest};
-use hubcap_store::{Content, HOLD_BACK};
+use hubcap_store::{Content, HOLD_BACK, ReadError};
 use hubcap_upstream::{Others, Permission, Upstream};
 
 use crate::access::Access;
@@ -35,7 +35,7 @@ pub enum BlobRequest {
 
 /// A blob for a client.
 pub struct Blob {
-    /// The whole length in bytes; `None` only for a blob that is not stored, whose length the upstream does not tell.
+    /// The whole length in bytes; `None` while a blob is fetched whose length the upstream does not tell.
     pub size: Option<u64>,
     /// The bytes of the body, where they are not the whole. A blob that is not stored is always whole: the range of a body
     /// that is not kept is not worth another request.
@@ -91,13 +91,18 @@ impl Cache {
             // A HEAD alone is not worth a fetch of gigabytes.
             let asking = self.blob_size(&upstream, access, digest);
             let size = self.0.negative.asked(&question, asking).await?;
-            let size = size.or_else(|| self.store().linked_size(&access.target, digest));
             return Ok(Answer::new(Blob { size, range: None, body: BlobBody::empty() }, Outcome::Passed));
         }
         let asking =
             async { self.filled(self.0.filler.join(upstream, access, digest), access, digest).await };
         match self.0.negative.asked(&question, asking).await? {
-            Filled::Stored(content) => self.stored_blob(access, digest, request, content),
+            Filled::Stored(mut content) => {
+                // A part of a blob, or its length, can be told only when that is known.
+                if request != BlobRequest::Get(RangeRequest::Whole) && content.value.size().is_none() {
+                    settled(&mut content.value).await?;
+                }
+                self.stored_blob(access, digest, request, content)
+            }
             Filled::Bypassed(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Bypass)),
             Filled::Elsewhere(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Elsewhere)),
         }
@@ -122,7 +127,7 @@ impl Cache {
         Ok(asked?)
     }
 
-    /// The bytes that the request asks for, of a content whose size is known.
+    /// The bytes that the request asks for. A blob whose length nobody has told yet is given out as a whole.
     fn stored_blob(
         &self,
         access: &Access,
@@ -130,25 +135,27 @@ impl Cache {
         request: BlobRequest,
         Answer { value: content, outcome }: Answer<Content>,
     ) -> Result<Answer<Blob>, Failure> {
-        let size = content.size().unwrap_or(0);
+        let size = content.size();
         let (range, body) = match request {
             BlobRequest::Head => (None, BlobBody::empty()),
-            BlobRequest::Get(range) => {
-                let range = range
-                    .resolve(size)
-                    .map_err(|_| Failure { error: Error::UnsatisfiableRange { size }, outcome })?;
+            BlobRequest::Get(wanted) => {
+                let resolve = |size| {
+                    let unsatisfiable = Failure { error: Error::UnsatisfiableRange { size }, outcome };
+                    wanted.resolve(size).map_err(|_| unsatisfiable)
+                };
+                let range = size.map_or(Ok(None), resolve)?;
                 match range {
-                    Some(part) if part.start > 0 || part.end < size => {
+                    Some(part) if part.start > 0 || Some(part.end) < size => {
                         (range, BlobBody::part(&content, part.start..part.end))
                     }
                     _ => {
                         let (cache, access, digest) = (self.clone(), access.clone(), *digest);
-                        (range, BlobBody::whole(Takeover { cache, access, digest, content }, size))
+                        (range, BlobBody::whole(Takeover { cache, access, digest, content }))
                     }
                 }
             }
         };
-        Ok(Answer::new(Blob { size: Some(size), range, body }, outcome))
+        Ok(Answer::new(Blob { size, range, body }, outcome))
     }
 
     /// As what a stored blob may be served to this caller.
@@ -181,7 +188,7 @@ impl Cache {
         }
     }
 
-    /// Waits until the flight has a content whose size is known.
+    /// Waits until the flight has a content of which something can be sent, or all.
     async fn filled(
         &self,
         mut flight: Subscription<Result<FillHandle, FillError>>,
@@ -209,23 +216,21 @@ impl Cache {
         if leader != *access {
             self.check_access(access, digest).await?;
         }
-        if content.size().is_none_or(|size| size <= HOLD_BACK) {
-            // Nothing of it could be sent before the end anyway, and an error can still become a status.
-            if let Err(error) = content.settled().await {
-                return match fill_error(&error) {
-                    Some(Error::NoRoom { .. }) => self.bypass(access, digest).await,
-                    // The origin that sent it is passed over now, where there is another one.
-                    Some(Error::WrongContent { .. }) if self.upstream(access)?.has_others() => {
-                        self.bypass(access, digest).await
-                    }
-                    Some(error) => Err(error.clone().into()),
-                    None => Err(Error::unavailable("the fetch broke off").into()),
-                };
-            }
-            if content.size().is_none() {
-                let stored = self.store().blob(digest).map_err(Error::from)?;
-                content = stored.ok_or_else(Error::no_result)?;
-            }
+        // Of a short one nothing could be sent before the end anyway, and an error can still become a status.
+        let waited = match content.size() {
+            Some(size) if size <= HOLD_BACK => content.settled().await,
+            Some(size) => Ok(size),
+            None => content.grown(HOLD_BACK).await,
+        };
+        if let Err(error) = waited {
+            return match failure(&error) {
+                Error::NoRoom { .. } => self.bypass(access, digest).await,
+                // The origin that sent it is passed over now, where there is another one.
+                Error::WrongContent { .. } if self.upstream(access)?.has_others() => {
+                    self.bypass(access, digest).await
+                }
+                error => Err(error.into()),
+            };
         }
         let outcome = match flight.role {
             Role::Leader => Outcome::Miss,
@@ -236,9 +241,8 @@ impl Cache {
 
     /// A fetch for this client alone.
     async fn bypass(&self, access: &Access, digest: &Digest) -> Result<Filled, Failure> {
-        let size = self.store().linked_size(&access.target, digest);
         let upstream = self.upstream(access)?;
-        let blob = upstream.blob(&access.target.repository, digest, size);
+        let blob = upstream.blob(&access.target.repository, digest);
         if upstream.has_others() {
             blob.allow(self.others_while_away(&upstream, access, digest).await, Permission::Asked).await;
         }
@@ -253,7 +257,7 @@ impl Cache {
             return None;
         }
         let others = self.others_while_away(&upstream, access, digest).await;
-        let blob = upstream.blob(&access.target.repository, digest, None);
+        let blob = upstream.blob(&access.target.repository, digest);
         blob.allow(others, Permission::Asked).await;
         if !blob.leave_first() {
             return None;
@@ -288,4 +292,14 @@ impl Cache {
         self.store().link(&access.target, digest);
         Ok(())
     }
+}
+
+/// Waits for all of a content.
+async fn settled(content: &mut Content) -> Result<u64, Failure> {
+    content.settled().await.map_err(|error| failure(&error).into())
+}
+
+/// Why a fill's content cannot be had.
+fn failure(error: &ReadError) -> Error {
+    fill_error(error).cloned().unwrap_or_else(|| Error::unavailable("the fetch broke off"))
 }

@@ -171,7 +171,7 @@ impl Filler {
         }
     }
 
-    /// Finds room for it first, where its length is known: an upstream that counts requests is not asked in vain.
+    /// Makes the file while the upstream is asked; room is found for the length that its answer tells.
     async fn begin(
         &self,
         upstream: Upstream,
@@ -182,13 +182,10 @@ impl Filler {
         let permit = tokio::time::timeout(PATIENCE, self.0.permits.acquire()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or_else(busy)?;
         let store = self.0.store.clone();
-        let known = store.linked_size(&access.target, &digest);
-        let ahead = known.is_none() && !store.is_read_only();
-        let making = on_disk(move || store.ingest(digest, known));
         let (grants, question) = (&self.0.grants, Question::blob(access, &digest));
         let fetching = async {
             // Whether hubcap has a login is needed below, and the first time it is looked up in a file.
-            let blob = upstream.blob(&access.target.repository, &digest, known);
+            let blob = upstream.blob(&access.target.repository, &digest);
             if upstream.has_others() {
                 let others = grants.others_while_away(&self.0.store, &upstream, &question).await;
                 // What may not be stored is no fill's.
@@ -197,19 +194,18 @@ impl Filler {
             }
             tokio::join!(Fetch::begin(blob, 0), upstream.is_privileged()).0.map_err(Error::from)
         };
-        let (fetch, ingest) = if ahead {
-            // Nothing is promised yet, so nothing can be refused: the file is made while the upstream is asked.
-            let (fetch, mut ingest) = tokio::try_join!(fetching, making)?;
-            if let Some(size) = fetch.size() {
-                ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?;
-            }
-            (fetch, ingest)
+        let making = on_disk(move || store.ingest(digest, None));
+        // An upstream that counts requests is not asked for what a store does not take.
+        let (fetch, mut ingest) = if self.0.store.is_read_only() {
+            let ingest = making.await?;
+            (fetching.await?, ingest)
         } else {
-            let mut ingest = making.await?;
-            // Allocating takes a disk some milliseconds, and the upstream's answer more.
-            tokio::try_join!(fetching, on_disk(move || ingest.allocate(known.unwrap_or(0)).map(|()| ingest)))?
+            tokio::try_join!(fetching, making)?
         };
         let fetch = self.permitted(fetch, &upstream, &question).await?;
+        if let Some(size) = fetch.size() {
+            ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?;
+        }
         Ok((fetch, ingest, permit))
     }
 

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::ops::AddAssign;
 use std::sync::{Arc, Mutex};
 
-use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, Platform, RangeRequest, Reference, Target, select};
+use hubcap_oci::select::{self, Found, Search};
+use hubcap_oci::{Digest, ImageRef, Link, Manifest, Platform, RangeRequest, Reference, Target};
 use hubcap_store::ReadError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc};
@@ -30,8 +31,8 @@ pub enum Event {
         digest: Digest,
         /// Its bytes that are here.
         received: u64,
-        /// Its length in bytes, as its manifest says.
-        size: u64,
+        /// Its length in bytes, where the upstream tells it.
+        size: Option<u64>,
     },
     /// A blob is complete.
     Received {
@@ -58,12 +59,15 @@ pub struct Image {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum End {
-    /// All of it is in the store.
+    /// All of it is in the store, as far as its registry has it.
     Stored {
         /// Of its manifest, or of its index.
         digest: Digest,
         /// Where its contents came from.
         bytes: Bytes,
+        /// What is odd about it, in sentences for people.
+        #[serde(default)]
+        notes: Vec<String>,
     },
     /// It could not be stored as a whole.
     Failed {
@@ -123,13 +127,23 @@ pub fn start(
         }
         for (name, task) in running {
             let end = match task.await.map_err(Error::from).flatten() {
-                Ok((digest, bytes)) => End::Stored { digest, bytes },
+                Ok(end) => end,
                 Err(error) => End::Failed { why: error.to_string() },
             };
             prefetch.tell(Event::Image(Image { name, end }));
         }
     });
     received
+}
+
+/// The longest configuration that is read for its platform, in bytes.
+const MAX_CONFIG: usize = 8 << 20;
+
+/// What is stored of an image so far.
+#[derive(Default)]
+struct Stored {
+    bytes: Bytes,
+    notes: Vec<String>,
 }
 
 struct Prefetch {
@@ -149,8 +163,6 @@ enum Error {
     Manifest { reference: Reference, error: error::Error },
     #[error(transparent)]
     Platform(#[from] select::NotOffered),
-    #[error("{0} is an index in an index, which no platform can run")]
-    NestedIndex(Digest),
     #[error("blob {digest}: {error}")]
     Blob { digest: Digest, error: error::Error },
     #[error("blob {digest}: {error}")]
@@ -170,35 +182,105 @@ impl Prefetch {
     }
 
     /// Stores an image. Blobs that another image has begun are not waited for.
-    async fn image(self: Arc<Self>, image: ImageRef) -> Result<(Digest, Bytes), Error> {
+    async fn image(self: Arc<Self>, image: ImageRef) -> Result<End, Error> {
         let access = Access::anonymous(Target { registry: image.registry, repository: image.repository });
-        let mut bytes = Bytes::default();
-        let top = self.manifest(&access, image.reference, &mut bytes).await?;
-        let mut blobs = top.links.blobs.clone();
-        if !top.links.manifests.is_empty() {
-            for child in select::for_platforms(&top.links.manifests, &self.platforms)? {
-                let manifest = self.manifest(&access, Reference::Digest(child), &mut bytes).await?;
-                if manifest.links.blobs.is_empty() {
-                    return Err(Error::NestedIndex(child));
+        let mut stored = Stored::default();
+        let top = self.manifest(&access, image.reference, &mut stored.bytes).await?;
+        let digest = top.descriptor.digest;
+        let mut chosen: Vec<Arc<Manifest>> = Vec::new();
+        if top.is_index() {
+            for platform in &self.platforms {
+                let manifest = self.choose(&access, &top, platform, &mut stored.bytes).await?;
+                if chosen.iter().all(|one| one.descriptor.digest != manifest.descriptor.digest) {
+                    chosen.push(manifest);
                 }
-                blobs.extend_from_slice(&manifest.links.blobs);
             }
+        } else {
+            if let Some(own) = self.platform_of(&access, &top, &mut stored.bytes).await
+                && self.platforms.iter().all(|wanted| wanted.rank(&own).is_none())
+            {
+                stored.notes.push(format!("it is for {own} alone, which is not what was asked for"));
+            }
+            chosen.push(top);
         }
         let mut running = JoinSet::new();
-        for blob in blobs {
+        for blob in chosen.iter().flat_map(|manifest| manifest.links.blobs()) {
             if lock(&self.seen).insert(blob.digest) {
-                running.spawn(Arc::clone(&self).blob(access.clone(), blob));
+                running.spawn(Arc::clone(&self).blob(access.clone(), blob.clone()));
             }
         }
         // To the end, even after a failure: another image may count on these blobs.
         let mut failed = None;
         while let Some(task) = running.join_next().await {
             match task.map_err(Error::from).flatten() {
-                Ok(one) => bytes += one,
+                Ok(one) => {
+                    stored.bytes += one.bytes;
+                    stored.notes.extend(one.notes);
+                }
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        failed.map_or(Ok((top.descriptor.digest, bytes)), Err)
+        let Stored { bytes, notes } = stored;
+        failed.map_or(Ok(End::Stored { digest, bytes, notes }), Err)
+    }
+
+    /// The manifest of an index for a platform, as Docker chooses it.
+    async fn choose(
+        &self,
+        access: &Access,
+        index: &Manifest,
+        wanted: &Platform,
+        bytes: &mut Bytes,
+    ) -> Result<Arc<Manifest>, Error> {
+        let mut search = Search::new(wanted, &index.links.manifests);
+        loop {
+            let candidate = search.next_candidate()?;
+            let manifest = self.manifest(access, Reference::Digest(candidate.digest()), bytes).await;
+            let manifest = match manifest {
+                // An index may name what its registry does not have.
+                Err(Error::Manifest { error: error::Error::NotFound, .. }) if candidate.is_silent() => {
+                    continue;
+                }
+                manifest => manifest?,
+            };
+            let is_it = if manifest.is_index() {
+                search.is_it(&candidate, Found::Index(&manifest.links.manifests))
+            } else {
+                let own = match candidate.is_silent() {
+                    true => self.platform_of(access, &manifest, bytes).await,
+                    false => None,
+                };
+                search.is_it(&candidate, Found::Manifest(own.as_ref()))
+            };
+            if is_it {
+                return Ok(manifest);
+            }
+        }
+    }
+
+    /// The platform that an image's configuration says, if it does.
+    async fn platform_of(&self, access: &Access, manifest: &Manifest, bytes: &mut Bytes) -> Option<Platform> {
+        let digest = manifest.links.config.as_ref()?.digest;
+        if lock(&self.seen).insert(digest) {
+            match self.fetch(access, digest).await {
+                Ok(fetched) => *bytes += fetched,
+                Err(_) => {
+                    // Told when it is fetched with the layers.
+                    lock(&self.seen).remove(&digest);
+                    return None;
+                }
+            }
+        }
+        let whole = BlobRequest::Get(RangeRequest::Whole);
+        let mut body = self.cache.blob(access, &digest, whole).await.ok()?.value.body;
+        let mut config = Vec::new();
+        while let Some(chunk) = body.chunk().await.ok()? {
+            config.extend_from_slice(&chunk);
+            if config.len() > MAX_CONFIG {
+                return None;
+            }
+        }
+        Platform::of_config(&config)
     }
 
     async fn manifest(
@@ -214,20 +296,33 @@ impl Prefetch {
         Ok(value.manifest)
     }
 
-    /// Waits until a blob is in the store as a whole.
-    async fn blob(self: Arc<Self>, access: Access, blob: Descriptor) -> Result<Bytes, Error> {
+    /// Waits until a blob is in the store as a whole. One that its registry need not have may be left out.
+    async fn blob(self: Arc<Self>, access: Access, blob: Link) -> Result<Stored, Error> {
         // The semaphore is never closed, so there is always a permit in the end.
         let _permit = self.permits.acquire().await;
-        let (digest, size) = (blob.digest, blob.size);
-        let answer = self.cache.blob(&access, &digest, BlobRequest::Get(RangeRequest::Whole)).await;
+        match self.fetch(&access, blob.digest).await {
+            Ok(bytes) => Ok(Stored { bytes, ..Stored::default() }),
+            Err(error) if blob.is_foreign() => {
+                let url = blob.url.map(|url| format!("; clients fetch it from {url}")).unwrap_or_default();
+                Ok(Stored {
+                    notes: vec![format!("a foreign layer is left out: {error}{url}")],
+                    ..Stored::default()
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn fetch(&self, access: &Access, digest: Digest) -> Result<Bytes, Error> {
+        let answer = self.cache.blob(access, &digest, BlobRequest::Get(RangeRequest::Whole)).await;
         let Answer { value, outcome } =
             answer.map_err(|failure| Error::Blob { digest, error: failure.error })?;
         let not_stored =
             if outcome == Outcome::Elsewhere { Error::NotPermitted(digest) } else { Error::NoRoom(digest) };
         let mut content = value.into_content().ok_or(not_stored)?;
         let mut received = 0;
-        while outcome != (Outcome::Hit { ttl: None }) && received < content.size().unwrap_or(size) {
-            self.tell(Event::Receiving { digest, received, size });
+        while outcome != (Outcome::Hit { ttl: None }) && content.size().is_none_or(|size| received < size) {
+            self.tell(Event::Receiving { digest, received, size: content.size() });
             received = content.grown(received).await.map_err(|error| Error::Read { digest, error })?;
         }
         let size = content.settled().await.map_err(|error| Error::Read { digest, error })?;

@@ -18,8 +18,9 @@ impl Cache {
         }
         let store = self.store();
         let missing = |digest: &Digest| !store.has(digest) && !self.0.filler.is_running(digest);
-        let blobs: Vec<Digest> =
-            content.manifest.links.blobs.iter().map(|blob| blob.digest).filter(missing).collect();
+        // Foreign layers are not the registry's.
+        let own = content.manifest.links.blobs().filter(|blob| !blob.is_foreign());
+        let blobs: Vec<Digest> = own.map(|blob| blob.digest).filter(missing).collect();
         if blobs.is_empty() {
             return;
         }

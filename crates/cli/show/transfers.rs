@@ -27,7 +27,10 @@ impl Transfers {
         match event {
             Event::Receiving { digest, received, size } => match self.bars.get(digest) {
                 Some(bar) => bar.set_position(*received),
-                None => drop(self.bars.insert(*digest, self.progress.bar(&short(digest), *size))),
+                None => {
+                    let bar = self.progress.bar(&short(digest), size.unwrap_or(0));
+                    self.bars.insert(*digest, bar);
+                }
             },
             Event::Received { digest, bytes: amount } => {
                 if let Some(bar) = self.bars.remove(digest) {

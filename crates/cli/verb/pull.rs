@@ -18,9 +18,12 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
     fill(config, &flags.images, &flags.platform, |event| {
         transfers.show(&event);
         match event {
-            Event::Image(Image { name, end: End::Stored { digest, bytes } }) => {
+            Event::Image(Image { name, end: End::Stored { digest, bytes, notes } }) => {
                 total += bytes;
                 println!("{name}  {digest}  {}", amounts(bytes));
+                for note in notes {
+                    println!("{name}  note: {note}");
+                }
             }
             Event::Image(Image { name, end: End::Failed { why } }) => {
                 failed += 1;

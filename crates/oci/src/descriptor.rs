@@ -1,12 +1,10 @@
-//! Descriptors, platforms and media types (image-spec, descriptor.md and image-index.md).
+//! Descriptors and media types (image-spec, descriptor.md and image-index.md).
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, ParseError};
+use crate::{Digest, Platform};
 
 /// The media types that hubcap tells apart.
 pub mod media_type {
@@ -19,15 +17,50 @@ pub mod media_type {
     /// Docker's manifest list.
     pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-    /// What hubcap asks an upstream for: everything that it can store.
-    pub const MANIFESTS: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
-    /// Whether this is a manifest or an index of either family.
-    pub fn is_manifest(media_type: &str) -> bool {
-        MANIFESTS.contains(&media_type)
+    /// Docker's first manifest, schema 1. It is signed in nearly every case, and then it is called otherwise.
+    pub const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+    /// Docker's first manifest, signed.
+    pub const DOCKER_SCHEMA_1_SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
+    /// A manifest of an artifact, as OCI had it before 1.1. Registries have some.
+    pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+
+    /// What hubcap asks an upstream for, as containerd does: whatever it has.
+    pub const ACCEPTED: [&str; 8] = [
+        OCI_INDEX,
+        OCI_MANIFEST,
+        DOCKER_LIST,
+        DOCKER_MANIFEST,
+        OCI_ARTIFACT,
+        DOCKER_SCHEMA_1_SIGNED,
+        DOCKER_SCHEMA_1,
+        "*/*",
+    ];
+
+    /// What a media type means, as far as it matters here.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Kind {
+        /// An image's manifest, of either family.
+        Image,
+        /// An index, of either family.
+        Index,
+        /// Docker's first manifest, signed or not.
+        Schema1,
+        /// Some other manifest: an artifact's, or one of which nobody has told hubcap.
+        Other,
+    }
+
+    /// What kind of manifest a media type means; `None` for one that says nothing of manifests, as `text/plain`.
+    pub fn kind(media_type: &str) -> Option<Kind> {
+        match media_type.to_ascii_lowercase().as_str() {
+            OCI_MANIFEST | DOCKER_MANIFEST => Some(Kind::Image),
+            OCI_INDEX | DOCKER_LIST => Some(Kind::Index),
+            DOCKER_SCHEMA_1 | DOCKER_SCHEMA_1_SIGNED => Some(Kind::Schema1),
+            other => other.starts_with("application/vnd.").then_some(Kind::Other),
+        }
     }
 }
 
-/// What a manifest or an index says of a content.
+/// What hubcap says of a content: the entries of `index.json`, and of a list of referrers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
@@ -59,76 +92,5 @@ impl Descriptor {
             artifact_type: None,
             annotations: BTreeMap::new(),
         }
-    }
-}
-
-/// What an image runs on, in the words of `GOOS` and `GOARCH`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Platform {
-    /// `linux`, ...
-    pub os: String,
-    /// `amd64`, `arm64`, ...
-    pub architecture: String,
-    /// `v7`, ...
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub variant: Option<String>,
-}
-
-impl Platform {
-    /// The platform of this machine.
-    pub fn host() -> Self {
-        let (architecture, variant) = match std::env::consts::ARCH {
-            "x86_64" => ("amd64", None),
-            "aarch64" => ("arm64", None),
-            "arm" => ("arm", Some("v7")),
-            "x86" => ("386", None),
-            "powerpc64" => ("ppc64le", None),
-            other => (other, None),
-        };
-        Self { os: "linux".into(), architecture: architecture.into(), variant: variant.map(Into::into) }
-    }
-
-    /// Whether an image for `offered` is what `self` asks for. A variant that was not asked for is not
-    /// compared, and `arm64` and `arm64/v8` are the same.
-    pub fn accepts(&self, offered: &Self) -> bool {
-        let variant = |platform: &Self| match (platform.architecture.as_str(), platform.variant.as_deref()) {
-            ("arm64", Some("v8")) => None,
-            (_, variant) => variant.map(str::to_owned),
-        };
-        self.os == offered.os
-            && self.architecture == offered.architecture
-            && (variant(self).is_none() || variant(self) == variant(offered))
-    }
-}
-
-impl FromStr for Platform {
-    type Err = ParseError;
-
-    fn from_str(text: &str) -> Result<Self, ParseError> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let valid = |part: &&str| {
-            !part.is_empty()
-                && part.len() <= 64
-                && part.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
-        };
-        match parts.as_slice() {
-            [os, architecture, variant @ ..] if variant.len() <= 1 && parts.iter().all(valid) => Ok(Self {
-                os: (*os).into(),
-                architecture: (*architecture).into(),
-                variant: variant.first().map(|&variant| variant.into()),
-            }),
-            _ => Err(ParseError::new(
-                "platform",
-                text,
-                "it is written os/architecture[/variant], as linux/arm64",
-            )),
-        }
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
     }
 }

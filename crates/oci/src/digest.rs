@@ -1,31 +1,34 @@
-//! Content digests: `sha256:<64 hex>` and `sha512:<128 hex>` (image-spec, descriptor.md, "Digests").
+//! Content digests: `sha256:<64 hex>` and their like (image-spec, descriptor.md, "Digests").
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use crate::ParseError;
 
-/// The hash algorithms that the image specification registers.
+/// The hash algorithms that the clients know: those that the image specification registers, and one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Algorithm {
     /// `sha256`, which every registry uses.
     Sha256,
+    /// `sha384`, which is not registered, and which every client in Go takes.
+    Sha384,
     /// `sha512`, optional in the specification, supported here.
     Sha512,
 }
 
 impl Algorithm {
     /// All of them, in the order of their names.
-    pub const ALL: [Self; 2] = [Self::Sha256, Self::Sha512];
+    pub const ALL: [Self; 3] = [Self::Sha256, Self::Sha384, Self::Sha512];
 
     /// The name in a digest and in the layout's `blobs/<name>/`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
             Self::Sha512 => "sha512",
         }
     }
@@ -34,6 +37,7 @@ impl Algorithm {
     pub const fn hash_len(self) -> usize {
         match self {
             Self::Sha256 => 32,
+            Self::Sha384 => 48,
             Self::Sha512 => 64,
         }
     }
@@ -85,7 +89,7 @@ impl Digest {
         self.algorithm
     }
 
-    /// The raw hash: 32 or 64 bytes.
+    /// The raw hash: 32, 48 or 64 bytes.
     pub fn hash(&self) -> &[u8] {
         &self.hash[..self.algorithm.hash_len()]
     }
@@ -148,7 +152,7 @@ impl FromStr for Digest {
         let algorithm = Algorithm::ALL
             .into_iter()
             .find(|algorithm| algorithm.name() == name)
-            .ok_or_else(|| bad("the algorithm must be sha256 or sha512"))?;
+            .ok_or_else(|| bad("the algorithm must be sha256, sha384 or sha512"))?;
         Self::from_parts(algorithm, hex).map_err(|error| bad(error.why))
     }
 }
@@ -185,6 +189,7 @@ pub struct Verifier(State);
 #[derive(Clone)]
 enum State {
     Sha256(Sha256),
+    Sha384(Sha384),
     Sha512(Sha512),
 }
 
@@ -193,6 +198,7 @@ impl Verifier {
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
             Algorithm::Sha256 => State::Sha256(Sha256::new()),
+            Algorithm::Sha384 => State::Sha384(Sha384::new()),
             Algorithm::Sha512 => State::Sha512(Sha512::new()),
         })
     }
@@ -201,6 +207,7 @@ impl Verifier {
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             State::Sha256(hash) => hash.update(bytes),
+            State::Sha384(hash) => hash.update(bytes),
             State::Sha512(hash) => hash.update(bytes),
         }
     }
@@ -212,6 +219,10 @@ impl Verifier {
             State::Sha256(state) => {
                 hash[..32].copy_from_slice(&state.finalize());
                 Algorithm::Sha256
+            }
+            State::Sha384(state) => {
+                hash[..48].copy_from_slice(&state.finalize());
+                Algorithm::Sha384
             }
             State::Sha512(state) => {
                 hash.copy_from_slice(&state.finalize());
@@ -260,8 +271,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_digest_reads_back_as_it_was_written(bytes: Vec<u8>, long: bool) {
-            let algorithm = if long { Algorithm::Sha512 } else { Algorithm::Sha256 };
+        fn a_digest_reads_back_as_it_was_written(bytes: Vec<u8>, which in 0..Algorithm::ALL.len()) {
+            let algorithm = Algorithm::ALL[which];
             let digest = Digest::of(algorithm, &bytes);
             proptest::prop_assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
             proptest::prop_assert_eq!(Digest::from_hash(algorithm, digest.hash()), Some(digest));

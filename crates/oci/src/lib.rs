@@ -13,7 +13,9 @@
 //! - [`referrer`]: [`Referrer`], an entry of a list of referrers.
 //! - [`mod@reference`]: [`Reference`] (tag or digest) and [`ImageRef`], what a user types.
 //! - [`digest`]: [`Digest`], [`Algorithm`], [`Verifier`].
-//! - [`descriptor`]: [`Descriptor`], [`Platform`], media types.
+//! - [`json`]: others' documents, read as their clients read them.
+//! - [`descriptor`]: [`Descriptor`], media types.
+//! - [`platform`]: [`Platform`], and what runs on which.
 //! - [`manifest`]: [`Manifest`], the bytes as received and the links in them.
 //! - [`compression`]: [`Compression`], of layers and archives.
 //! - [`select`]: which of an index's manifests are for a platform.
@@ -26,10 +28,12 @@ pub mod descriptor;
 pub mod digest;
 pub mod endpoint;
 pub mod error;
+mod json;
 pub mod manifest;
 pub mod name;
 pub mod page;
 pub mod pattern;
+pub mod platform;
 pub mod query;
 pub mod range;
 pub mod reference;
@@ -38,14 +42,15 @@ pub mod registry;
 pub mod select;
 
 pub use compression::Compression;
-pub use descriptor::{Descriptor, Platform, media_type};
+pub use descriptor::{Descriptor, media_type};
 pub use digest::{Algorithm, Digest, Verifier};
 pub use endpoint::Endpoint;
 pub use error::ErrorCode;
-pub use manifest::{Links, Manifest};
+pub use manifest::{Link, Links, Manifest};
 pub use name::{Repository, Tag};
 pub use page::Page;
 pub use pattern::Pattern;
+pub use platform::Platform;
 pub use range::{ByteRange, RangeRequest};
 pub use reference::{ImageRef, Reference, Target};
 pub use referrer::Referrer;

@@ -1,8 +1,14 @@
-//! Manifests: the bytes as received, and the links in them.
+//! Manifests: the bytes as received, and what can be used of the links in them.
 
-use serde::Deserialize;
+mod link;
+mod schema_1;
 
-use crate::{Descriptor, Digest, ParseError, descriptor::media_type};
+use crate::json::Object;
+use crate::media_type::{self, Kind};
+use crate::{Descriptor, Digest, ParseError};
+
+pub use link::{Link, Links};
+pub use schema_1::signed_digest;
 
 /// A manifest or an index. The bytes are what its digest names, so they are never written anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,69 +19,95 @@ pub struct Manifest {
     pub links: Links,
 }
 
-/// What a manifest points at.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Links {
-    /// An image's configuration and layers, in that order.
-    pub blobs: Vec<Descriptor>,
-    /// An index's manifests.
-    pub manifests: Vec<Descriptor>,
-    /// The manifest that this one refers to; it need not exist.
-    pub subject: Option<Digest>,
-    /// What an artifact is: `artifactType`, or else the configuration's media type.
-    pub artifact_type: Option<String>,
-}
-
 /// Only what is read; the rest of a manifest is nobody's business here.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Parsed {
-    media_type: Option<String>,
-    artifact_type: Option<String>,
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-    subject: Option<Descriptor>,
-}
+const FIELDS: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "manifests",
+    "blobs",
+    "fsLayers",
+    "signatures",
+    "subject",
+];
 
 impl Manifest {
-    /// The largest manifest that is taken: 4 MiB, what the specification asks registries to accept.
-    pub const MAX_SIZE: usize = 4 << 20;
+    /// The largest manifest that is taken. containerd and podman take 4 MiB, dockerd takes what comes; this is what hubcap
+    /// can have in memory.
+    pub const MAX_SIZE: usize = 16 << 20;
 
     /// Reads a manifest whose digest has been verified.
     ///
-    /// `content_type` is what the upstream said; without it the `mediaType` inside counts, and without that
-    /// the form: an index has `manifests`. Schema 1 and what is not JSON is an error.
+    /// `content_type` is what the registry said. Where that says nothing of manifests (it is missing, or `text/plain`), the
+    /// `mediaType` inside counts, and without that the form: an index has `manifests`. What is wrong inside is no reason to
+    /// refuse a document: a link that cannot be used is none.
+    ///
+    /// # Errors
+    /// For what is no JSON object, what does not look like a manifest, and what containerd, dockerd and podman refuse as
+    /// ambiguous.
     pub fn parse(digest: Digest, bytes: &[u8], content_type: Option<&str>) -> Result<Self, ParseError> {
         let bad = |why| ParseError::new("manifest", &digest.to_string(), why);
-        let parsed: Parsed = serde_json::from_slice(bytes).map_err(|_| bad("it is not a JSON manifest"))?;
-        let media_type = content_type
-            .map(|text| text.split(';').next().unwrap_or_default().trim().to_owned())
-            .filter(|text| media_type::is_manifest(text))
-            .or_else(|| parsed.media_type.clone())
-            .unwrap_or_else(|| {
-                if parsed.config.is_none() && !parsed.manifests.is_empty() {
-                    media_type::OCI_INDEX.into()
-                } else {
-                    media_type::OCI_MANIFEST.into()
-                }
-            });
-        if !media_type::is_manifest(&media_type) {
-            return Err(bad("its media type is none that hubcap stores"));
+        let text = String::from_utf8_lossy(bytes);
+        let document = Object::read(&text, FIELDS).ok_or_else(|| bad("it is no JSON object"))?;
+        let media_type = media_type_of(&document, content_type)
+            .ok_or_else(|| bad("neither its media type nor its fields are a manifest's"))?;
+        if let Some(why) = ambiguity(&document, &media_type) {
+            return Err(bad(why));
         }
-        let artifact_type =
-            parsed.artifact_type.or_else(|| parsed.config.as_ref().map(|config| config.media_type.clone()));
-        Ok(Self {
-            descriptor: Descriptor::new(media_type, digest, bytes.len() as u64),
-            links: Links {
-                blobs: parsed.config.into_iter().chain(parsed.layers).collect(),
-                manifests: parsed.manifests,
-                subject: parsed.subject.map(|subject| subject.digest),
-                artifact_type,
-            },
-        })
+        let links = Links::of(&document);
+        Ok(Self { descriptor: Descriptor::new(media_type, digest, bytes.len() as u64), links })
+    }
+
+    /// Whether a platform chooses one of its manifests.
+    pub fn is_index(&self) -> bool {
+        media_type::kind(&self.descriptor.media_type) == Some(Kind::Index) || !self.links.manifests.is_empty()
+    }
+}
+
+/// The media type that the registry said, where it means a manifest, else the one that the document says or shows.
+fn media_type_of(document: &Object<'_>, content_type: Option<&str>) -> Option<String> {
+    let told = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
+    let means_manifest = |text: &String| media_type::kind(text).is_some();
+    told.filter(means_manifest)
+        .or_else(|| document.text("mediaType").filter(means_manifest))
+        .or_else(|| form(document).map(Into::into))
+}
+
+/// The media type of a document that does not say it, by the fields that it has, as dockerd guesses.
+fn form(document: &Object<'_>) -> Option<&'static str> {
+    let has = |name| document.has(name);
+    Some(match () {
+        () if has("manifests") => media_type::OCI_INDEX,
+        () if has("config") || has("layers") => media_type::OCI_MANIFEST,
+        () if has("fsLayers") && has("signatures") => media_type::DOCKER_SCHEMA_1_SIGNED,
+        () if has("fsLayers") => media_type::DOCKER_SCHEMA_1,
+        () if has("blobs") || has("artifactType") => media_type::OCI_ARTIFACT,
+        () if has("schemaVersion") => media_type::OCI_INDEX,
+        () => return None,
+    })
+}
+
+/// Why the document means one thing to one client and another to the next, if so (CVE-2021-41190). What is null is not
+/// there: skopeo and dockerd take that.
+fn ambiguity(document: &Object<'_>, media_type: &str) -> Option<&'static str> {
+    let has = |names: &[&str]| names.iter().any(|name| document.has(name));
+    let own = document.text("mediaType").and_then(|own| media_type::kind(&own));
+    match media_type::kind(media_type)? {
+        Kind::Image if has(&["manifests"]) || own == Some(Kind::Index) => Some(
+            "it is ambiguous, as containerd finds too (CVE-2021-41190): an image's manifest that is an index as well",
+        ),
+        Kind::Index if has(&["config", "layers"]) || own == Some(Kind::Image) => Some(
+            "it is ambiguous, as containerd finds too (CVE-2021-41190): an index that is an image's manifest as well",
+        ),
+        Kind::Image | Kind::Index if has(&["fsLayers"]) => Some(
+            "it is ambiguous, as containerd finds too (CVE-2021-41190): a manifest of schema 1 and of schema 2",
+        ),
+        Kind::Schema1 if has(&["config", "layers", "manifests"]) => Some(
+            "it is ambiguous, as containerd finds too (CVE-2021-41190): a manifest of schema 1 and of schema 2",
+        ),
+        _ => None,
     }
 }
 
@@ -84,42 +116,91 @@ mod tests {
     use super::*;
     use crate::Algorithm;
 
-    fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Manifest, ParseError> {
-        Manifest::parse(Digest::of(Algorithm::Sha256, bytes), bytes, content_type)
+    fn parse(text: &str, content_type: Option<&str>) -> Result<Manifest, ParseError> {
+        Manifest::parse(Digest::of(Algorithm::Sha256, text.as_bytes()), text.as_bytes(), content_type)
+    }
+
+    fn media_type(text: &str, content_type: Option<&str>) -> String {
+        parse(text, content_type).expect(text).descriptor.media_type
     }
 
     #[test]
-    fn an_index_without_a_media_type_is_known_by_its_form() {
-        let empty = Digest::of(Algorithm::Sha256, b"");
-        let text = format!(
-            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{empty}","size":0}}]}}"#,
-            media_type::OCI_MANIFEST
-        );
-        let manifest = parse(text.as_bytes(), None).expect("an index");
-        assert_eq!(manifest.descriptor.media_type, media_type::OCI_INDEX);
-        assert_eq!(manifest.links.manifests[0].digest, empty);
+    fn the_registrys_media_type_counts_where_it_means_a_manifest() {
+        let list = r#"{"schemaVersion":2,"manifests":[]}"#;
+        for told in [
+            media_type::DOCKER_LIST,
+            "application/vnd.acme.thing.v1+json",
+            "Application/vnd.OCI.Image.Index.V1+json",
+        ] {
+            assert_eq!(media_type(list, Some(told)), told);
+            assert_eq!(media_type(list, Some(&format!("{told} ; charset=utf-8"))), told);
+        }
     }
 
     #[test]
-    fn the_upstreams_content_type_wins_and_its_parameters_are_dropped() {
-        let typed = format!("{}; charset=utf-8", media_type::DOCKER_LIST);
-        let manifest = parse(br#"{"schemaVersion":2,"manifests":[]}"#, Some(&typed)).expect("a list");
-        assert_eq!(manifest.descriptor.media_type, media_type::DOCKER_LIST);
+    fn a_media_type_that_says_nothing_gives_way_to_the_document() {
+        let docker = format!(r#"{{"mediaType":"{}","config":{{}}}}"#, media_type::DOCKER_MANIFEST);
+        for told in
+            [None, Some(""), Some("text/plain"), Some("application/json"), Some("application/octet-stream")]
+        {
+            assert_eq!(media_type(&docker, told), media_type::DOCKER_MANIFEST);
+            for (text, form) in [
+                (r#"{"manifests":[]}"#, media_type::OCI_INDEX),
+                (r#"{"schemaVersion":2}"#, media_type::OCI_INDEX),
+                (r#"{"mediaType":"a/b","layers":[]}"#, media_type::OCI_MANIFEST),
+                (r#"{"config":{},"manifests":null}"#, media_type::OCI_MANIFEST),
+                (r#"{"fsLayers":[],"signatures":[{}]}"#, media_type::DOCKER_SCHEMA_1_SIGNED),
+                (r#"{"fsLayers":[]}"#, media_type::DOCKER_SCHEMA_1),
+                (r#"{"blobs":[]}"#, media_type::OCI_ARTIFACT),
+            ] {
+                assert_eq!(media_type(text, told), form, "{text}");
+            }
+        }
     }
 
     #[test]
-    fn schema_1_and_rubbish_are_refused() {
-        let signed = "application/vnd.docker.distribution.manifest.v1+prettyjws";
-        let schema_1 = format!(r#"{{"schemaVersion":1,"mediaType":"{signed}","layers":[]}}"#);
-        assert!(parse(schema_1.as_bytes(), Some(signed)).is_err());
-        assert!(parse(b"<html>", Some("text/html")).is_err());
-        assert!(parse(b"", None).is_err());
+    fn what_no_client_can_read_is_refused() {
+        assert!(parse("<html>", Some("text/html")).is_err());
+        assert!(parse("", Some(media_type::OCI_MANIFEST)).is_err());
+        assert!(parse(r#"{"layers":["#, Some(media_type::OCI_MANIFEST)).is_err());
+        assert!(parse(r#"{"errors":[{"code":"UNKNOWN"}]}"#, Some("application/json")).is_err());
+    }
+
+    #[test]
+    fn what_is_ambiguous_is_refused_with_the_reason() {
+        let (image, index) = (media_type::OCI_MANIFEST, media_type::DOCKER_LIST);
+        for (text, told) in [
+            (r#"{"config":{},"manifests":[]}"#.to_owned(), None),
+            (r#"{"layers":[],"Manifests":[]}"#.to_owned(), Some(image)),
+            (r#"{"manifests":[],"manifests":[],"config":{}}"#.to_owned(), Some(index)),
+            (format!(r#"{{"mediaType":"{index}"}}"#), Some(image)),
+            (format!(r#"{{"mediaType":"{image}"}}"#), Some(index)),
+            (r#"{"fsLayers":[],"layers":[]}"#.to_owned(), Some(image)),
+            (r#"{"fsLayers":[],"config":{}}"#.to_owned(), Some(media_type::DOCKER_SCHEMA_1)),
+        ] {
+            let error = parse(&text, told).expect_err(&text).to_string();
+            assert!(error.contains("CVE-2021-41190"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_null_makes_nothing_ambiguous() {
+        for (text, told) in [
+            (r#"{"config":{},"layers":null,"manifests":null}"#, media_type::OCI_MANIFEST),
+            (r#"{"manifests":null,"config":null,"layers":null}"#, media_type::OCI_INDEX),
+            (r#"{"manifests":[],"config":{},"config":null}"#, media_type::OCI_INDEX),
+        ] {
+            assert_eq!(media_type(text, Some(told)), told);
+        }
+        // One family's type for the other's document is no ambiguity.
+        let docker = format!(r#"{{"mediaType":"{}","config":{{}}}}"#, media_type::DOCKER_MANIFEST);
+        assert_eq!(media_type(&docker, Some(media_type::OCI_MANIFEST)), media_type::OCI_MANIFEST);
     }
 
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_parser_panic(bytes: Vec<u8>) {
-            let _ = parse(&bytes, None);
+            let _ = Manifest::parse(Digest::of(Algorithm::Sha256, &bytes), &bytes, None);
         }
     }
 }

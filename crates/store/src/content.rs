@@ -49,12 +49,7 @@ impl Content {
     /// # Errors
     /// [`ReadError::Failed`] and [`ReadError::Aborted`] when it never will be.
     pub async fn settled(&mut self) -> Result<u64, ReadError> {
-        if let Some(growth) = &mut self.growth
-            && let Progress::Done(size) = growth.wait_for(|_| false).await?
-        {
-            self.size = Some(size);
-            self.growth = None;
-        }
+        self.wait_for(|_| false).await?;
         self.size.ok_or(ReadError::Failed)
     }
 
@@ -70,15 +65,23 @@ impl Content {
         }
     }
 
-    /// Waits for more than `seen` bytes, or the end of the growth.
+    /// Waits for more than `seen` bytes, or the end of the growth, which tells the length.
     ///
     /// # Errors
     /// [`ReadError::Failed`] and [`ReadError::Aborted`] when the writer has failed.
     pub async fn grown(&mut self, seen: u64) -> Result<u64, ReadError> {
-        if let Some(growth) = &mut self.growth {
-            growth.wait_for(|written| written > seen).await?;
-        }
+        self.wait_for(|written| written > seen).await?;
         Ok(self.available())
+    }
+
+    async fn wait_for(&mut self, is_enough: impl Fn(u64) -> bool) -> Result<(), ReadError> {
+        if let Some(growth) = &mut self.growth
+            && let Progress::Done(size) = growth.wait_for(is_enough).await?
+        {
+            self.size = Some(size);
+            self.growth = None;
+        }
+        Ok(())
     }
 
     /// A verifier for `digest` that has seen the first `length` bytes, which must have been read already.

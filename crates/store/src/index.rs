@@ -82,15 +82,9 @@ impl Index {
         self.db.with(|trees| trees.tags(target)).unwrap_or_default()
     }
 
-    /// Links contents, with their lengths in bytes, to a repository.
-    pub(crate) fn link(&self, target: &Target, contents: &[&Descriptor]) {
+    /// Links contents to a repository.
+    pub(crate) fn link(&self, target: &Target, contents: &[Digest]) {
         self.db.with(|trees| trees.link(target, contents));
-    }
-
-    /// Links a content whose length nobody told; one that is known stays.
-    pub(crate) fn link_unsized(&self, target: &Target, digest: &Digest) {
-        let key = link_key(target, digest);
-        self.db.with(|trees| trees.link_unsized(&key));
     }
 
     pub(crate) fn is_linked(&self, target: &Target, digest: &Digest) -> bool {
@@ -103,12 +97,6 @@ impl Index {
             lock(&self.linked).insert(key, ());
         }
         linked
-    }
-
-    /// The length that a manifest of the repository says.
-    pub(crate) fn linked_size(&self, target: &Target, digest: &Digest) -> Option<u64> {
-        let key = link_key(target, digest);
-        self.db.with(|trees| trees.linked_size(&key))?
     }
 
     /// What a repository is known to have.

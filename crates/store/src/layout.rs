@@ -70,7 +70,7 @@ impl Layout {
     }
 
     /// Where contents are, one directory for each algorithm.
-    pub(crate) fn contents(&self) -> [PathBuf; 2] {
+    pub(crate) fn contents(&self) -> [PathBuf; Algorithm::ALL.len()] {
         Algorithm::ALL.map(|algorithm| self.root.join("blobs").join(algorithm.name()))
     }
 

@@ -146,12 +146,7 @@ impl Store {
 
     /// Remembers that the repository has this content.
     pub fn link(&self, target: &Target, digest: &Digest) {
-        self.0.catalog.index.link_unsized(target, digest);
-    }
-
-    /// The length in bytes that a stored manifest of the repository gives for a content.
-    pub fn linked_size(&self, target: &Target, digest: &Digest) -> Option<u64> {
-        self.0.catalog.index.linked_size(target, digest)
+        self.0.catalog.index.link(target, std::slice::from_ref(digest));
     }
 
     /// The repositories that are known to have a content.

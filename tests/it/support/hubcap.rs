@@ -54,7 +54,7 @@ impl Place {
     /// The committed contents, by path below `blobs/`.
     pub(crate) fn blobs(&self) -> Vec<String> {
         let mut found = Vec::new();
-        for algorithm in ["sha256", "sha512"] {
+        for algorithm in ["sha256", "sha384", "sha512"] {
             for entry in
                 std::fs::read_dir(self.store().join("blobs").join(algorithm)).into_iter().flatten().flatten()
             {

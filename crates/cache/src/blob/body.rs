@@ -48,9 +48,9 @@ impl BlobBody {
         Self { position: range.start, source: Source::Store(content.reader(range)), takeover: None }
     }
 
-    /// A whole stored blob of `size` bytes.
-    pub(crate) fn whole(takeover: Takeover, size: u64) -> Self {
-        let source = Source::Store(takeover.content.reader(0..size));
+    /// A whole stored blob.
+    pub(crate) fn whole(takeover: Takeover) -> Self {
+        let source = Source::Store(takeover.content.reader(0..u64::MAX));
         Self { source, position: 0, takeover: Some(takeover) }
     }
 
@@ -111,9 +111,8 @@ impl Takeover {
         let verifier = self.content.hashed(&self.digest, position).await.map_err(|error| {
             Error::Internal { why: format!("what was sent cannot be read again: {error}") }
         })?;
-        let size = self.content.size();
         let target = &self.access.target;
-        let blob = upstream.blob(&target.repository, &self.digest, size);
+        let blob = upstream.blob(&target.repository, &self.digest);
         // The client has a part of it already, so it may have the rest.
         let others = permitted(self.cache.store().is_private(target));
         blob.allow(others, Permission::Given).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hubcap_oci::manifest::signed_digest;
 use hubcap_oci::{Algorithm, Digest, Manifest, Reference};
 
 use crate::error::Error;
@@ -17,7 +18,8 @@ pub struct ManifestContent {
 }
 
 impl ManifestContent {
-    /// What an upstream has sent for `reference`, as a `media_type` of its own telling.
+    /// What an upstream has sent for `reference`, as a `media_type` of its own telling. Its digest here is that of its bytes;
+    /// a signed manifest of schema 1 is asked for by another one.
     ///
     /// # Errors
     /// [`Error::WrongContent`] for another digest than the reference's, and for what is no manifest.
@@ -30,7 +32,7 @@ impl ManifestContent {
             Reference::Tag(_) => Digest::of(Algorithm::Sha256, &bytes),
             Reference::Digest(expected) => {
                 let actual = Digest::of(expected.algorithm(), &bytes);
-                if actual != *expected {
+                if actual != *expected && signed_digest(expected.algorithm(), &bytes) != Some(*expected) {
                     return Err(Error::wrong_content(format!("asked for {expected}, got {actual}")));
                 }
                 actual

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use std::io::{Read, Write};
 
 use fs_err as fs;
+use hubcap_oci::select::{Found, Search};
 use hubcap_oci::{
-    Compression, Descriptor, Digest, ImageRef, Manifest, Platform, Reference, Verifier, media_type, select,
+    Compression, Descriptor, Digest, ImageRef, Link, Manifest, Platform, Reference, Verifier, media_type,
 };
 use serde_json::json;
 
@@ -78,56 +79,74 @@ impl Layout {
     }
 
     /// What the store knows under that name: a tag, or a digest that is reachable in its repository.
-    fn named(&self, name: &ImageRef) -> Result<Option<Descriptor>, Error> {
+    fn named(&self, name: &ImageRef) -> Result<Option<Link>, Error> {
         let images = self.read_index()?;
         let mut entries = images.entries().filter(|entry| {
             entry.target.registry == name.registry && entry.target.repository == name.repository
         });
         Ok(match &name.reference {
-            Reference::Tag(tag) => {
-                entries.find(|entry| entry.tag.as_ref() == Some(tag)).map(|entry| entry.descriptor)
-            }
+            Reference::Tag(tag) => entries
+                .find(|entry| entry.tag.as_ref() == Some(tag))
+                .map(|entry| Link::from(&entry.descriptor)),
             Reference::Digest(digest) => entries.find_map(|entry| {
-                let graph = self.graph(&entry.descriptor);
+                let graph = self.graph(&Link::from(&entry.descriptor));
                 graph.manifests().find(|one| one.digest == *digest).cloned()
             }),
         })
     }
 
     /// The image with what one platform needs, or what is missing of that.
-    fn complete(
-        &self,
-        top: &Descriptor,
-        name: &ImageRef,
-        platform: &Platform,
-    ) -> Result<CompleteImage, String> {
-        let mut manifest = self
+    fn complete(&self, top: &Link, name: &ImageRef, platform: &Platform) -> Result<CompleteImage, String> {
+        let top = self
             .verified_manifest(top)
             .ok_or_else(|| format!("its manifest {} is not in the store", top.digest))?;
-        if !manifest.links.manifests.is_empty() {
-            let child = select::for_platform(&manifest.links.manifests, platform)
-                .ok_or_else(|| format!("it is not for {platform}"))?;
-            manifest = self
-                .verified_manifest(child)
-                .ok_or_else(|| format!("its manifest for {platform} is not in the store"))?;
+        let Manifest { descriptor, links } = self.for_platform(top, platform)?;
+        // Their true lengths: a manifest may say others.
+        let stored = |link: Link| match self.size_of(&link.digest) {
+            Some(size) => Ok(Descriptor::new(link.media_type, link.digest, size)),
+            None => Err(match link.url {
+                Some(url) => format!(
+                    "{} is not in the store; its registry need not have it, {url} has it",
+                    link.digest
+                ),
+                None => format!("{} is not in the store", link.digest),
+            }),
+        };
+        let config = stored(links.config.ok_or("it has no configuration")?)?;
+        let layers = links.layers.into_iter().map(stored).collect::<Result<_, _>>()?;
+        Ok(CompleteImage { name: name.clone(), manifest: descriptor, config, layers })
+    }
+
+    /// The manifest itself, or the one for the platform where it is an index.
+    fn for_platform(&self, top: Manifest, platform: &Platform) -> Result<Manifest, String> {
+        if !top.is_index() {
+            return Ok(top);
         }
-        let Manifest { descriptor, links } = manifest;
-        let mut blobs = links.blobs.into_iter();
-        let config = blobs.next().ok_or("it has no configuration")?;
-        let image =
-            CompleteImage { name: name.clone(), manifest: descriptor, config, layers: blobs.collect() };
-        if let Some(absent) = image.contents().find(|one| self.size_of(&one.digest) != Some(one.size)) {
-            return Err(format!("{} is not in the store", absent.digest));
+        let mut search = Search::new(platform, &top.links.manifests);
+        loop {
+            let candidate = search.next_candidate().map_err(|error| error.to_string())?;
+            let manifest = match self.verified_manifest(&candidate.link) {
+                Some(manifest) => manifest,
+                None if candidate.is_silent() => continue,
+                None => return Err(format!("its manifest for {platform} is not in the store")),
+            };
+            let own = manifest.links.config.as_ref().and_then(|config| self.platform_of(config));
+            let found = match manifest.is_index() {
+                true => Found::Index(&manifest.links.manifests),
+                false => Found::Manifest(own.as_ref()),
+            };
+            if search.is_it(&candidate, found) {
+                return Ok(manifest);
+            }
         }
-        Ok(image)
     }
 
     /// A manifest whose bytes have its digest.
-    fn verified_manifest(&self, descriptor: &Descriptor) -> Option<Manifest> {
-        let digest = descriptor.digest;
+    fn verified_manifest(&self, link: &Link) -> Option<Manifest> {
+        let digest = link.digest;
         let bytes = self.small(&digest).ok()??;
         let right = Digest::of(digest.algorithm(), &bytes) == digest;
-        right.then(|| Manifest::parse(digest, &bytes, Some(&descriptor.media_type)).ok())?
+        right.then(|| Manifest::parse(digest, &bytes, Some(&link.media_type)).ok())?
     }
 
     /// Writes an image; memory does not grow with it. `progress` is called with bytes as they are copied.

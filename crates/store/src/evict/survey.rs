@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fs_err as fs;
-use hubcap_oci::{Digest, Pattern};
+use hubcap_oci::{Digest, Link, Pattern};
 
 use super::plan::{Child, Image, Reason, Removal, Survey, Unneeded};
 use crate::catalog::Catalog;
@@ -42,8 +42,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn image(&self, entry: Entry) -> Image {
         let top = &entry.descriptor;
-        let links = self.catalog.layout.manifest(top).map(|manifest| manifest.links).unwrap_or_default();
-        let mut own: Vec<Digest> = links.blobs.iter().map(|blob| blob.digest).collect();
+        let manifest = self.catalog.layout.manifest(&Link::from(top));
+        let links = manifest.map(|manifest| manifest.links).unwrap_or_default();
+        let mut own: Vec<Digest> = links.blobs().map(|blob| blob.digest).collect();
         own.push(top.digest);
         own.extend(entry.wrapper);
         let mut in_flight = self.is_any_in_flight(&own);

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use hubcap_oci::Link;
+
 use super::trees::{TagEntry, Trees, tag_key};
 use crate::layout::Layout;
 use crate::layout::image_index::ImageIndex;
@@ -12,11 +14,11 @@ use crate::layout::image_index::ImageIndex;
 pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled::Result<()> {
     let mut entries = 0;
     for entry in images.entries() {
-        let graph = layout.graph(&entry.descriptor);
+        let graph = layout.graph(&Link::from(&entry.descriptor));
         for manifest in graph.manifests() {
             trees.put_media_type(&manifest.digest, &manifest.media_type)?;
         }
-        trees.link(&entry.target, &graph.contents().collect::<Vec<_>>())?;
+        trees.link(&entry.target, &graph.contents().map(|content| content.digest).collect::<Vec<_>>())?;
         if entry.private {
             trees.mark_private(&entry.target)?;
         }

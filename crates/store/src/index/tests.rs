@@ -35,7 +35,7 @@ fn a_content_may_be_linked_to_several_repositories() {
     let dir = tempfile::tempdir().expect("a directory");
     let index = Index::temporary(&Layout::at(dir.path()), &ImageIndex::default());
     for name in ["a", "b"] {
-        index.link_unsized(&target(name), &digest("layer"));
+        index.link(&target(name), &[digest("layer")]);
     }
     assert_eq!(
         ["a", "b", "c"].map(|name| index.is_linked(&target(name), &digest("layer"))),
@@ -44,15 +44,6 @@ fn a_content_may_be_linked_to_several_repositories() {
     assert_eq!(index.targets(&digest("layer")), [target("a"), target("b")]);
     // As well when it was asked before.
     assert_eq!(["a", "b"].map(|name| index.is_linked(&target(name), &digest("layer"))), [true, true]);
-}
-
-#[test]
-fn a_length_that_a_manifest_gave_outlives_a_link_without_one() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let index = Index::temporary(&Layout::at(dir.path()), &ImageIndex::default());
-    index.link(&target("a"), &[&manifest("m")]);
-    index.link_unsized(&target("a"), &digest("m"));
-    assert_eq!(index.linked_size(&target("a"), &digest("m")), Some(7));
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(super) struct Trees {
     db: sled::Db,
     /// target NUL tag -> [`StoredTag`]
     tags: sled::Tree,
-    /// target NUL digest -> length, or nothing while that is not known
+    /// target NUL digest -> nothing; an older hubcap wrote a length
     links: sled::Tree,
     /// digest -> last use, in milliseconds since the epoch; "type" digest -> media type, for manifests
     contents: sled::Tree,
@@ -90,27 +90,21 @@ impl Trees {
         Ok(all.iter().filter_map(read).collect())
     }
 
-    /// Links contents, with their lengths in bytes, to a repository.
-    pub(super) fn link(&self, target: &Target, contents: &[&Descriptor]) -> sled::Result<()> {
+    /// Links contents to a repository.
+    pub(super) fn link(&self, target: &Target, contents: &[Digest]) -> sled::Result<()> {
         let mut batch = sled::Batch::default();
-        for content in contents {
-            batch.insert(link_key(target, &content.digest), &content.size.to_be_bytes());
+        for digest in contents {
+            let key = link_key(target, digest);
+            // What is there already must not cost a log entry again.
+            if !self.links.contains_key(&key)? {
+                batch.insert(key, &[]);
+            }
         }
         self.links.apply_batch(batch)
     }
 
-    /// Links a content whose length nobody told; one that is known stays.
-    pub(super) fn link_unsized(&self, key: &[u8]) -> sled::Result<()> {
-        self.links.compare_and_swap(key, None::<&[u8]>, Some(&[])).map(drop)
-    }
-
     pub(super) fn is_linked(&self, key: &[u8]) -> sled::Result<bool> {
         self.links.contains_key(key)
-    }
-
-    /// The length that a link has; `None` without a link or a length.
-    pub(super) fn linked_size(&self, key: &[u8]) -> sled::Result<Option<u64>> {
-        Ok(self.links.get(key)?.and_then(|value| read_number(&value)))
     }
 
     /// What is linked to a repository.
@@ -210,6 +204,7 @@ fn digest_key(digest: &Digest) -> Vec<u8> {
     let mut key = vec![match digest.algorithm() {
         Algorithm::Sha256 => 1,
         Algorithm::Sha512 => 2,
+        Algorithm::Sha384 => 3,
     }];
     key.extend_from_slice(digest.hash());
     key
@@ -239,6 +234,7 @@ fn read_digest(key: &[u8]) -> Option<Digest> {
     let algorithm = match algorithm {
         1 => Algorithm::Sha256,
         2 => Algorithm::Sha512,
+        3 => Algorithm::Sha384,
         _ => return None,
     };
     Digest::from_hash(algorithm, hash)

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::io::{ErrorKind, Read as _};
 
 use fs_err as fs;
-use hubcap_oci::{Descriptor, Digest, Links, Manifest};
+use hubcap_oci::{Digest, Link, Links, Manifest};
 
 use super::Layout;
 use crate::error::Error;
@@ -21,7 +21,7 @@ pub(crate) struct Graph(Vec<Node>);
 #[derive(Debug)]
 pub(crate) struct Node {
     /// As what points at it describes it, with its true media type where it could be read.
-    pub(crate) descriptor: Descriptor,
+    pub(crate) link: Link,
     /// What it points at; `None` when it is not here, or is no manifest.
     pub(crate) links: Option<Links>,
 }
@@ -32,42 +32,42 @@ impl Graph {
     }
 
     /// The manifests, whether they are here or not.
-    pub(crate) fn manifests(&self) -> impl Iterator<Item = &Descriptor> + Clone {
-        self.0.iter().map(|node| &node.descriptor)
+    pub(crate) fn manifests(&self) -> impl Iterator<Item = &Link> + Clone {
+        self.0.iter().map(|node| &node.link)
     }
 
     /// The manifests and their blobs, whether they are here or not. Blobs that manifests share come several times.
-    pub(crate) fn contents(&self) -> impl Iterator<Item = &Descriptor> {
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &Link> {
         let links = self.0.iter().filter_map(|node| node.links.as_ref());
-        self.manifests().chain(links.flat_map(|links| &links.blobs))
+        self.manifests().chain(links.flat_map(Links::blobs))
     }
 }
 
 impl Layout {
     /// Collects what `top` points at, directly and through its manifests.
-    pub(crate) fn graph(&self, top: &Descriptor) -> Graph {
+    pub(crate) fn graph(&self, top: &Link) -> Graph {
         let mut nodes = Vec::new();
         let mut seen = HashSet::new();
         // Not by recursion: how deep indexes are nested is up to who made them.
         let mut rest = vec![top.clone()];
-        while let Some(mut descriptor) = rest.pop() {
-            if !seen.insert(descriptor.digest) {
+        while let Some(mut link) = rest.pop() {
+            if !seen.insert(link.digest) {
                 continue;
             }
-            let links = self.manifest(&descriptor).map(|manifest| {
-                descriptor.media_type = manifest.descriptor.media_type;
+            let links = self.manifest(&link).map(|manifest| {
+                link.media_type = manifest.descriptor.media_type;
                 manifest.links
             });
             rest.extend(links.iter().flat_map(|links| links.manifests.iter().rev()).cloned());
-            nodes.push(Node { descriptor, links });
+            nodes.push(Node { link, links });
         }
         Graph(nodes)
     }
 
-    /// The manifest that `descriptor` names; `None` when it is not here, or is no manifest.
-    pub(crate) fn manifest(&self, descriptor: &Descriptor) -> Option<Manifest> {
-        let bytes = self.small(&descriptor.digest).ok()??;
-        Manifest::parse(descriptor.digest, &bytes, Some(&descriptor.media_type)).ok()
+    /// The manifest that `link` names; `None` when it is not here, or is no manifest.
+    pub(crate) fn manifest(&self, link: &Link) -> Option<Manifest> {
+        let bytes = self.small(&link.digest).ok()??;
+        Manifest::parse(link.digest, &bytes, Some(&link.media_type)).ok()
     }
 
     /// A content that is no larger than a manifest may be. `None` when it is not here, or larger: a layer may be asked for as

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use fs_err as fs;
-use hubcap_oci::{Descriptor, Digest, Platform, Tag, Target};
+use hubcap_oci::{Descriptor, Digest, Link, Platform, Tag, Target};
 
 use super::Layout;
+use super::graph::Node;
 use super::image_index::Entry;
 use crate::error::Error;
 
@@ -39,7 +40,7 @@ impl Layout {
     }
 
     fn describe(&self, entry: Entry) -> StoredImage {
-        let graph = self.graph(&entry.descriptor);
+        let graph = self.graph(&Link::from(&entry.descriptor));
         let mut seen = HashSet::new();
         let contents = graph.contents().filter(|content| seen.insert(content.digest));
         let size = contents.filter_map(|content| self.size_of(&content.digest)).sum();
@@ -49,10 +50,10 @@ impl Layout {
             let Some(links) = node.links.as_ref().filter(|links| links.manifests.is_empty()) else {
                 continue;
             };
-            if links.blobs.iter().all(|blob| self.size_of(&blob.digest).is_some()) {
+            // What the registry need not have is the client's own business.
+            if links.blobs().all(|blob| blob.is_foreign() || self.size_of(&blob.digest).is_some()) {
                 complete = true;
-                let own = || self.platform_of(links.blobs.first()?);
-                platforms.extend(node.descriptor.platform.clone().or_else(own));
+                platforms.extend(self.platform_of_node(node));
             }
         }
         let Entry { target, tag, descriptor, .. } = entry;
@@ -61,21 +62,23 @@ impl Layout {
 
     /// The platforms that an image is made for, whether they are here or not, and the manifest of each.
     pub fn offered(&self, image: &StoredImage) -> Vec<(Platform, Digest)> {
-        let Some(manifest) = self.manifest(&image.descriptor) else { return Vec::new() };
-        let links = manifest.links;
-        if links.manifests.is_empty() {
-            let own = links.blobs.first().and_then(|config| self.platform_of(config));
-            return own.into_iter().map(|platform| (platform, image.descriptor.digest)).collect();
-        }
+        let graph = self.graph(&Link::from(&image.descriptor));
+        let is_index = |node: &&Node| node.links.as_ref().is_some_and(|links| !links.manifests.is_empty());
+        let manifests = graph.nodes().iter().filter(|node| !is_index(node));
+        let offered = manifests.filter_map(|node| Some((self.platform_of_node(node)?, node.link.digest)));
         // What describes the others, as attestations do, is for no platform that there is.
-        let known = |platform: &Platform| platform.os != "unknown";
-        let children = links.manifests.into_iter();
-        children.filter_map(|child| Some((child.platform.filter(known)?, child.digest))).collect()
+        offered.filter(|(platform, _)| platform.os != "unknown").collect()
     }
 
-    /// An image's configuration says its platform in the same words as a descriptor.
-    fn platform_of(&self, config: &Descriptor) -> Option<Platform> {
-        serde_json::from_slice(&self.small(&config.digest).ok()??).ok()
+    /// As its index says, else as its configuration does.
+    fn platform_of_node(&self, node: &Node) -> Option<Platform> {
+        let own = || self.platform_of(node.links.as_ref()?.config.as_ref()?);
+        node.link.platform.clone().or_else(own)
+    }
+
+    /// The platform that a configuration says.
+    pub(crate) fn platform_of(&self, config: &Link) -> Option<Platform> {
+        Platform::of_config(&self.small(&config.digest).ok()??)
     }
 
     /// The bytes of all contents.

@@ -42,8 +42,8 @@ impl Store {
             }
         }
         index.put_media_type(&descriptor.digest, &descriptor.media_type);
-        let linked = std::iter::once(descriptor).chain(&links.manifests).chain(&links.blobs);
-        index.link(target, &linked.collect::<Vec<_>>());
+        let linked = links.manifests.iter().chain(links.blobs()).map(|link| link.digest);
+        index.link(target, &std::iter::once(descriptor.digest).chain(linked).collect::<Vec<_>>());
         if let Some(tag) = tag {
             let entry =
                 TagEntry { descriptor: Arc::new(descriptor.clone()), validated_at: SystemTime::now() };

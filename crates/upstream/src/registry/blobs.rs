@@ -44,9 +44,9 @@ impl Upstream {
         }
     }
 
-    /// end-2, GET: a blob to be fetched. `size` is its length in bytes, where the repository's manifest says it.
-    pub fn blob(&self, repository: &Repository, digest: &Digest, size: Option<u64>) -> RegistryBlob {
-        RegistryBlob::new(self.clone(), repository, digest, size)
+    /// end-2, GET: a blob to be fetched.
+    pub fn blob(&self, repository: &Repository, digest: &Digest) -> RegistryBlob {
+        RegistryBlob::new(self.clone(), repository, digest)
     }
 }
 

@@ -19,7 +19,7 @@ const ONCE_MORE: Duration = Duration::from_secs(5);
 /// A manifest as it came; its digest is not checked here.
 #[derive(Debug, Clone)]
 pub struct ManifestBody {
-    /// At most [`Manifest::MAX_SIZE`], 4 MiB.
+    /// At most [`Manifest::MAX_SIZE`].
     pub bytes: Bytes,
     /// Its media type, as the upstream says.
     pub media_type: Option<String>,
@@ -153,7 +153,7 @@ fn told(reference: &Reference, headers: &HeaderMap, media_type: Option<&str>) ->
         (Reference::Tag(_), digest) => digest,
         (Reference::Digest(asked), Some(digest)) => (*asked == digest).then_some(digest),
         // A registry need not say it. A web page would not be a manifest's yes.
-        (Reference::Digest(asked), None) => media_type.is_some_and(media_type::is_manifest).then_some(*asked),
+        (Reference::Digest(asked), None) => media_type.and_then(media_type::kind).map(|_| *asked),
     }
 }
 
@@ -178,7 +178,7 @@ async fn read(response: Response) -> Result<ManifestBody, Error> {
 
 fn accept() -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.extend(media_type::MANIFESTS.map(|text| (header::ACCEPT, HeaderValue::from_static(text))));
+    headers.extend(media_type::ACCEPTED.map(|text| (header::ACCEPT, HeaderValue::from_static(text))));
     headers
 }
 

@@ -24,7 +24,6 @@ pub struct RegistryBlob {
     upstream: Upstream,
     endpoint: Endpoint,
     digest: Digest,
-    size: Option<u64>,
     way: Arc<Way>,
 }
 
@@ -48,12 +47,7 @@ struct Way {
 
 impl RegistryBlob {
     /// A blob that comes from the first origin alone.
-    pub(super) fn new(
-        upstream: Upstream,
-        repository: &Repository,
-        digest: &Digest,
-        size: Option<u64>,
-    ) -> Self {
+    pub(super) fn new(upstream: Upstream, repository: &Repository, digest: &Digest) -> Self {
         let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
         let count = 1 + upstream.others.len();
         let way = Way {
@@ -61,7 +55,7 @@ impl RegistryBlob {
             is_permitted: AtomicBool::default(),
             brought: (0..count).map(|_| AtomicU64::default()).collect(),
         };
-        Self { upstream, endpoint, digest: *digest, size, way: Arc::new(way) }
+        Self { upstream, endpoint, digest: *digest, way: Arc::new(way) }
     }
 
     /// Says which of the other origins may give the blob while the ones before them are in trouble.
@@ -91,7 +85,11 @@ impl RegistryBlob {
     /// first is the last to be suspected.
     pub fn note_wrong(&self) {
         let sent = |origin: &usize| self.way.brought[*origin].load(Ordering::Relaxed) > 0;
-        let senders: Vec<usize> = (0..self.way.brought.len()).filter(sent).collect();
+        let mut senders: Vec<usize> = (0..self.way.brought.len()).filter(sent).collect();
+        if senders.is_empty() {
+            // Nothing at all is wrong as well.
+            senders.push(self.origin());
+        }
         for origin in senders.iter().filter(|origin| **origin > 0 || senders.len() == 1) {
             let origin = &self.at(*origin).origin;
             tracing::warn!(target: "hubcap::upstream", %origin, digest = %self.digest,
@@ -120,8 +118,9 @@ impl fmt::Display for RegistryBlob {
 }
 
 impl Source for RegistryBlob {
+    /// What a manifest says of it is a hint that may be wrong; the registry's answer tells.
     fn size(&self) -> Option<u64> {
-        self.size
+        None
     }
 
     fn origin(&self) -> usize {

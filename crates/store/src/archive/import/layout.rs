@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use hubcap_oci::{Descriptor, Digest, ImageRef, Manifest, media_type};
+use hubcap_oci::{Descriptor, Digest, ImageRef, Link, Manifest, media_type};
 
 use super::image::{Image, named};
 use super::members::Source;
@@ -29,7 +29,7 @@ fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {
     };
     let mut image = Image {
         names,
-        top: manifest(from.0, &descriptor)?
+        top: manifest(from.0, &Link::from(&descriptor))?
             .ok_or_else(|| format!("the manifest {} is missing", descriptor.digest))?,
         children: Vec::new(),
         contents: Vec::new(),
@@ -59,14 +59,10 @@ fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {
         return Err(format!("none of the manifests of {} is in it", image.top.0.descriptor.digest));
     }
     let all = std::iter::once(&image.top).chain(&image.children);
-    for blob in all.clone().flat_map(|(manifest, _)| &manifest.links.blobs) {
+    for blob in all.clone().flat_map(|(manifest, _)| manifest.links.blobs()) {
         match from.0.member(&content_path(&blob.digest)) {
-            Some(member) if member.size == blob.size => image.contents.push((blob.digest, member)),
-            Some(member) => {
-                let (has, says) = (member.size, blob.size);
-                return Err(format!("{} has {has} bytes, and its manifest says {says}", blob.digest));
-            }
-            None if from.1.has(&blob.digest) => {}
+            Some(member) => image.contents.push((blob.digest, member)),
+            None if from.1.has(&blob.digest) || blob.is_foreign() => {}
             None => return Err(format!("the content {} is missing", blob.digest)),
         }
     }
@@ -85,8 +81,8 @@ fn name(entry: &Descriptor) -> Result<Option<ImageRef>, String> {
 }
 
 /// A manifest of the layout; `None` when it is not there.
-fn manifest(source: &Source, descriptor: &Descriptor) -> Result<Option<(Manifest, Bytes)>, String> {
-    let (path, digest) = (content_path(&descriptor.digest), descriptor.digest);
+fn manifest(source: &Source, link: &Link) -> Result<Option<(Manifest, Bytes)>, String> {
+    let (path, digest) = (content_path(&link.digest), link.digest);
     if !source.has(&path) {
         return Ok(None);
     }
@@ -96,6 +92,6 @@ fn manifest(source: &Source, descriptor: &Descriptor) -> Result<Option<(Manifest
         return Err(format!("it is damaged: the manifest {digest} has the digest {actual}"));
     }
     let manifest =
-        Manifest::parse(digest, &bytes, Some(&descriptor.media_type)).map_err(|error| error.to_string())?;
+        Manifest::parse(digest, &bytes, Some(&link.media_type)).map_err(|error| error.to_string())?;
     Ok(Some((manifest, bytes)))
 }
