@@ -7,7 +7,7 @@
 //! - [`manifest`], [`blob`], [`tags`], [`referrers`]: the nouns of the specification, one decision each.
 //! - [`trail`]: lists in pages, from registries that lead in circles.
 //! - [`freshness`]: whether a stored tag may be answered without asking; pure.
-//! - [`removed`]: images that their registry no longer has.
+//! - [`removed`], [`serve_removed`]: images that their registry no longer has, and whether they are served.
 //! - [`tag_lock`]: tags whose digests are locked (`--frozen`).
 //! - [`flight`]: one fetch per content, however many clients ask.
 //! - [`access`], [`authorization`]: who may have what is private.
@@ -49,6 +49,7 @@ pub mod referrers;
 pub mod removed;
 mod restore;
 mod restoring;
+mod serve_removed;
 mod storage_warning;
 mod tag_lock;
 pub mod tags;

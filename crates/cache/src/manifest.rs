@@ -1,6 +1,7 @@
 //! Manifests (end-3): by digest for ever, by tag for its TTL.
 
 pub(crate) mod content;
+mod elsewhere;
 
 use std::time::SystemTime;
 

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 use hubcap_oci::{Pattern, Tag, Target};
 
 use crate::access::Access;
-use crate::cache::Cache;
 use crate::error::Error;
 use crate::limited_map::LimitedMap;
 use crate::lock::lock;
@@ -40,7 +39,7 @@ pub struct RemovedRules {
 }
 
 impl RemovedRules {
-    fn on_removed(&self, target: &Target, tag: Option<&Tag>) -> OnRemoved {
+    pub(crate) fn on_removed(&self, target: &Target, tag: Option<&Tag>) -> OnRemoved {
         let rule = self.rules.iter().find(|(pattern, _)| pattern.matches(target, tag));
         rule.map_or(OnRemoved::Refuse, |(_, on_removed)| *on_removed)
     }
@@ -49,7 +48,7 @@ impl RemovedRules {
 /// What was found out about images that are gone, and told of them.
 pub(crate) struct Removed {
     /// For whom, and which tag; `None` for a list.
-    confirmed: Mutex<LimitedMap<(Access, Option<Tag>), ()>>,
+    pub(crate) confirmed: Mutex<LimitedMap<(Access, Option<Tag>), ()>>,
     /// By the image's whole name.
     told: Mutex<LimitedMap<String, ()>>,
     served: Mutex<BTreeMap<String, RemovedImage>>,
@@ -68,7 +67,7 @@ impl Default for Removed {
 impl Removed {
     /// Counts an answer with a stored image, and tells the log of it now and then. `confirmed` is when the registry last had
     /// it, where that is known.
-    fn serve(&self, name: String, confirmed: Option<SystemTime>, error: &Error) {
+    pub(crate) fn serve(&self, name: String, confirmed: Option<SystemTime>, error: &Error) {
         let now = Instant::now();
         let mut told = lock(&self.told);
         if told.get(&name, now).is_none() {
@@ -93,47 +92,6 @@ impl Removed {
 
     pub(crate) fn report(&self) -> BTreeMap<String, RemovedImage> {
         lock(&self.served).clone()
-    }
-}
-
-impl Cache {
-    /// Whether `error` says that an image is gone which is served all the same. `ask_as_anybody` asks the upstream for it
-    /// without a login, and is only polled where a login has been refused: that may be the login's fault.
-    pub(crate) async fn serves_removed<T>(
-        &self,
-        access: &Access,
-        tag: Option<&Tag>,
-        error: &Error,
-        ask_as_anybody: impl Future<Output = Result<T, Error>>,
-    ) -> bool {
-        let target = &access.target;
-        if !error.is_gone()
-            || self.config().removed.on_removed(target, tag) == OnRemoved::Refuse
-            || self.store().is_private(target)
-        {
-            return false;
-        }
-        let Ok(upstream) = self.upstream(access) else { return false };
-        if !upstream.is_privileged().await {
-            return true;
-        }
-        let (confirmed, asked) = (&self.0.removed.confirmed, (access.clone(), tag.cloned()));
-        if lock(confirmed).get(&asked, Instant::now()).is_some() {
-            return true;
-        }
-        let is_gone = ask_as_anybody.await.is_err_and(|error| error.is_gone());
-        if is_gone {
-            lock(confirmed).insert(asked, (), Instant::now());
-        }
-        is_gone
-    }
-
-    /// Tells of an image that is served although it is gone.
-    pub(crate) fn tell_removed(&self, target: &Target, tag: Option<&Tag>, error: &Error) {
-        let name = tag.map_or_else(|| target.to_string(), |tag| format!("{target}:{tag}"));
-        let entry = tag.and_then(|tag| self.store().tag(target, tag));
-        let confirmed = entry.map(|entry| entry.validated_at).filter(|at| *at > SystemTime::UNIX_EPOCH);
-        self.0.removed.serve(name, confirmed, error);
     }
 }
 

@@ -1,0 +1,104 @@
+//! Manifests from a registry's other origins, while the first one is in trouble.
+
+use hubcap_oci::Reference;
+use hubcap_upstream::Upstream;
+
+use super::content::ManifestContent;
+use crate::access::Access;
+use crate::cache::Cache;
+use crate::error::{Error, Failure};
+use crate::others::{may_be_stored, permitted};
+use crate::outcome::{Answer, Outcome, StaleBecause};
+use crate::question::{Content, Question};
+
+impl Cache {
+    /// A manifest from another origin, once for all who want it, when the first one is in trouble. A tag only where that is
+    /// asked for.
+    ///
+    /// # Errors
+    /// `failure`, the first origin's own, when no other origin may be asked or none has it.
+    pub(crate) async fn manifest_from_others(
+        &self,
+        access: &Access,
+        reference: &Reference,
+        failure: Failure,
+    ) -> Result<Answer<ManifestContent>, Failure> {
+        if failure.stale_reason() != Some(StaleBecause::UpstreamFailed) {
+            return Err(failure);
+        }
+        let upstream = self.upstream(access)?;
+        let is_wanted = matches!(reference, Reference::Digest(_)) || upstream.takes_stale_tags();
+        if !upstream.has_others() || !is_wanted {
+            return Err(failure);
+        }
+        let question = Question::manifest(access, reference);
+        let mut flight = self.0.manifests.join(question.clone(), |publisher| {
+            let (cache, error) = (self.clone(), failure.error.clone());
+            async move { publisher.finish(cache.ask_others(&upstream, &question, error).await) }
+        });
+        Ok(flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?)
+    }
+
+    /// What a tag means by the word of the first origin, which limits hubcap, with the bytes of another one.
+    pub(crate) async fn manifest_beyond_limit(
+        &self,
+        upstream: &Upstream,
+        access: &Access,
+        reference: &Reference,
+        error: &hubcap_upstream::Error,
+    ) -> Option<Answer<ManifestContent>> {
+        let is_limited = matches!(error, hubcap_upstream::Error::RateLimited { .. });
+        let Reference::Tag(tag) = reference else { return None };
+        if !is_limited || !upstream.has_others() {
+            return None;
+        }
+        let target = &access.target;
+        let digest = upstream.digest_beyond_limit(&target.repository, tag).await?;
+        // The yes to a request without a login is one for everybody.
+        let others = if upstream.is_privileged().await {
+            let question = Question::manifest(access, reference);
+            self.0.grants.others_while_away(self.store(), upstream, &question).await
+        } else {
+            permitted(self.store().is_private(target))
+        };
+        let body = upstream.manifest_from_others(&target.repository, &digest, others).await?;
+        let content = ManifestContent::received(reference, body.bytes, body.media_type.as_deref()).ok()?;
+        self.0.meter.manifest(target, content.manifest.descriptor.size);
+        self.keep(target, &content, Some(tag)).await;
+        Some(Answer::new(content, Outcome::Miss))
+    }
+
+    async fn ask_others(
+        &self,
+        upstream: &Upstream,
+        question: &Question,
+        error: Error,
+    ) -> Result<Answer<ManifestContent>, Error> {
+        let Question { access: Access { target, .. }, content: Content::Manifest(reference) } = question
+        else {
+            return Err(error);
+        };
+        let others = self.0.grants.others_while_away(self.store(), upstream, question).await;
+        let (given, outcome) = match reference {
+            Reference::Digest(digest) => {
+                let given = upstream.manifest_from_others(&target.repository, digest, others).await;
+                (given, Outcome::Elsewhere)
+            }
+            Reference::Tag(tag) => {
+                (upstream.stale_tag(&target.repository, tag, others).await, Outcome::StaleTag)
+            }
+        };
+        let Some(body) = given else { return Err(error) };
+        let content = ManifestContent::received(reference, body.bytes, body.media_type.as_deref())?;
+        self.0.meter.manifest(target, content.manifest.descriptor.size);
+        if outcome == Outcome::StaleTag {
+            tracing::warn!(target: "hubcap::cache", upstream = %target, tag = %reference, digest = %content.digest(),
+                "serving what another origin has under this tag, which may be older: {error}");
+        }
+        if may_be_stored(others) {
+            // Not the tag: what that means only the first origin says.
+            self.keep(target, &content, None).await;
+        }
+        Ok(Answer::new(content, outcome))
+    }
+}
