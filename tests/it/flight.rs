@@ -132,7 +132,8 @@ async fn a_connection_that_breaks_is_taken_up_again_without_the_client_noticing(
     let hubcap = place.start(&origin.url(), &[]);
     assert!(hubcap.get(&blob("a", &digest)).await.bytes().await.expect("a body") == content);
     let ranges: Vec<_> = origin.log().into_iter().filter_map(|asked| asked.range).collect();
-    assert_eq!(ranges, ["bytes=300000-"]);
+    // A little earlier than it broke, to see whether it is the same content.
+    assert_eq!(ranges, ["bytes=299744-"]);
     // The same from an origin that knows no ranges: what is there already is skipped.
     let content = noise(1 << 20, 8);
     let digest = origin.put_blob(&content);

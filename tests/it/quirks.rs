@@ -12,6 +12,7 @@ mod origins;
 mod paging;
 mod platforms;
 mod products;
+mod ranges;
 mod redirects;
 mod refusals;
 mod removed;
@@ -98,6 +99,7 @@ pub(crate) fn kinds() -> Vec<(&'static str, &'static [Situation])> {
         ("paging", paging::SITUATIONS),
         ("documents", documents::SITUATIONS),
         ("platforms", platforms::SITUATIONS),
+        ("ranges", ranges::SITUATIONS),
     ]
 }
 

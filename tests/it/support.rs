@@ -9,6 +9,7 @@ pub(crate) mod programs;
 pub(crate) mod runner;
 pub(crate) mod user;
 
+use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 /// Nothing here takes longer, on any machine that is of use.
@@ -21,6 +22,20 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Bytes as a content coding packs them.
+pub(crate) fn packed(coding: &str, bytes: &[u8]) -> Vec<u8> {
+    let level = flate2::Compression::fast();
+    let mut packed = Vec::new();
+    let read = match coding {
+        "gzip" => flate2::read::GzEncoder::new(bytes, level).read_to_end(&mut packed),
+        "deflate" => flate2::read::ZlibEncoder::new(bytes, level).read_to_end(&mut packed),
+        "zstd" => return zstd::encode_all(bytes, 1).expect("packed"),
+        other => panic!("{other} is no coding"),
+    };
+    read.expect("packed");
+    packed
 }
 
 /// Bytes that do not compress, and are the same each time.

@@ -9,12 +9,14 @@ use url::Url;
 
 use crate::address::AddressPolicy;
 use crate::body::{BlobBody, part_of};
+use crate::coding::Codings;
 use crate::error::Error;
 use crate::fetch::in_order::InOrder;
 use crate::fetch::limit::ConnectionLimit;
+use crate::fetch::ranges::Ranges;
 use crate::fetch::source::Source;
 use crate::request::{Request, range};
-use crate::status::judge;
+use crate::status::{judge, judge_range};
 use crate::transport::Transport;
 use crate::upstreams::Upstreams;
 
@@ -25,7 +27,7 @@ impl Upstreams {
     /// [`Error::Unavailable`] when the file is not given. No error tells the URL: who knows it may read the file.
     pub async fn archive(&self, url: Url) -> Result<InOrder, Error> {
         let transport = Arc::clone(self.transport());
-        InOrder::begin(Archive { transport, url, limit: self.limit() }).await
+        InOrder::begin(Archive { transport, url, limit: self.limit(), ranges: Ranges::default() }).await
     }
 }
 
@@ -34,14 +36,19 @@ struct Archive {
     transport: Arc<Transport>,
     url: Url,
     limit: ConnectionLimit,
+    ranges: Ranges,
 }
 
 impl Archive {
-    async fn ask(&self, headers: HeaderMap) -> Result<reqwest::Response, Error> {
-        let request = Request::new(Method::GET, self.url.clone(), headers, AddressPolicy::Any);
-        let response = self.transport.send(request.without_redirects()).await?;
+    async fn ask_whole(&self) -> Result<reqwest::Response, Error> {
+        let response = self.ask(HeaderMap::new()).await?;
         let status = response.status();
         judge(response).map_err(|_| Error::unavailable(format!("the archive is answered with {status}")))
+    }
+
+    async fn ask(&self, headers: HeaderMap) -> Result<reqwest::Response, Error> {
+        let request = Request::new(Method::GET, self.url.clone(), headers, AddressPolicy::Any);
+        self.transport.send(request.without_redirects()).await
     }
 }
 
@@ -61,11 +68,26 @@ impl Source for Archive {
         &self.limit
     }
 
+    fn ranges(&self) -> &Ranges {
+        &self.ranges
+    }
+
     async fn open(&self, offset: u64) -> Result<BlobBody, Error> {
-        BlobBody::new(self.ask(range(offset, None)).await?, offset..u64::MAX)
+        if offset > 0 {
+            let response = judge_range(self.ask(range(offset, None)).await?)?;
+            return BlobBody::ranged(response, &(offset..u64::MAX));
+        }
+        let response = self.ask_whole().await?;
+        // Without a digest to ask, what is said of it has to be believed.
+        let codings = Codings::read(response.headers());
+        Ok(if codings.is_none() {
+            BlobBody::whole(response)
+        } else {
+            BlobBody::packed(response, codings, None)
+        })
     }
 
     async fn open_part(&self, part: Range<u64>) -> Result<BlobBody, Error> {
-        part_of(self.ask(range(part.start, Some(part.end))).await?, &part)
+        part_of(judge_range(self.ask(range(part.start, Some(part.end))).await?)?, &part)
     }
 }

@@ -9,6 +9,7 @@ use http::{StatusCode, header};
 use hubcap_oci::ByteRange;
 use reqwest::Response;
 
+use crate::coding::{Codings, Decoded, Decoder};
 use crate::error::Error;
 
 /// A body may pause so long; a connection that is silent for longer is dead.
@@ -21,7 +22,7 @@ const DOCUMENT: Duration = Duration::from_secs(20);
 /// A blob as it arrives.
 #[derive(Debug)]
 pub struct BlobBody {
-    /// The whole length, where the upstream told it.
+    /// The whole length, where the upstream told it; of a packed body, where it is known otherwise.
     pub size: Option<u64>,
     /// Where the next byte belongs: at first where it was asked for, or 0 when the upstream ignored the range.
     pub position: u64,
@@ -32,31 +33,65 @@ pub struct BlobBody {
     is_partial: bool,
     /// Bytes that have to come still, where that is known.
     left: Option<u64>,
+    /// What unpacks it, where it is packed.
+    decoder: Option<Decoder>,
 }
 
 impl BlobBody {
-    /// Takes an answer to a request for the bytes of `asked`, which may end beyond the blob.
-    pub(crate) fn new(response: Response, asked: Range<u64>) -> Result<Self, Error> {
+    /// Takes an answer to a request for the whole, whatever range it says to be: the digest will tell.
+    pub(crate) fn whole(response: Response) -> Self {
         let length = content_length(&response);
+        Self {
+            size: length,
+            position: 0,
+            origin: 0,
+            response,
+            is_partial: false,
+            left: length,
+            decoder: None,
+        }
+    }
+
+    /// The same for a body that is packed so; the content's own length is `size`, where that is known.
+    pub(crate) fn packed(response: Response, codings: Codings, size: Option<u64>) -> Self {
+        Self { size, decoder: Some(Decoder::new(codings)), ..Self::whole(response) }
+    }
+
+    /// Takes an answer to a request for the bytes of `asked`, which may end beyond the blob. An origin that ignores ranges
+    /// gives the whole.
+    ///
+    /// # Errors
+    /// [`Error::NoRange`] for another range, or one that contradicts itself.
+    pub(crate) fn ranged(response: Response, asked: &Range<u64>) -> Result<Self, Error> {
+        let (headers, codings) = (response.headers(), Codings::read(response.headers()));
         if response.status() != StatusCode::PARTIAL_CONTENT {
-            return Ok(Self {
-                size: length,
-                position: 0,
-                origin: 0,
-                response,
-                is_partial: false,
-                left: length,
-            });
+            // How a packed whole is to be read is found out by who asks for it.
+            let is_packed = !codings.is_none();
+            return if is_packed {
+                Err(Error::no_range("the whole came, packed"))
+            } else {
+                Ok(Self::whole(response))
+            };
         }
-        let range = response.headers().get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
-        match range.and_then(ByteRange::parse_content_range) {
-            Some(range) if range.start == asked.start && range.end == range.size.min(asked.end) => {
-                let left = Some(range.end - range.start);
-                let (size, position) = (Some(range.size), range.start);
-                Ok(Self { size, position, origin: 0, response, is_partial: true, left })
-            }
-            _ => Err(Error::invalid(format!("a 206 with Content-Range {range:?} for the bytes {asked:?}"))),
-        }
+        let told = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let range = told.and_then(ByteRange::parse_content_range);
+        let several = content_type(&response).is_some_and(|kind| kind.starts_with("multipart/"));
+        let range = range.filter(|range| {
+            let length = range.end - range.start;
+            range.start == asked.start
+                && range.end == range.size.min(asked.end)
+                && content_length(&response).is_none_or(|told| told == length)
+                && !several
+                && !codings.is_of_transfer()
+        });
+        let Some(range) = range else {
+            return Err(Error::no_range(format!(
+                "a 206 with Content-Range {told:?} for the bytes {asked:?}"
+            )));
+        };
+        let left = Some(range.end - range.start);
+        let (size, position) = (Some(range.size), range.start);
+        Ok(Self { size, position, origin: 0, response, is_partial: true, left, decoder: None })
     }
 
     /// The same, as it comes from one of several origins.
@@ -69,33 +104,60 @@ impl BlobBody {
         self.is_partial
     }
 
+    /// Whether it comes packed, so that a range of what comes is none of the content.
+    pub(crate) const fn is_packed(&self) -> bool {
+        self.decoder.is_some()
+    }
+
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the connection breaks, is silent for 30 s or ends early.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        let chunk = next(&mut self.response).await?;
-        let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-        self.position += length;
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(length);
-        }
-        match (chunk, self.left) {
-            (None, Some(left)) if left > 0 => {
-                Err(Error::unavailable(format!("the body ended {left} bytes early")))
-            }
-            (chunk, _) => Ok(chunk),
-        }
+        let Self { response, left, decoder, .. } = self;
+        let chunk = match decoder {
+            None => received(response, left).await?,
+            Some(decoder) => loop {
+                match decoder.take()? {
+                    Decoded::Bytes(bytes) => break Some(bytes),
+                    Decoded::End => break None,
+                    Decoded::NeedsMore => {}
+                }
+                match received(response, left).await? {
+                    Some(packed) => decoder.give(packed),
+                    None => decoder.end(),
+                }
+            },
+        };
+        self.position += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Ok(chunk)
     }
 }
 
 /// Takes an answer to a request for a part, where it is that part.
+///
+/// # Errors
+/// [`Error::NoRange`]
 pub(crate) fn part_of(response: Response, part: &Range<u64>) -> Result<BlobBody, Error> {
-    let body = BlobBody::new(response, part.clone())?;
+    let body = BlobBody::ranged(response, part)?;
     if body.position != part.start {
-        return Err(Error::invalid("a range was asked for, and the whole came"));
+        return Err(Error::no_range("a range was asked for, and the whole came"));
     }
     Ok(body)
+}
+
+/// The next bytes as they come; `None` at the end, which must not be before all that are `left` have come.
+async fn received(response: &mut Response, left: &mut Option<u64>) -> Result<Option<Bytes>, Error> {
+    let chunk = next(response).await?;
+    if let Some(left) = left {
+        *left = left.saturating_sub(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64));
+    }
+    match (&chunk, left) {
+        (None, Some(left)) if *left > 0 => {
+            Err(Error::unavailable(format!("the body ended {left} bytes early")))
+        }
+        _ => Ok(chunk),
+    }
 }
 
 async fn next(response: &mut Response) -> Result<Option<Bytes>, Error> {
@@ -106,7 +168,7 @@ async fn next(response: &mut Response) -> Result<Option<Bytes>, Error> {
     }
 }
 
-/// Reads a document of at most `limit` bytes, which may take 20 s.
+/// Reads a document of at most `limit` bytes, which may take 20 s, and unpacks it where it came packed.
 pub(crate) async fn whole(response: Response, limit: usize) -> Result<Bytes, Error> {
     within(DOCUMENT, read(response, limit)).await
 }
@@ -122,6 +184,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Bytes, Error> {
     if content_length(&response).is_some_and(|length| length > limit as u64) {
         return Err(too_long());
     }
+    let codings = Codings::read(response.headers());
     let mut bytes = BytesMut::new();
     while let Some(chunk) = next(&mut response).await? {
         if bytes.len() + chunk.len() > limit {
@@ -129,7 +192,7 @@ async fn read(mut response: Response, limit: usize) -> Result<Bytes, Error> {
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(bytes.freeze())
+    codings.unpack(bytes.freeze(), limit)
 }
 
 /// The media type, without its parameters.
@@ -140,7 +203,11 @@ pub(crate) fn content_type(response: &Response) -> Option<String> {
 
 /// `Content-Length` itself: for a HEAD, the client library knows only that there is no body.
 pub(crate) fn content_length(response: &Response) -> Option<u64> {
-    response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    let headers = response.headers();
+    // Where there is a transfer coding it alone says where the body ends (RFC 9112, section 6.3).
+    let length =
+        headers.get(header::CONTENT_LENGTH).filter(|_| !headers.contains_key(header::TRANSFER_ENCODING));
+    length?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -148,6 +215,45 @@ mod tests {
     use futures_util::{StreamExt as _, stream};
 
     use super::*;
+
+    fn partial(headers: &[(&'static str, &'static str)]) -> Response {
+        let mut response = http::Response::new(reqwest::Body::from(""));
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        for (name, value) in headers {
+            response.headers_mut().append(*name, http::HeaderValue::from_static(value));
+        }
+        response.into()
+    }
+
+    #[test]
+    fn a_206_is_taken_for_the_range_alone_that_was_asked_for() {
+        let taken = |headers: &[_]| BlobBody::ranged(partial(headers), &(5..u64::MAX)).is_ok();
+        assert!(taken(&[("content-range", "bytes 5-9/10"), ("content-length", "5")]));
+        assert!(taken(&[("content-range", "bytes 5-9/10")]));
+        for headers in [
+            &[][..],
+            &[("content-range", "bytes 5-9/*")],
+            &[("content-range", "5-9/10")],
+            &[("content-range", "bytes 0-9/10")],
+            &[("content-range", "bytes 6-9/10")],
+            &[("content-range", "bytes 5-8/10")],
+            &[("content-range", "bytes 5-9/10"), ("content-length", "10")],
+            &[("content-range", "bytes 5-9/10"), ("content-type", "multipart/byteranges; boundary=x")],
+            &[("content-range", "bytes 5-9/10"), ("transfer-encoding", "gzip")],
+        ] {
+            let refused = BlobBody::ranged(partial(headers), &(5..u64::MAX));
+            assert!(matches!(refused, Err(Error::NoRange { .. })), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_beside_a_transfer_coding_does_not_count() {
+        assert_eq!(content_length(&partial(&[("content-length", "7")])), Some(7));
+        assert_eq!(
+            content_length(&partial(&[("content-length", "7"), ("transfer-encoding", "chunked")])),
+            None
+        );
+    }
 
     #[tokio::test]
     async fn a_document_that_trickles_for_ever_is_given_up() {

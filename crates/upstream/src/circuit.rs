@@ -132,6 +132,11 @@ impl Circuit {
                 let doublings = (inner.failures - MAX_FAILURES).min(5);
                 (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
             }
+            // The question that comes next, without the range, shows whether it works.
+            Error::NoRange { .. } => {
+                inner.state = State::Closed;
+                return;
+            }
             // Any other answer shows that the upstream works.
             _ => {
                 *inner = Inner::default();
@@ -195,6 +200,20 @@ mod tests {
             circuit.record(&down(), now);
             assert_eq!(circuit.check(now), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_range_that_is_refused_says_nothing_and_the_next_failure_opens_it_again() {
+        let (circuit, now) = (Circuit::default(), Instant::now());
+        for _ in 0..MAX_FAILURES {
+            circuit.record(&down(), now);
+        }
+        let later = now + FIRST_PAUSE;
+        assert_eq!(circuit.check(later), Ok(()));
+        circuit.record(&Err::<(), _>(Error::no_range("refused")), later);
+        assert_eq!(circuit.check(later), Ok(()), "the same without a range");
+        circuit.record(&down(), later);
+        assert!(circuit.check(later).is_err());
     }
 
     #[test]

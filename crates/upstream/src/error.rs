@@ -55,6 +55,12 @@ pub enum Error {
         /// 400, 401, 403 or 410.
         status: u16,
     },
+    /// It does not give the range that it was asked for. The whole may be had: this stays in the crate.
+    #[error("{why}")]
+    NoRange {
+        /// What it answered.
+        why: String,
+    },
     /// It leads to where hubcap must not go.
     #[error("{why}")]
     NotAllowed {
@@ -86,6 +92,15 @@ impl Error {
 
     pub(crate) fn invalid(why: impl Into<String>) -> Self {
         Self::Invalid { why: why.into() }
+    }
+
+    pub(crate) fn no_range(why: impl Into<String>) -> Self {
+        Self::NoRange { why: why.into() }
+    }
+
+    /// Whether a request for a range may have failed because of the range alone, so that it is worth asking for the whole.
+    pub(crate) const fn is_of_range(&self) -> bool {
+        matches!(self, Self::NoRange { .. } | Self::Elsewhere { .. })
     }
 
     /// Whether the same request may be answered another time: a connection broke, or the origin is busy.
@@ -120,6 +135,7 @@ impl Error {
             | Self::Refused { .. }
             | Self::Failed { .. }
             | Self::Elsewhere { .. }
+            | Self::NoRange { .. }
             | Self::Invalid { .. } => true,
             Self::RateLimited { .. }
             | Self::Overloaded { .. }

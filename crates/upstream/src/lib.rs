@@ -11,7 +11,7 @@
 //! - [`request`], [`transport`], [`connection`]: one request, its time limits, and the connection that it goes over.
 //! - [`redirect`], [`address`]: where a redirect leads, and to which addresses a request may go.
 //! - [`plain`]: the client for plain HTTP.
-//! - [`status`], [`body`], [`link`], [`ratelimit`]: how an answer is read.
+//! - [`status`], [`body`], [`coding`], [`link`], [`ratelimit`]: how an answer is read.
 //! - [`fetch`]: the one engine that fetches a blob or an archive: it resumes, and uses several connections.
 //! - [`archive`]: a store that an earlier job has saved.
 //! - [`passthrough`], [`tunnel`]: a client's own request to a registry, and its own TLS to any host, as they are.
@@ -25,6 +25,7 @@ mod auth;
 mod body;
 mod built_in;
 mod circuit;
+mod coding;
 mod config;
 mod connection;
 mod credentials;
@@ -58,6 +59,7 @@ pub use error::Error;
 pub use fetch::in_order::InOrder;
 pub use fetch::limit::ConnectionLimit;
 pub use fetch::parallel::FirstConnection;
+pub use fetch::ranges::Ranges;
 pub use fetch::resume::Fetch;
 pub use fetch::source::{Next, Piece, Source};
 pub use origin::OriginState;

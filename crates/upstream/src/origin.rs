@@ -15,6 +15,7 @@ use crate::circuit::{Circuit, CircuitState};
 use crate::config::OriginConfig;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
+use crate::fetch::ranges::Ranges;
 use crate::heads::Heads;
 use crate::ratelimit::RateLimit;
 use crate::speed::Speed;
@@ -37,6 +38,7 @@ pub(crate) struct Origin {
     pub(crate) manifest_heads: Heads,
     pub(crate) blob_heads: Heads,
     pub(crate) speed: Speed,
+    pub(crate) ranges: Ranges,
     rate_limit: Mutex<Option<RateLimit>>,
     /// For what it sent wrong bytes, and when.
     wrong: Mutex<Vec<(Digest, Instant)>>,
@@ -104,6 +106,7 @@ impl Origin {
             limit,
             manifest_heads: Heads::default(),
             blob_heads: Heads::default(),
+            ranges: Ranges::default(),
             speed: Speed::default(),
             rate_limit: Mutex::default(),
             wrong: Mutex::default(),

@@ -5,6 +5,7 @@ mod blobs;
 mod head;
 mod manifests;
 mod others;
+mod packed;
 mod referrers;
 mod route;
 mod source;
@@ -24,6 +25,7 @@ use crate::connection::Connection;
 use crate::credentials::Secret;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
+use crate::fetch::ranges::Ranges;
 use crate::origin::{Connecting, Origin, OriginState};
 use crate::ratelimit::RateLimit;
 use crate::request::Request;
@@ -106,6 +108,10 @@ impl Upstream {
 
     fn limit(&self) -> &ConnectionLimit {
         &self.origin.limit
+    }
+
+    fn ranges(&self) -> &Ranges {
+        &self.origin.ranges
     }
 
     /// The registry's name.

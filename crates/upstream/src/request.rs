@@ -69,8 +69,9 @@ pub(crate) enum Redirects {
 }
 
 impl Request {
-    /// A request whose redirects are followed.
-    pub(crate) const fn new(method: Method, url: Url, headers: HeaderMap, policy: AddressPolicy) -> Self {
+    /// A request whose redirects are followed. It asks for bodies as they are: a packed one has another digest.
+    pub(crate) fn new(method: Method, url: Url, mut headers: HeaderMap, policy: AddressPolicy) -> Self {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let redirects = Redirects::Follow;
         Self { method, url, headers, policy, redirects, authorizations: Vec::new(), form: None }
     }

@@ -33,6 +33,19 @@ pub(crate) fn judge(response: Response) -> Result<Response, Error> {
     }
 }
 
+/// The same for a request with a `Range`: what is said against it may be said against the range alone, unless it is about
+/// how much is asked of the upstream.
+///
+/// # Errors
+/// [`Error::NoRange`], or that there is no such thing, or that the upstream wants to be asked less.
+pub(crate) fn judge_range(response: Response) -> Result<Response, Error> {
+    let status = response.status().as_u16();
+    judge(response).map_err(|error| match error {
+        Error::NotFound | Error::RateLimited { .. } | Error::Overloaded { .. } => error,
+        _ => Error::no_range(format!("a range is answered with {status}")),
+    })
+}
+
 pub(crate) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }

@@ -138,7 +138,9 @@ async fn a_blob_goes_on_at_the_next_origin_at_the_byte_where_it_stopped() {
         // The second quirk sees what the first one lets pass: everything after the cut.
         assert!(get(&hubcap, &blob(&name(), &image.blobs[1])).await == (200, layer), "{}", hubcap.log());
         let ranges: Vec<_> = second.log().into_iter().filter_map(|asked| asked.range).collect();
-        assert_eq!(ranges, [format!("bytes={cut}-")]);
+        // A little earlier than it broke, to see whether it is the same content.
+        let from = if cut < 256 { cut } else { cut - 256 };
+        assert_eq!(ranges, [format!("bytes={from}-")]);
         assert!(hubcap.log().contains("is left for"), "{}", hubcap.log());
     }
 }

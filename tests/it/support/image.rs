@@ -1,6 +1,6 @@
 //! Images out of bytes.
 
-use hubcap_oci::{Algorithm, Digest, media_type};
+use hubcap_oci::{Algorithm, Compression, Digest, media_type};
 use serde_json::{Value, json};
 
 use super::origin::Origin;
@@ -33,13 +33,19 @@ fn put_with(origin: &Origin, name: &str, config: &[u8], layers: &[&[u8]]) -> Ima
         "schemaVersion": 2,
         "mediaType": media_type::OCI_MANIFEST,
         "config": blob("application/vnd.oci.image.config.v1+json", config),
-        "layers": layers.iter().map(|layer| blob("application/vnd.oci.image.layer.v1.tar", layer)).collect::<Vec<_>>(),
+        "layers": layers.iter().map(|layer| blob(Compression::oci_layer(Compression::of(layer)), layer)).collect::<Vec<_>>(),
     });
     let mut blobs = vec![origin.put_blob(config)];
     blobs.extend(layers.iter().map(|layer| origin.put_blob(layer)));
     let manifest = manifest.to_string().into_bytes();
     let digest = origin.put_manifest(name, media_type::OCI_MANIFEST, &manifest);
     Image { manifest, digest, blobs }
+}
+
+/// The same, with a layer that is compressed by gzip.
+pub(crate) fn real_gzip(origin: &Origin) -> Image {
+    let (layer, config) = real_layer(7);
+    put_with(origin, "org/app:1", config.as_bytes(), &[&super::packed("gzip", &layer)])
 }
 
 /// Puts an image that dockerd unpacks under `org/app:1`: its layer is a tar archive, and its configuration names it.
@@ -49,6 +55,12 @@ pub(crate) fn real(origin: &Origin) -> Image {
 
 /// The same under another name, and with other bytes for another `seed`.
 pub(crate) fn real_at(origin: &Origin, name: &str, seed: u64) -> Image {
+    let (layer, config) = real_layer(seed);
+    put_with(origin, name, config.as_bytes(), &[&layer])
+}
+
+/// A layer, and the configuration of an image that has it alone.
+fn real_layer(seed: u64) -> (Vec<u8>, String) {
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     let noise = super::noise(600_000, seed);
@@ -59,7 +71,7 @@ pub(crate) fn real_at(origin: &Origin, name: &str, seed: u64) -> Image {
     let layer = archive.into_inner().expect("an archive");
     let config = json!({"os": "linux", "architecture": "amd64", "config": {},
         "rootfs": {"type": "layers", "diff_ids": [sha256(&layer)]}});
-    put_with(origin, name, config.to_string().as_bytes(), &[&layer])
+    (layer, config.to_string())
 }
 
 /// Puts an index over manifests that are already there.

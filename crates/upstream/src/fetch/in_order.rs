@@ -33,13 +33,20 @@ pub struct InOrder {
 }
 
 impl InOrder {
-    /// Begins at the content's start. An origin that ignores ranges gives the whole over one connection.
+    /// Begins at the content's start. An origin that gives no ranges gives the whole over one connection.
     ///
     /// # Errors
     /// [`Error`], as the origin's answer means.
     pub(crate) async fn begin<S: Source>(source: S) -> Result<Self, Error> {
         let size = source.size();
-        let fetch = Fetch::begin_part(source, 0..PART.start, size).await?;
+        let fetch = match Fetch::begin_part(source.clone(), 0..PART.start, size).await {
+            Err(error) if error.is_of_range() => {
+                let fetch = Fetch::begin(source.clone(), 0).await?;
+                source.ranges().distrust();
+                fetch
+            }
+            begun => begun?,
+        };
         let (sender, pieces) = mpsc::channel(PIECES);
         let mut fetching = JoinSet::new();
         fetching.spawn(async move { fetch.stream_in_parts(WINDOW, &sender).await });

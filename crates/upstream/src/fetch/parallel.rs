@@ -1,14 +1,16 @@
 //! One content over several connections, where an origin limits each of them.
 //!
 //! It begins as one plain GET. When that would take a while longer, one part of what is still to come is asked for beside
-//! it; only when the origin gives exactly that are there more connections. Parts are taken from the front, so that a
+//! it; only when the origin gives exactly that are there more connections. Before that it is asked for bytes that are here
+//! already, since some servers say one range and send another. Parts are taken from the front, so that a
 //! reader that follows the content in order never waits long for one. An origin that refuses parts (a 200, 429, 503) is
-//! left with fewer connections, in the end with the first.
+//! left with fewer connections, in the end with the first; when none is left, what is missing comes from one plain GET.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -21,6 +23,8 @@ use crate::error::Error;
 const WATCH: Duration = Duration::from_millis(250);
 /// How much has to be left, at the rate so far, for more connections to be worth it.
 const WORTH: Duration = Duration::from_secs(1);
+/// How many bytes that are here already are asked for to see whether ranges are what they are said to be.
+const SAMPLE: usize = 4 << 10;
 /// Connections for one content.
 pub(super) const WIDTH: usize = 8;
 /// The length of a part in bytes: short enough to come in order, long enough that asking for it costs little.
@@ -93,6 +97,7 @@ impl<S: Source> Fetch<S> {
                 chunk.truncate(workers.queue.advance_first(offset, chunk.len()));
             }
             let end = offset + chunk.len() as u64;
+            let sample = chunk.slice(chunk.len().saturating_sub(SAMPLE)..);
             send(pieces, Piece::Chunk { offset, bytes: chunk }).await?;
             if workers.as_ref().is_some_and(|workers| workers.queue.stop() == end) {
                 break;
@@ -102,14 +107,14 @@ impl<S: Source> Fetch<S> {
                 let size = self.size().unwrap_or(0);
                 // Bytes of a content are far from f64's limits.
                 let rate = end as f64 / started.elapsed().as_secs_f64();
-                if size.saturating_sub(end) as f64 > rate * WORTH.as_secs_f64() {
+                if self.has_parts() && size.saturating_sub(end) as f64 > rate * WORTH.as_secs_f64() {
                     own = end;
                     let length = ((size - end) / (4 * WIDTH as u64)).clamp(PART.start, PART.end);
                     // The first connection goes on to where the first part begins.
                     let next = (end + length).min(size);
                     let queue = Queue::new(Parts { size, length, window: u64::MAX }, end, size, next);
                     let new = Workers::new(&self, queue, pieces);
-                    running.spawn(new.clone().probe());
+                    running.spawn(new.clone().probe(end, sample));
                     workers = Some(new);
                 }
             }
@@ -142,11 +147,23 @@ impl<S: Source> Workers<S> {
     }
 
     /// Fetches the first part. When the origin gives it, the first connection stops before it, and others are called.
-    async fn probe(self) -> Result<(), Error> {
+    /// `sample` are the bytes before `end`, which are here already.
+    async fn probe(self, end: u64, sample: Bytes) -> Result<(), Error> {
         let Some(_permits) = self.source.limit().try_acquire() else { return Ok(()) };
+        if !self.gives(end, &sample).await {
+            return Ok(());
+        }
         let Some(part) = self.queue.take().await else { return Ok(()) };
-        // Whatever is wrong here, the first connection goes on to the end.
-        let Ok(fetch) = self.begin(&part).await else { return Ok(()) };
+        let fetch = match self.begin(&part).await {
+            Ok(fetch) => fetch,
+            // Whatever is wrong here, the first connection goes on to the end.
+            Err(error) => {
+                if error.is_of_range() {
+                    self.source.ranges().distrust();
+                }
+                return Ok(());
+            }
+        };
         if !self.queue.stop_first_at(part.start) {
             // It was faster than the question.
             return Ok(());
@@ -163,6 +180,24 @@ impl<S: Source> Workers<S> {
         Ok(())
     }
 
+    /// Whether the origin gives a range that is here already as it is. Whatever is wrong with it, the first connection goes on.
+    async fn gives(&self, end: u64, sample: &Bytes) -> bool {
+        let part = end - sample.len() as u64..end;
+        let asking = async {
+            let mut fetch = self.begin(&part).await?;
+            let mut given = Vec::new();
+            while let Some(chunk) = fetch.chunk().await? {
+                given.extend_from_slice(&chunk);
+            }
+            if given == *sample { Ok(()) } else { Err(Error::no_range("a range of other bytes came")) }
+        };
+        let given: Result<(), Error> = asking.await;
+        if given.as_ref().is_err_and(Error::is_of_range) {
+            self.source.ranges().distrust();
+        }
+        given.is_ok()
+    }
+
     /// Starts as many connections as the limit allows beside those that are `there`.
     fn call_others(&self, there: usize, running: &mut JoinSet<Result<(), Error>>) {
         for _ in there..WIDTH {
@@ -177,11 +212,36 @@ impl<S: Source> Workers<S> {
     }
 
     /// One connection's work, with the part that it has begun already. A connection that fails leaves its part to the
-    /// others; the last one has no other to leave it to.
+    /// others; the last one has no other to leave it to, and does without parts where these are what is refused.
     async fn work(self, begun: Option<(Fetch<S>, Range<u64>)>) -> Result<(), Error> {
         let worked = self.fetch_parts(begun).await;
         let was_last = self.queue.leave();
-        if was_last { worked } else { Ok(()) }
+        match worked {
+            Err(error) if was_last && error.is_of_range() => self.fetch_plainly().await,
+            worked if was_last => worked,
+            _ => Ok(()),
+        }
+    }
+
+    /// Fetches everything that is missing over one connection from the content's start on.
+    async fn fetch_plainly(&self) -> Result<(), Error> {
+        let missing = self.queue.take_all();
+        let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return Ok(()) };
+        let begun = Fetch::begin_plainly(self.source.clone(), first.start, self.queue.size()).await;
+        let mut fetch = begun?;
+        self.source.ranges().distrust();
+        while fetch.position() < last.end {
+            let offset = fetch.position();
+            let Some(chunk) = fetch.chunk().await? else { break };
+            let end = fetch.position();
+            for part in missing.iter().filter(|part| part.start < end && offset < part.end) {
+                let (start, end) = (part.start.max(offset), part.end.min(end));
+                // Within the chunk, so the casts cannot cut.
+                let bytes = chunk.slice((start - offset) as usize..(end - offset) as usize);
+                send(&self.pieces, Piece::Chunk { offset: start, bytes }).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn fetch_parts(&self, mut begun: Option<(Fetch<S>, Range<u64>)>) -> Result<(), Error> {
@@ -223,7 +283,7 @@ impl<S: Source> Workers<S> {
             if self.goes_on_elsewhere(origin, &error) {
                 continue;
             }
-            let is_worth_it = self.queue.has_one_left() && !error.is_refusal();
+            let is_worth_it = self.queue.has_one_left() && !error.is_refusal() && !error.is_of_range();
             match waits.next().filter(|_| is_worth_it) {
                 Some(wait) => tokio::time::sleep(*wait).await,
                 None => {

@@ -88,6 +88,17 @@ impl Queue {
         self.changed.notify_waiters();
     }
 
+    /// Takes everything that is not fetched, in order. Nobody else fetches any more.
+    pub(super) fn take_all(&self) -> Vec<Range<u64>> {
+        let mut state = self.state();
+        let rest = state.next..state.parts.size;
+        state.next = rest.end;
+        let mut all: Vec<Range<u64>> = state.given_back.drain(..).chain([rest]).collect();
+        all.retain(|part| !part.is_empty());
+        all.sort_unstable_by_key(|part| part.start);
+        all
+    }
+
     /// The first connection has bytes from `offset` on; gives back how many of them are still its own.
     pub(super) fn advance_first(&self, offset: u64, length: usize) -> usize {
         let mut state = self.state();
@@ -200,6 +211,17 @@ mod tests {
         queue.give_back(10, 15..20);
         assert_eq!(take(&queue), Some(Some(15..20)));
         assert_eq!(take(&queue), Some(Some(30..40)));
+    }
+
+    #[test]
+    fn all_that_is_missing_is_taken_in_order() {
+        let queue = queue(u64::MAX);
+        take(&queue);
+        take(&queue);
+        queue.give_back(20, 25..30);
+        queue.give_back(10, 10..20);
+        assert_eq!(queue.take_all(), [10..20, 25..30, 30..45]);
+        assert_eq!(take(&queue), Some(None));
     }
 
     #[tokio::test]

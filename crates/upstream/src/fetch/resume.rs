@@ -22,6 +22,10 @@ const PROGRESS: u64 = 256 << 10;
 /// The longest content of unknown length, in bytes: a body that never ends must end somewhere.
 const MAX_UNKNOWN: u64 = 16 << 30;
 
+/// How many of the last bytes that were given out are asked for again when a connection is resumed: some servers say one
+/// range and send another.
+pub(super) const TAIL: u64 = 256;
+
 /// A fetch that runs.
 #[derive(Debug)]
 pub struct Fetch<S> {
@@ -33,25 +37,29 @@ pub struct Fetch<S> {
     part_end: Option<u64>,
     /// The next byte to give out.
     position: u64,
+    /// The last bytes that were given out.
+    tail: Vec<u8>,
     waits: slice::Iter<'static, Duration>,
     /// Where the present connection began.
     resumed_at: u64,
 }
 
 impl<S: Source> Fetch<S> {
-    /// Begins at byte `position`.
+    /// Begins at byte `position`; from the content's start again where the origin gives no range, without giving out what is
+    /// before `position`.
     ///
     /// # Errors
-    /// [`Error`], as the origin's answer means; [`Error::Invalid`] when it says another length than the source does.
+    /// [`Error`], as the origin's answer means.
     pub async fn begin(source: S, position: u64) -> Result<Self, Error> {
         // What the first origin says is the error, when no other one gives it either.
         let mut told: Option<Error> = None;
         loop {
             let origin = source.origin();
-            let opened = source.open(position).await;
-            let agreed = opened.and_then(|body| Ok((agree(source.size(), body.size)?, body)));
-            let error = match agreed {
-                Ok((size, body)) => return Ok(Self::new(source, body, size, position)),
+            let error = match open(&source, position, None).await {
+                Ok(body) => {
+                    let size = length(source.size(), body.size);
+                    return Ok(Self::new(source, body, size, position));
+                }
                 Err(error) => error,
             };
             let next = source.leave(origin, &error);
@@ -64,21 +72,31 @@ impl<S: Source> Fetch<S> {
         }
     }
 
+    /// The same for a content of `size` bytes, without asking for a range.
+    pub(super) async fn begin_plainly(source: S, position: u64, size: u64) -> Result<Self, Error> {
+        let body = source.open(0).await?;
+        check_size(Some(size), &body)?;
+        Ok(Self::new(source, body, Some(size), position))
+    }
+
     /// Begins a part of a content of `size` bytes, where that is known. An origin that ignores ranges is asked for a part
     /// at the content's start only, and then gives the whole.
     ///
     /// # Errors
-    /// [`Error`]; [`Error::Invalid`] when the origin does not give exactly this part.
+    /// [`Error`]; [`Error::NoRange`] when the origin does not give exactly this part.
     pub(super) async fn begin_part(source: S, part: Range<u64>, size: Option<u64>) -> Result<Self, Error> {
         let body = source.open_part(part.clone()).await?;
-        let size = agree(size, body.size)?;
+        if check_size(size, &body).is_err() {
+            return Err(Error::no_range("a part of something of another length came"));
+        }
+        let size = size.or(body.size);
         let part_end = body.is_partial().then(|| size.map_or(part.end, |size| part.end.min(size)));
         Ok(Self { part_end, ..Self::new(source, body, size, part.start) })
     }
 
     fn new(source: S, body: BlobBody, size: Option<u64>, position: u64) -> Self {
-        let (watch, waits) = (Watch::new(body.origin), RESUME_AFTER.iter());
-        Self { source, body, watch, size, part_end: None, position, waits, resumed_at: position }
+        let (watch, waits, tail) = (Watch::new(body.origin), RESUME_AFTER.iter(), Vec::new());
+        Self { source, body, watch, size, part_end: None, position, tail, waits, resumed_at: position }
     }
 
     /// What is fetched.
@@ -89,6 +107,11 @@ impl<S: Source> Fetch<S> {
     /// The origin that the present connection is to.
     pub(super) const fn origin(&self) -> usize {
         self.watch.origin()
+    }
+
+    /// Whether more connections could fetch parts of it beside this one.
+    pub(super) fn has_parts(&self) -> bool {
+        !self.body.is_packed() && self.source.ranges().may_work()
     }
 
     /// Where the next byte belongs.
@@ -114,6 +137,15 @@ impl<S: Source> Fetch<S> {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             match self.next().await {
+                // It ends where the source has said, and not where its connection has.
+                Err(error) if error.is_transient() && self.size.is_none() && self.is_at_hint() => {
+                    return Ok(None);
+                }
+                // A part goes to others, or to nobody.
+                Err(error @ Error::NoRange { .. }) if self.part_end.is_none() => {
+                    self.source.ranges().distrust();
+                    self.resume(error).await?;
+                }
                 Err(error) if error.is_transient() || self.source.has_others() => self.resume(error).await?,
                 answered => return answered,
             }
@@ -133,23 +165,47 @@ impl<S: Source> Fetch<S> {
                     None => Ok(None),
                 };
             };
-            // An origin that ignores ranges starts again at zero: bytes that were given out already are skipped.
+            // A resumed connection begins a little earlier, or at zero: bytes that were given out already are skipped.
             let begin = self.body.position - chunk.len() as u64;
             let known = self.position.saturating_sub(begin).min(chunk.len() as u64);
             // At most the chunk's own length, so the cast cannot cut.
-            let mut chunk = chunk.split_off(known as usize);
+            let mut chunk = {
+                let new = chunk.split_off(known as usize);
+                self.compare(begin, &chunk)?;
+                new
+            };
             let left = end.map_or(u64::MAX, |end| end - self.position);
             chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             if chunk.is_empty() {
                 continue;
             }
             self.position += chunk.len() as u64;
+            self.tail.clear();
+            self.tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL as usize)..]);
             if self.position > MAX_UNKNOWN && end.is_none() {
                 return Err(Error::invalid("it does not end"));
             }
             return Ok(Some(chunk));
         }
         Ok(None)
+    }
+
+    /// Compares bytes that come again, from byte `begin` on, with those that were given out.
+    fn compare(&self, begin: u64, again: &[u8]) -> Result<(), Error> {
+        let start = self.position - self.tail.len() as u64;
+        let (from, to) = (begin.max(start), begin + again.len() as u64);
+        // Both lie within slices, so the casts cannot cut.
+        if from >= to
+            || self.tail[(from - start) as usize..(to - start) as usize] == again[(from - begin) as usize..]
+        {
+            return Ok(());
+        }
+        let why = "other bytes came than before";
+        Err(if self.body.is_partial() { Error::no_range(why) } else { Error::invalid(why) })
+    }
+
+    fn is_at_hint(&self) -> bool {
+        self.source.size() == Some(self.position)
     }
 
     /// Goes on at another origin at once, or at this one after a while.
@@ -164,21 +220,29 @@ impl<S: Source> Fetch<S> {
             } else {
                 Next::Same
             };
-            if next == Next::Same && !error.is_transient() {
+            // Without the range it may be had at once.
+            let is_range = matches!(error, Error::NoRange { .. }) && self.part_end.is_none();
+            if next == Next::Same && !error.is_transient() && !is_range {
                 return Err(error);
             }
-            if next != Next::Fresh {
+            if next != Next::Fresh && !is_range {
                 let Some(wait) = self.waits.next() else { return Err(error) };
                 tokio::time::sleep(*wait).await;
             }
             tracing::debug!(target: "hubcap::fetch", source = %self.source,
                 "resuming the fetch at byte {}: {error}", self.position);
             origin = self.source.origin();
+            // Without a whole tail there is too little to compare.
+            let tail = if self.tail.len() as u64 == TAIL { TAIL } else { 0 };
+            let from = self.position - tail;
             let opened = match self.part_end {
-                Some(end) => self.source.open_part(self.position..end).await,
-                None => self.source.open(self.position).await,
+                Some(end) => self.source.open_part(from..end).await,
+                // What a packed content's ranges are of is not the content. And the last try is one without: some
+                // servers only close their connections.
+                None if self.body.is_packed() || self.waits.len() == 0 => self.source.open(0).await,
+                None => open(&self.source, from, self.size).await,
             };
-            match opened.and_then(|body| agree(self.size, body.size).map(|_| body)) {
+            match opened.and_then(|body| check_size(self.size, &body).map(|()| body)) {
                 Ok(body) => {
                     self.watch = Watch::new(body.origin);
                     self.body = body;
@@ -195,18 +259,71 @@ impl<S: Source> Fetch<S> {
     fn may_leave(&self, error: &Error, is_broken: bool) -> bool {
         match error {
             Error::Crawls => true,
+            Error::NoRange { .. } => false,
             Error::Unavailable { .. } | Error::Failed { .. } => self.part_end.is_none() || !is_broken,
             _ => self.part_end.is_none(),
         }
     }
 }
 
-/// The one length that two sources say.
-fn agree(known: Option<u64>, told: Option<u64>) -> Result<Option<u64>, Error> {
-    match (known, told) {
+/// Opens a content of `size` bytes, where that is known, at byte `offset`: by a range, else from its start.
+async fn open<S: Source>(source: &S, offset: u64, size: Option<u64>) -> Result<BlobBody, Error> {
+    if offset == 0 || !source.ranges().may_work() {
+        return source.open(0).await;
+    }
+    let opened = source.open(offset).await.and_then(|body| match check_size(size, &body) {
+        Err(_) if body.is_partial() => Err(Error::no_range("a range of something of another length came")),
+        _ => Ok(body),
+    });
+    let error = match opened {
+        Ok(body) => {
+            if !body.is_partial() {
+                source.ranges().distrust();
+            }
+            return Ok(body);
+        }
+        Err(error) if error.is_of_range() => error,
+        Err(error) => return Err(error),
+    };
+    tracing::debug!(target: "hubcap::fetch", source = %source,
+        "fetching it from the start again instead of at byte {offset}: {error}");
+    let body = source.open(0).await?;
+    source.ranges().distrust();
+    Ok(body)
+}
+
+/// The length to reckon with: what the origin tells, else what the source says. The digest confirms it.
+///
+/// A body of which less is known to be the content is one that may end before the length that it is said to have: nobody
+/// is told of a length before it is all here.
+fn length(hint: Option<u64>, told: Option<u64>) -> Option<u64> {
+    match (hint, told) {
+        (Some(hint), Some(told)) if 0 < hint && hint < told => None,
+        (hint, told) => told.or(hint),
+    }
+}
+
+/// Refuses what is not of the content that is being fetched.
+fn check_size(known: Option<u64>, body: &BlobBody) -> Result<(), Error> {
+    match (known, body.size) {
         (Some(known), Some(told)) if known != told => {
             Err(Error::invalid(format!("it should have {known} bytes, and the upstream says {told}")))
         }
-        (known, told) => Ok(known.or(told)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::length;
+
+    #[test]
+    fn the_origins_length_counts_and_a_doubtful_one_is_not_told() {
+        assert_eq!(length(None, Some(5)), Some(5));
+        assert_eq!(length(Some(5), None), Some(5));
+        for nonsense in [0, 6, 1_000_000_000_000_000] {
+            assert_eq!(length(Some(nonsense), Some(5)), Some(5), "{nonsense}");
+        }
+        assert_eq!(length(Some(4), Some(5)), None);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::limit::ConnectionLimit;
+use super::ranges::Ranges;
 use crate::body::BlobBody;
 use crate::error::Error;
 
@@ -25,7 +26,7 @@ pub enum Next {
 /// One content, at one origin or at several that have the same bytes: then one after the other is asked, and which is next
 /// is the source's decision. It is displayed in logs, so its name must not have a secret.
 pub trait Source: Clone + Display + Send + Sync + 'static {
-    /// The content's length in bytes, where it is known before the origin is asked.
+    /// The content's length in bytes, as far as it is said before the origin is asked: a hint.
     fn size(&self) -> Option<u64>;
 
     /// The number of the origin that is asked now.
@@ -60,16 +61,20 @@ pub trait Source: Clone + Display + Send + Sync + 'static {
     /// The limit that connections beyond the content's first count against.
     fn limit(&self) -> &ConnectionLimit;
 
-    /// Opens the content from byte `offset` on. An origin that ignores ranges begins at 0; the body says so.
+    /// Whether the origin gives ranges.
+    fn ranges(&self) -> &Ranges;
+
+    /// Opens the content from byte `offset` on: plainly at 0, else by a range. An origin that ignores ranges begins at 0;
+    /// the body says so.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an answer that is not the range that was asked for.
+    /// [`Error::NoRange`] for an answer that is not the range that was asked for.
     fn open(&self, offset: u64) -> impl Future<Output = Result<BlobBody, Error>> + Send;
 
     /// Opens a part, over a connection that is one more than needed.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an answer that does not begin with the part.
+    /// [`Error::NoRange`] for an answer that does not begin with the part.
     fn open_part(&self, part: Range<u64>) -> impl Future<Output = Result<BlobBody, Error>> + Send;
 }
 

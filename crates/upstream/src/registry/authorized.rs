@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Instant;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, header};
 use hubcap_oci::{Endpoint, Repository};
 use reqwest::Response;
 use url::Url;
@@ -13,7 +13,7 @@ use crate::auth::{Met, Refusal, Requester, Who};
 use crate::error::Error;
 use crate::origin::Origin;
 use crate::request::{Authorization, Reach, Request};
-use crate::status::judge;
+use crate::status::{judge, judge_range};
 
 /// So many Authorizations are tried for one request: none, a token that ran out, a fresh one, and one for where a redirect
 /// led. A registry that refuses them all would have hubcap ask for ever.
@@ -48,6 +48,7 @@ impl Upstream {
         let repository = self.origin.name_of(repository);
         let requester = Requester { who: self.who.clone(), repository };
         let mut tries = Tries::new(auth.authorizations(transport, &requester).await?);
+        let judge = if request.headers.contains_key(header::RANGE) { judge_range } else { judge };
         loop {
             let authorizations = tries.current.clone();
             let response = transport.send(Request { authorizations, ..request.clone() }).await?;

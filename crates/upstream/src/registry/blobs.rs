@@ -10,6 +10,7 @@ use super::Upstream;
 use super::head::Head;
 use super::source::RegistryBlob;
 use crate::body::{self, BlobBody};
+use crate::coding::Codings;
 use crate::error::Error;
 use crate::request::range;
 
@@ -33,15 +34,17 @@ impl Upstream {
     }
 
     async fn size_by_get(&self, head: &Head<u64>, endpoint: &Endpoint) -> Result<Option<u64>, Error> {
-        let first = self.get_after(head, endpoint, range(0, Some(1))).await;
-        match first.and_then(|response| BlobBody::new(no_page(response)?, 0..1)) {
-            Err(error) if error.may_be_for_head_alone() => {
-                // Nor do all give ranges, and an empty blob has none. Only the headers are read.
-                let response = self.get_after(head, endpoint, HeaderMap::new()).await?;
-                Ok(BlobBody::new(no_page(response)?, 0..u64::MAX)?.size)
+        if self.ranges().may_work() {
+            let first = self.get_after(head, endpoint, range(0, Some(1))).await;
+            match first.and_then(|response| BlobBody::ranged(no_page(response)?, &(0..1))) {
+                // Not all give ranges, and an empty blob has none.
+                Err(error) if error.may_be_for_head_alone() => {}
+                answered => return Ok(answered?.size),
             }
-            answered => Ok(answered?.size),
         }
+        // Only the headers are read.
+        let response = self.get_after(head, endpoint, HeaderMap::new()).await?;
+        Ok(told(&no_page(response)?))
     }
 
     /// end-2, GET: a blob to be fetched.
@@ -50,9 +53,10 @@ impl Upstream {
     }
 }
 
-/// The length that the answer to a HEAD tells. A web page's is not the blob's.
+/// The length that an answer tells. That of a web page, or of something packed, is not the blob's.
 fn told(response: &Response) -> Option<u64> {
-    body::content_length(response).filter(|_| !is_page(response))
+    let is_packed = !Codings::read(response.headers()).is_none();
+    body::content_length(response).filter(|_| !is_packed && !is_page(response))
 }
 
 /// # Errors

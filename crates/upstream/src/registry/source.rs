@@ -3,18 +3,21 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use hubcap_oci::{Digest, Endpoint, Repository};
 
+use super::packed::{self, Form};
 use super::route::{Left, Route};
 use super::{Others, Upstream};
 use crate::body::{self, BlobBody};
+use crate::coding::Codings;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
 use crate::fetch::pace;
+use crate::fetch::ranges::Ranges;
 use crate::fetch::source::{Next, Source};
 use crate::request::range;
 
@@ -43,6 +46,8 @@ struct Way {
     is_permitted: AtomicBool,
     /// Bytes, by origin.
     brought: Box<[AtomicU64]>,
+    /// Of bodies that are said to be packed, once that is found out; by origin.
+    forms: Box<[OnceLock<Form>]>,
 }
 
 impl RegistryBlob {
@@ -54,6 +59,7 @@ impl RegistryBlob {
             route: Mutex::new(Route::new(count)),
             is_permitted: AtomicBool::default(),
             brought: (0..count).map(|_| AtomicU64::default()).collect(),
+            forms: (0..count).map(|_| OnceLock::new()).collect(),
         };
         Self { upstream, endpoint, digest: *digest, way: Arc::new(way) }
     }
@@ -85,6 +91,10 @@ impl RegistryBlob {
     /// first is the last to be suspected.
     pub fn note_wrong(&self) {
         let sent = |origin: &usize| self.way.brought[*origin].load(Ordering::Relaxed) > 0;
+        // Ranges may be to blame. Of a single origin the bytes are not counted.
+        for origin in (0..self.way.brought.len()).filter(|origin| !self.has_others() || sent(origin)) {
+            self.at(origin).ranges().distrust();
+        }
         let mut senders: Vec<usize> = (0..self.way.brought.len()).filter(sent).collect();
         if senders.is_empty() {
             // Nothing at all is wrong as well.
@@ -104,6 +114,29 @@ impl RegistryBlob {
             Some(other) => other,
             None => &self.upstream,
         }
+    }
+
+    /// The whole from its start on, unpacked where it is packed.
+    async fn open_whole(&self, origin: usize) -> Result<BlobBody, Error> {
+        let get = async || self.at(origin).ask(Method::GET, &self.endpoint, HeaderMap::new()).await;
+        let response = get().await?;
+        let nothing = || Digest::of(self.digest.algorithm(), b"");
+        if body::content_length(&response) == Some(0) && nothing() != self.digest {
+            // At once: of an answer without bytes none could be held back.
+            return Err(Error::invalid("an empty body came"));
+        }
+        let codings = Codings::read(response.headers());
+        if codings.is_none() {
+            return Ok(BlobBody::whole(response));
+        }
+        let known = &self.way.forms[origin];
+        let seen = || packed::form(&codings);
+        if let Some(form) = known.get().copied().or_else(seen) {
+            return Ok(form.read(response));
+        }
+        let found = packed::find_out(BlobBody::whole(response), codings, &self.digest).await?;
+        let form = known.get_or_init(|| found);
+        Ok(form.read(get().await?))
     }
 
     fn route(&self) -> MutexGuard<'_, Route> {
@@ -173,11 +206,17 @@ impl Source for RegistryBlob {
         self.at(self.origin()).limit()
     }
 
+    fn ranges(&self) -> &Ranges {
+        self.at(self.origin()).ranges()
+    }
+
     async fn open(&self, offset: u64) -> Result<BlobBody, Error> {
-        let headers = if offset > 0 { range(offset, None) } else { HeaderMap::new() };
         let origin = self.origin();
-        let response = self.at(origin).ask(Method::GET, &self.endpoint, headers).await?;
-        Ok(BlobBody::new(response, offset..u64::MAX)?.of(origin))
+        if offset == 0 {
+            return Ok(self.open_whole(origin).await?.of(origin));
+        }
+        let response = self.at(origin).ask(Method::GET, &self.endpoint, range(offset, None)).await?;
+        Ok(BlobBody::ranged(response, &(offset..u64::MAX))?.of(origin))
     }
 
     /// What the registry says against one connection more than needed does not count for its circuit.

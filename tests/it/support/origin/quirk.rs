@@ -142,6 +142,24 @@ pub(crate) fn headers(length: usize) -> Quirk {
     })
 }
 
+/// What is done with a request for a range, and with no other.
+pub(crate) fn of_ranges(quirk: Quirk) -> Quirk {
+    Quirk::new(
+        move |asked| if asked.headers.contains_key(header::RANGE) { quirk.decide(asked) } else { None },
+    )
+}
+
+/// Whatever has a body comes packed, asked for or not, and says so.
+pub(crate) fn packed(coding: &'static str) -> Quirk {
+    change(move |mut reply| {
+        if !reply.is_content() {
+            return reply;
+        }
+        reply.bytes = crate::support::packed(coding, &reply.bytes).into();
+        reply.with("content-encoding", coding)
+    })
+}
+
 /// Ranges are ignored.
 pub(crate) fn no_ranges() -> Quirk {
     Quirk::new(|asked| {
@@ -333,7 +351,8 @@ impl Drop for Sending {
     }
 }
 
-fn cut(mut bytes: Bytes, length: usize) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
+/// The first so many bytes, and then the connection ends.
+pub(crate) fn cut(mut bytes: Bytes, length: usize) -> impl Stream<Item = std::io::Result<Bytes>> + Send {
     bytes.truncate(length);
     // A pause, so that what came before the cut is really sent.
     let cut = stream::once(async {
