@@ -10,9 +10,9 @@ use serde_json::json;
 use crate::real::{layout, push};
 use crate::support::hubcap::{Place, command, manifest, run};
 use crate::support::image::{self, sha256};
-use crate::support::noise;
 use crate::support::origin::Origin;
 use crate::support::programs::{Dockerd, Registry, program, succeed};
+use crate::support::{noise, packed};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -241,7 +241,7 @@ fn a_file_that_is_no_whole_image_is_refused_by_name_and_leaves_nothing() {
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("empty", Vec::new(), "neither manifest.json"),
         ("noise", noise(4096, 1), "no tar"),
-        ("gzip", [b"\x1f\x8b\x08\x00".as_slice(), &noise(1000, 2)].concat(), "gunzip"),
+        ("gzip", [b"\x1f\x8b\x08\x00".as_slice(), &noise(1000, 2)].concat(), "cannot be decompressed"),
         ("cut", whole[..whole.len() - 2048 - 512].to_vec(), "cut short"),
         ("giant", giant, "cut short"),
         ("name bomb", name_bomb, "attributes"),
@@ -318,6 +318,27 @@ fn a_file_that_is_no_whole_image_is_refused_by_name_and_leaves_nothing() {
     succeeds(&at(&place, "import", &[config_and(&[(&layer, b"layer")]).to_str().expect("text")]));
     fs::write(&file, &whole).expect("written");
     succeeds(&at(&place, "import", &["--tag", "org/y:2", file.to_str().expect("text")]));
+    // As such files are handed on.
+    let compressed = place.dir.path().join("file.tar.compressed");
+    for (program, bytes) in [
+        ("gzip", packed("gzip", &whole)),
+        ("zstd", packed("zstd", &whole)),
+        ("xz", Command::new("xz").arg("-c").arg(&file).output().expect("xz runs").stdout),
+        ("bzip2", Command::new("bzip2").arg("-c").arg(&file).output().expect("bzip2 runs").stdout),
+    ] {
+        fs::write(&compressed, bytes).expect("written");
+        let name = format!("org/{program}:2");
+        succeeds(&at(&place, "import", &["--tag", &name, compressed.to_str().expect("text")]));
+        assert_eq!(place.ingests(), 0, "{program}");
+    }
+    // A layout that names nothing, beside what `docker save` writes.
+    let both: [(&str, &[u8]); 3] = [
+        ("l", &saved.layer),
+        ("oci-layout", b"{\"imageLayoutVersion\": \"1.0.0\"}"),
+        ("index.json", b"{\"schemaVersion\": 2, \"manifests\": null}"),
+    ];
+    fs::write(&file, saved.tar("l", &both)).expect("written");
+    succeeds(&at(&place, "import", &["--tag", "org/both:2", file.to_str().expect("text")]));
     // As older dockers save a layer that is there twice.
     fs::write(
         &file,

@@ -1,9 +1,11 @@
 //! Images out of files: what `docker save` and `podman save` write, OCI layouts in a tar, and OCI layouts as
 //! directories, other stores among them.
 //!
-//! Nothing is unpacked: members are looked up by name and copied into `blobs/` by the one way that leads there. What a
+//! A compressed archive is decompressed into the store's own directory first, which has room for what comes out of it anyway.
+//! Beyond that nothing is unpacked: members are looked up by name and copied into `blobs/` by the one way that leads there. What a
 //! file claims is checked before anything is written, and what was written is taken back when the rest turns out wrong.
 
+mod decompress;
 mod docker;
 mod image;
 mod layout;
@@ -42,16 +44,22 @@ impl Store {
         progress: &dyn Fn(u64),
     ) -> Result<Vec<Imported>, Error> {
         let bad = |why: String| Error::Import { path: path.to_owned(), why };
-        let source = Source::open(path)?;
-        let mut images = if source.has("oci-layout") && source.has("index.json") {
-            layout::images(&source, self).map_err(bad)?
-        } else if source.has("manifest.json") {
-            docker::images(&source).map_err(bad)?
-        } else {
+        let source = Source::open(path, &self.catalog().layout.ingests())?;
+        let (is_layout, is_saved) =
+            (source.has("oci-layout") && source.has("index.json"), source.has("manifest.json"));
+        if !is_layout && !is_saved {
             let why =
                 "it has neither manifest.json, as `docker save` writes it, nor oci-layout and index.json";
             return Err(bad(why.into()));
-        };
+        }
+        let mut images = Vec::new();
+        if is_layout {
+            images = layout::images(&source, self).map_err(bad)?;
+        }
+        // `docker save` writes both forms, and sometimes a layout that names nothing.
+        if is_saved && images.is_empty() {
+            images = docker::images(&source).map_err(bad)?;
+        }
         match (name, images.as_mut_slice()) {
             (_, []) => return Err(bad("there is no image in it".into())),
             (Some(name), [image]) => image.names = vec![named(name)],

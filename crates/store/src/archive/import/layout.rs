@@ -4,21 +4,28 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use hubcap_oci::{Descriptor, Digest, ImageRef, Link, Manifest, media_type};
+use serde::Deserialize;
 
 use super::image::{Image, named};
 use super::members::Source;
 use crate::archive::export::CONTAINERD_NAME;
 use crate::layout::content_path;
-use crate::layout::image_index::{ImageIndex, REF_NAME, read_entry};
+use crate::layout::image_index::{REF_NAME, read_entry};
 use crate::store::Store;
 
 /// The most manifests that one image may have.
 const MAX_MANIFESTS: usize = 10_000;
 
+/// `index.json`, as far as it is read. Some tools write null for a list of nothing.
+#[derive(Deserialize)]
+struct Index {
+    manifests: Option<Vec<Descriptor>>,
+}
+
 pub(super) fn images(source: &Source, store: &Store) -> Result<Vec<Image>, String> {
-    let index: ImageIndex = serde_json::from_slice(&source.small("index.json")?)
+    let index: Index = serde_json::from_slice(&source.small("index.json")?)
         .map_err(|error| format!("index.json is no image index: {error}"))?;
-    index.manifests.iter().map(|entry| image((source, store), entry)).collect()
+    index.manifests.iter().flatten().map(|entry| image((source, store), entry)).collect()
 }
 
 fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {

@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use hubcap_oci::{Algorithm, Compression, Digest, Manifest, Verifier};
+use hubcap_oci::{Algorithm, Digest, Manifest, Verifier};
 use tar::{EntryType, Header, PaxExtensions};
 
+use super::decompress;
 use crate::error::Error;
 use crate::hash::hash_range;
 
@@ -73,7 +74,8 @@ pub(super) enum Found {
 }
 
 impl Source {
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
+    /// Opens a file or a directory. What has to be decompressed is so into `scratch`, where nothing of it stays.
+    pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, Error> {
         let bad = |why: String| Error::Import { path: path.to_owned(), why };
         let file = fs_err::File::open(path)?;
         let metadata = file.metadata()?;
@@ -83,7 +85,12 @@ impl Source {
         if !metadata.is_file() {
             return Err(bad("it is neither a file nor a directory".into()));
         }
-        scan(&Arc::new(file.into_parts().0), metadata.len()).map(Self::Archive).map_err(bad)
+        let mut file = file.into_parts().0;
+        if let Some(compression) = decompress::compression(&file)? {
+            file = decompress::decompressed(&file, compression, scratch).map_err(bad)?;
+        }
+        let length = file.metadata()?.len();
+        scan(&Arc::new(file), length).map(Self::Archive).map_err(bad)
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -198,7 +205,7 @@ fn read(file: &File, at: u64, length: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// A header whose checksum is right; the first one that is not tells what the file is instead.
+/// A header whose checksum is right.
 fn checked(block: &[u8], position: u64) -> Result<Header, String> {
     let header = Header::from_byte_slice(block);
     let mut counted = header.clone();
@@ -206,14 +213,11 @@ fn checked(block: &[u8], position: u64) -> Result<Header, String> {
     if header.cksum().ok() == counted.cksum().ok() {
         return Ok(header.clone());
     }
-    let compression = if position == 0 { Compression::of(block) } else { None };
-    match compression {
-        Some(one) => {
-            Err(format!("it is compressed by {}; unpack it with {} first", one.name(), one.decompressor()))
-        }
-        None if position == 0 => Err("it is no tar".into()),
-        None => Err(format!("it is damaged: what is at byte {position} is no tar header")),
-    }
+    Err(if position == 0 {
+        "it is no tar".into()
+    } else {
+        format!("it is damaged: what is at byte {position} is no tar header")
+    })
 }
 
 fn text(bytes: &[u8]) -> String {
