@@ -5,24 +5,30 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::encoding::Encoding;
 use crate::error::Error;
 use crate::sudo;
 
 /// The mode of a new file: clients read it, perhaps as other users.
 const MODE: u32 = 0o644;
 
-/// The file that a path means. Replacing a symbolic link itself would cut it off from its target.
+/// The file that a path means. Replacing a symbolic link itself would cut it off from its target, which may not be there
+/// yet.
 pub(crate) fn resolved(path: PathBuf) -> PathBuf {
-    std::fs::canonicalize(&path).unwrap_or(path)
+    let target = || Some(path.parent()?.join(std::fs::read_link(&path).ok()?));
+    std::fs::canonicalize(&path).ok().or_else(target).unwrap_or(path)
 }
 
 /// A file's text; `None` when there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
+    let Some(bytes) = read_bytes(path)? else { return Ok(None) };
+    Encoding::decode(bytes).map(Some).ok_or_else(|| Error::not_understood(path, "it is not text"))
+}
+
+fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             // It may not even be there: only root can tell.
             let script = format!("if [ -e \"$1\" ]; then cat -- \"$1\"; else exit {}; fi", sudo::NO_FILE);
@@ -30,18 +36,18 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
             if output.status.code() == Some(sudo::NO_FILE) {
                 return Ok(None);
             }
-            output.stdout
+            Ok(Some(output.stdout))
         }
-        Err(error) => return Err(named(path, &error)),
-    };
-    let text = String::from_utf8(bytes);
-    text.map(Some).map_err(|_| Error::not_understood(path, "it is not text"))
+        Err(error) => Err(named(path, &error)),
+    }
 }
 
-/// Replaces a file in one step, its owner and mode kept. `None` removes it.
+/// Replaces a file in one step, its owner, mode and encoding kept. `None` removes it.
 pub(crate) fn replace(path: &Path, text: Option<&str>) -> Result<(), Error> {
-    let done = match text {
-        Some(text) => write(path, text, MODE),
+    let encoding = Encoding::of(&read_bytes(path)?.unwrap_or_default());
+    let bytes = text.map(|text| encoding.encode(text));
+    let done = match &bytes {
+        Some(bytes) => write_bytes(path, bytes, MODE),
         None => std::fs::remove_file(path).or_else(|error| match error.kind() {
             ErrorKind::NotFound => Ok(()),
             _ => Err(error),
@@ -50,16 +56,16 @@ pub(crate) fn replace(path: &Path, text: Option<&str>) -> Result<(), Error> {
     match done {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            let script = match text {
+            let script = match bytes {
                 Some(_) => {
                     "set -e; new=\"$1.hubcap-new\"; mkdir -p -- \"$(dirname -- \"$1\")\"; rm -f -- \"$new\"; \
                      umask 022; cat >\"$new\"; \
                      if [ -e \"$1\" ]; then chmod --reference=\"$1\" -- \"$new\"; chown --reference=\"$1\" -- \"$new\"; fi; \
-                     mv -f -- \"$new\" \"$1\""
+                     mv -f -- \"$new\" \"$1\" 2>/dev/null || { cat -- \"$new\" >\"$1\"; rm -f -- \"$new\"; }"
                 }
                 None => "rm -f -- \"$1\"",
             };
-            sudo::run(path, script, text).map(drop)
+            sudo::run(path, script, bytes.as_deref()).map(drop)
         }
         Err(error) => Err(named(path, &error)),
     }
@@ -70,6 +76,10 @@ pub(crate) fn replace(path: &Path, text: Option<&str>) -> Result<(), Error> {
 /// The new text is written beside the file under a fixed name and not, as by tempfile, under a random one: a hubcap that
 /// is killed leaves at most one such file in a directory that clients read, and the next hubcap removes it.
 pub(crate) fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+    write_bytes(path, text.as_bytes(), mode)
+}
+
+fn write_bytes(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
@@ -77,18 +87,43 @@ pub(crate) fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     new.push(".hubcap-new");
     let new = PathBuf::from(new);
     let _ = std::fs::remove_file(&new);
-    let written = fill(&new, path, text, mode).and_then(|()| std::fs::rename(&new, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&new);
-    }
+    let written = fill(&new, path, bytes, mode).and_then(|()| std::fs::rename(&new, path));
+    let written = match written {
+        Err(error) if is_mounted(&error) && path.is_file() => overwrite(path, bytes),
+        written => written,
+    };
+    // What is left where that failed.
+    let _ = std::fs::remove_file(&new);
     written
 }
 
+/// Whether a file may only be impossible to replace because it alone is mounted, as containers' files are.
+fn is_mounted(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ResourceBusy | ErrorKind::CrossesDevices | ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// Writes into a file that cannot be replaced. Where the disk fails in the midst of that, what was in it is written back.
+fn overwrite(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let before = std::fs::read(path)?;
+    let put = |bytes: &[u8]| {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()
+    };
+    put(bytes).inspect_err(|_| {
+        let _ = put(&before);
+    })
+}
+
 /// Makes the file `new`, which is to replace `old`.
-fn fill(new: &Path, old: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+fn fill(new: &Path, old: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     // Nobody else reads it before it has the old one's mode.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     match std::fs::metadata(old) {
         Ok(old) => {
             file.set_permissions(old.permissions())?;
@@ -155,6 +190,41 @@ mod tests {
         replace(&resolved(link.clone()), Some("after")).expect("replaced");
         assert_eq!(std::fs::read_to_string(&file).expect("there"), "after");
         assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn a_link_whose_file_is_not_there_yet_stays_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::os::unix::fs::symlink("file", &link).expect("linked");
+        replace(&resolved(link.clone()), Some("after")).expect("made");
+        assert_eq!(std::fs::read_to_string(&file).expect("there"), "after");
+        assert!(link.is_symlink());
+    }
+
+    #[test]
+    fn a_file_keeps_its_encoding() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("daemon.json");
+        for encoding in [Encoding::Utf8WithMark, Encoding::Utf16Le, Encoding::Utf16Be] {
+            std::fs::write(&path, encoding.encode("{}")).expect("written");
+            assert_eq!(read(&path).expect("readable").as_deref(), Some("{}"));
+            replace(&path, Some("{\"debug\": true}")).expect("replaced");
+            assert_eq!(std::fs::read(&path).expect("there"), encoding.encode("{\"debug\": true}"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_is_written_in_place() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
+        for (before, after) in [("long text", "short"), ("short", "long text")] {
+            std::fs::write(&path, before).expect("written");
+            let inode = std::fs::metadata(&path).expect("there").ino();
+            overwrite(&path, after.as_bytes()).expect("written");
+            assert_eq!(std::fs::read_to_string(&path).expect("there"), after);
+            assert_eq!(std::fs::metadata(&path).expect("there").ino(), inode);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! - [`certs_dir`], [`mod@format`]: directories and texts that several clients have.
 //! - [`change`]: a file before and after, and the difference for people.
 //! - [`journal`], [`file_kind`]: what was changed, with which the files are restored, even after a crash.
-//! - [`mod@file`], [`process`], [`sudo`]: reading and replacing files, and reaching daemons, as root where needed.
+//! - [`mod@file`], [`encoding`], [`process`], [`sudo`]: reading and replacing files, and reaching daemons, as root where needed.
 
 mod all;
 pub mod buildkit;
@@ -22,6 +22,7 @@ mod client;
 pub mod containerd;
 mod coverage;
 pub mod docker;
+mod encoding;
 mod error;
 mod file;
 mod file_kind;

@@ -13,7 +13,7 @@ pub(crate) const NO_FILE: i32 = 44;
 ///
 /// # Errors
 /// [`Error::Rights`], which names `path`, when sudo or the script fails, or when this is root already.
-pub(crate) fn run(path: &Path, script: &str, stdin: Option<&str>) -> Result<Output, Error> {
+pub(crate) fn run(path: &Path, script: &str, stdin: Option<&[u8]>) -> Result<Output, Error> {
     let rights = |why: String| Error::Rights { path: path.to_owned(), why };
     if rustix::process::geteuid().is_root() {
         return Err(rights("even root is refused".into()));
@@ -24,7 +24,7 @@ pub(crate) fn run(path: &Path, script: &str, stdin: Option<&str>) -> Result<Outp
     let mut child = command.spawn().map_err(|error| rights(format!("sudo cannot be run ({error})")))?;
     if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
         // A script that ends before it has read everything says why by its exit code.
-        let _ = pipe.write_all(text.as_bytes());
+        let _ = pipe.write_all(text);
     }
     let output = child.wait_with_output()?;
     match output.status.code() {

@@ -17,27 +17,32 @@ pub(crate) struct DaemonJson {
     entries: IndexMap<String, Box<RawValue>>,
     indent: String,
     newline: bool,
+    /// Where a line ends.
+    line_end: &'static str,
 }
 
 impl DaemonJson {
-    /// Parses it; no file and an empty one are `{}`, as dockerd takes them.
+    /// Parses it; no file, an empty one and `null` are `{}`, as dockerd takes them.
     pub(crate) fn parse(path: &Path, text: Option<&str>) -> Result<Self, Error> {
         let text = text.unwrap_or_default();
         let entries = if text.trim().is_empty() {
             IndexMap::new()
         } else {
-            serde_json::from_str(text).map_err(|error| not_understood(path, text, &error))?
+            let entries: Option<_> =
+                serde_json::from_str(text).map_err(|error| not_understood(path, text, &error))?;
+            entries.unwrap_or_default()
         };
         let indented = text.lines().find(|line| line.starts_with([' ', '\t']) && !line.trim().is_empty());
         let indent = indented.map_or("  ", |line| &line[..line.len() - line.trim_start().len()]);
         // A file of one line has nothing to tell.
         let newline = text.is_empty() || text.ends_with('\n');
-        Ok(Self { entries, indent: indent.to_owned(), newline })
+        let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+        Ok(Self { entries, indent: indent.to_owned(), newline, line_end })
     }
 
     /// The mirrors of Docker Hub; `None` when it says nothing of them.
     pub(crate) fn mirrors(&self, path: &Path) -> Result<Option<Vec<String>>, Error> {
-        let Some(value) = self.entries.get(MIRRORS) else { return Ok(None) };
+        let Some(value) = self.value(MIRRORS) else { return Ok(None) };
         serde_json::from_str(value.get()).map(Some).map_err(|_| {
             let why = format!("{MIRRORS:?} is no list of URLs; dockerd itself does not take it");
             Error::not_understood(path, why)
@@ -51,7 +56,12 @@ impl DaemonJson {
 
     /// dockerd's proxies, as they are written.
     pub(crate) fn proxies(&self) -> Option<&RawValue> {
-        self.entries.get(PROXIES).map(AsRef::as_ref)
+        self.value(PROXIES)
+    }
+
+    /// The value of a key; null says no more than no key, for dockerd too.
+    fn value(&self, key: &str) -> Option<&RawValue> {
+        self.entries.get(key).map(AsRef::as_ref).filter(|value| value.get() != "null")
     }
 
     /// The same file with these proxies; `None` takes the key out.
@@ -104,10 +114,10 @@ impl fmt::Display for DaemonJson {
         f.write_str("{")?;
         for (number, (key, value)) in self.entries.iter().enumerate() {
             let (comma, key) = (if number == 0 { "" } else { "," }, serde_json::Value::from(key.as_str()));
-            write!(f, "{comma}\n{}{key}: {}", self.indent, value.get())?;
+            write!(f, "{comma}{}{}{key}: {}", self.line_end, self.indent, value.get())?;
         }
-        f.write_str(if self.entries.is_empty() { "}" } else { "\n}" })?;
-        if self.newline { f.write_str("\n") } else { Ok(()) }
+        write!(f, "{}}}", if self.entries.is_empty() { "" } else { self.line_end })?;
+        if self.newline { f.write_str(self.line_end) } else { Ok(()) }
     }
 }
 
@@ -146,6 +156,19 @@ mod tests {
              \"registry-mirrors\": [\"https://127.0.0.1:5443\"]\n}\n"
         );
         assert_eq!(with(&with(text, Some(&["x"])), None), text);
+    }
+
+    #[test]
+    fn null_says_nothing_and_lines_end_as_they_did() {
+        let path = Path::new("daemon.json");
+        for text in ["null", "{\"registry-mirrors\": null, \"proxies\": null}"] {
+            let json = DaemonJson::parse(path, Some(text)).expect("json");
+            assert_eq!(json.mirrors(path).expect("none"), None);
+            assert!(json.proxies().is_none());
+        }
+        assert_eq!(with("null\n", Some(&["a"])), "{\n  \"registry-mirrors\": [\"a\"]\n}\n");
+        let text = "{\r\n  \"registry-mirrors\": null,\r\n  \"debug\": true\r\n}\r\n";
+        assert_eq!(with(text, Some(&["a"])), text.replace("null", "[\"a\"]"));
     }
 
     #[test]
