@@ -110,7 +110,7 @@ pub(crate) struct UnsetDocker {
 /// Which dockerd; what is not said is found out from the one that runs.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct DockerFlags {
-    /// dockerd's socket (default: $DOCKER_HOST, otherwise unix:///var/run/docker.sock, otherwise a rootless one)
+    /// dockerd's socket (default: $DOCKER_HOST, otherwise that of Docker's context, otherwise unix:///var/run/docker.sock or a rootless one)
     #[arg(long, value_name = "unix://PATH")]
     pub(crate) docker_host: Option<String>,
     /// Its daemon.json (default: the one that it reads)

@@ -3,13 +3,14 @@
 //! Both, because a loopback mirror in `daemon.json` alone makes dockerd 28 and later stop verifying Docker Hub's own
 //! certificate where containerd's resolver is used (`docker build`, and pulls since dockerd 29).
 //!
-//! - [`find`]: which dockerd runs here, and which files it reads.
+//! - [`find`], [`context`]: which dockerd runs here, and which files it reads.
 //! - [`facts`]: what each version reads.
 //! - [`files`], [`proxy`]: which files are written with what.
 //! - [`daemon`]: it is told of them, restarted, and asked to pull.
 //! - [`info`], [`api`]: what it says of itself, over its socket.
 
 mod api;
+mod context;
 mod daemon;
 pub mod facts;
 mod files;

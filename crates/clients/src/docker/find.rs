@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use hubcap_oci::Registry;
 use rustix::process::Pid;
 
+use super::context::Environment;
 use super::info::Info;
 use crate::certs_dir;
 use crate::error::Error;
@@ -112,14 +113,18 @@ impl Dockerd {
     }
 }
 
-/// From `--docker-host`, `DOCKER_HOST`, or where one is.
+/// From `--docker-host`, as Docker's own client finds it, or where one is.
 fn socket(given: Option<&str>) -> Result<PathBuf, Error> {
-    let from_environment = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
-    if let Some(host) = given.map(str::to_owned).or(from_environment) {
+    let host = match given {
+        Some(host) => Some(host.to_owned()),
+        None => Environment::of_this_process().host()?,
+    };
+    if let Some(host) = host {
         let path = host.strip_prefix("unix://").map(PathBuf::from);
         return path.ok_or_else(|| {
             Error::Client(format!(
-                "dockerd at {host:?} is not on this machine's sockets: only unix:// can be wired"
+                "dockerd at {host:?} is not on this machine's sockets: only unix:// can be wired; --docker-host says \
+                 which one is meant"
             ))
         });
     }
