@@ -1,14 +1,46 @@
 //! The Unix socket, `STATE/admin.sock`: open to its owner alone, since names of private repositories are in its answers.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
+/// How many bytes the path of a Unix socket may have (`sun_path` of unix(7), without its zero).
+const MAX_PATH: usize = 107;
+
 /// Where the socket of a state directory is.
 pub fn path(state: &Path) -> PathBuf {
     state.join("admin.sock")
+}
+
+/// Connects to the socket of a state directory.
+///
+/// # Errors
+/// When nobody answers there.
+pub fn connect(state: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+    std::os::unix::net::UnixStream::connect(&ShortPath::of(state)?.path)
+}
+
+/// The socket's path, short enough for the system whatever the directory's is: by the directory's handle where need be.
+struct ShortPath {
+    path: PathBuf,
+    /// The path leads through it.
+    _directory: Option<File>,
+}
+
+impl ShortPath {
+    fn of(state: &Path) -> io::Result<Self> {
+        let whole = path(state);
+        if whole.as_os_str().len() <= MAX_PATH {
+            return Ok(Self { path: whole, _directory: None });
+        }
+        let directory = File::open(state)?;
+        let handle = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+        Ok(Self { path: path(&handle), _directory: Some(directory) })
+    }
 }
 
 /// Why the socket cannot be opened.
@@ -20,7 +52,7 @@ pub enum Error {
         /// That process; zero where the system does not tell.
         pid: i32,
     },
-    /// The system refuses it; a path may have 107 bytes.
+    /// The system refuses it.
     #[error("{}: {error}", path.display())]
     Refused {
         /// Where the socket would be.
@@ -43,21 +75,21 @@ impl Socket {
     /// [`Error`].
     pub async fn open(state: &Path) -> Result<Self, Error> {
         let path = path(state);
-        if let Ok(other) = UnixStream::connect(&path).await {
+        let refused = |error| Error::Refused { path: path.clone(), error };
+        let short = ShortPath::of(state).map_err(refused)?;
+        if let Ok(other) = UnixStream::connect(&short.path).await {
             // The credentials are those of the process that listens.
             let pid = other.peer_cred().ok().and_then(|peer| peer.pid()).unwrap_or_default();
             return Err(Error::InUse { pid });
         }
         let _ = std::fs::remove_file(&path);
         let open = || {
-            let listener = UnixListener::bind(&path)?;
+            let listener = UnixListener::bind(&short.path)?;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
             Ok(listener)
         };
-        match open() {
-            Ok(listener) => Ok(Self { listener, path }),
-            Err(error) => Err(Error::Refused { path, error }),
-        }
+        let listener = open().map_err(refused)?;
+        Ok(Self { listener, path })
     }
 }
 
@@ -99,9 +131,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_path_that_is_too_long_is_named() {
-        let state = Path::new("/tmp").join("s".repeat(200));
-        let error = Socket::open(&state).await.err().expect("refused");
-        assert!(error.to_string().contains("admin.sock"), "{error}");
+    async fn a_directory_may_have_a_longer_path_than_a_socket() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = dir.path().join("s".repeat(200));
+        let error = Socket::open(&state).await.err().expect("no such directory");
+        assert!(error.to_string().contains("s/admin.sock: "), "{error}");
+        std::fs::create_dir(&state).expect("made");
+        let socket = Socket::open(&state).await.expect("a socket");
+        assert!(connect(&state).is_ok() && matches!(Socket::open(&state).await, Err(Error::InUse { .. })));
+        drop(socket);
+        assert!(connect(&state).is_err() && !path(&state).exists());
     }
 }

@@ -54,9 +54,8 @@ fn ask(
     body: &[u8],
     patience: Option<Duration>,
 ) -> anyhow::Result<BufReader<UnixStream>> {
-    let path = socket::path(state);
-    let mut stream =
-        UnixStream::connect(&path).with_context(|| format!("no daemon answers on {}", path.display()))?;
+    let mut stream = socket::connect(state)
+        .with_context(|| format!("no daemon answers on {}", socket::path(state).display()))?;
     stream.set_read_timeout(patience)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut request = format!("{call} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
