@@ -7,7 +7,7 @@ use hubcap_oci::Registry;
 use crate::change::Plan;
 use crate::error::Error;
 use crate::file_kind::FileKind;
-use crate::format::hosts_toml;
+use crate::format::hosts_toml::{self, Capabilities};
 use crate::journal::Journal;
 use crate::mirror::{Mirror, Registries};
 
@@ -24,31 +24,44 @@ pub(crate) fn hosts_toml(directory: &Path) -> PathBuf {
     directory.join("hosts.toml")
 }
 
-/// Plans a `hosts.toml` for each registry.
-pub(crate) fn plan(
-    certs_dir: &Path,
-    journal: &Journal,
-    mirror: &Mirror,
-    registries: &Registries,
-) -> Result<Plan, Error> {
-    let mut directories: Vec<PathBuf> =
-        registries.named.iter().map(|registry| directory(certs_dir, registry)).collect();
-    if registries.every_other {
-        directories.push(certs_dir.join(EVERY));
+/// A `certs.d`, and who reads it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CertsDir<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) capabilities: Capabilities,
+}
+
+impl CertsDir<'_> {
+    /// Plans a `hosts.toml` for each registry.
+    pub(crate) fn plan(
+        self,
+        journal: &Journal,
+        mirror: &Mirror,
+        registries: &Registries,
+    ) -> Result<Plan, Error> {
+        let mut directories: Vec<PathBuf> =
+            registries.named.iter().map(|registry| directory(self.path, registry)).collect();
+        if registries.every_other {
+            directories.push(self.path.join(EVERY));
+        }
+        let mut plan = Vec::new();
+        for directory in directories {
+            let path = hosts_toml(&directory);
+            plan.push(journal.plan(path.clone(), FileKind::HostsToml, |original| {
+                hosts_toml::with_mirror(&path, original, mirror, self.capabilities).map(Some)
+            })?);
+        }
+        Ok(plan)
     }
-    let mut plan = Vec::new();
-    for directory in directories {
-        let path = hosts_toml(&directory);
-        plan.push(journal.plan(path.clone(), FileKind::HostsToml, |original| {
-            hosts_toml::with_mirror(&path, original, mirror).map(Some)
-        })?);
-    }
-    Ok(plan)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn at(path: &Path) -> CertsDir<'_> {
+        CertsDir { path, capabilities: Capabilities::PullAndResolve }
+    }
 
     #[test]
     fn each_registry_has_its_directory_and_all_others_have_the_default_one() {
@@ -61,7 +74,7 @@ mod tests {
             (true, &["docker.io", "registry.example:5000", "_default"]),
         ] {
             let registries = Registries { named: named.clone(), every_other };
-            let plan = plan(dir.path(), &journal, &mirror, &registries).expect("planned");
+            let plan = at(dir.path()).plan(&journal, &mirror, &registries).expect("planned");
             let paths: Vec<&Path> = plan.iter().map(|planned| planned.change.path.as_path()).collect();
             let wanted: Vec<PathBuf> =
                 directories.iter().map(|name| dir.path().join(name).join("hosts.toml")).collect();
@@ -77,12 +90,12 @@ mod tests {
         for _ in 0..2 {
             let mut journal = Journal::open(dir.path(), "containerd").expect("a journal");
             journal
-                .apply(&plan(dir.path(), &journal, &mirror, &registries).expect("planned"))
+                .apply(&at(dir.path()).plan(&journal, &mirror, &registries).expect("planned"))
                 .expect("applied");
             std::fs::remove_dir_all(dir.path().join("wiring")).expect("lost");
         }
         let journal = Journal::open(dir.path(), "containerd").expect("a journal");
-        let plan = plan(dir.path(), &journal, &mirror, &registries).expect("planned");
+        let plan = at(dir.path()).plan(&journal, &mirror, &registries).expect("planned");
         assert!(plan[0].original.is_none() && plan[0].change.is_empty(), "{plan:?}");
     }
 }

@@ -141,6 +141,7 @@ impl Journal {
     /// [`Error`]; the files that were changed already are restored.
     pub fn apply(&mut self, plan: &[Planned]) -> Result<(), Error> {
         let earlier = self.contents.files.clone();
+        let new = plan.iter().flat_map(|planned| file::missing_directories(&planned.change.path)).collect();
         for Planned { change, original, kind } in plan {
             let made = match self.contents.files.iter().position(|record| record.path == change.path) {
                 Some(at) => self.contents.files.remove(at).made,
@@ -163,6 +164,7 @@ impl Journal {
             for Planned { change, .. } in &plan[..done] {
                 file::replace(&change.path, change.current.as_deref())?;
             }
+            remove_directories(new);
             self.contents.files = earlier;
             self.save()?;
             return Err(error);
@@ -191,11 +193,8 @@ impl Journal {
         for change in changes.iter().filter(|change| !change.is_empty()) {
             file::replace(&change.path, change.wanted.as_deref())?;
         }
-        for record in self.contents.files.drain(..) {
-            for dir in record.made.iter().rev() {
-                file::remove_empty_directory(dir);
-            }
-        }
+        let made = self.contents.files.drain(..).flat_map(|record| record.made);
+        remove_directories(made.collect());
         self.save()
     }
 
@@ -218,6 +217,15 @@ impl Journal {
         }
         let text = serde_json::to_string_pretty(&self.contents).unwrap_or_default();
         file::write(&self.path, &text, MODE).map_err(|error| file::named(&self.path, &error))
+    }
+}
+
+/// Removes directories that hubcap made and that are empty, the innermost first: a file that was configured later may be in
+/// a directory that an earlier one needed.
+fn remove_directories(mut made: Vec<PathBuf>) {
+    made.sort_by_key(|dir| std::cmp::Reverse(dir.components().count()));
+    for dir in made {
+        file::remove_empty_directory(&dir);
     }
 }
 
@@ -255,6 +263,19 @@ mod tests {
     }
 
     #[test]
+    fn directories_go_that_a_first_time_made_and_a_second_time_used() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join("certs.d").join(name).join("hosts.toml");
+        let mut journal = open(dir.path());
+        journal.apply(&[planned(&journal, &at("docker.io"), "x")]).expect("applied");
+        let both = ["docker.io", "ghcr.io"].map(|name| planned(&journal, &at(name), "x"));
+        journal.apply(&both).expect("applied");
+        let changes = journal.plan_undo().expect("readable");
+        journal.undo(&changes).expect("undone");
+        assert!(!dir.path().join("certs.d").exists());
+    }
+
+    #[test]
     fn what_others_have_written_since_stays_theirs() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("daemon.json");
@@ -276,9 +297,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (good, bad) = (dir.path().join("good"), dir.path().join("good/below/a/file"));
         let mut journal = open(dir.path());
-        let plan = [planned(&journal, &good, "x"), planned(&journal, &bad, "x")];
+        let new = dir.path().join("a/new");
+        let plan = [&good, &new, &bad].map(|path| planned(&journal, path, "x"));
         journal.apply(&plan).expect_err("a file is no directory");
-        assert!(!good.exists() && journal.is_empty());
+        assert!(!good.exists() && !dir.path().join("a").exists() && journal.is_empty());
     }
 
     #[test]

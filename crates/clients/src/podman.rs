@@ -8,7 +8,7 @@ use hubcap_oci::Registry;
 
 pub use find::Podman;
 
-use crate::change::Plan;
+use crate::change::{Plan, Planned};
 use crate::client::Client;
 use crate::coverage::Coverage;
 use crate::error::Error;
@@ -35,6 +35,15 @@ impl Client for Podman {
 
     fn plan(&self, journal: &Journal, mirror: &Mirror, registries: &Registries) -> Result<Plan, Error> {
         self.find()?.plan(journal, mirror, &registries.named)
+    }
+
+    fn configure(&self, journal: &mut Journal, mirror: &Mirror, plan: &[Planned]) -> Result<(), Error> {
+        if !mirror.ca.exists() {
+            let ca = mirror.ca.display();
+            let why = format!("{ca} is not there yet: start hubcap serve once, and it makes its certificate");
+            return Err(Error::Client(why));
+        }
+        journal.apply(plan)
     }
 
     fn notes(&self, _mirror: &Mirror) -> Result<Vec<String>, Error> {

@@ -37,7 +37,8 @@ pub(super) fn announce(bound: &Bound, config: &Config) -> anyhow::Result<()> {
              [host.\"{mirror}\"]\n      capabilities = [\"pull\", \"resolve\"]\n      ca = \"{ca}\"\n      \
              dial_timeout = \"1s\"\n\n\
              Write both: the first is for dockerd's own pulls; with the second, `docker build` and dockerd 29 use the\n\
-             mirror too, and dockerd 28 and later go on checking Docker Hub's certificate.\n"
+             mirror too, and dockerd 28 and later go on checking Docker Hub's certificate. `hubcap setup docker` writes both,\n\
+             and for dockerd 29.1 and later \"referrers\" among the capabilities, which earlier ones do not know.\n"
         )?;
     }
     out.flush()?;

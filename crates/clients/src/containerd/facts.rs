@@ -16,18 +16,25 @@ pub enum Feature {
     HostsToml,
     /// `hosts.toml` may say `dial_timeout`; before, that key is ignored.
     DialTimeout,
+    /// `hosts.toml` may name `referrers` among the capabilities; before, that word makes it refuse the file.
+    ReferrersCapability,
     /// CRI reads `/etc/containerd/certs.d` where `config_path` is empty; before, it reads none then.
     CriReadsCertsDirByDefault,
 }
 
 /// What containerd does since which version.
-pub const FACTS: [Fact<Feature>; 3] = [
+pub const FACTS: [Fact<Feature>; 4] = [
     Fact {
         feature: Feature::HostsToml,
         since: Version::new(1, 5),
         source: "containerd, docs/hosts.md and docs/cri/registry.md",
     },
     Fact { feature: Feature::DialTimeout, since: Version::new(2, 1), source: "containerd, docs/hosts.md" },
+    Fact {
+        feature: Feature::ReferrersCapability,
+        since: Version::new(2, 2),
+        source: "containerd v2.2, core/remotes/docker/config/hosts.go",
+    },
     Fact {
         feature: Feature::CriReadsCertsDirByDefault,
         since: Version::new(2, 2),

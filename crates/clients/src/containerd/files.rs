@@ -2,7 +2,7 @@
 
 use super::facts::Cri;
 use super::find::FoundContainerd;
-use crate::certs_dir;
+use crate::certs_dir::CertsDir;
 use crate::change::Plan;
 use crate::error::Error;
 use crate::journal::Journal;
@@ -15,7 +15,7 @@ impl FoundContainerd {
         mirror: &Mirror,
         registries: &Registries,
     ) -> Result<Plan, Error> {
-        certs_dir::plan(&self.certs_dir, journal, mirror, registries)
+        CertsDir { path: &self.certs_dir, capabilities: self.capabilities }.plan(journal, mirror, registries)
     }
 
     /// Who reads the files, and how the others are told to.

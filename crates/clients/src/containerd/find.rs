@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::facts::{self, Cri};
+use super::facts::{self, Cri, Feature};
 use crate::error::Error;
 use crate::file;
+use crate::format::hosts_toml::Capabilities;
 use crate::format::toml;
-use crate::version::Version;
+use crate::version::{self, Version};
 
 /// Where a containerd is, as far as a user says it.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +26,8 @@ pub(super) struct FoundContainerd {
     pub(super) certs_dir: PathBuf,
     /// Whether Kubernetes' pulls read `certs_dir`.
     pub(super) cri: Cri,
+    /// What its `hosts.toml` may say.
+    pub(super) capabilities: Capabilities,
     pub(super) installed: bool,
 }
 
@@ -33,12 +36,15 @@ impl Containerd {
     pub(super) fn find(&self) -> Result<FoundContainerd, Error> {
         let config = self.config.clone().unwrap_or_else(|| facts::CONFIG.into());
         let text = file::read(&config)?;
-        let version = version();
+        let version = installed_version();
         let (paths, plugin) = config_path(&config, text.as_deref())?;
         let certs_dir = self.certs_dir.clone().or_else(|| paths.first().cloned());
         let certs_dir = certs_dir.unwrap_or_else(|| facts::CERTS_DIR.into());
         let cri = Cri::new(version, plugin, &paths, &certs_dir);
-        Ok(FoundContainerd { config, certs_dir, cri, installed: version.is_some() || text.is_some() })
+        let capabilities =
+            Capabilities::of(version::has(&facts::FACTS, &Feature::ReferrersCapability, version));
+        let installed = version.is_some() || text.is_some();
+        Ok(FoundContainerd { config, certs_dir, cri, capabilities, installed })
     }
 }
 
@@ -54,7 +60,7 @@ fn config_path(path: &Path, text: Option<&str>) -> Result<(Vec<PathBuf>, &'stati
 }
 
 /// `containerd github.com/containerd/containerd 1.6.20~ds1 ...`
-fn version() -> Option<Version> {
+fn installed_version() -> Option<Version> {
     let output = Command::new("containerd").arg("--version").output().ok()?;
     parse_version(&String::from_utf8_lossy(&output.stdout))
 }

@@ -29,18 +29,19 @@ impl Dockerd {
             // The others are read at each pull.
             return Ok(());
         }
-        self.reload(|mirrors| mirrors.iter().any(|one| mirror.is_at(one))).or_else(|error| {
-            self.undo(journal)?;
-            Err(error)
+        self.reload(|mirrors| mirrors.iter().any(|one| mirror.is_at(one))).inspect_err(|_| {
+            // Its own failure would be the same one: the files are restored in any case.
+            let _ = self.undo(journal);
         })
     }
 
     /// Restores the files to the byte, has dockerd forget the mirror, and returns what that changed.
     ///
     /// # Errors
-    /// [`Error`]; it can be tried again.
+    /// [`Error`]; it can be tried again. Where dockerd cannot be told, its files are restored all the same.
     pub fn undo(&self, journal: &mut Journal) -> Result<Vec<Change>, Error> {
         let changes = journal.plan_undo()?;
+        let mut forgotten = Ok(());
         let json = journal.record_of_kind(FileKind::DaemonJson).map(|record| record.path.clone());
         let json = changes.iter().find(|change| Some(&change.path) == json.as_ref() && !change.is_empty());
         if let Some(change) = json
@@ -51,10 +52,12 @@ impl Dockerd {
                 // Without the key dockerd keeps the mirrors that it has, so it is told of an empty list first.
                 let empty = before.with_mirrors(Some(&[])).to_string();
                 file::replace(&change.path, Some(&empty))?;
-                self.reload(|now| !now.iter().any(|one| is_loopback(one)))?;
+                forgotten = self.reload(|now| !now.iter().any(|one| is_loopback(one)));
             }
         }
+        // The files come back whatever dockerd does: they are what it reads at its next start.
         journal.undo(&changes)?;
+        forgotten?;
         if json.is_some() {
             self.reload(|_| true)?;
         }
@@ -70,7 +73,7 @@ impl Dockerd {
         let Some(pid) = self.pid else {
             let socket = self.socket.display();
             return Err(Error::Client(format!(
-                "which process dockerd on {socket} is could not be found out"
+                "which process dockerd on {socket} is could not be found out; its files are right after a restart"
             )));
         };
         hang_up(pid)?;

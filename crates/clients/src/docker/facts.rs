@@ -14,12 +14,15 @@ pub enum Feature {
     /// `docker build`, and pulls into containerd's image store, read `certs.d/REGISTRY/hosts.toml`, for every registry;
     /// before, only Docker Hub has mirrors.
     HostsToml,
+    /// It asks for lists of referrers, and `hosts.toml` may name them among the capabilities; before, that word makes it
+    /// refuse the file.
+    ReferrersCapability,
     /// A new installation has containerd's image store. Whether this one has is in its `/info`.
     ContainerdStoreByDefault,
 }
 
 /// What dockerd does since which version.
-pub const FACTS: [Fact<Feature>; 3] = [
+pub const FACTS: [Fact<Feature>; 4] = [
     Fact {
         feature: Feature::ProxiesInDaemonJson,
         since: Version::new(23, 0),
@@ -29,6 +32,11 @@ pub const FACTS: [Fact<Feature>; 3] = [
         feature: Feature::HostsToml,
         since: Version::new(28, 0),
         source: "moby 28, daemon/hosts.go, `RegistryHosts`",
+    },
+    Fact {
+        feature: Feature::ReferrersCapability,
+        since: Version::new(29, 1),
+        source: "moby 29.1, its containerd v2.2, core/remotes/docker/config/hosts.go",
     },
     Fact {
         feature: Feature::ContainerdStoreByDefault,
@@ -119,9 +127,12 @@ mod tests {
             ("23.0.1", true, false),
             ("27.5.1", true, false),
             ("28.0.4", true, true),
+            ("29.1.0", true, true),
         ] {
             assert_eq!(has(version, Feature::ProxiesInDaemonJson), proxies, "{version}");
             assert_eq!(has(version, Feature::HostsToml), hosts_toml, "{version}");
+            let referrers = version == "29.1.0";
+            assert_eq!(has(version, Feature::ReferrersCapability), referrers, "{version}");
         }
     }
 }

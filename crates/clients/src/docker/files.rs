@@ -2,13 +2,15 @@
 
 use hubcap_oci::Registry;
 
+use super::facts::Feature;
 use super::find::Dockerd;
-use crate::certs_dir;
+use crate::certs_dir::CertsDir;
 use crate::change::{Plan, Planned};
 use crate::error::Error;
 use crate::file;
 use crate::file_kind::FileKind;
 use crate::format::daemon_json::DaemonJson;
+use crate::format::hosts_toml::Capabilities;
 use crate::journal::Journal;
 use crate::mirror::{Mirror, Registries};
 
@@ -19,7 +21,8 @@ impl Dockerd {
     /// [`Error::NotUnderstood`] for a `daemon.json` that dockerd itself would not take, or whose mirrors are given as
     /// flags; [`Error::Io`] and [`Error::Rights`] when files cannot be read.
     pub fn plan(&self, journal: &Journal, mirror: &Mirror, registries: &Registries) -> Result<Plan, Error> {
-        let mut plan = certs_dir::plan(&self.certs_dir, journal, mirror, registries)?;
+        let capabilities = Capabilities::of(self.has(Feature::ReferrersCapability));
+        let mut plan = CertsDir { path: &self.certs_dir, capabilities }.plan(journal, mirror, registries)?;
         if !mirror.address.ip().is_loopback() {
             // Elsewhere than on loopback dockerd checks the mirror's certificate.
             let path = self.certs_dir.join(mirror.address.to_string()).join("ca.crt");

@@ -139,24 +139,28 @@ fn home_config() -> Result<PathBuf, Error> {
     xdg.or_else(home).ok_or_else(|| Error::Client("neither HOME nor XDG_CONFIG_HOME is set".into()))
 }
 
-/// The process behind the socket: whoever made it, else whoever has written itself down beside it.
+/// The process behind the socket, whatever its name is: whoever made the socket, else whoever has written itself down
+/// beside it.
 fn pid(socket: &Path) -> Option<Pid> {
     let stream = UnixStream::connect(socket).ok()?;
     let maker = rustix::net::sockopt::socket_peercred(&stream).ok().map(|credentials| credentials.pid);
-    // With systemd's socket activation the maker is systemd.
+    // With systemd's socket activation the maker is systemd, the machine's or the user's.
     let beside = || {
         let files = [socket.with_extension("pid"), PathBuf::from("/var/run/docker.pid")];
         files.iter().find_map(|file| {
             let pid = std::fs::read_to_string(file).ok()?.trim().parse().ok().and_then(Pid::from_raw)?;
-            is_dockerd(pid).then_some(pid)
+            name(pid).is_some_and(|name| name == "dockerd").then_some(pid)
         })
     };
-    maker.filter(|pid| is_dockerd(*pid)).or_else(beside)
+    maker
+        .filter(|pid| name(*pid).is_some_and(|name| name != "systemd" && pid.as_raw_nonzero().get() != 1))
+        .or_else(beside)
 }
 
-fn is_dockerd(pid: Pid) -> bool {
-    let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
-    name.is_ok_and(|name| name.trim() == "dockerd")
+/// A process's name; `None` for one that is not seen from here.
+fn name(pid: Pid) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
+    Some(name.trim().to_owned())
 }
 
 fn arguments(pid: Pid) -> Vec<String> {

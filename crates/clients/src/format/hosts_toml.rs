@@ -17,21 +17,43 @@ use crate::mirror::Mirror;
 /// The last line of hubcap's block.
 const LAST: &str = "  dial_timeout = \"1s\"\n";
 
+/// What a client asks the mirror for. It asks the registry itself for everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Capabilities {
+    /// Manifests, blobs and tags.
+    PullAndResolve,
+    /// Lists of referrers, too. A client that does not know the word refuses the whole file.
+    AndReferrers,
+}
+
+impl Capabilities {
+    /// Those of a client that knows the word `referrers`, or does not.
+    pub(crate) const fn of(knows_referrers: bool) -> Self {
+        if knows_referrers { Self::AndReferrers } else { Self::PullAndResolve }
+    }
+}
+
 /// The block for a mirror, which is a whole file, too. There is no `server` line, so that the registry itself is asked
 /// where the mirror cannot help.
 ///
 /// `dial_timeout` is known to containerd 2.1 and later; earlier ones ignore it.
-pub(crate) fn hosts_toml(mirror: &Mirror) -> String {
+pub(crate) fn hosts_toml(mirror: &Mirror, capabilities: Capabilities) -> String {
     let (url, ca) = (mirror.url(), mirror.ca.display().to_string());
-    format!(
-        "{HEADER}[host.\"{url}\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = {}\n{LAST}",
-        quoted(&ca)
-    )
+    let capabilities = match capabilities {
+        Capabilities::PullAndResolve => r#""pull", "resolve""#,
+        Capabilities::AndReferrers => r#""pull", "resolve", "referrers""#,
+    };
+    format!("{HEADER}[host.\"{url}\"]\n  capabilities = [{capabilities}]\n  ca = {}\n{LAST}", quoted(&ca))
 }
 
 /// A user's file with the mirror before all other hosts, or one that is wholly ours.
-pub(crate) fn with_mirror(path: &Path, original: Option<&str>, mirror: &Mirror) -> Result<String, Error> {
-    let ours = hosts_toml(mirror);
+pub(crate) fn with_mirror(
+    path: &Path,
+    original: Option<&str>,
+    mirror: &Mirror,
+    capabilities: Capabilities,
+) -> Result<String, Error> {
+    let ours = hosts_toml(mirror, capabilities);
     let Some(text) = original.filter(|text| !text.trim().is_empty()) else { return Ok(ours) };
     let document = Document::parse(text).map_err(|error| not_understood(path, text, &error))?;
     let first = match document.get("host") {
@@ -80,13 +102,14 @@ mod tests {
     use super::*;
 
     const FILE: &str = "hosts.toml";
+    const PULL: Capabilities = Capabilities::PullAndResolve;
 
     fn mirror() -> Mirror {
         Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into())
     }
 
     fn merged(text: &str) -> String {
-        let merged = with_mirror(Path::new(FILE), Some(text), &mirror()).expect(text);
+        let merged = with_mirror(Path::new(FILE), Some(text), &mirror(), PULL).expect(text);
         assert_eq!(without_ours(merged.clone()).as_deref(), Some(text));
         let hosts: toml_edit::DocumentMut = merged.parse().expect("TOML");
         assert!(hosts["host"][mirror().url()]["ca"].is_str(), "{merged}");
@@ -100,19 +123,29 @@ mod tests {
         // Not TOML for containerd, but for us only the place counts.
         let text = text.replace("[\n[\"pull\"][0]]", "[\n\"pull\"\n]");
         let (before, after) = text.split_once("# the").expect("it is there");
-        assert_eq!(merged(&text), format!("{before}{}# the{after}", hosts_toml(&mirror())));
+        assert_eq!(merged(&text), format!("{before}{}# the{after}", hosts_toml(&mirror(), PULL)));
         assert_eq!(
             merged("server = \"https://a\"\n"),
-            format!("server = \"https://a\"\n{}", hosts_toml(&mirror()))
+            format!("server = \"https://a\"\n{}", hosts_toml(&mirror(), PULL))
         );
         let header = "[host]\n[host.\"https://a\"]\n[host.\"https://a\".header]\nx = \"y\"\n";
         assert!(merged(header).starts_with("[host]\n# Written by hubcap"));
     }
 
     #[test]
+    fn referrers_are_asked_for_where_the_client_knows_the_word() {
+        for (knows, capabilities) in
+            [(false, r#"["pull", "resolve"]"#), (true, r#"["pull", "resolve", "referrers"]"#)]
+        {
+            let text = hosts_toml(&mirror(), Capabilities::of(knows));
+            assert!(text.contains(&format!("\n  capabilities = {capabilities}\n")), "{text}");
+        }
+    }
+
+    #[test]
     fn a_user_who_has_written_the_mirror_keeps_it() {
         let text = "[host.\"https://127.0.0.1:5443\"]\nskip_verify = true\n";
-        assert_eq!(with_mirror(Path::new(FILE), Some(text), &mirror()).expect("TOML"), text);
+        assert_eq!(with_mirror(Path::new(FILE), Some(text), &mirror(), PULL).expect("TOML"), text);
     }
 
     #[test]
@@ -122,14 +155,15 @@ mod tests {
             ("host = {\"https://a\" = {}}\n", "[host.\"...\"] tables"),
             ("host.\"https://a\".skip_verify = true\n", "[host.\"...\"] tables"),
         ] {
-            let error = with_mirror(Path::new(FILE), Some(text), &mirror()).expect_err(text).to_string();
+            let error =
+                with_mirror(Path::new(FILE), Some(text), &mirror(), PULL).expect_err(text).to_string();
             assert!(error.starts_with("hosts.toml is left as it is") && error.contains(said), "{error}");
         }
     }
 
     #[test]
     fn a_file_of_ours_goes_and_what_others_added_to_it_stays() {
-        let ours = hosts_toml(&mirror());
+        let ours = hosts_toml(&mirror(), PULL);
         assert_eq!(without_ours(ours.clone()), None);
         let added = format!("{ours}[host.\"https://b\"]\n");
         assert_eq!(without_ours(added).as_deref(), Some("[host.\"https://b\"]\n"));

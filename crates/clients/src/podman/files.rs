@@ -27,12 +27,9 @@ impl PodmanFiles {
             tables.add(path, file::read(path)?.as_deref())?;
         }
         let text = tables.drop_in(mirror, registries)?;
-        let ca = file::read(&mirror.ca)?.ok_or_else(|| {
-            let ca = mirror.ca.display();
-            Error::Client(format!(
-                "{ca} is not there yet: start hubcap serve once, and it makes its certificate"
-            ))
-        })?;
+        // Before hubcap's first start there is none; then this is shown, and never written.
+        let ca = file::read(&mirror.ca)?
+            .unwrap_or_else(|| "(the certificate that hubcap makes at its first start)\n".into());
         Ok(vec![
             journal.plan(self.drop_in.clone(), FileKind::Own, |_| Ok(Some(text)))?,
             journal.plan(self.certificate(mirror), FileKind::Own, |_| Ok(Some(ca)))?,
