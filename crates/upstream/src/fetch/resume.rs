@@ -20,7 +20,7 @@ pub(super) const RESUME_AFTER: [Duration; 4] =
 const PROGRESS: u64 = 256 << 10;
 
 /// The longest content of unknown length, in bytes: a body that never ends must end somewhere.
-const MAX_UNKNOWN: u64 = 16 << 30;
+const MAX_UNKNOWN: u64 = 4 << 30;
 
 /// How many of the last bytes that were given out are asked for again when a connection is resumed: some servers say one
 /// range and send another.
