@@ -112,9 +112,13 @@ async fn get(hubcap: &Hubcap, path: &str, right: &[u8]) -> String {
     let mut received = Vec::new();
     while let Some(chunk) = body.next().await {
         match chunk {
-            Ok(chunk) => received.extend_from_slice(&chunk),
+            // One byte too many is enough of a body that does not end.
+            Ok(chunk) => {
+                let room = (right.len() + 1).saturating_sub(received.len()).min(chunk.len());
+                received.extend_from_slice(&chunk[..room]);
+            }
             Err(_) => {
-                assert!(received.len() < right.len(), "a cut after everything");
+                assert!(received.len() != right.len(), "a cut after everything");
                 return "cut".into();
             }
         }
