@@ -310,7 +310,7 @@ async fn a_length_that_lies_never_makes_a_wrong_body_look_whole() {
         }
     });
     let two = quirk::change(|reply| reply.with("content-length", "500").and("content-length", "600"));
-    for (quirk, is_served) in [(short, false), (long, true), (two, false), (quirk::empty(), false)] {
+    for quirk in [short, long, two, quirk::empty()] {
         let (origin, place) = (Origin::start().await, Place::new());
         let image = image::real(&origin);
         let hubcap = hubcap(&place, &origin);
@@ -322,7 +322,7 @@ async fn a_length_that_lies_never_makes_a_wrong_body_look_whole() {
         let got = answer.bytes().await;
         let is_right = is_ok && got.as_ref().is_ok_and(|bytes| Some(bytes) == origin.blob(digest).as_ref());
         assert!(is_right || !is_ok || got.is_err(), "a wrong body looks whole");
-        assert_eq!(is_right, is_served);
+        assert!(!is_right, "no client takes that directly, and the manifest's size is only a hint");
         origin.heal();
     }
 }
