@@ -2,12 +2,12 @@
 //! docs/reliability.md; with HUBCAP_WRITE_DOCS=1 it is written, else compared.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 
+use crate::support::docs::assert_table;
 use crate::support::hubcap::{Hubcap, Place, blob, manifest, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
@@ -182,14 +182,5 @@ async fn no_fault_of_the_origin_delivers_anything_wrong_and_the_table_of_them_is
         table.push('\n');
     }
     assert_eq!(count, faults().len() * CELLS.len());
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/reliability.md");
-    let text = std::fs::read_to_string(&path).expect("the document");
-    let (before, rest) = text.split_once("<!-- faults -->\n").expect("the table's begin");
-    let (documented, after) = rest.split_once("<!-- end -->").expect("the table's end");
-    if std::env::var_os("HUBCAP_WRITE_DOCS").is_some() {
-        std::fs::write(&path, format!("{before}<!-- faults -->\n{table}<!-- end -->{after}"))
-            .expect("written");
-    } else {
-        assert_eq!(documented, table, "docs/reliability.md is out of date: run with HUBCAP_WRITE_DOCS=1");
-    }
+    assert_table("reliability.md", "faults", &table);
 }

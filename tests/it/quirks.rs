@@ -18,8 +18,8 @@ mod refusals;
 mod removed;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
+use crate::support::docs::assert_table;
 use crate::support::hubcap::{Hubcap, Place};
 use crate::support::origin::Origin;
 
@@ -130,14 +130,5 @@ fn the_table_of_registries_in_the_docs_names_every_situation() {
             writeln!(table, "| {product} | {quirk} | `tests/it/quirks/{kind}.rs` |").expect("written");
         }
     }
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/registries.md");
-    let text = std::fs::read_to_string(&path).expect("the document");
-    let (before, rest) = text.split_once("<!-- situations -->\n").expect("the table's begin");
-    let (documented, after) = rest.split_once("<!-- end -->").expect("the table's end");
-    if std::env::var_os("HUBCAP_WRITE_DOCS").is_some() {
-        std::fs::write(&path, format!("{before}<!-- situations -->\n{table}<!-- end -->{after}"))
-            .expect("written");
-    } else {
-        assert_eq!(documented, table, "docs/registries.md is out of date: run with HUBCAP_WRITE_DOCS=1");
-    }
+    assert_table("registries.md", "situations", &table);
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod cache_service;
 pub(crate) mod disk;
+pub(crate) mod docs;
 pub(crate) mod hubcap;
 pub(crate) mod image;
 pub(crate) mod origin;
