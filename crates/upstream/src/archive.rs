@@ -13,9 +13,9 @@ use crate::coding::Codings;
 use crate::error::Error;
 use crate::fetch::in_order::InOrder;
 use crate::fetch::limit::ConnectionLimit;
-use crate::fetch::ranges::Ranges;
 use crate::fetch::source::Source;
 use crate::request::{Request, range};
+use crate::shortcut::Shortcut;
 use crate::status::{judge, judge_range};
 use crate::transport::Transport;
 use crate::upstreams::Upstreams;
@@ -27,7 +27,7 @@ impl Upstreams {
     /// [`Error::Unavailable`] when the file is not given. No error tells the URL: who knows it may read the file.
     pub async fn archive(&self, url: Url) -> Result<InOrder, Error> {
         let transport = Arc::clone(self.transport());
-        InOrder::begin(Archive { transport, url, limit: self.limit(), ranges: Ranges::default() }).await
+        InOrder::begin(Archive { transport, url, limit: self.limit(), ranges: Shortcut::default() }).await
     }
 }
 
@@ -36,7 +36,7 @@ struct Archive {
     transport: Arc<Transport>,
     url: Url,
     limit: ConnectionLimit,
-    ranges: Ranges,
+    ranges: Shortcut,
 }
 
 impl Archive {
@@ -68,7 +68,7 @@ impl Source for Archive {
         &self.limit
     }
 
-    fn ranges(&self) -> &Ranges {
+    fn ranges(&self) -> &Shortcut {
         &self.ranges
     }
 

@@ -4,7 +4,6 @@
 //! - [`source`]: what the engine asks of a source; the registry's blob and a store's archive are sources.
 //! - [`watch`], [`pace`]: how fast an origin is, and whether it crawls.
 //! - [`resume`]: a content's bytes in order, over as many connections as break.
-//! - [`ranges`]: whether an origin gives ranges; without them a content is fetched from its start again.
 //! - [`parallel`]: several connections at once. [`queue`] has the parts that they fetch.
 //! - [`in_order`]: a content in order, in parts from its start on, in bounded memory.
 //! - [`limit`]: how many connections there may be.
@@ -17,7 +16,6 @@ pub(crate) mod limit;
 pub(crate) mod pace;
 pub(crate) mod parallel;
 mod queue;
-pub(crate) mod ranges;
 pub(crate) mod resume;
 pub(crate) mod source;
 #[cfg(test)]

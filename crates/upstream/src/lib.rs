@@ -15,7 +15,7 @@
 //! - [`fetch`]: the one engine that fetches a blob or an archive: it resumes, and uses several connections.
 //! - [`archive`]: a store that an earlier job has saved.
 //! - [`passthrough`], [`tunnel`]: a client's own request to a registry, and its own TLS to any host, as they are.
-//! - [`heads`]: whether HEADs help.
+//! - [`shortcut`]: whether HEADs and ranges help at an origin.
 //! - [`circuit`]: a circuit breaker, which is open while an upstream fails.
 //! - [`error`]: what an answer means for the caller.
 
@@ -33,7 +33,6 @@ mod error;
 mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod heads;
 mod link;
 mod origin;
 mod owner;
@@ -43,6 +42,7 @@ mod ratelimit;
 mod redirect;
 mod registry;
 mod request;
+mod shortcut;
 mod speed;
 mod status;
 mod transport;
@@ -59,10 +59,10 @@ pub use error::Error;
 pub use fetch::in_order::InOrder;
 pub use fetch::limit::ConnectionLimit;
 pub use fetch::parallel::FirstConnection;
-pub use fetch::ranges::Ranges;
 pub use fetch::resume::Fetch;
 pub use fetch::source::{Next, Piece, Source};
 pub use origin::OriginState;
 pub use ratelimit::RateLimit;
 pub use registry::{ManifestBody, Others, Permission, RegistryBlob, TagList, Upstream};
+pub use shortcut::Shortcut;
 pub use upstreams::Upstreams;

@@ -15,9 +15,8 @@ use crate::circuit::{Circuit, CircuitState};
 use crate::config::OriginConfig;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
-use crate::fetch::ranges::Ranges;
-use crate::heads::Heads;
 use crate::ratelimit::RateLimit;
+use crate::shortcut::Shortcut;
 use crate::speed::Speed;
 use crate::transport::Transport;
 
@@ -35,10 +34,10 @@ pub(crate) struct Origin {
     pub(crate) auth: Auth,
     pub(crate) circuit: Circuit,
     pub(crate) limit: ConnectionLimit,
-    pub(crate) manifest_heads: Heads,
-    pub(crate) blob_heads: Heads,
+    pub(crate) manifest_heads: Shortcut,
+    pub(crate) blob_heads: Shortcut,
     pub(crate) speed: Speed,
-    pub(crate) ranges: Ranges,
+    pub(crate) ranges: Shortcut,
     rate_limit: Mutex<Option<RateLimit>>,
     /// For what it sent wrong bytes, and when.
     wrong: Mutex<Vec<(Digest, Instant)>>,
@@ -104,9 +103,9 @@ impl Origin {
             auth,
             circuit: Circuit::default(),
             limit,
-            manifest_heads: Heads::default(),
-            blob_heads: Heads::default(),
-            ranges: Ranges::default(),
+            manifest_heads: Shortcut::default(),
+            blob_heads: Shortcut::default(),
+            ranges: Shortcut::default(),
             speed: Speed::default(),
             rate_limit: Mutex::default(),
             wrong: Mutex::default(),

@@ -25,10 +25,10 @@ use crate::connection::Connection;
 use crate::credentials::Secret;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
-use crate::fetch::ranges::Ranges;
 use crate::origin::{Connecting, Origin, OriginState};
 use crate::ratelimit::RateLimit;
 use crate::request::Request;
+use crate::shortcut::Shortcut;
 
 pub use manifests::ManifestBody;
 pub use others::Others;
@@ -110,7 +110,7 @@ impl Upstream {
         &self.origin.limit
     }
 
-    fn ranges(&self) -> &Ranges {
+    fn ranges(&self) -> &Shortcut {
         &self.origin.ranges
     }
 

@@ -6,6 +6,7 @@
 //! connections equally far ahead.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -42,7 +43,7 @@ impl InOrder {
         let fetch = match Fetch::begin_part(source.clone(), 0..PART.start, size).await {
             Err(error) if error.is_of_range() => {
                 let fetch = Fetch::begin(source.clone(), 0).await?;
-                source.ranges().distrust();
+                source.ranges().did_not_help(Instant::now());
                 fetch
             }
             begun => begun?,

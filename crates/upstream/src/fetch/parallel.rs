@@ -159,7 +159,7 @@ impl<S: Source> Workers<S> {
             // Whatever is wrong here, the first connection goes on to the end.
             Err(error) => {
                 if error.is_of_range() {
-                    self.source.ranges().distrust();
+                    self.source.ranges().did_not_help(Instant::now());
                 }
                 return Ok(());
             }
@@ -193,7 +193,7 @@ impl<S: Source> Workers<S> {
         };
         let given: Result<(), Error> = asking.await;
         if given.as_ref().is_err_and(Error::is_of_range) {
-            self.source.ranges().distrust();
+            self.source.ranges().did_not_help(Instant::now());
         }
         given.is_ok()
     }
@@ -229,7 +229,7 @@ impl<S: Source> Workers<S> {
         let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return Ok(()) };
         let begun = Fetch::begin_plainly(self.source.clone(), first.start, self.queue.size()).await;
         let mut fetch = begun?;
-        self.source.ranges().distrust();
+        self.source.ranges().did_not_help(Instant::now());
         while fetch.position() < last.end {
             let offset = fetch.position();
             let Some(chunk) = fetch.chunk().await? else { break };

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::slice;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -111,7 +111,7 @@ impl<S: Source> Fetch<S> {
 
     /// Whether more connections could fetch parts of it beside this one.
     pub(super) fn has_parts(&self) -> bool {
-        !self.body.is_packed() && self.source.ranges().may_work()
+        !self.body.is_packed() && self.source.ranges().may_help(Instant::now())
     }
 
     /// Where the next byte belongs.
@@ -143,7 +143,7 @@ impl<S: Source> Fetch<S> {
                 }
                 // A part goes to others, or to nobody.
                 Err(error @ Error::NoRange { .. }) if self.part_end.is_none() => {
-                    self.source.ranges().distrust();
+                    self.source.ranges().did_not_help(Instant::now());
                     self.resume(error).await?;
                 }
                 Err(error) if error.is_transient() || self.source.has_others() => self.resume(error).await?,
@@ -268,7 +268,7 @@ impl<S: Source> Fetch<S> {
 
 /// Opens a content of `size` bytes, where that is known, at byte `offset`: by a range, else from its start.
 async fn open<S: Source>(source: &S, offset: u64, size: Option<u64>) -> Result<BlobBody, Error> {
-    if offset == 0 || !source.ranges().may_work() {
+    if offset == 0 || !source.ranges().may_help(Instant::now()) {
         return source.open(0).await;
     }
     let opened = source.open(offset).await.and_then(|body| match check_size(size, &body) {
@@ -278,7 +278,7 @@ async fn open<S: Source>(source: &S, offset: u64, size: Option<u64>) -> Result<B
     let error = match opened {
         Ok(body) => {
             if !body.is_partial() {
-                source.ranges().distrust();
+                source.ranges().did_not_help(Instant::now());
             }
             return Ok(body);
         }
@@ -288,7 +288,7 @@ async fn open<S: Source>(source: &S, offset: u64, size: Option<u64>) -> Result<B
     tracing::debug!(target: "hubcap::fetch", source = %source,
         "fetching it from the start again instead of at byte {offset}: {error}");
     let body = source.open(0).await?;
-    source.ranges().distrust();
+    source.ranges().did_not_help(Instant::now());
     Ok(body)
 }
 

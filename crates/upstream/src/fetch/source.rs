@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::limit::ConnectionLimit;
-use super::ranges::Ranges;
 use crate::body::BlobBody;
 use crate::error::Error;
+use crate::shortcut::Shortcut;
 
 /// Where a fetch goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub trait Source: Clone + Display + Send + Sync + 'static {
     fn limit(&self) -> &ConnectionLimit;
 
     /// Whether the origin gives ranges.
-    fn ranges(&self) -> &Ranges;
+    fn ranges(&self) -> &Shortcut;
 
     /// Opens the content from byte `offset` on: plainly at 0, else by a range. An origin that ignores ranges begins at 0;
     /// the body says so.

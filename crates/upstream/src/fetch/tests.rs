@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
@@ -16,11 +16,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::in_order::InOrder;
 use super::limit::ConnectionLimit;
-use super::ranges::Ranges;
 use super::resume::{Fetch, TAIL};
 use super::source::{Piece, Source};
 use crate::body::{BlobBody, part_of};
 use crate::error::Error;
+use crate::shortcut::Shortcut;
 
 const MIB: u64 = 1 << 20;
 /// What a body gives at once, in bytes.
@@ -57,7 +57,7 @@ struct Inner {
     /// By the bytes that are asked for, and the number of the request.
     answer: fn(&Range<u64>, usize) -> Answer,
     limit: ConnectionLimit,
-    ranges: Ranges,
+    ranges: Shortcut,
     gate: watch::Sender<bool>,
     /// What was asked for, and whether the gate was open then.
     asked: Mutex<Vec<(Range<u64>, bool)>>,
@@ -73,7 +73,7 @@ impl Script {
             content: content.freeze(),
             answer,
             limit: ConnectionLimit::new(),
-            ranges: Ranges::default(),
+            ranges: Shortcut::default(),
             gate: watch::Sender::new(false),
             asked: Mutex::default(),
         }))
@@ -180,7 +180,7 @@ impl Source for Script {
         &self.0.limit
     }
 
-    fn ranges(&self) -> &Ranges {
+    fn ranges(&self) -> &Shortcut {
         &self.0.ranges
     }
 
@@ -305,7 +305,7 @@ async fn a_range_of_other_bytes_than_it_says_is_found_out_when_a_fetch_resumes_a
         let script = Script::new(size, answer);
         assert!(script.stream().await.expect("all of it") == script.0.content);
         assert!(script.starts().iter().filter(|start| **start > 0).count() == 1, "{:?}", script.asked());
-        assert!(!script.0.ranges.may_work());
+        assert!(!script.0.ranges.may_help(Instant::now()));
     }
 }
 
@@ -319,13 +319,13 @@ async fn parts_that_are_refused_in_the_middle_come_from_one_plain_connection() {
     });
     assert!(script.stream().await.expect("all of it") == script.0.content);
     assert_eq!(script.asked().iter().filter(|range| range.start == 0).count(), 2);
-    assert!(!script.0.ranges.may_work());
+    assert!(!script.0.ranges.may_help(Instant::now()));
 }
 
 #[tokio::test]
 async fn an_origin_that_refused_a_range_is_not_asked_for_parts() {
     let script = Script::new(10 * MIB, |_, _| Answer::Slow);
-    script.0.ranges.distrust();
+    script.0.ranges.did_not_help(Instant::now());
     assert!(script.stream().await.expect("all of it") == script.0.content);
     assert_eq!(script.asked().len(), 1);
 }

@@ -34,7 +34,7 @@ impl Upstream {
     }
 
     async fn size_by_get(&self, head: &Head<u64>, endpoint: &Endpoint) -> Result<Option<u64>, Error> {
-        if self.ranges().may_work() {
+        if self.ranges().may_help(Instant::now()) {
             let first = self.get_after(head, endpoint, range(0, Some(1))).await;
             match first.and_then(|response| BlobBody::ranged(no_page(response)?, &(0..1))) {
                 // Not all give ranges, and an empty blob has none.

@@ -9,7 +9,7 @@ use reqwest::Response;
 
 use super::Upstream;
 use crate::error::Error;
-use crate::heads::Heads;
+use crate::shortcut::Shortcut;
 
 /// What became of a HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +29,12 @@ impl Upstream {
     /// [`Error`], where a GET would fare the same.
     pub(super) async fn head<T>(
         &self,
-        heads: &Heads,
+        heads: &Shortcut,
         endpoint: &Endpoint,
         headers: HeaderMap,
         tell: impl FnOnce(&Response) -> Option<T>,
     ) -> Result<Head<T>, Error> {
-        if !heads.help(Instant::now()) {
+        if !heads.may_help(Instant::now()) {
             return Ok(Head::Spared);
         }
         self.origin.circuit.check(Instant::now())?;

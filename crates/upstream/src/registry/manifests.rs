@@ -62,7 +62,7 @@ impl Upstream {
     /// beyond the limit.
     pub async fn digest_beyond_limit(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
         let (heads, reference) = (&self.origin.manifest_heads, Reference::Tag(tag.clone()));
-        if !heads.help(Instant::now()) {
+        if !heads.may_help(Instant::now()) {
             return None;
         }
         let endpoint = endpoint(repository, &reference);

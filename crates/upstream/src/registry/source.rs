@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 use hubcap_oci::{Digest, Endpoint, Repository};
@@ -17,9 +17,9 @@ use crate::coding::Codings;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
 use crate::fetch::pace;
-use crate::fetch::ranges::Ranges;
 use crate::fetch::source::{Next, Source};
 use crate::request::range;
+use crate::shortcut::Shortcut;
 
 /// A blob that is to be fetched. All clones are at the same origin.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ impl RegistryBlob {
         let sent = |origin: &usize| self.way.brought[*origin].load(Ordering::Relaxed) > 0;
         // Ranges may be to blame. Of a single origin the bytes are not counted.
         for origin in (0..self.way.brought.len()).filter(|origin| !self.has_others() || sent(origin)) {
-            self.at(origin).ranges().distrust();
+            self.at(origin).ranges().did_not_help(Instant::now());
         }
         let mut senders: Vec<usize> = (0..self.way.brought.len()).filter(sent).collect();
         if senders.is_empty() {
@@ -206,7 +206,7 @@ impl Source for RegistryBlob {
         self.at(self.origin()).limit()
     }
 
-    fn ranges(&self) -> &Ranges {
+    fn ranges(&self) -> &Shortcut {
         self.at(self.origin()).ranges()
     }
 

@@ -12,9 +12,9 @@ use super::{Answer, MIB, STEP, Script};
 use crate::body::BlobBody;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
-use crate::fetch::ranges::Ranges;
 use crate::fetch::resume::{Fetch, TAIL};
 use crate::fetch::source::{Next, Piece, Source};
+use crate::shortcut::Shortcut;
 
 /// Two scripts that have the same content: the second is asked when the first was left.
 #[derive(Clone)]
@@ -83,7 +83,7 @@ impl Source for Two {
         self.origins[self.origin()].limit()
     }
 
-    fn ranges(&self) -> &Ranges {
+    fn ranges(&self) -> &Shortcut {
         self.origins[self.origin()].ranges()
     }
 
