@@ -300,6 +300,9 @@ async fn referrers_are_an_index_and_can_be_filtered() {
     };
     assert_eq!(ask(&subject, "").await, (vec!["a/sbom".into(), "a/signature".into()], String::new()));
     assert_eq!(ask(&subject, "?artifactType=a/sbom").await, (vec!["a/sbom".into()], "artifactType".into()));
+    let both = (vec!["a/sbom".into(), "a/signature".into()], "artifactType".into());
+    assert_eq!(ask(&subject, "?artifactType=a/signature&artifactType=a%2Fsbom&artifactType=c").await, both);
+    assert_eq!(ask(&subject, "?artifactType=c&artifactType=d").await, (vec![], "artifactType".into()));
     assert_eq!(ask(&sha256(b"nobody"), "").await, (vec![], String::new()));
 }
 

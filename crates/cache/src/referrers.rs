@@ -9,7 +9,7 @@ use crate::error::Failure;
 use crate::outcome::{Answer, Outcome};
 
 impl Cache {
-    /// The manifests that refer to `subject`, filtered by `artifact_type`. A subject nobody refers to, or that
+    /// The manifests that refer to `subject`, of these types, or all where none is named. A subject nobody refers to, or that
     /// does not exist, has an empty list.
     ///
     /// # Errors
@@ -19,31 +19,26 @@ impl Cache {
         &self,
         access: &Access,
         subject: &Digest,
-        artifact_type: Option<&str>,
+        artifact_types: &[String],
     ) -> Result<Answer<Vec<Referrer>>, Failure> {
-        let failure = match self.upstream_referrers(access, subject, artifact_type).await {
-            Ok(list) => return Ok(Answer::new(list, Outcome::Passed)),
+        let failure = match self.upstream_referrers(access, subject).await {
+            Ok(mut list) => {
+                list.retain(|one| one.is_of(artifact_types));
+                return Ok(Answer::new(list, Outcome::Passed));
+            }
             Err(failure) => failure,
         };
         let Some(because) = failure.stale_reason() else { return Err(failure) };
-        let mut stored = match self.admission(access) {
+        let stored = match self.admission(access) {
             Admission::Ask => Vec::new(),
             Admission::Free | Admission::Lapsed => self.store().referrers(&access.target, subject)?,
         };
-        stored.retain(|found| {
-            artifact_type.is_none_or(|wanted| found.artifact_type.as_deref() == Some(wanted))
-        });
-        let stored = stored.iter().map(Referrer::from).collect();
+        let stored = stored.iter().map(Referrer::from).filter(|one| one.is_of(artifact_types)).collect();
         Ok(Answer::new(stored, Outcome::Stale { over: 0, because }))
     }
 
-    async fn upstream_referrers(
-        &self,
-        access: &Access,
-        subject: &Digest,
-        artifact_type: Option<&str>,
-    ) -> Result<Vec<Referrer>, Failure> {
+    async fn upstream_referrers(&self, access: &Access, subject: &Digest) -> Result<Vec<Referrer>, Failure> {
         let upstream = self.upstream(access)?;
-        Ok(upstream.referrers(&access.target.repository, subject, artifact_type).await?)
+        Ok(upstream.referrers(&access.target.repository, subject).await?.referrers)
     }
 }

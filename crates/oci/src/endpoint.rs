@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use crate::query::{parse_query, with_query};
 use crate::{Digest, Page, ParseError, Reference, Repository};
 
+/// The parameter that filters a list of referrers.
+const ARTIFACT_TYPE: &str = "artifactType";
+
 /// What a request of the distribution specification asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
@@ -37,8 +40,8 @@ pub enum Endpoint {
         repository: Repository,
         /// The subject.
         digest: Digest,
-        /// `artifactType`, the filter.
-        artifact_type: Option<String>,
+        /// The filter: the value of each `artifactType`. Clients name several; without one, all are asked for.
+        artifact_types: Vec<String>,
     },
 }
 
@@ -78,11 +81,13 @@ impl Endpoint {
                 digest: last.parse().map_err(NotAnEndpoint::Reference)?,
             }),
             "referrers" => {
-                let filter = parse_query(query).into_iter().find(|(key, _)| key == "artifactType");
+                let named = |(key, value): (String, String)| {
+                    (key == ARTIFACT_TYPE && !value.is_empty()).then_some(value)
+                };
                 Ok(Self::Referrers {
                     repository: name(repository)?,
                     digest: last.parse().map_err(NotAnEndpoint::Reference)?,
-                    artifact_type: filter.map(|(_, text)| text).filter(|text| !text.is_empty()),
+                    artifact_types: parse_query(query).into_iter().filter_map(named).collect(),
                 })
             }
             "tags" if last == "list" => {
@@ -102,8 +107,8 @@ impl Endpoint {
                 let mark = if page.query().is_empty() { "" } else { "?" };
                 format!("/v2/{repository}/tags/list{mark}{}", page.query())
             }
-            Self::Referrers { repository, digest, artifact_type } => {
-                let filter = artifact_type.as_ref().map(|text| ("artifactType", text.clone()));
+            Self::Referrers { repository, digest, artifact_types } => {
+                let filter = artifact_types.iter().map(|text| (ARTIFACT_TYPE, text.clone()));
                 with_query(format!("/v2/{repository}/referrers/{digest}"), filter)
             }
         }
@@ -206,21 +211,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_filter_has_every_type_that_is_named() {
+        let path = format!("/v2/a/referrers/{}", Digest::of(Algorithm::Sha256, b""));
+        for (query, types) in [
+            ("", &[][..]),
+            ("?artifactType=", &[]),
+            ("?artifactType=a/b&ns=docker.io", &["a/b"]),
+            ("?artifactType=a%2Fb%2Bjson&artifactType=&artifactType=c/d", &["a/b+json", "c/d"]),
+        ] {
+            let Ok(Endpoint::Referrers { artifact_types, .. }) = parse(&format!("{path}{query}")) else {
+                panic!("no list of referrers: {query}")
+            };
+            assert_eq!(artifact_types, types, "{query}");
+        }
+    }
+
     fn endpoints() -> impl Strategy<Value = Endpoint> {
         let repository = "[a-z0-9]{1,5}([._-][a-z0-9]{1,3})?(/(blobs|tags|[a-z]{1,4})){0,3}"
             .prop_map(|text| text.parse::<Repository>().expect("a repository"));
         let digest = any::<Vec<u8>>().prop_map(|bytes| Digest::of(Algorithm::Sha512, &bytes));
         let tag = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,10}";
-        (repository, digest, tag, any::<Option<u16>>(), any::<Option<String>>(), 0..5).prop_map(
-            |(repository, digest, tag, n, text, kind)| match kind {
+        (repository, digest, tag, any::<Option<u16>>(), any::<Vec<String>>(), 0..5).prop_map(
+            |(repository, digest, tag, n, texts, kind)| match kind {
                 0 => Endpoint::Version,
                 1 => Endpoint::Blob { repository, digest },
                 2 => Endpoint::Manifest { repository, reference: tag.parse().expect("a tag") },
-                3 => Endpoint::Tags { repository, page: Page::new(n.map(Into::into), text.as_deref()) },
+                3 => Endpoint::Tags {
+                    repository,
+                    page: Page::new(n.map(Into::into), texts.first().map(String::as_str)),
+                },
                 _ => Endpoint::Referrers {
                     repository,
                     digest,
-                    artifact_type: text.filter(|text| !text.is_empty()),
+                    artifact_types: texts.into_iter().filter(|text| !text.is_empty()).collect(),
                 },
             },
         )

@@ -16,6 +16,12 @@ impl Referrer {
     pub fn artifact_type(&self) -> Option<&str> {
         self.0.get("artifactType")?.as_str()
     }
+
+    /// Whether a filter of these types lets it pass. One without a type lets everything pass.
+    pub fn is_of(&self, artifact_types: &[String]) -> bool {
+        let own = self.artifact_type();
+        artifact_types.is_empty() || artifact_types.iter().any(|wanted| own == Some(wanted))
+    }
 }
 
 impl From<&Descriptor> for Referrer {
@@ -39,6 +45,17 @@ mod tests {
         let referrer: Referrer = serde_json::from_str(text).expect("an object");
         assert_eq!(referrer.artifact_type(), Some("a/b"));
         assert_eq!(serde_json::to_string(&referrer).expect("JSON"), text);
+    }
+
+    #[test]
+    fn a_filter_passes_what_is_of_any_of_its_types() {
+        let of = |own: &str, wanted: &[&str]| {
+            let referrer: Referrer = serde_json::from_str(own).expect("an object");
+            referrer.is_of(&wanted.iter().map(|&one| one.into()).collect::<Vec<_>>())
+        };
+        let own = r#"{"artifactType":"a/b"}"#;
+        assert!(of(own, &[]) && of(own, &["a/b"]) && of(own, &["c/d", "a/b"]));
+        assert!(!of(own, &["c/d"]) && !of("{}", &["c/d"]) && of("{}", &[]));
     }
 
     #[test]

@@ -122,8 +122,8 @@ impl App {
             Endpoint::Manifest { reference, .. } => api::manifest::answer(cache, &asked, reference).await,
             Endpoint::Blob { digest, .. } => api::blob::answer(cache, &asked, digest).await,
             Endpoint::Tags { repository, page } => api::tags::answer(cache, &asked, repository, page).await,
-            Endpoint::Referrers { digest, artifact_type, .. } => {
-                api::referrers::answer(cache, &asked, digest, artifact_type.as_deref()).await
+            Endpoint::Referrers { digest, artifact_types, .. } => {
+                api::referrers::answer(cache, &asked, digest, artifact_types).await
             }
         };
         reply.for_namespace(selector.namespace()).counted(guard)

@@ -63,6 +63,6 @@ pub use fetch::resume::Fetch;
 pub use fetch::source::{Next, Piece, Source};
 pub use origin::OriginState;
 pub use ratelimit::RateLimit;
-pub use registry::{ManifestBody, Others, Permission, RegistryBlob, TagList, Upstream};
+pub use registry::{ManifestBody, Others, Permission, ReferrerList, RegistryBlob, TagList, Upstream};
 pub use shortcut::Shortcut;
 pub use upstreams::Upstreams;

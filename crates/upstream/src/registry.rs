@@ -32,6 +32,7 @@ use crate::shortcut::Shortcut;
 
 pub use manifests::ManifestBody;
 pub use others::Others;
+pub use referrers::ReferrerList;
 pub use source::{Permission, RegistryBlob};
 pub use tags::TagList;
 

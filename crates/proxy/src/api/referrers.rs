@@ -20,17 +20,17 @@ pub(crate) async fn answer(
     cache: &Cache,
     asked: &Asked<'_>,
     subject: &Digest,
-    artifact_type: Option<&str>,
+    artifact_types: &[String],
 ) -> Reply {
-    let Answer { value, outcome } = match cache.referrers(&asked.access, subject, artifact_type).await {
+    let Answer { value, outcome } = match cache.referrers(&asked.access, subject, artifact_types).await {
         Ok(answer) => answer,
         Err(failure) => return failed(&failure, Noun::Name, asked),
     };
     let index = Index { schema_version: 2, media_type: media_type::OCI_INDEX, manifests: value };
     let text = serde_json::to_string(&index).unwrap_or_default();
     let reply = Reply::new(StatusCode::OK, outcome).json(media_type::OCI_INDEX, text);
-    match artifact_type {
-        Some(_) => reply.with(HeaderName::from_static("oci-filters-applied"), "artifactType"),
-        None => reply,
+    if artifact_types.is_empty() {
+        return reply;
     }
+    reply.with(HeaderName::from_static("oci-filters-applied"), "artifactType")
 }

@@ -13,41 +13,41 @@ const MAX_PAGES: usize = 100;
 /// How long all pages of a list may be together, in bytes; a longer list is cut.
 const MAX_PAGES_BYTES: usize = 4 * MAX_LIST;
 
+/// The manifests that refer to one, of all types.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReferrerList {
+    /// In the registry's order.
+    pub referrers: Vec<Referrer>,
+    /// Whether all are here. A list that is too long is cut.
+    pub is_whole: bool,
+}
+
 impl Upstream {
     /// end-12: the manifests that refer to `digest`. A registry without this endpoint is asked by the tag schema.
     ///
+    /// No filter is asked for: registries differ in how many types they filter by, and the whole list serves every filter.
+    ///
     /// # Errors
     /// [`Error`]; not being found is an empty list.
-    pub async fn referrers(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        artifact_type: Option<&str>,
-    ) -> Result<Vec<Referrer>, Error> {
-        let mut found = match self.referrers_api(repository, digest, artifact_type).await {
+    pub async fn referrers(&self, repository: &Repository, digest: &Digest) -> Result<ReferrerList, Error> {
+        match self.referrers_api(repository, digest).await {
             Err(error) if lacks_endpoint(&error) => {
                 let tagged = self.referrers_tag(repository, digest).await?;
-                match error {
+                let referrers = match error {
                     Error::Refused { .. } => tagged.ok_or(error)?,
                     _ => tagged.unwrap_or_default(),
-                }
+                };
+                Ok(ReferrerList { referrers, is_whole: true })
             }
-            answered => answered?,
-        };
-        found.retain(|one| artifact_type.is_none_or(|wanted| one.artifact_type() == Some(wanted)));
-        Ok(found)
+            answered => answered,
+        }
     }
 
-    async fn referrers_api(
-        &self,
-        repository: &Repository,
-        digest: &Digest,
-        artifact_type: Option<&str>,
-    ) -> Result<Vec<Referrer>, Error> {
-        let artifact_type = artifact_type.map(Into::into);
-        let endpoint = Endpoint::Referrers { repository: repository.clone(), digest: *digest, artifact_type };
+    async fn referrers_api(&self, repository: &Repository, digest: &Digest) -> Result<ReferrerList, Error> {
+        let (digest, artifact_types) = (*digest, Vec::new());
+        let endpoint = Endpoint::Referrers { repository: repository.clone(), digest, artifact_types };
         let mut url = self.url(&endpoint)?;
-        let mut found = Vec::new();
+        let mut referrers = Vec::new();
         let (mut seen, mut read) = (vec![Page::of_query(url.query()).pairs()], 0);
         while seen.len() <= MAX_PAGES && read <= MAX_PAGES_BYTES {
             // Not followed: GHCR redirects to a web page that is no registry's answer.
@@ -56,13 +56,15 @@ impl Upstream {
             let next = link::next(response.headers());
             let bytes = body::whole(response, MAX_LIST).await?;
             read += bytes.len();
-            found.extend(read_index(&bytes).ok_or(Error::NotFound)?);
-            let Some(next) = next.filter(|next| !seen.contains(&next.pairs())) else { break };
+            referrers.extend(read_index(&bytes).ok_or(Error::NotFound)?);
+            let Some(next) = next.filter(|next| !seen.contains(&next.pairs())) else {
+                return Ok(ReferrerList { referrers, is_whole: true });
+            };
             seen.push(next.pairs());
             // At the registry itself, whatever host the link names: the Authorization goes along.
             url.set_query(Some(next.query()));
         }
-        Ok(found)
+        Ok(ReferrerList { referrers, is_whole: false })
     }
 
     /// distribution-spec, "Unavailable Referrers API": the tag `<alg>-<hash>`; `None` where there is no such tag.
