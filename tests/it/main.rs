@@ -28,6 +28,7 @@ mod registries;
 mod restore;
 mod rootless;
 mod rot;
+mod several_ranges;
 mod soak;
 mod spec;
 mod stop;

@@ -5,6 +5,7 @@ pub(crate) mod disk;
 pub(crate) mod docs;
 pub(crate) mod hubcap;
 pub(crate) mod image;
+pub(crate) mod multipart;
 pub(crate) mod origin;
 pub(crate) mod programs;
 pub(crate) mod runner;

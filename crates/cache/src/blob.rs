@@ -2,10 +2,12 @@
 
 pub(crate) mod body;
 mod bypass;
+mod parts;
 
+use std::slice;
 use std::time::Duration;
 
-use hubcap_oci::{ByteRange, Digest, RangeRequest};
+use hubcap_oci::{Digest, RangeRequest, Selection};
 use hubcap_store::{Content, HOLD_BACK, ReadError};
 use hubcap_upstream::{Others, Permission, Upstream};
 
@@ -19,13 +21,14 @@ use crate::plan::Stored;
 use crate::question::Question;
 use body::{BlobBody, Takeover};
 use bypass::Bypass;
+use parts::Parts;
 
 /// How long a client waits for a stored blob's verification, which each process does once for each blob. At the speed
 /// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.
 const VERIFY_FIRST: Duration = Duration::from_millis(100);
 
 /// How a blob is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlobRequest {
     /// `HEAD`: headers only.
     Head,
@@ -37,16 +40,16 @@ pub enum BlobRequest {
 pub struct Blob {
     /// The whole length in bytes; `None` while a blob is fetched whose length the upstream does not tell.
     pub size: Option<u64>,
-    /// The bytes of the body, where they are not the whole. A blob that is not stored is always whole: the range of a body
-    /// that is not kept is not worth another request.
-    pub range: Option<ByteRange>,
-    /// The bytes.
+    /// Which bytes the body has. A blob that is not stored is always whole: the range of a body that is not kept is not worth
+    /// another request.
+    pub selection: Selection,
+    /// The bytes; of several ranges one after the other.
     pub body: BlobBody,
 }
 
 impl Blob {
     fn not_stored(bypass: Box<Bypass>) -> Self {
-        Self { size: bypass.size(), range: None, body: BlobBody::bypass(bypass) }
+        Self { size: bypass.size(), selection: Selection::Whole, body: BlobBody::bypass(bypass) }
     }
 
     /// The content in the store, of a GET of the whole blob; `None` for a blob that is not stored.
@@ -81,7 +84,7 @@ impl Cache {
         self.await_content(digest).await;
         if let Some(content) = self.undamaged(digest).await {
             return match self.admit(access, digest).await {
-                Ok(outcome) => self.stored_blob(access, digest, request, Answer::new(content, outcome)),
+                Ok(outcome) => self.stored_blob(access, digest, &request, Answer::new(content, outcome)),
                 Err(failure) => self.blob_from_others(access, digest, failure).await,
             };
         }
@@ -91,7 +94,8 @@ impl Cache {
             // A HEAD alone is not worth a fetch of gigabytes.
             let asking = self.blob_size(&upstream, access, digest);
             let size = self.0.negative.asked(&question, asking).await?;
-            return Ok(Answer::new(Blob { size, range: None, body: BlobBody::empty() }, Outcome::Passed));
+            let (selection, body) = (Selection::Whole, BlobBody::empty());
+            return Ok(Answer::new(Blob { size, selection, body }, Outcome::Passed));
         }
         let asking =
             async { self.filled(self.0.filler.join(upstream, access, digest), access, digest).await };
@@ -101,7 +105,7 @@ impl Cache {
                 if request != BlobRequest::Get(RangeRequest::Whole) && content.value.size().is_none() {
                     settled(&mut content.value).await?;
                 }
-                self.stored_blob(access, digest, request, content)
+                self.stored_blob(access, digest, &request, content)
             }
             Filled::Bypassed(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Bypass)),
             Filled::Elsewhere(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Elsewhere)),
@@ -132,30 +136,30 @@ impl Cache {
         &self,
         access: &Access,
         digest: &Digest,
-        request: BlobRequest,
+        request: &BlobRequest,
         Answer { value: content, outcome }: Answer<Content>,
     ) -> Result<Answer<Blob>, Failure> {
         let size = content.size();
-        let (range, body) = match request {
-            BlobRequest::Head => (None, BlobBody::empty()),
-            BlobRequest::Get(wanted) => {
-                let resolve = |size| {
-                    let unsatisfiable = Failure { error: Error::UnsatisfiableRange { size }, outcome };
-                    wanted.resolve(size).map_err(|_| unsatisfiable)
-                };
-                let range = size.map_or(Ok(None), resolve)?;
-                match range {
-                    Some(part) if part.start > 0 || Some(part.end) < size => {
-                        (range, BlobBody::part(&content, part.start..part.end))
-                    }
-                    _ => {
-                        let (cache, access, digest) = (self.clone(), access.clone(), *digest);
-                        (range, BlobBody::whole(Takeover { cache, access, digest, content }))
-                    }
-                }
+        let BlobRequest::Get(wanted) = request else {
+            let (selection, body) = (Selection::Whole, BlobBody::empty());
+            return Ok(Answer::new(Blob { size, selection, body }, outcome));
+        };
+        let resolve = |size| {
+            let unsatisfiable = Failure { error: Error::UnsatisfiableRange { size }, outcome };
+            wanted.resolve(size).map_err(|_| unsatisfiable)
+        };
+        let selection = size.map_or(Ok(Selection::Whole), resolve)?;
+        let body = match &selection {
+            Selection::Range(range) if range.length() < range.size => {
+                BlobBody::parts(Parts::new(content, slice::from_ref(range)))
+            }
+            Selection::Ranges(ranges) => BlobBody::parts(Parts::new(content, ranges)),
+            Selection::Whole | Selection::Range(_) => {
+                let (cache, access, digest) = (self.clone(), access.clone(), *digest);
+                BlobBody::whole(Takeover { cache, access, digest, content })
             }
         };
-        Ok(Answer::new(Blob { size, range, body }, outcome))
+        Ok(Answer::new(Blob { size, selection, body }, outcome))
     }
 
     /// As what a stored blob may be served to this caller.

@@ -51,7 +51,7 @@ pub use name::{Repository, Tag};
 pub use page::Page;
 pub use pattern::Pattern;
 pub use platform::Platform;
-pub use range::{ByteRange, RangeRequest};
+pub use range::{ByteRange, RangeRequest, RangeSpec, Selection};
 pub use reference::{ImageRef, Reference, Target};
 pub use referrer::Referrer;
 pub use registry::{Registry, RegistryPattern};

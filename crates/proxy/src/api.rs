@@ -3,6 +3,7 @@
 pub(crate) mod blob;
 pub(crate) mod error;
 pub(crate) mod manifest;
+mod multipart;
 pub(crate) mod probe;
 pub(crate) mod referrers;
 pub(crate) mod tags;

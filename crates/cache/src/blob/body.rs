@@ -1,14 +1,13 @@
 //! A blob on its way to a client. Where the store fails in mid-blob (a full disk, a damaged file, a fill that broke off)
 //! the rest comes from the upstream, in the same answer, and what the client has already is verified with it.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use hubcap_oci::Digest;
 use hubcap_store::{Content, Reader};
 use hubcap_upstream::{Fetch, Permission};
 
 use super::bypass::Bypass;
+use super::parts::Parts;
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, fill_error};
@@ -28,6 +27,7 @@ enum Source {
     /// A HEAD's answer has no bytes.
     Empty,
     Store(Reader),
+    Parts(Parts),
     Upstream(Box<Bypass>),
 }
 
@@ -43,9 +43,9 @@ impl BlobBody {
         Self { source: Source::Empty, position: 0, takeover: None }
     }
 
-    /// A part of a stored blob.
-    pub(crate) fn part(content: &Content, range: Range<u64>) -> Self {
-        Self { position: range.start, source: Source::Store(content.reader(range)), takeover: None }
+    /// Parts of a stored blob.
+    pub(crate) const fn parts(parts: Parts) -> Self {
+        Self { position: 0, source: Source::Parts(parts), takeover: None }
     }
 
     /// A whole stored blob.
@@ -71,6 +71,7 @@ impl BlobBody {
         let chunk = match &mut self.source {
             Source::Empty => return Ok(None),
             Source::Upstream(bypass) => return bypass.chunk().await,
+            Source::Parts(parts) => parts.chunk().await,
             Source::Store(reader) => reader.chunk().await,
         };
         let error = match chunk {

@@ -1,12 +1,13 @@
-//! end-2: `GET` and `HEAD /v2/<name>/blobs/<digest>`, with single ranges (RFC 9110, section 14).
+//! end-2: `GET` and `HEAD /v2/<name>/blobs/<digest>`, with ranges (RFC 9110, section 14).
 
 use axum::body::Body;
 use futures_util::stream;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hubcap_cache::{Answer, Blob, BlobBody, BlobRequest, Cache, Error, Outcome};
-use hubcap_oci::{Digest, RangeRequest};
+use hubcap_oci::{ByteRange, Digest, RangeRequest, Selection};
 
 use crate::api::error::{Noun, failed};
+use crate::api::multipart::Multipart;
 use crate::api::{Asked, DIGEST, Reply};
 
 const MEDIA_TYPE: &str = "application/octet-stream";
@@ -15,11 +16,10 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) ->
     let request = if asked.parts.method == Method::HEAD {
         BlobRequest::Head
     } else {
-        let range = asked.parts.headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-        BlobRequest::Get(RangeRequest::parse(range))
+        BlobRequest::Get(range_request(&asked.parts.headers, digest))
     };
     let (reply, outcome) = match cache.blob(&asked.access, digest, request).await {
-        Ok(Answer { value, outcome }) => (found(value, outcome), outcome),
+        Ok(Answer { value, outcome }) => (found(value, digest, outcome), outcome),
         Err(failure) => {
             let reply = failed(&failure, Noun::Blob, asked);
             let Error::UnsatisfiableRange { size } = failure.error else { return reply };
@@ -31,13 +31,34 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) ->
     if outcome == Outcome::Bypass { reply } else { reply.with(header::ACCEPT_RANGES, "bytes") }
 }
 
-fn found(Blob { size, range, body }: Blob, outcome: Outcome) -> Reply {
-    match range {
-        Some(range) => Reply::new(StatusCode::PARTIAL_CONTENT, outcome)
-            .body(MEDIA_TYPE, range.end - range.start, stream(body))
-            .with(header::CONTENT_RANGE, range.to_string()),
-        None => Reply::new(StatusCode::OK, outcome).body(MEDIA_TYPE, size, stream(body)),
+/// The ranges that are asked for. `If-Range` makes them hold for one content only, which its entity tag names: a blob's is its
+/// digest, as distribution has it.
+fn range_request(headers: &HeaderMap, digest: &Digest) -> RangeRequest {
+    let is_of_other = |tag: &HeaderValue| tag.as_bytes() != format!("\"{digest}\"").as_bytes();
+    if headers.get(header::IF_RANGE).is_some_and(is_of_other) {
+        return RangeRequest::Whole;
     }
+    RangeRequest::parse(headers.get(header::RANGE).and_then(|value| value.to_str().ok()))
+}
+
+fn found(Blob { size, selection, body }: Blob, digest: &Digest, outcome: Outcome) -> Reply {
+    match selection {
+        Selection::Whole => Reply::new(StatusCode::OK, outcome).body(MEDIA_TYPE, size, stream(body)),
+        Selection::Range(range) => Reply::new(StatusCode::PARTIAL_CONTENT, outcome)
+            .body(MEDIA_TYPE, range.length(), stream(body))
+            .with(header::CONTENT_RANGE, range.to_string()),
+        Selection::Ranges(ranges) => parts(ranges, body, digest, outcome),
+    }
+}
+
+/// Several ranges.
+fn parts(ranges: Vec<ByteRange>, body: BlobBody, digest: &Digest, outcome: Outcome) -> Reply {
+    let multipart = Multipart::new(ranges, MEDIA_TYPE, digest);
+    let (media_type, length) = (multipart.media_type(), multipart.length());
+    let stream = stream::try_unfold((multipart, body), async |(mut multipart, mut body)| {
+        Ok::<_, Error>(multipart.chunk(&mut body).await?.map(|chunk| (chunk, (multipart, body))))
+    });
+    Reply::new(StatusCode::PARTIAL_CONTENT, outcome).body(&media_type, length, Body::from_stream(stream))
 }
 
 /// The bytes as they can be read. An error in the middle ends the connection: it must never look like the end.

@@ -4,7 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use hubcap_oci::RangeRequest;
+use hubcap_oci::{RangeRequest, Selection};
 
 /// An answer.
 pub(crate) struct Reply {
@@ -56,7 +56,9 @@ impl Reply {
     /// The part that a request's Range names.
     pub(crate) fn ranged(mut self, wanted: Option<&str>) -> Self {
         let length = self.bytes.len() as u64;
-        let Some(range) = RangeRequest::parse(wanted).resolve(length).expect("a range") else { return self };
+        let Selection::Range(range) = RangeRequest::parse(wanted).resolve(length).expect("a range") else {
+            return self;
+        };
         self.start = range.start as usize;
         self.bytes = self.bytes.slice(self.start..range.end as usize);
         self.status = 206;
