@@ -107,6 +107,7 @@ async fn more_clients_than_the_soft_limit_of_open_files_are_served() {
     command.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
     command.arg("--store").arg(place.store()).arg("--state").arg(place.state());
     command.args(["--upstream", &format!("docker.io={}", origin.url())]);
+    command.env("XDG_RUNTIME_DIR", place.dir.path());
     let hubcap = crate::support::hubcap::Hubcap::spawn(command);
     let address = hubcap.http.trim_start_matches("http://");
     let clients: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(address).expect("connected")).collect();

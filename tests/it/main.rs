@@ -28,6 +28,7 @@ mod registries;
 mod restore;
 mod rootless;
 mod rot;
+mod running;
 mod several_ranges;
 mod soak;
 mod spec;

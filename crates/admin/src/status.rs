@@ -1,5 +1,6 @@
 //! `GET /status`: how the daemon is, and what it did.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -20,10 +21,16 @@ pub struct Daemon {
     pub listen: Option<SocketAddr>,
     /// Where it answers over plain HTTP.
     pub http_listen: Option<SocketAddr>,
+    /// Where its HTTP proxy is.
+    pub proxy_listen: Option<SocketAddr>,
     /// The certificate of its local CA.
     pub ca: PathBuf,
     /// Its store, as an absolute path.
     pub store: PathBuf,
+    /// The URLs of each registry that it is configured for, Docker Hub among them.
+    pub registries: BTreeMap<String, Vec<String>>,
+    /// The patterns of other registries that it may ask.
+    pub allowed: Vec<String>,
     /// Whether it runs with `--offline`.
     pub offline: bool,
 }

@@ -60,6 +60,10 @@ pub(crate) struct SetupFlags {
     /// Only print what would be changed, as a diff
     #[arg(long)]
     pub(crate) print: bool,
+    /// Write the files although hubcap does not run yet, for an image or a unit that starts it later. Without this flag hubcap
+    /// must answer at its address, with a certificate of its CA
+    #[arg(long)]
+    pub(crate) unchecked: bool,
     /// Registries, for example ghcr.io (default: Docker Hub and the configured registries); Docker Hub is docker.io
     #[arg(value_name = "REGISTRY")]
     pub(crate) registries: Vec<Registry>,

@@ -1,6 +1,6 @@
 //! Asks the daemon over its admin socket, as HTTP/1.0: an answer ends with its connection.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,9 @@ use hubcap_oci::{ImageRef, Platform};
 
 /// How long the daemon may take for its status, and for each write of a request.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a daemon that breaks off is asked again, and after which pause.
+const TRIES: usize = 5;
+const PAUSE: Duration = Duration::from_millis(50);
 const OTHER_VERSION: &str = "the daemon is of another version; stop it, and start this one";
 
 /// How the daemon of this state directory is.
@@ -21,6 +24,37 @@ const OTHER_VERSION: &str = "the daemon is of another version; stop it, and star
 pub(crate) fn status(state: &Path) -> anyhow::Result<Status> {
     let answer = ask(state, "GET /status", &[], Some(PATIENCE))?;
     serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
+}
+
+/// Whether a state directory's daemon can be asked.
+pub(crate) enum Reached {
+    /// It answers.
+    Runs(Box<Status>),
+    /// Its socket is another user's.
+    OfAnother,
+    /// None runs.
+    None,
+}
+
+/// Asks a state directory's daemon for its status, if there is one.
+///
+/// # Errors
+/// When it does not answer within 5 s, or is of another version.
+pub(crate) fn reach(state: &Path) -> anyhow::Result<Reached> {
+    let mut tries = 0;
+    loop {
+        match socket::connect(state) {
+            Ok(_) => match status(state) {
+                Ok(status) => return Ok(Reached::Runs(Box::new(status))),
+                Err(error) if tries == TRIES => return Err(error),
+                // One that is just being killed still accepts, and breaks off.
+                Err(_) => std::thread::sleep(PAUSE),
+            },
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(Reached::OfAnother),
+            Err(_) => return Ok(Reached::None),
+        }
+        tries += 1;
+    }
 }
 
 /// Has the daemon fill its store; `told` gets each image when it is done.

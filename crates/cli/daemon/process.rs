@@ -42,7 +42,8 @@ pub(crate) struct Running {
 pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<Running> {
     if let Ok(status) = client::status(&config.state) {
         let daemon = &status.daemon;
-        if daemon.store != config.store {
+        let wants_store = config.given.store || config.given.is_jobs_store;
+        if wants_store && daemon.store != config.store {
             bail!(
                 "the daemon {} of {} has the store {}; stop it with `hubcap down`, or choose another --state",
                 daemon.pid,

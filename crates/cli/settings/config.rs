@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use hubcap_cache::{RemovedRules, TagRules, Ttl};
-use hubcap_oci::{Pattern, RegistryPattern};
+use hubcap_oci::{Pattern, Registry, RegistryPattern};
 use hubcap_proxy::ConnectConfig;
 use hubcap_store::Limit;
 use hubcap_upstream::UpstreamConfig;
@@ -39,6 +39,19 @@ pub(crate) struct Config {
     pub(crate) allowed: Vec<RegistryPattern>,
     pub(crate) proxy: Option<ConnectConfig>,
     pub(crate) restore: Option<Archive>,
+    pub(crate) given: Given,
+}
+
+/// What a user has said by a flag, a variable or the file; the rest is a default, which says nothing of a daemon that runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Given {
+    pub(crate) state: bool,
+    pub(crate) store: bool,
+    /// Nobody has said the store, and it is the one of a GitHub job.
+    pub(crate) is_jobs_store: bool,
+    pub(crate) listen: bool,
+    pub(crate) registries: Vec<Registry>,
+    pub(crate) patterns: Vec<RegistryPattern>,
 }
 
 /// The URL of a store's archive. It is no flag and no key of a file: whoever knows it may read the archive.
@@ -64,6 +77,7 @@ impl Config {
     /// # Errors
     /// Names the setting that cannot be meant.
     pub(super) fn decide(settings: Settings, variables: &Variables) -> anyhow::Result<Self> {
+        let given = Given::by(&settings, variables);
         let proxy = proxy(&settings)?;
         let tags = tag_rules(&settings);
         let removed = settings.removed.iter().map(|table| (table.pattern.0.clone(), table.on_removed.0));
@@ -94,7 +108,27 @@ impl Config {
             allowed,
             proxy,
             restore: variables.get("HUBCAP_RESTORE").map(|text| Archive::read(text)).transpose()?,
+            given,
         })
+    }
+}
+
+impl Given {
+    fn by(settings: &Settings, variables: &Variables) -> Self {
+        let mut given = Self {
+            state: settings.state.is_some(),
+            store: settings.store.is_some(),
+            is_jobs_store: settings.store.is_none() && variables.contains_key("GITHUB_WORKSPACE"),
+            listen: settings.listen.is_some(),
+            ..Self::default()
+        };
+        for upstream in &settings.upstream {
+            match upstream {
+                Upstream::One(one) => given.registries.push(one.registry.clone()),
+                Upstream::All(pattern) => given.patterns.push(pattern.clone()),
+            }
+        }
+        given
     }
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 use finding::{Finding, State};
 
 use crate::args::Doctor;
-use crate::daemon::client;
+use crate::daemon::find::{self, Found};
 use crate::settings::Config;
 
 #[derive(Serialize)]
@@ -27,7 +27,7 @@ struct Report {
 
 /// Looks at everything. Exits with 0 when all that was set up works; what was never set up is no failure.
 pub(crate) fn run(config: &Config, flags: &Doctor) -> anyhow::Result<ExitCode> {
-    let status = client::status(&config.state).ok();
+    let Found { config, status, .. } = &find::daemon(config)?;
     let mut findings = vec![daemon::look(config, status.as_ref())];
     findings
         .extend(store::look(status.as_ref().map_or(&config.store, |status| &status.daemon.store), config));

@@ -11,7 +11,7 @@ use hubcap_store::Layout;
 use crate::args::Down;
 use crate::clients;
 use crate::daemon::run::Run;
-use crate::daemon::{client, process};
+use crate::daemon::{client, find, process};
 use crate::job::summary::Summary;
 use crate::job::{carry, github, speed};
 use crate::settings::Config;
@@ -22,6 +22,7 @@ const RESTORED: Duration = Duration::from_secs(60);
 
 /// Takes every step, whatever becomes of the others. In a GitHub job a failure is a warning.
 pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
+    let config = &find::daemon(config)?.config;
     let mut failures = Failures::default();
     failures.note("dockerd is not as it was", clients::restore(config, &flags.docker.client()));
     for client in hubcap_clients::all().iter().filter(|client| client.name() != Docker::NAME) {

@@ -12,12 +12,14 @@ use hubcap_cache::Cache;
 use hubcap_oci::Registry;
 use hubcap_proxy::{Bound, DRAIN};
 use hubcap_store::{Restored, Store};
+use hubcap_upstream::UpstreamConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::args::Serve;
 use crate::compose;
+use crate::daemon::records;
 use crate::daemon::run::Run;
 use crate::job::{speed, workspace};
 use crate::settings::{Archive, Config};
@@ -66,12 +68,16 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
     run.write(&config.state);
     // Before the first request: requests wait for contents that the archive may have.
     let restoring = config.restore.clone().map(|archive| tokio::spawn(restore(&cache, archive)));
+    let listen = run.listen;
     let admin = start_admin(cache.clone(), run, &bound, &config).await;
+    // Once its socket answers: a record without a daemon is one of a killed daemon.
+    let record = records::write(&config.state, listen);
     announce::announce(&bound, &config)?;
     let preparing = cache.clone();
     tokio::task::spawn_blocking(move || preparing.prepare());
     let flushing = tokio::spawn(flush_regularly(store.clone()));
     until_stopped(bound, &cache, signals).await;
+    drop(record);
     flushing.abort();
     if let Some(restoring) = restoring {
         restoring.abort();
@@ -129,8 +135,11 @@ async fn start_admin(cache: Cache, run: Run, bound: &Bound, config: &Config) -> 
         started: run.started,
         listen: run.listen,
         http_listen: run.http_listen,
+        proxy_listen: run.proxy_listen,
         ca: bound.ca_certificate().to_owned(),
         store: run.store,
+        registries: config.upstreams.iter().map(urls).collect(),
+        allowed: config.allowed.iter().map(ToString::to_string).collect(),
         offline: config.offline,
     };
     match Socket::open(&config.state).await {
@@ -140,6 +149,12 @@ async fn start_admin(cache: Cache, run: Run, bound: &Bound, config: &Config) -> 
             None
         }
     }
+}
+
+/// A registry's name, and where it is.
+fn urls(upstream: &UpstreamConfig) -> (String, Vec<String>) {
+    let urls = upstream.origins.iter().map(|origin| origin.url.to_string());
+    (upstream.registry.to_string(), urls.collect())
 }
 
 /// Answers until a signal asks for the end; then gives clients and fetches [`DRAIN`] to end. A second signal ends at once.

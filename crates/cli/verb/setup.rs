@@ -5,6 +5,7 @@ mod clients;
 use std::process::ExitCode;
 
 use anyhow::bail;
+use hubcap_admin::Status;
 use hubcap_clients::{
     Buildkit, Client, Containerd, Docker, Dockerd, Journal, Mirror, Podman, Proxy, Registries,
 };
@@ -12,20 +13,25 @@ use hubcap_oci::Registry;
 
 use crate::args::{Setup, SetupDocker, SetupFlags, Unset, UnsetDocker};
 use crate::clients::print_restored;
-use crate::daemon::{address, client};
+use crate::daemon::find::{self, Found};
+use crate::daemon::{address, agree};
 use crate::settings::Config;
 use crate::show::changes;
 
 /// Configures a client, or prints what that would change.
 pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
-    let status = client::status(&config.state).ok();
+    let found = find::daemon(config)?;
+    let Found { config, status, .. } = &found;
+    if let Some(status) = status {
+        agree::check(config, &status.daemon)?;
+    }
     let known = address::registries(config, status.as_ref());
-    let mirror = match setup.flags().print {
-        true => address::mirror(config, status.as_ref())?,
-        false => address::mirror_with_ca(config, status.as_ref())?,
+    let mirror = match setup.flags() {
+        flags if flags.print => address::mirror(config, status.as_ref())?,
+        flags => address::verified_mirror(&found, flags.unchecked)?,
     };
     let (client, every_other): (Box<dyn Client>, bool) = match setup {
-        Setup::Docker(flags) => return docker(config, flags, &mirror, known),
+        Setup::Docker(flags) => return docker(&found, flags, &mirror, known),
         Setup::Containerd(flags) => (Box::new(flags.client()), flags.all),
         Setup::Buildkit(flags) => (Box::new(flags.client()), false),
         Setup::Podman(flags) => (Box::new(flags.client()), false),
@@ -37,6 +43,7 @@ pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
 
 /// Restores a client's files.
 pub(crate) fn unset(config: &Config, unset: &Unset) -> anyhow::Result<ExitCode> {
+    let config = &find::daemon(config)?.config;
     match unset {
         Unset::Docker(flags) => restore_dockerd(config, flags),
         Unset::Containerd(flags) => clients::unset(config, flags, &Containerd::default()),
@@ -47,11 +54,12 @@ pub(crate) fn unset(config: &Config, unset: &Unset) -> anyhow::Result<ExitCode> 
 
 /// Configures dockerd, or prints what that would change.
 fn docker(
-    config: &Config,
+    found: &Found,
     flags: &SetupDocker,
     mirror: &Mirror,
     known: Vec<Registry>,
 ) -> anyhow::Result<ExitCode> {
+    let Found { config, status, .. } = found;
     // With the proxy the names are for it, and the mirrors for what hubcap knows anyway.
     let named = if flags.proxy { known } else { named(&flags.setup, &known) };
     let registries = Registries { named, every_other: flags.all };
@@ -59,7 +67,7 @@ fn docker(
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
     let mut plan = docker.plan(&journal, mirror, &registries)?;
     if flags.proxy {
-        plan = docker.with_proxy(&journal, &proxy(config, flags, mirror)?, plan)?;
+        plan = docker.with_proxy(&journal, &proxy(config, status.as_ref(), flags, mirror)?, plan)?;
     }
     if flags.setup.print {
         changes::print_diff(plan.iter().map(|planned| &planned.change));
@@ -95,8 +103,13 @@ fn restart(docker: &Dockerd, now: bool) -> anyhow::Result<()> {
 }
 
 /// hubcap's proxy, for the registries named on the command line.
-fn proxy(config: &Config, flags: &SetupDocker, mirror: &Mirror) -> anyhow::Result<Proxy> {
-    let Some(address) = address::proxy(config) else {
+fn proxy(
+    config: &Config,
+    status: Option<&Status>,
+    flags: &SetupDocker,
+    mirror: &Mirror,
+) -> anyhow::Result<Proxy> {
+    let Some(address) = address::proxy(config, status) else {
         bail!("hubcap has no proxy: start it with --proxy-listen ADDR:PORT, or give that here as well")
     };
     Ok(Proxy {

@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
-use hubcap_admin::Status;
 use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries};
 
 use crate::args::{DockerFlags, Up};
+use crate::daemon::find::{self, Found};
 use crate::daemon::process::{self, Running};
-use crate::daemon::{address, client};
+use crate::daemon::{address, agree};
 use crate::job::github;
 use crate::settings::Config;
 use crate::show::changes;
@@ -24,11 +23,14 @@ struct Hubcap {
 
 /// Starts, configures and proves. In a GitHub job a failure is a warning: a job must not fail because of its cache.
 pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
-    if flags.print {
-        return print(config, flags);
-    }
-    let failed = match start(config, arguments) {
-        Ok(status) => match configure(config, flags, &status) {
+    let found = match find::daemon(config) {
+        Ok(found) if flags.print => return print(&found, flags),
+        Err(error) if flags.print => return Err(error),
+        found => found,
+    };
+    let started = found.and_then(|found| start(found, arguments));
+    let failed = match started {
+        Ok(found) => match configure(&found, flags) {
             Ok(()) => None,
             Err(error) => Some(format!("dockerd was left as it was, and pulls without hubcap: {error:#}")),
         },
@@ -41,20 +43,23 @@ pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow
 }
 
 /// Starts the daemon where none runs, and says where it is.
-fn start(config: &Config, arguments: &[OsString]) -> anyhow::Result<Status> {
-    let Running { status, already } = process::ensure(config, arguments)?;
+fn start(found: Found, arguments: &[OsString]) -> anyhow::Result<Found> {
+    if let Some(status) = &found.status {
+        agree::check(&found.config, &status.daemon)?;
+    }
+    let Running { status, already } = process::ensure(&found.config, arguments)?;
     let runs = if already { "runs already as" } else { "runs as" };
-    println!("hubcap {runs} {}, log {}", status.daemon.pid, process::log(&config.state).display());
+    println!("hubcap {runs} {}, log {}", status.daemon.pid, process::log(&found.config.state).display());
     println!("store {}", status.daemon.store.display());
-    Ok(status)
+    Ok(Found { status: Some(status), ..found })
 }
 
 /// Configures the clients. Only dockerd's failure is an error; another client's is a warning.
-fn configure(config: &Config, flags: &Up, status: &Status) -> anyhow::Result<()> {
-    let listen = status.daemon.listen.context("the daemon does not listen for HTTPS")?;
+fn configure(found: &Found, flags: &Up) -> anyhow::Result<()> {
+    let config = &found.config;
     let hubcap = Hubcap {
-        mirror: Mirror::new(listen, status.daemon.ca.clone()),
-        registries: address::registries(config, Some(status)).into(),
+        mirror: address::verified_mirror(found, false)?,
+        registries: address::registries(config, found.status.as_ref()).into(),
     };
     let clients = flags.clients();
     let done = if clients.iter().any(is_docker) { docker(config, flags, &hubcap) } else { Ok(()) };
@@ -116,8 +121,7 @@ fn prove(docker: &Dockerd) -> anyhow::Result<()> {
 }
 
 /// Prints what would be changed, as a diff.
-fn print(config: &Config, flags: &Up) -> anyhow::Result<ExitCode> {
-    let status = client::status(&config.state).ok();
+fn print(Found { config, status, .. }: &Found, flags: &Up) -> anyhow::Result<ExitCode> {
     let mirror = address::mirror(config, status.as_ref())?;
     let registries = address::registries(config, status.as_ref()).into();
     for client in flags.clients() {

@@ -11,6 +11,10 @@ use tempfile::{NamedTempFile, TempDir};
 pub(crate) fn command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hubcap"));
     command.env_clear().env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    // Daemons write there that they run: each test finds its own alone.
+    let runtime = home.join("runtime");
+    let _ = std::fs::create_dir(&runtime);
+    command.env("XDG_RUNTIME_DIR", runtime);
     command
 }
 

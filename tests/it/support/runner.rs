@@ -75,6 +75,7 @@ impl Job {
         let path = std::env::var("PATH").expect("a PATH");
         let env = [
             ("HOME", text("")),
+            ("XDG_RUNTIME_DIR", text("work/_temp")),
             ("PATH", format!("{path}:/usr/sbin:/sbin")),
             ("CI", "true".into()),
             ("GITHUB_ACTIONS", "true".into()),

@@ -50,8 +50,11 @@ fn admin(dir: &TempDir) -> Admin {
         started: 1,
         listen: "127.0.0.1:5443".parse().ok(),
         http_listen: None,
+        proxy_listen: None,
         ca: "/state/ca.pem".into(),
         store: dir.path().to_owned(),
+        registries: std::collections::BTreeMap::new(),
+        allowed: Vec::new(),
         offline: true,
     };
     Admin { cache: Cache::new(store, Upstreams::new(upstreams).expect("upstreams"), rules), daemon }

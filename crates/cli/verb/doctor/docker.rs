@@ -62,7 +62,7 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
         );
     }
     if Proxy::is_set(&journal) {
-        found.push(through_proxy(config, &docker));
+        found.push(through_proxy(config, status, &docker));
     }
     if let Some(proxy) = docker.proxy_before(mirror.address.ip()) {
         let says = format!("it sends what is for {} to the proxy {proxy}", mirror.url());
@@ -77,8 +77,8 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
 }
 
 /// Whether dockerd was restarted since hubcap's proxy is in its files.
-fn through_proxy(config: &Config, docker: &Dockerd) -> Finding {
-    let address = address::proxy(config).map(|address| address.to_string());
+fn through_proxy(config: &Config, status: Option<&Status>, docker: &Dockerd) -> Finding {
+    let address = address::proxy(config, status).map(|address| address.to_string());
     match (address, docker.proxy()) {
         (Some(ours), Some(its)) if its.trim_end_matches('/') == ours => Finding::new(
             State::Through,

@@ -1,0 +1,74 @@
+//! Which daemon a command is about: that of `--state`, else that of `--store`, else the only one that runs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use hubcap_admin::Status;
+
+use super::client::{self, Reached};
+use super::records;
+use crate::settings::Config;
+
+/// What a command knows of the daemon.
+pub(crate) struct Found {
+    /// The settings, with the state directory of the daemon that runs.
+    pub(crate) config: Config,
+    /// The daemon; `None` when none runs.
+    pub(crate) status: Option<Status>,
+    /// The state directories of daemons that run for other users, which only they can ask.
+    pub(crate) of_others: Vec<PathBuf>,
+}
+
+/// Finds the daemon.
+///
+/// # Errors
+/// When several run and `--state` names none; when one is of another version.
+pub(crate) fn daemon(config: &Config) -> anyhow::Result<Found> {
+    let mut states = vec![config.state.clone()];
+    if !config.given.state {
+        states.extend(records::all().into_iter().map(|record| record.state));
+    }
+    let (mut running, mut of_others) = (Vec::<(PathBuf, Status)>::new(), Vec::new());
+    for state in states {
+        if running.iter().any(|(known, _)| is_same(known, &state)) {
+            continue;
+        }
+        match client::reach(&state)? {
+            Reached::Runs(status) => running.push((state, *status)),
+            Reached::OfAnother => of_others.push(state),
+            Reached::None => {}
+        }
+    }
+    if config.given.store || config.given.is_jobs_store {
+        // A store belongs to one daemon, so it names its daemon. The daemon of the usual state directory may have another
+        // one: then that is an error of its own.
+        let has_store = |(_, status): &(PathBuf, Status)| status.daemon.store == config.store;
+        let is_named = running.iter().any(has_store);
+        running.retain(|one| if is_named { has_store(one) } else { one.0 == config.state });
+    }
+    if running.len() > 1 {
+        let list: Vec<String> = running.iter().map(|(state, status)| line(state, status)).collect();
+        bail!(
+            "{} daemons run here; --state names the one that is meant:\n{}",
+            running.len(),
+            list.join("\n")
+        );
+    }
+    let mut config = config.clone();
+    let status = running.pop().map(|(state, status)| {
+        config.state = state;
+        status
+    });
+    Ok(Found { config, status, of_others })
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other
+        || matches!((std::fs::canonicalize(one), std::fs::canonicalize(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+fn line(state: &Path, status: &Status) -> String {
+    let daemon = &status.daemon;
+    let listen = daemon.listen.map_or_else(|| "no HTTPS".to_owned(), |listen| listen.to_string());
+    format!("  --state {} ({listen}, process {})", state.display(), daemon.pid)
+}
