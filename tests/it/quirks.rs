@@ -14,6 +14,7 @@ mod platforms;
 mod products;
 mod ranges;
 mod redirects;
+mod referrers;
 mod refusals;
 mod removed;
 
@@ -51,6 +52,8 @@ pub(crate) enum Wanted {
     Pull,
     /// The list of tags, all pages of it.
     Tags,
+    /// The list of the manifests that refer to the image.
+    Referrers,
 }
 
 impl Situation {
@@ -60,6 +63,10 @@ impl Situation {
 
     pub(crate) const fn tags(product: &'static str, quirk: &'static str, play: fn(&Origin)) -> Self {
         Self { wanted: Wanted::Tags, ..Self::pull(product, quirk, play) }
+    }
+
+    pub(crate) const fn referrers(product: &'static str, quirk: &'static str, play: fn(&Origin)) -> Self {
+        Self { wanted: Wanted::Referrers, ..Self::pull(product, quirk, play) }
     }
 
     pub(crate) const fn with_login(self, login: &'static str) -> Self {
@@ -97,6 +104,7 @@ pub(crate) fn kinds() -> Vec<(&'static str, &'static [Situation])> {
         ("connections", connections::SITUATIONS),
         ("head", head::SITUATIONS),
         ("paging", paging::SITUATIONS),
+        ("referrers", referrers::SITUATIONS),
         ("documents", documents::SITUATIONS),
         ("platforms", platforms::SITUATIONS),
         ("ranges", ranges::SITUATIONS),
@@ -113,6 +121,7 @@ async fn every_situation_is_served_as_the_registry_has_it() {
             let played = match situation.wanted {
                 Wanted::Pull => client::pull(&hubcap, &origin).await,
                 Wanted::Tags => client::tags(&hubcap, &origin).await,
+                Wanted::Referrers => client::referrers(&hubcap, &origin).await,
             };
             if let Err(why) = played {
                 wrong.push(format!("{kind}: {}: {why}", situation.quirk));

@@ -64,8 +64,10 @@ impl Client {
 
     /// Directly, and then through hubcap, each time from a new origin.
     async fn compare(&self, dir: &Path, situation: &Situation) -> Option<Verdict> {
-        if matches!((self, situation.wanted), (Self::Dockerd { .. }, Wanted::Tags)) {
-            return None;
+        match (self, situation.wanted) {
+            // Neither of them lists these.
+            (_, Wanted::Referrers) | (Self::Dockerd { .. }, Wanted::Tags) => return None,
+            _ => {}
         }
         let origin = situation.origin().await;
         let address = origin.url().trim_start_matches("http://").to_owned();
@@ -153,7 +155,7 @@ async fn skopeo(
             command.arg(format!("docker://{name}:{TAG}")).arg(format!("dir:{}", to.display()));
             run(command).await.map_or_else(Attempt::Failed, |_| Attempt::Took(files(to)))
         }
-        Wanted::Tags => {
+        Wanted::Tags | Wanted::Referrers => {
             command.args(["list-tags", "--tls-verify=false"]);
             command.args(login.map(|login| format!("--creds={login}"))).arg(format!("docker://{name}"));
             run(command).await.map_or_else(Attempt::Failed, |told| {

@@ -97,15 +97,16 @@ impl Endpoint {
         }
     }
 
-    /// The path and query that [`parse`](Self::parse) reads back.
+    /// The path and query. [`parse`](Self::parse) reads them back, but for a page with a place of its own.
     pub fn path(&self) -> String {
         match self {
             Self::Version => "/v2/".into(),
             Self::Blob { repository, digest } => format!("/v2/{repository}/blobs/{digest}"),
             Self::Manifest { repository, reference } => format!("/v2/{repository}/manifests/{reference}"),
             Self::Tags { repository, page } => {
-                let mark = if page.query().is_empty() { "" } else { "?" };
-                format!("/v2/{repository}/tags/list{mark}{}", page.query())
+                let (place, mark) =
+                    (page.place().unwrap_or("list"), if page.query().is_empty() { "" } else { "?" });
+                format!("/v2/{repository}/tags/{place}{mark}{}", page.query())
             }
             Self::Referrers { repository, digest, artifact_types } => {
                 let filter = artifact_types.iter().map(|text| (ARTIFACT_TYPE, text.clone()));

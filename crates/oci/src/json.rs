@@ -12,12 +12,12 @@ use serde_json::value::RawValue;
 const MAX_FIELDS: usize = 64;
 
 /// The fields of an object that somebody wants, in their order.
-#[derive(Default)]
-pub(crate) struct Object<'a>(Vec<(&'static str, &'a RawValue)>);
+#[derive(Debug, Default)]
+pub struct Object<'a>(Vec<(&'static str, &'a RawValue)>);
 
 impl<'a> Object<'a> {
     /// Reads an object's fields of these names; `None` for what is no JSON object.
-    pub(crate) fn read(text: &'a str, names: &'static [&'static str]) -> Option<Self> {
+    pub fn read(text: &'a str, names: &'static [&'static str]) -> Option<Self> {
         let mut json = serde_json::Deserializer::from_str(text);
         let object = json.deserialize_map(Fields(names)).ok()?;
         json.end().ok()?;
@@ -25,22 +25,27 @@ impl<'a> Object<'a> {
     }
 
     /// Whether there is a value, and it is not null.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.values(name).next_back().is_some_and(|value| value.get() != "null")
+    pub fn has(&self, name: &str) -> bool {
+        self.value(name).is_some_and(|value| value.get() != "null")
+    }
+
+    /// The value as it was written, null or not.
+    pub fn value(&self, name: &str) -> Option<&'a RawValue> {
+        self.values(name).next_back()
     }
 
     /// A string. Bytes of it that are no UTF-8 are replaced.
-    pub(crate) fn text(&self, name: &str) -> Option<String> {
+    pub fn text(&self, name: &str) -> Option<String> {
         self.values(name).rev().find_map(text)
     }
 
     /// A number without a sign, a point or an exponent.
-    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+    pub fn number(&self, name: &str) -> Option<u64> {
         self.values(name).rev().find_map(|value| value.get().parse().ok())
     }
 
     /// An object, of which these names are wanted. One that comes twice is one, as Go fills a struct twice.
-    pub(crate) fn object(&self, name: &str, names: &'static [&'static str]) -> Option<Self> {
+    pub fn object(&self, name: &str, names: &'static [&'static str]) -> Option<Self> {
         let found = self.values(name).filter_map(|value| Self::read(value.get(), names));
         found.reduce(|mut all, next| {
             all.0.extend(next.0);
@@ -49,8 +54,8 @@ impl<'a> Object<'a> {
     }
 
     /// The first `most` values of an array; none where it is something else.
-    pub(crate) fn array(&self, name: &str, most: usize) -> Vec<&'a RawValue> {
-        let Some(value) = self.values(name).next_back() else { return Vec::new() };
+    pub fn array(&self, name: &str, most: usize) -> Vec<&'a RawValue> {
+        let Some(value) = self.value(name) else { return Vec::new() };
         serde_json::Deserializer::from_str(value.get()).deserialize_seq(First(most)).unwrap_or_default()
     }
 
@@ -60,7 +65,7 @@ impl<'a> Object<'a> {
 }
 
 /// The string that a value is.
-pub(crate) fn text(value: &RawValue) -> Option<String> {
+pub fn text(value: &RawValue) -> Option<String> {
     struct Text;
     impl Visitor<'_> for Text {
         type Value = String;

@@ -28,7 +28,7 @@ pub mod descriptor;
 pub mod digest;
 pub mod endpoint;
 pub mod error;
-mod json;
+pub mod json;
 pub mod manifest;
 pub mod name;
 pub mod page;

@@ -5,21 +5,35 @@ use std::fmt::Write as _;
 use crate::query::{parse_query, with_query};
 
 /// Parameters that are between a client and hubcap: no registry gets them, and a registry's own of that name is lost.
-const OWN: [&str; 2] = [Page::NAMESPACE, Page::TRAIL];
+const OWN: [&str; 3] = [Page::NAMESPACE, Page::TRAIL, Page::PLACE];
+
+/// The longest place, in bytes.
+const MAX_PLACE: usize = 2048;
 
 /// A page of a list. `n` and `last` are the specification's; what else is in its query is a mark of the registry's own
-/// (Quay has `next_page`, ECR has tokens), which is carried as it was written.
+/// (Quay has `next_page`, ECR has tokens), which is carried as it was written. Some registries have that mark in the path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Page(String);
+pub struct Page {
+    query: String,
+    place: Option<String>,
+}
 
 impl Page {
     /// The parameter with which a client names the registry.
     pub const NAMESPACE: &str = "ns";
     /// The parameter with which hubcap's links tell how a client came to a page.
     pub const TRAIL: &str = "hubcap-trail";
+    /// The parameter with which hubcap's links tell a page's [place](Self::place).
+    pub const PLACE: &str = "hubcap-place";
 
-    /// The page that a query asks for, of a client's request or of a registry's link.
+    /// The page that the query of a client's request asks for.
     pub fn of_query(query: Option<&str>) -> Self {
+        let place = parse_query(query).into_iter().find(|(key, _)| key == Self::PLACE);
+        Self::of_link(query, place.map(|(_, place)| place))
+    }
+
+    /// The page to which a registry's link leads. A place that may lead out of the list is ignored.
+    pub fn of_link(query: Option<&str>, place: Option<String>) -> Self {
         let pairs = query.unwrap_or_default().split('&').filter(|pair| {
             let key = pair.split('=').next().unwrap_or_default();
             !pair.is_empty() && !OWN.contains(&key)
@@ -38,7 +52,7 @@ impl Page {
                 }
             }
         }
-        Self(kept)
+        Self { query: kept, place: place.filter(|place| is_place(place)) }
     }
 
     /// At most `n` entries, and only those after `last`, as the specification names a page.
@@ -46,12 +60,23 @@ impl Page {
         let n = n.map(|n| ("n", n.to_string()));
         let last = last.map(|last| ("last", last.to_owned()));
         let query = with_query(String::new(), n.into_iter().chain(last));
-        Self(query.trim_start_matches('?').to_owned())
+        Self { query: query.trim_start_matches('?').to_owned(), place: None }
     }
 
     /// The query, without its `?`; empty for the first page.
     pub fn query(&self) -> &str {
-        &self.0
+        &self.query
+    }
+
+    /// Where the page is instead of the list itself: what comes behind `tags/` in its path, as it was written. It is always
+    /// below that.
+    pub fn place(&self) -> Option<&str> {
+        self.place.as_deref()
+    }
+
+    /// The same at the list itself.
+    pub fn without_place(self) -> Self {
+        Self { place: None, ..self }
     }
 
     /// At most so many; without it, all. What is no number counts as missing.
@@ -76,14 +101,28 @@ impl Page {
 
     /// Its parameters, decoded and in an order that does not depend on how it was written.
     pub fn pairs(&self) -> Vec<(String, String)> {
-        let mut pairs = parse_query(Some(&self.0));
+        let mut pairs = parse_query(Some(&self.query));
+        pairs.extend(self.place.clone().map(|place| (Self::PLACE.to_owned(), place)));
         pairs.sort_unstable();
         pairs
     }
 
     fn find(&self, key: &str) -> Option<String> {
-        parse_query(Some(&self.0)).into_iter().find(|(k, _)| k == key).map(|(_, value)| value)
+        parse_query(Some(&self.query)).into_iter().find(|(k, _)| k == key).map(|(_, value)| value)
     }
+}
+
+/// Whether a part of a path stays below where it is put, however a server reads it.
+fn is_place(place: &str) -> bool {
+    let is_character = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;:@=%/".contains(&byte);
+    let leads_up = |part: &str| matches!(part, "." | "..");
+    let plain = place.replace("%2e", ".").replace("%2E", ".").replace("%2f", "/").replace("%2F", "/");
+    !place.is_empty()
+        && place.len() <= MAX_PLACE
+        && place.bytes().all(is_character)
+        && !plain.contains("%5c")
+        && !plain.contains("%5C")
+        && !plain.split('/').any(leads_up)
 }
 
 #[cfg(test)]
@@ -127,6 +166,34 @@ mod tests {
     fn the_specifications_words_are_told_from_others() {
         assert!(page("n=2&last=b").is_plain() && Page::default().is_plain());
         assert!(!page("n=2&next_page=b").is_plain());
+    }
+
+    #[test]
+    fn a_mark_in_the_path_is_told_beside_the_query_and_is_no_first_page() {
+        let made = page("n=2&hubcap-place=list%2Fa%253D%3Bb&ns=quay.io");
+        assert_eq!((made.query(), made.place()), ("n=2", Some("list/a%3D;b")));
+        assert!(!made.is_first() && !made.is_plain());
+        assert_eq!(made.without_place(), page("n=2"));
+    }
+
+    #[test]
+    fn no_place_leads_out_of_the_list() {
+        for place in [
+            "",
+            "..",
+            "../manifests/1",
+            "a/../../b",
+            "%2e%2E/b",
+            "a/.%2e",
+            "a%2F..%2Fb",
+            "a\\..",
+            "a%5C..",
+            "a?b",
+            "a#b",
+            "\u{e4}",
+        ] {
+            assert_eq!(Page::of_link(None, Some(place.into())), Page::default(), "{place}");
+        }
     }
 
     #[test]

@@ -1,20 +1,36 @@
 //! Entries of a list of referrers (end-12).
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::Descriptor;
+use crate::json::Object;
 
-/// A manifest that refers to another one, as a list of referrers describes it. It is carried as it came: clients may know
-/// more of it than hubcap.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Referrer(Map<String, Value>);
+/// Entries that are taken of one index, so that its memory has a bound.
+const MAX_ENTRIES: usize = 10_000;
+
+/// A manifest that refers to another one, as a list of referrers describes it. It is carried as it came, to the byte:
+/// clients may know more of it than hubcap.
+#[derive(Debug, Clone)]
+pub struct Referrer {
+    text: Box<RawValue>,
+    artifact_type: Option<String>,
+}
 
 impl Referrer {
+    /// The entries of an index; `None` for what is no index. What is no object is no entry.
+    pub fn read_index(bytes: &[u8]) -> Option<Vec<Self>> {
+        let text = String::from_utf8_lossy(bytes);
+        let index = Object::read(&text, &["manifests", "schemaVersion"])?;
+        let is_list = |value: &RawValue| value.get() == "null" || value.get().starts_with('[');
+        let is_index = index.value("manifests").map_or_else(|| index.has("schemaVersion"), is_list);
+        is_index.then(|| index.array("manifests", MAX_ENTRIES).into_iter().filter_map(Self::read).collect())
+    }
+
     /// What the manifest is, by which lists are filtered.
     pub fn artifact_type(&self) -> Option<&str> {
-        self.0.get("artifactType")?.as_str()
+        self.artifact_type.as_deref()
     }
 
     /// Whether a filter of these types lets it pass. One without a type lets everything pass.
@@ -22,15 +38,38 @@ impl Referrer {
         let own = self.artifact_type();
         artifact_types.is_empty() || artifact_types.iter().any(|wanted| own == Some(wanted))
     }
+
+    fn read(entry: &RawValue) -> Option<Self> {
+        let artifact_type = Object::read(entry.get(), &["artifactType"])?.text("artifactType");
+        Some(Self { text: entry.to_owned(), artifact_type })
+    }
+}
+
+/// Two are the same if they are written the same.
+impl PartialEq for Referrer {
+    fn eq(&self, other: &Self) -> bool {
+        self.text.get() == other.text.get()
+    }
+}
+
+impl Serialize for Referrer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.text.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Referrer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        Self::read(&text).ok_or_else(|| D::Error::custom("a referrer is an object"))
+    }
 }
 
 impl From<&Descriptor> for Referrer {
     fn from(descriptor: &Descriptor) -> Self {
-        match serde_json::to_value(descriptor) {
-            Ok(Value::Object(members)) => Self(members),
-            // A descriptor is always an object.
-            _ => Self(Map::new()),
-        }
+        // A descriptor is always an object.
+        let text = to_raw_value(descriptor).unwrap_or_default();
+        Self { text, artifact_type: descriptor.artifact_type.clone() }
     }
 }
 
@@ -39,12 +78,39 @@ mod tests {
     use super::*;
     use crate::{Algorithm, Digest};
 
+    fn entries(text: &str) -> Option<Vec<Referrer>> {
+        Referrer::read_index(text.as_bytes())
+    }
+
     #[test]
-    fn what_is_not_known_is_written_as_it_was_read() {
-        let text = r#"{"artifactType":"a/b","data":"e30=","digest":"md5:00","size":-1,"x":{"y":[null]}}"#;
-        let referrer: Referrer = serde_json::from_str(text).expect("an object");
-        assert_eq!(referrer.artifact_type(), Some("a/b"));
-        assert_eq!(serde_json::to_string(&referrer).expect("JSON"), text);
+    fn an_entry_is_written_as_it_was_read() {
+        let text = r#"{"artifactType":"a/b","x":"\ud800","artifacttype":"c/d","size":1e3, "y":[null]}"#;
+        let found = entries(&format!("{{\"manifests\":[{text}]}}")).expect("an index");
+        assert_eq!(found[0].artifact_type(), Some("c/d"), "as Go reads it");
+        assert_eq!(serde_json::to_string(&found).expect("JSON"), format!("[{text}]"));
+    }
+
+    #[test]
+    fn an_odd_entry_costs_the_others_nothing() {
+        let text =
+            r#"{"x":"\udfff","manifests":[{"digest":"md4:00","size":-1},null,7,{"artifactType":"a/b"}]}"#;
+        let found = entries(text).expect("an index");
+        let types: Vec<_> = found.iter().map(Referrer::artifact_type).collect();
+        assert_eq!(types, [None, Some("a/b")]);
+    }
+
+    #[test]
+    fn an_index_may_say_that_it_has_none_in_any_way() {
+        for text in [r#"{"manifests":[]}"#, r#"{"manifests":null}"#, r#"{"schemaVersion":2}"#] {
+            assert_eq!(entries(text).map(|found| found.len()), Some(0), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_index_has_no_entries() {
+        for text in ["", "<html>", "[]", r#"{"errors":[]}"#, r#"{"manifests":"a"}"#] {
+            assert!(entries(text).is_none(), "{text}");
+        }
     }
 
     #[test]
@@ -63,7 +129,9 @@ mod tests {
         let mut descriptor = Descriptor::new("c/d", Digest::of(Algorithm::Sha256, b""), 0);
         assert_eq!(Referrer::from(&descriptor).artifact_type(), None);
         descriptor.artifact_type = Some("a/b".into());
-        let written = serde_json::to_value(Referrer::from(&descriptor)).expect("JSON");
+        let referrer = Referrer::from(&descriptor);
+        assert_eq!(referrer.artifact_type(), Some("a/b"));
+        let written = serde_json::to_value(referrer).expect("JSON");
         assert_eq!(written, serde_json::to_value(&descriptor).expect("JSON"));
     }
 }

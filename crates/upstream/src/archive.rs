@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::fetch::in_order::InOrder;
 use crate::fetch::limit::ConnectionLimit;
 use crate::fetch::source::Source;
-use crate::request::{Request, range};
+use crate::request::{Redirects, Request, range};
 use crate::shortcut::Shortcut;
 use crate::status::{judge, judge_range};
 use crate::transport::Transport;
@@ -48,7 +48,7 @@ impl Archive {
 
     async fn ask(&self, headers: HeaderMap) -> Result<reqwest::Response, Error> {
         let request = Request::new(Method::GET, self.url.clone(), headers, AddressPolicy::Any);
-        self.transport.send(request.without_redirects()).await
+        self.transport.send(request.with_redirects(Redirects::Return)).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use hubcap_oci::ByteRange;
 use reqwest::Response;
 
@@ -75,7 +75,7 @@ impl BlobBody {
         }
         let told = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
         let range = told.and_then(ByteRange::parse_content_range);
-        let several = content_type(&response).is_some_and(|kind| kind.starts_with("multipart/"));
+        let several = content_type(headers).is_some_and(|kind| kind.starts_with("multipart/"));
         let range = range.filter(|range| {
             let length = range.end - range.start;
             range.start == asked.start
@@ -196,8 +196,8 @@ async fn read(mut response: Response, limit: usize) -> Result<Bytes, Error> {
 }
 
 /// The media type, without its parameters.
-pub(crate) fn content_type(response: &Response) -> Option<String> {
-    let value = response.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Some(value.split(';').next().unwrap_or_default().trim().to_owned())
 }
 

@@ -17,8 +17,8 @@ pub fn headers(text: &str) {
     headers.insert(header::LOCATION, value);
     if let Ok(asked) = "https://registry.example/v2/a/tags/list?n=2".parse() {
         let _ = challenges(&headers, &asked);
+        let _ = link::next(&headers, &asked, "tags", "list");
     }
-    let _ = link::next(&headers);
     let _ = RateLimit::read(&headers);
     let _ = ratelimit::retry_after(&headers);
 }

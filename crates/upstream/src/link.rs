@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, header};
 use hubcap_oci::Page;
+use url::Url;
 
 /// One link of a header.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -13,19 +14,24 @@ struct Link {
     is_enclosed: bool,
 }
 
-/// The next page. Only its query counts: whatever host, scheme or path a registry believes itself to be at, it is asked
-/// where it was asked before.
+/// The next page of the list that was asked for at `asked`. Of its path counts only what comes behind the list's
+/// `collection` (`tags`), where that is not its `home` (`list`): whatever host, scheme or path a registry believes itself to
+/// be at, it is asked where it was asked before.
 ///
 /// A link that does not say what it is counts where no other does: clients follow it.
-pub(crate) fn next(headers: &HeaderMap) -> Option<Page> {
+pub(crate) fn next(headers: &HeaderMap, asked: &Url, collection: &str, home: &str) -> Option<Page> {
     let values = headers.get_all(header::LINK).iter();
     let links: Vec<Link> =
         values.flat_map(|value| read(&String::from_utf8_lossy(value.as_bytes()))).collect();
     let next = links.iter().find(|link| link.is("next"));
     let unsaid = || links.iter().find(|link| link.is_enclosed && link.rel.is_none());
-    let target = &next.or_else(unsaid)?.target;
-    let query = target.split('#').next()?.split_once('?').map(|(_, query)| query);
-    Some(Page::of_query(query))
+    let target = next.or_else(unsaid)?.target.split('#').next()?;
+    let query = target.split_once('?').map(|(_, query)| query);
+    let resolved = asked.join(target).ok();
+    let place = resolved.as_ref().and_then(|url| url.path().rsplit_once(&format!("/{collection}/")));
+    // A digest's colon may be written as it must not be.
+    let place = place.map(|(_, place)| place).filter(|place| place.replace("%3A", ":") != home);
+    Some(Page::of_link(query, place.map(Into::into)))
 }
 
 impl Link {
@@ -97,12 +103,21 @@ fn parameter_of(text: &str) -> (&str, String, &str) {
 mod tests {
     use super::*;
 
-    fn query(values: &[&str]) -> Option<String> {
+    fn page_of(headers: &HeaderMap) -> Option<Page> {
+        let asked = "https://r.example/v2/a/tags/list?n=2".parse().expect("a URL");
+        next(headers, &asked, "tags", "list")
+    }
+
+    fn page(values: &[&str]) -> Option<Page> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(header::LINK, value.parse().expect("a value"));
         }
-        next(&headers).map(|page| page.query().to_owned())
+        page_of(&headers)
+    }
+
+    fn query(values: &[&str]) -> Option<String> {
+        page(values).map(|page| page.query().to_owned())
     }
 
     fn found(value: &str) -> Option<String> {
@@ -122,6 +137,21 @@ mod tests {
             "/v2/a/tags/list?n=2&last=b; rel=\"next\"",
         ] {
             assert_eq!(found(value).as_deref(), Some("n=2&last=b"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_mark_in_the_path_is_found_whatever_is_before_it() {
+        for (value, place) in [
+            ("</v2/a/tags/list/page/2>; rel=next", Some("list/page/2")),
+            ("<list/2?n=2>; rel=next", Some("list/2")),
+            ("<https://internal.example/hub/v2/a/tags/after-b>; rel=next", Some("after-b")),
+            ("</v2/a/tags/list;after=b%3D>; rel=next", Some("list;after=b%3D")),
+            ("</v2/a/tags/list?last=b>; rel=next", None),
+            ("</v2/a/tags/../manifests/1>; rel=next", None),
+            ("</v2/a/next/2>; rel=next", None),
+        ] {
+            assert_eq!(page(&[value]).expect("a page").place(), place, "{value}");
         }
     }
 
@@ -157,7 +187,7 @@ mod tests {
                 if let Ok(value) = value.parse() {
                     headers.insert(header::LINK, value);
                 }
-                let _ = next(&headers);
+                let _ = page_of(&headers);
             }
         }
     }

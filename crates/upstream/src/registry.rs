@@ -2,6 +2,7 @@
 
 mod authorized;
 mod blobs;
+mod document;
 mod head;
 mod manifests;
 mod others;

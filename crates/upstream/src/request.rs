@@ -1,12 +1,13 @@
 //! A request, as a pull has them: without a body, but for the form that asks for a token.
 
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use url::{Origin, Url};
 
 use crate::address::AddressPolicy;
 use crate::credentials::Secret;
 use crate::owner::belongs;
+use crate::status::is_redirect;
 
 /// How hubcap names itself.
 pub(crate) const USER_AGENT: &str = concat!("hubcap/", env!("CARGO_PKG_VERSION"));
@@ -64,8 +65,21 @@ impl Reach {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Redirects {
     Follow,
+    /// A 303 is the answer: it leads to something else than what was asked for (RFC 9110, section 15.4.4).
+    FollowSame,
     /// The redirect itself is the answer.
     Return,
+}
+
+impl Redirects {
+    /// Whether an answer of this status is followed.
+    pub(crate) fn follows(self, status: StatusCode) -> bool {
+        match self {
+            Self::Follow => is_redirect(status),
+            Self::FollowSame => is_redirect(status) && status != StatusCode::SEE_OTHER,
+            Self::Return => false,
+        }
+    }
 }
 
 impl Request {
@@ -76,9 +90,9 @@ impl Request {
         Self { method, url, headers, policy, redirects, authorizations: Vec::new(), form: None }
     }
 
-    /// The same request, whose redirects are returned.
-    pub(crate) fn without_redirects(self) -> Self {
-        Self { redirects: Redirects::Return, ..self }
+    /// The same request, whose redirects are treated so.
+    pub(crate) fn with_redirects(self, redirects: Redirects) -> Self {
+        Self { redirects, ..self }
     }
 
     /// The value of `Authorization` for where it goes now.

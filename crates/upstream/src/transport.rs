@@ -14,8 +14,7 @@ use crate::connection::{Connection, begin_anew, first_answer};
 use crate::error::Error;
 use crate::plain::Plain;
 use crate::redirect::{self, MAX_REDIRECTS};
-use crate::request::{Redirects, Request};
-use crate::status::is_redirect;
+use crate::request::Request;
 use clients::Clients;
 
 /// This part of the time limit is the patience with a connection that was used before.
@@ -70,7 +69,7 @@ impl Transport {
         let origin = request.url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send_once(&request).await?;
-            if request.redirects == Redirects::Return || !is_redirect(response.status()) {
+            if !request.redirects.follows(response.status()) {
                 return Ok(response);
             }
             request = redirect::follow(request, &response, &origin)?;

@@ -102,6 +102,26 @@ pub(crate) async fn tags_from(hubcap: &Hubcap, path: &str) -> Result<Vec<String>
     }
 }
 
+/// Lists what refers to the image.
+///
+/// # Errors
+/// What differs from what the origin has.
+pub(crate) async fn referrers(hubcap: &Hubcap, origin: &Origin) -> Result<(), String> {
+    let (_, image) = origin.manifest(REPOSITORY, TAG).expect("an image");
+    let subject = sha256(&image);
+    let answer = hubcap.get(&format!("/v2/{}/referrers/{subject}", name())).await;
+    let code = answer.status();
+    let text = answer.text().await.map_err(|error| error.to_string())?;
+    // Not as JSON: this client's parser does not take all that Go's takes.
+    let right = origin.referrers(&subject);
+    let is_complete = right.iter().all(|digest| text.matches(digest).count() == 1);
+    if code == 200 && is_complete && text.matches("\"digest\"").count() == right.len() {
+        Ok(())
+    } else {
+        Err(format!("{code}, {text} instead of {right:?}"))
+    }
+}
+
 fn name() -> String {
     format!("{REGISTRY}/{REPOSITORY}")
 }

@@ -82,6 +82,31 @@ pub(crate) const SITUATIONS: &[Situation] = &[
             }),
         );
     }),
+    Situation::tags("home-made registries", "pages go on by a mark in the path", |origin| {
+        tags(origin);
+        origin.quirk(
+            "tags/list",
+            quirk::answer(|asked| {
+                Some(match asked.path() {
+                    "/v2/org/app/tags/list" => list(&["1", "2"], "/v2/org/app/tags/list/after/2;a=b%3D"),
+                    "/v2/org/app/tags/list/after/2;a=b%3D" => list(&["3", "4"], "4?n=2"),
+                    "/v2/org/app/tags/list/after/4" => list(&["5"], "").without("link"),
+                    _ => Reply::status(404),
+                })
+            }),
+        );
+    }),
+    Situation::tags("load balancers", "a list of tags breaks off in the middle, once", |origin| {
+        tags(origin);
+        origin.quirk("tags/list", quirk::cut_once(10));
+    }),
+    Situation::tags("any", "a lone surrogate in a list of tags, and keys in capitals", |origin| {
+        tags(origin);
+        origin.quirk(
+            "tags/list",
+            quirk::answer(|_| Some(Reply::new(r#"{"Name":"\ud800","Tags":["1","2","3","4","5"]}"#))),
+        );
+    }),
     Situation::tags("registries that cap `n`", "the next page has another `n`", |origin| {
         tags(origin);
         origin.quirk("tags/list", quirk::pages_of(2));

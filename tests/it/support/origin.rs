@@ -142,6 +142,13 @@ impl Origin {
         self.lock().content.referrers.insert(subject.into(), index);
     }
 
+    /// The digests of what refers to a manifest.
+    pub(crate) fn referrers(&self, subject: &str) -> Vec<String> {
+        let index = &self.lock().content.referrers[subject];
+        let list = index["manifests"].as_array().expect("a list");
+        list.iter().map(|one| one["digest"].as_str().expect("a digest").to_owned()).collect()
+    }
+
     /// A manifest that it has: media type and bytes.
     pub(crate) fn manifest(&self, repository: &str, reference: &str) -> Option<(String, Bytes)> {
         self.lock().content.manifests.get(&(repository.into(), reference.into())).cloned()

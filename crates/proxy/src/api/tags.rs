@@ -32,10 +32,11 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, name: &Repository, 
 
 /// The upstream's link leads to the upstream; ours leads back here, to the same registry.
 fn link(repository: Repository, NextPage { page, trail }: NextPage, namespace: Option<&str>) -> String {
-    let path = Endpoint::Tags { repository, page }.path();
+    let place = page.place().map(|place| (Page::PLACE, place.to_owned()));
+    let path = Endpoint::Tags { repository, page: page.clone().without_place() }.path();
     let namespace = namespace.map(|namespace| (Page::NAMESPACE, namespace.to_owned()));
     let trail = (!trail.is_empty()).then(|| (Page::TRAIL, trail.to_string()));
-    format!("<{}>; rel=\"next\"", with_query(path, namespace.into_iter().chain(trail)))
+    format!("<{}>; rel=\"next\"", with_query(path, place.into_iter().chain(namespace).chain(trail)))
 }
 
 #[cfg(test)]
@@ -58,6 +59,10 @@ mod tests {
         assert_eq!(
             link("next_page=x", trail, None),
             "</v2/a/b/tags/list?next_page=x&hubcap-trail=1.0.ff.a>; rel=\"next\""
+        );
+        assert_eq!(
+            link("hubcap-place=list/2&n=5", Trail::default(), None),
+            "</v2/a/b/tags/list?n=5&hubcap-place=list/2>; rel=\"next\""
         );
     }
 }

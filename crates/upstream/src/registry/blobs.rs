@@ -66,5 +66,5 @@ fn no_page(response: Response) -> Result<Response, Error> {
 }
 
 fn is_page(response: &Response) -> bool {
-    body::content_type(response).is_some_and(|text| text.eq_ignore_ascii_case("text/html"))
+    body::content_type(response.headers()).is_some_and(|text| text.eq_ignore_ascii_case("text/html"))
 }

@@ -1,6 +1,6 @@
 //! Manifests (end-3).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -8,13 +8,11 @@ use http::{HeaderMap, Method};
 use hubcap_oci::{Algorithm, Digest, Endpoint, Manifest, Reference, Repository, Tag, media_type};
 use reqwest::Response;
 
+use super::document::{self, Document};
 use super::head::Head;
 use super::{Others, Upstream};
 use crate::body;
 use crate::error::Error;
-
-/// A manifest that breaks off within this time is asked for once more; clients do not wait for longer.
-const ONCE_MORE: Duration = Duration::from_secs(5);
 
 /// A manifest as it came; its digest is not checked here.
 #[derive(Debug, Clone)]
@@ -127,19 +125,15 @@ impl Upstream {
 
     /// The manifest that an answer brings. One that breaks off in the middle is asked for once more.
     async fn receive(&self, response: Response, endpoint: &Endpoint) -> Result<ManifestBody, Error> {
-        let started = Instant::now();
-        match read(response).await {
-            Err(Error::Unavailable { .. }) if started.elapsed() < ONCE_MORE => {
-                read(self.ask(Method::GET, endpoint, accept()).await?).await
-            }
-            answered => answered,
-        }
+        let again = async || self.ask(Method::GET, endpoint, accept()).await;
+        let Document { headers, bytes, .. } = document::read(response, Manifest::MAX_SIZE, again).await?;
+        Ok(ManifestBody { bytes, media_type: body::content_type(&headers) })
     }
 
     async fn head_manifest(&self, endpoint: &Endpoint, reference: &Reference) -> Result<Head<Digest>, Error> {
         let heads = &self.origin.manifest_heads;
         self.head(heads, endpoint, accept(), |response| {
-            told(reference, response.headers(), body::content_type(response).as_deref())
+            told(reference, response.headers(), body::content_type(response.headers()).as_deref())
         })
         .await
     }
@@ -168,12 +162,6 @@ const fn misled(head: &Head<Digest>, is_known: bool) -> bool {
 
 fn endpoint(repository: &Repository, reference: &Reference) -> Endpoint {
     Endpoint::Manifest { repository: repository.clone(), reference: reference.clone() }
-}
-
-async fn read(response: Response) -> Result<ManifestBody, Error> {
-    let media_type = body::content_type(&response);
-    let bytes = body::whole(response, Manifest::MAX_SIZE).await?;
-    Ok(ManifestBody { bytes, media_type })
 }
 
 fn accept() -> HeaderMap {

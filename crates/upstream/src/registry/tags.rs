@@ -1,12 +1,13 @@
 //! Tags (end-8).
 
 use http::{HeaderMap, Method};
+use hubcap_oci::json::{self, Object};
 use hubcap_oci::{Endpoint, Page, Repository};
-use serde_json::Value;
 
+use super::document::{self, Document};
 use super::{MAX_LIST, Upstream};
 use crate::error::Error;
-use crate::{body, link};
+use crate::link;
 
 /// A page of tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +25,9 @@ impl Upstream {
     /// [`Error::Invalid`] for what is not a list.
     pub async fn tags(&self, repository: &Repository, page: &Page) -> Result<TagList, Error> {
         let endpoint = Endpoint::Tags { repository: repository.clone(), page: page.clone() };
-        let response = self.ask(Method::GET, &endpoint, HeaderMap::new()).await?;
-        let next = link::next(response.headers());
-        let bytes = body::whole(response, MAX_LIST).await?;
+        let ask = async || self.ask(Method::GET, &endpoint, HeaderMap::new()).await;
+        let Document { url, headers, bytes } = document::read(ask().await?, MAX_LIST, ask).await?;
+        let next = link::next(&headers, &url, "tags", "list");
         let tags = read(&bytes).ok_or_else(|| Error::invalid("the list of tags is not the JSON of one"))?;
         Ok(TagList { tags, next })
     }
@@ -34,19 +35,10 @@ impl Upstream {
 
 /// The tags of a list. Some registries say null for none; what is no text is no tag.
 fn read(bytes: &[u8]) -> Option<Vec<String>> {
-    let mut list: Value = serde_json::from_slice(bytes).ok()?;
-    match list.as_object_mut()?.remove("tags").unwrap_or_default() {
-        Value::Null => Some(Vec::new()),
-        Value::Array(tags) => Some(
-            tags.into_iter()
-                .filter_map(|tag| match tag {
-                    Value::String(tag) => Some(tag),
-                    _ => None,
-                })
-                .collect(),
-        ),
-        _ => None,
-    }
+    let text = String::from_utf8_lossy(bytes);
+    let list = Object::read(&text, &["tags"])?;
+    let is_list = list.value("tags").is_none_or(|tags| tags.get() == "null" || tags.get().starts_with('['));
+    is_list.then(|| list.array("tags", usize::MAX).into_iter().filter_map(json::text).collect())
 }
 
 #[cfg(test)]
@@ -62,7 +54,7 @@ mod tests {
 
     #[test]
     fn tags_are_texts_and_what_else_is_among_them_is_left_out() {
-        let text = r#"{"tags":["b",null,"a",1],"name":null,"manifest":{}}"#;
+        let text = r#"{"name":"\ud800","tags":["b",null,"a",1],"manifest":{}}"#;
         assert_eq!(read(text.as_bytes()), Some(vec!["b".to_owned(), "a".to_owned()]));
     }
 

@@ -1,0 +1,46 @@
+//! Small documents: manifests and lists. One that breaks off in the middle is asked for once more.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use reqwest::Response;
+use url::Url;
+
+use crate::body;
+use crate::error::Error;
+
+/// A document that breaks off within this time is asked for once more; clients do not wait for longer.
+const ONCE_MORE: Duration = Duration::from_secs(5);
+
+/// A document, as it came.
+pub(super) struct Document {
+    /// Where it was found, behind all redirects.
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) bytes: Bytes,
+}
+
+/// Reads a document of at most `limit` bytes. `again` asks for it once more.
+///
+/// # Errors
+/// [`Error::Invalid`] for a longer one; [`Error::Unavailable`] for one that breaks off again, or that takes too long.
+pub(super) async fn read(
+    response: Response,
+    limit: usize,
+    again: impl AsyncFnOnce() -> Result<Response, Error>,
+) -> Result<Document, Error> {
+    let started = Instant::now();
+    match read_once(response, limit).await {
+        Err(Error::Unavailable { .. }) if started.elapsed() < ONCE_MORE => {
+            read_once(again().await?, limit).await
+        }
+        answered => answered,
+    }
+}
+
+async fn read_once(response: Response, limit: usize) -> Result<Document, Error> {
+    let (url, headers) = (response.url().clone(), response.headers().clone());
+    let bytes = body::whole(response, limit).await?;
+    Ok(Document { url, headers, bytes })
+}
