@@ -49,7 +49,7 @@ pub(crate) enum Verb {
     Health(Health),
     /// Start the daemon, configure dockerd to pull through it, and prove it with a pull
     Up(Up),
-    /// Restore dockerd's files, stop the daemon, and report the time and bytes saved
+    /// Restore the clients' files, stop the daemon unless others still need it, and report the time and bytes saved
     Down(Down),
     /// Show which pulls use hubcap, which do not, and how to fix that; exit 0 if everything that was set up works
     Doctor(Doctor),
@@ -109,6 +109,9 @@ pub(crate) struct Down {
     /// Do not print the report if there is no $GITHUB_STEP_SUMMARY
     #[arg(long)]
     pub(crate) quiet: bool,
+    /// Also end what others still need: every client's files are restored, and the daemon is stopped
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -30,6 +30,7 @@ mod rootless;
 mod rot;
 mod running;
 mod several_ranges;
+mod shared;
 mod soak;
 mod spec;
 mod stop;

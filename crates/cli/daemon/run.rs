@@ -39,6 +39,9 @@ pub(crate) struct Run {
     /// Whether `hubcap down` has ended it.
     #[serde(default)]
     pub(crate) ended: bool,
+    /// Whether systemd started this process, and so has to stop it.
+    #[serde(default)]
+    pub(crate) service: bool,
 }
 
 /// A run that begins: its store's key is still being computed, on a thread of its own.
@@ -67,6 +70,7 @@ impl Run {
             proxy_listen: None,
             key: None,
             ended: false,
+            service: is_service(),
         };
         Beginning { run, key }
     }
@@ -128,6 +132,11 @@ impl Beginning {
     }
 }
 
+/// Whether systemd runs this very process as a service (systemd.exec(5), `SYSTEMD_EXEC_PID`).
+fn is_service() -> bool {
+    std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
+}
+
 fn path(state: &Path) -> PathBuf {
     state.join("run.json")
 }
@@ -151,6 +160,7 @@ mod tests {
             proxy_listen: None,
             key: Some("k".into()),
             ended: false,
+            service: false,
         };
         run.write(&state);
         assert_eq!(Run::read(&state).expect("read"), Some(run));

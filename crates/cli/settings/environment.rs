@@ -13,7 +13,7 @@ use super::upstream::words_of_upstreams;
 pub(super) type Variables = BTreeMap<String, String>;
 
 /// Variables of hubcap that are no flags.
-const OTHERS: [&str; 3] = ["HUBCAP_LOGIN", "HUBCAP_RESTORE", "HUBCAP_LOG"];
+const OTHERS: [&str; 4] = ["HUBCAP_LOGIN", "HUBCAP_RESTORE", "HUBCAP_LOG", "HUBCAP_HOLDER"];
 
 /// Reads the variables. Those of other programs may be in any encoding; a variable that is set to nothing is not set.
 ///

@@ -1,15 +1,19 @@
-//! `hubcap down`: restores the clients' files, stops the daemon, and reports the time and bytes saved.
+//! `hubcap down`: gives up what this job or user holds, restores the files that no other holder needs, stops the daemon with
+//! the last holder, and reports the time and bytes saved.
+
+mod stays;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hubcap_admin::{Daemon, Status};
-use hubcap_clients::Docker;
+use hubcap_clients::{Docker, Journal};
 use hubcap_store::Layout;
 
 use crate::args::Down;
 use crate::clients;
+use crate::daemon::holders::{Holders, Who};
 use crate::daemon::run::Run;
 use crate::daemon::{client, find, process};
 use crate::job::summary::Summary;
@@ -24,17 +28,36 @@ const RESTORED: Duration = Duration::from_secs(60);
 pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let config = &find::daemon(config)?.config;
     let mut failures = Failures::default();
-    failures.note("dockerd is not as it was", clients::restore(config, &flags.docker.client()));
+    let mut holders = open(config, flags)?;
+    // Known before the files are restored, which forgets it.
+    let dockerd = Journal::open(&config.state, Docker::NAME)
+        .map_or(flags.docker.client(), |journal| flags.docker.client().or_host(journal.host()));
+    let had_own = holders.release(&Who::of_this_process()).is_some();
+    failures.note("what this job held is not given up", holders.save());
+    failures.note(
+        "dockerd is not as it was",
+        clients::restore_unless_held(config, &flags.docker.client(), &holders),
+    );
     for client in hubcap_clients::all().iter().filter(|client| client.name() != Docker::NAME) {
-        failures.note("a client's files are not as they were", clients::restore(config, &**client));
+        let restored = clients::restore_unless_held(config, &**client, &holders);
+        failures.note("a client's files are not as they were", restored);
     }
     let status = last_status(&config.state);
     let daemon = status.as_ref().map(|status| &status.daemon);
-    failures.note("the daemon still runs", stop(daemon));
     let run = Run::read(&config.state).ok().flatten();
+    let stays = if flags.force { None } else { stays::why(&dockerd, daemon.and(run.as_ref()), &holders) };
+    match &stays {
+        Some(why) => {
+            println!("the daemon goes on: {why}; `hubcap down --force` ends it all the same");
+            // A `down` that had nothing to give up has done nothing.
+            failures.any |= !had_own;
+        }
+        None => failures.note("the daemon still runs", stop(daemon)),
+    }
     let store = store(config, daemon, run.as_ref());
     let run_here = run.as_ref().filter(|run| run.store == store);
     if let Some(run) = run_here
+        && stays.is_none()
         && flags.trims(&store)
         && store.exists()
     {
@@ -46,10 +69,17 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     if let Some(status) = &status {
         report_savings(&store, status, flags);
     }
-    if let Some(run) = run {
+    if let Some(run) = run
+        && stays.is_none()
+    {
         Run { ended: true, ..run }.write(&config.state);
     }
     Ok(if failures.any && !github::is_job() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// The holders that may keep the daemon.
+fn open(config: &Config, flags: &Down) -> anyhow::Result<Holders> {
+    if flags.force { Holders::open_without_any(&config.state) } else { Holders::open(&config.state) }
 }
 
 /// Steps that failed; each is a warning.

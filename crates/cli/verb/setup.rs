@@ -12,8 +12,9 @@ use hubcap_clients::{
 use hubcap_oci::Registry;
 
 use crate::args::{Setup, SetupDocker, SetupFlags, Unset, UnsetDocker};
-use crate::clients::print_restored;
+use crate::clients::{is_free_to_restore, print_restored};
 use crate::daemon::find::{self, Found};
+use crate::daemon::holders::{Holders, Who};
 use crate::daemon::{address, agree};
 use crate::settings::Config;
 use crate::show::changes;
@@ -73,7 +74,9 @@ fn docker(
         changes::print_diff(plan.iter().map(|planned| &planned.change));
         return Ok(ExitCode::SUCCESS);
     }
+    let mut holders = Holders::open_to_hold(&config.state)?;
     docker.configure(&mut journal, mirror, &plan)?;
+    holders.hold(&Who::Setup(Docker::NAME.into()), Some(Docker::NAME))?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     match docker.version() {
         Ok(version) => println!("dockerd {version} now asks {} first", mirror.url()),
@@ -132,6 +135,9 @@ fn restore_dockerd(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitC
         return Ok(ExitCode::SUCCESS);
     }
     let client = flags.docker.client().or_host(journal.host());
+    if !is_free_to_restore(&client, &mut Holders::open(&config.state)?)? {
+        return Ok(ExitCode::SUCCESS);
+    }
     let docker = client.find()?;
     let has_proxy = Proxy::is_set(&journal);
     changes::print_done(&docker.undo(&mut journal)?);

@@ -9,6 +9,7 @@ use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries};
 
 use crate::args::{DockerFlags, Up};
 use crate::daemon::find::{self, Found};
+use crate::daemon::holders::{Holders, Who};
 use crate::daemon::process::{self, Running};
 use crate::daemon::{address, agree};
 use crate::job::github;
@@ -21,6 +22,12 @@ struct Hubcap {
     registries: Registries,
 }
 
+/// A daemon that runs, and those that need it. Until this value is dropped, no other command changes either.
+struct Started {
+    found: Found,
+    holders: Holders,
+}
+
 /// Starts, configures and proves. In a GitHub job a failure is a warning: a job must not fail because of its cache.
 pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow::Result<ExitCode> {
     let found = match find::daemon(config) {
@@ -30,7 +37,7 @@ pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow
     };
     let started = found.and_then(|found| start(found, arguments));
     let failed = match started {
-        Ok(found) => match configure(&found, flags) {
+        Ok(mut started) => match configure(&mut started, flags) {
             Ok(()) => None,
             Err(error) => Some(format!("dockerd was left as it was, and pulls without hubcap: {error:#}")),
         },
@@ -42,30 +49,43 @@ pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow
     Ok(if github::is_job() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Starts the daemon where none runs, and says where it is.
-fn start(found: Found, arguments: &[OsString]) -> anyhow::Result<Found> {
+/// Starts the daemon where none runs, holds it, and says where it is.
+fn start(found: Found, arguments: &[OsString]) -> anyhow::Result<Started> {
     if let Some(status) = &found.status {
         agree::check(&found.config, &status.daemon)?;
     }
+    let mut holders = Holders::open_to_hold(&found.config.state)?;
     let Running { status, already } = process::ensure(&found.config, arguments)?;
+    holders.hold(&Who::of_this_process(), None)?;
     let runs = if already { "runs already as" } else { "runs as" };
     println!("hubcap {runs} {}, log {}", status.daemon.pid, process::log(&found.config.state).display());
     println!("store {}", status.daemon.store.display());
-    Ok(Found { status: Some(status), ..found })
+    Ok(Started { found: Found { status: Some(status), ..found }, holders })
 }
 
 /// Configures the clients. Only dockerd's failure is an error; another client's is a warning.
-fn configure(found: &Found, flags: &Up) -> anyhow::Result<()> {
+fn configure(started: &mut Started, flags: &Up) -> anyhow::Result<()> {
+    let Started { found, holders } = started;
     let config = &found.config;
     let hubcap = Hubcap {
         mirror: address::verified_mirror(found, false)?,
         registries: address::registries(config, found.status.as_ref()).into(),
     };
     let clients = flags.clients();
-    let done = if clients.iter().any(is_docker) { docker(config, flags, &hubcap) } else { Ok(()) };
+    let who = Who::of_this_process();
+    let mut done = Ok(());
+    if clients.iter().any(is_docker) {
+        done = docker(config, flags, &hubcap, holders);
+        if done.is_ok() {
+            holders.hold(&who, Some(Docker::NAME))?;
+        }
+    }
     for client in clients.iter().filter(|client| !is_docker(client)) {
         match other(config, &**client, &hubcap) {
-            Ok(()) => println!("through hubcap: {}", client.title()),
+            Ok(()) => {
+                holders.hold(&who, Some(client.name()))?;
+                println!("through hubcap: {}", client.title());
+            }
             Err(error) => github::warning(&format!("{} pulls as before: {error:#}", client.title())),
         }
     }
@@ -81,8 +101,9 @@ fn other(config: &Config, client: &dyn Client, hubcap: &Hubcap) -> anyhow::Resul
     Ok(())
 }
 
-/// Configures dockerd, and proves with a pull that it uses hubcap; where it does not, its files are restored.
-fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
+/// Configures dockerd, and proves with a pull that it uses hubcap; where it does not, its files are restored, unless others
+/// need them.
+fn docker(config: &Config, flags: &Up, hubcap: &Hubcap, holders: &Holders) -> anyhow::Result<()> {
     let Hubcap { mirror, registries } = hubcap;
     let docker = flags.docker.client().find()?;
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
@@ -97,7 +118,9 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
         }
     };
     if let Err(error) = prove(&docker) {
-        docker.undo(&mut journal)?;
+        if holders.of_client(Docker::NAME).is_empty() {
+            docker.undo(&mut journal)?;
+        }
         return Err(error.context("dockerd is configured, but does not ask hubcap"));
     }
     println!(

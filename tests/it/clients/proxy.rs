@@ -75,6 +75,10 @@ async fn dockerd_pulls_from_another_registry_through_the_proxy_and_everything_is
     let at: Vec<&str> = at.iter().map(String::as_str).collect();
     let said = site.hubcap(&[&["unset", "docker"], &at[..]].concat());
     assert!(said.contains("still uses hubcap's proxy, until it is restarted"), "{said}");
+    let down = site.run(&[&["down"], &at[..]].concat());
+    assert!(super::said(&down).contains("until it is restarted, and without hubcap they would fail"));
+    assert_eq!(down.status.code(), Some(1), "{}", super::said(&down));
+    assert_eq!(site.hubcap.get("/v2/").await.status(), 200, "hubcap goes on while dockerd needs it");
     assert_eq!([tree(&etc), tree(&systemd)], before, "every file and directory is as it was");
     assert_eq!(std::fs::read_to_string(docker.join("daemon.json")).expect("there"), "{}");
     assert_eq!(tree(Path::new("/etc/docker")), real, "the tester's own files are untouched");

@@ -7,6 +7,7 @@ use hubcap_clients::{Client, Journal, Mirror, Registries};
 
 use crate::args::UnsetFlags;
 use crate::clients;
+use crate::daemon::holders::{Holders, Who};
 use crate::settings::Config;
 use crate::show::changes;
 
@@ -17,9 +18,11 @@ pub(crate) fn configure(
     mirror: &Mirror,
     registries: &Registries,
 ) -> anyhow::Result<ExitCode> {
+    let mut holders = Holders::open_to_hold(&config.state)?;
     let mut journal = Journal::open(&config.state, client.name())?;
     let plan = client.plan(&journal, mirror, registries)?;
     client.configure(&mut journal, mirror, &plan)?;
+    holders.hold(&Who::Setup(client.name().into()), Some(client.name()))?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     println!("{} now asks {} first", client.title(), mirror.url());
     for note in client.notes(mirror)? {
@@ -52,5 +55,8 @@ pub(crate) fn unset(config: &Config, flags: &UnsetFlags, client: &dyn Client) ->
         changes::print_diff(&journal.plan_undo()?);
         return Ok(ExitCode::SUCCESS);
     }
-    clients::restore(config, client).map(|()| ExitCode::SUCCESS)
+    if clients::is_free_to_restore(client, &mut Holders::open(&config.state)?)? {
+        clients::restore(config, client)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

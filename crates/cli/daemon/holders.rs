@@ -1,0 +1,266 @@
+//! The holders: who needs the daemon, and which clients' files. `STATE/holders.json` lists them.
+//!
+//! Each `up` and each `setup` is a holder. A daemon that several share ends with the last of them, and a client's files are
+//! restored when no holder needs them any more. A holder that ended without a word (a killed job) is dropped.
+//!
+//! - [`who`]: who this process is. [`life`]: how the end of a holder is noticed.
+
+mod life;
+mod who;
+
+use std::collections::BTreeSet;
+use std::fs::{DirBuilder, File};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use hubcap_clients::Journal;
+use serde::{Deserialize, Serialize};
+
+use crate::replace::{PRIVATE, replace};
+use life::Life;
+pub(crate) use who::Who;
+
+/// The holders of a state directory. While this value lives, no other process changes them.
+pub(crate) struct Holders {
+    state: PathBuf,
+    holders: Vec<Holder>,
+    /// The lock; `None` when there is no state directory, and nothing to lock.
+    _lock: Option<File>,
+}
+
+/// One that needs the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Holder {
+    pub(crate) who: Who,
+    /// The clients whose files it needs, by name.
+    clients: BTreeSet<String>,
+    life: Life,
+}
+
+impl Holders {
+    /// Reads and locks the holders, and waits for another `up`, `down` or `setup` to end. Drops those that have ended.
+    ///
+    /// # Errors
+    /// When the state directory is another user's, or the file is damaged.
+    pub(crate) fn open(state: &Path) -> anyhow::Result<Self> {
+        Self::open_with(state, read)
+    }
+
+    /// As [`open`](Self::open), with no holders, whatever the file says.
+    ///
+    /// # Errors
+    /// When the state directory is another user's.
+    pub(crate) fn open_without_any(state: &Path) -> anyhow::Result<Self> {
+        Self::open_with(state, |_| Ok(Vec::new()))
+    }
+
+    fn open_with(
+        state: &Path,
+        read: impl FnOnce(&Path) -> anyhow::Result<Vec<Holder>>,
+    ) -> anyhow::Result<Self> {
+        if !state.exists() {
+            return Ok(Self { state: state.to_owned(), holders: Vec::new(), _lock: None });
+        }
+        let lock = lock(state)?;
+        let mut holders = read(state)?;
+        holders.retain(|holder| {
+            let ended = holder.ended(state);
+            if let Some(why) = &ended {
+                println!("{} no longer needs hubcap: {why}", holder.who);
+            }
+            ended.is_none()
+        });
+        Ok(Self { state: state.to_owned(), holders, _lock: Some(lock) })
+    }
+
+    /// As [`open`](Self::open), and makes the state directory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_to_hold(state: &Path) -> anyhow::Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(state)
+            .with_context(|| state.display().to_string())?;
+        Self::open(state)
+    }
+
+    /// Has `who` hold the daemon, and a client's files. It goes on to hold what it held.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn hold(&mut self, who: &Who, client: Option<&str>) -> anyhow::Result<()> {
+        let mut clients = self.release(who).map(|holder| holder.clients).unwrap_or_default();
+        clients.extend(client.map(str::to_owned));
+        self.holders.push(Holder { who: who.clone(), clients, life: Life::of_this_process(who) });
+        self.save()
+    }
+
+    /// Removes a holder, without writing the file.
+    pub(crate) fn release(&mut self, who: &Who) -> Option<Holder> {
+        let at = self.holders.iter().position(|holder| holder.who == *who)?;
+        Some(self.holders.remove(at))
+    }
+
+    /// Has `who` no longer hold a client's files, without writing the file.
+    pub(crate) fn release_client(&mut self, who: &Who, client: &str) {
+        for holder in self.holders.iter_mut().filter(|holder| holder.who == *who) {
+            holder.clients.remove(client);
+        }
+    }
+
+    /// The holders that need a client's files.
+    pub(crate) fn of_client(&self, client: &str) -> Vec<&Who> {
+        let needing = self.holders.iter().filter(|holder| holder.clients.contains(client));
+        needing.map(|holder| &holder.who).collect()
+    }
+
+    /// Every holder.
+    pub(crate) fn all(&self) -> Vec<&Who> {
+        self.holders.iter().map(|holder| &holder.who).collect()
+    }
+
+    /// Writes the file. No holders are no file.
+    ///
+    /// # Errors
+    /// When the disk refuses it.
+    pub(crate) fn save(&self) -> anyhow::Result<()> {
+        let path = path(&self.state);
+        if self.holders.is_empty() {
+            return match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(error).with_context(|| path.display().to_string())
+                }
+                _ => Ok(()),
+            };
+        }
+        let owner = std::fs::metadata(&self.state).with_context(|| self.state.display().to_string())?;
+        replace(&path, PRIVATE, |mut file| {
+            file.write_all(&serde_json::to_vec_pretty(&self.holders)?)?;
+            give(file, &owner);
+            Ok(())
+        })
+    }
+}
+
+impl Holder {
+    /// Why it needs nothing any more; `None` while it does.
+    fn ended(&self, state: &Path) -> Option<String> {
+        match &self.who {
+            // Its files were restored in another way.
+            Who::Setup(client) => Journal::open(state, client)
+                .is_ok_and(|journal| journal.is_empty())
+                .then(|| "its files are as they were".to_owned()),
+            _ => self.life.ended(),
+        }
+    }
+}
+
+/// Several names in a sentence.
+pub(crate) fn sentence(holders: &[&Who]) -> String {
+    holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn path(state: &Path) -> PathBuf {
+    state.join("holders.json")
+}
+
+fn read(state: &Path) -> anyhow::Result<Vec<Holder>> {
+    let path = path(state);
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+            format!(
+                "{} does not say who needs hubcap; `hubcap down --force` ends it for all, and removes the file",
+                path.display()
+            )
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+/// Waits for the lock of a state directory.
+fn lock(state: &Path) -> anyhow::Result<File> {
+    let owner = std::fs::metadata(state).with_context(|| state.display().to_string())?;
+    let path = state.join("holders.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = match file {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => bail!(
+            "the state directory {} belongs to the user {}, and this is the user {}: run hubcap as that user, or choose \
+             another --state",
+            state.display(),
+            owner.uid(),
+            rustix::process::geteuid().as_raw()
+        ),
+        file => file.with_context(|| path.display().to_string())?,
+    };
+    give(&file, &owner);
+    file.lock().with_context(|| path.display().to_string())?;
+    Ok(file)
+}
+
+/// Gives a file to the owner of the state directory: root configures clients for a daemon of another user, which must
+/// still read the file then. Nobody but root can do that, or needs to.
+fn give(file: &File, owner: &std::fs::Metadata) {
+    let _ = std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(name: &str) -> Who {
+        Who::Named(name.into())
+    }
+
+    #[test]
+    fn a_client_is_free_when_its_last_holder_has_gone() {
+        let state = tempfile::tempdir().expect("a directory");
+        for name in ["a", "b"] {
+            let mut holders = Holders::open(state.path()).expect("opened");
+            holders.hold(&job(name), None).expect("written");
+            holders.hold(&job(name), Some("docker")).expect("written");
+        }
+        let mut holders = Holders::open(state.path()).expect("opened");
+        assert_eq!(holders.of_client("docker"), [&job("a"), &job("b")]);
+        assert!(holders.of_client("podman").is_empty());
+        assert!(holders.release(&job("a")).is_some() && holders.release(&job("a")).is_none());
+        assert_eq!(holders.of_client("docker"), [&job("b")]);
+        holders.release_client(&job("b"), "docker");
+        assert!(holders.of_client("docker").is_empty());
+        assert_eq!(holders.all(), [&job("b")]);
+        holders.release(&job("b"));
+        holders.save().expect("written");
+        assert!(!path(state.path()).exists());
+    }
+
+    #[test]
+    fn a_setup_whose_files_were_restored_holds_nothing() {
+        let state = tempfile::tempdir().expect("a directory");
+        let mut holders = Holders::open(state.path()).expect("opened");
+        holders.hold(&Who::Setup("docker".into()), Some("docker")).expect("written");
+        drop(holders);
+        assert!(Holders::open(state.path()).expect("opened").all().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_the_way_out() {
+        let state = tempfile::tempdir().expect("a directory");
+        std::fs::write(path(state.path()), "[").expect("written");
+        let error = format!("{:#}", Holders::open(state.path()).err().expect("damaged"));
+        assert!(error.contains("holders.json") && error.contains("--force"), "{error}");
+        assert!(Holders::open_without_any(state.path()).is_ok());
+    }
+
+    #[test]
+    fn without_a_state_directory_there_are_no_holders_and_none_is_made() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let state = dir.path().join("state");
+        assert!(Holders::open(&state).expect("nothing").all().is_empty());
+        assert!(!state.exists());
+    }
+}
