@@ -1,7 +1,9 @@
 //! What `up`, `down` and `setup` do alike with every client.
 
-use hubcap_clients::{Client, Docker, Journal};
+use anyhow::bail;
+use hubcap_clients::{Another, Client, Docker, Journal, Mirror, Planned};
 
+use crate::daemon::answers;
 use crate::daemon::holders::{self, Holders, Who};
 use crate::settings::Config;
 use crate::show::changes;
@@ -12,6 +14,23 @@ pub(crate) fn restore(config: &Config, client: &dyn Client) -> anyhow::Result<()
     if !journal.is_empty() {
         changes::print_done(&client.undo(&mut journal)?);
         print_restored(client);
+    }
+    Ok(())
+}
+
+/// Refuses a plan that would take a client away from another hubcap, with another state directory, that still runs: its
+/// `down` would then take the client away from this one.
+///
+/// # Errors
+/// Names the file, the other hubcap, and both ways out.
+pub(crate) fn refuse_anothers(plan: &[Planned], journal: &Journal, mirror: &Mirror) -> anyhow::Result<()> {
+    let Some(Another { path, address }) = Another::replaced_by(plan, journal, mirror) else { return Ok(()) };
+    if answers::https(address).is_ok() {
+        bail!(
+            "{} is configured for another hubcap, which runs on {address}. Share that one by its --state, or end it first \
+             (`hubcap down` of the user who started it)",
+            path.display()
+        );
     }
     Ok(())
 }

@@ -10,6 +10,8 @@
 # the machine too, so it must not be in a job's workspace.
 unset RUNNER_TRACKING_ID
 export HUBCAP_STORE="${HUBCAP_STORE:-$HOME/.cache/hubcap}"
+# The machine needs the daemon, not this job.
+export HUBCAP_HOLDER=machine
 
 hubcap health >/dev/null 2>&1 || hubcap up --max-size 50GiB --tag-ttl 15m \
     || echo "::warning title=hubcap::it does not run; docker pulls without it"

@@ -212,6 +212,29 @@ async fn a_service_of_systemd_is_left_to_systemd() {
 }
 
 #[test]
+fn a_client_of_another_hubcap_is_not_taken_away_from_it_while_it_runs() {
+    let machine = Machine::new();
+    let before = tree(&machine.containers());
+    machine.up("a");
+    let wired = tree(&machine.containers());
+    let second = |words: &[&str]| {
+        let mut command = command(machine.place.dir.path());
+        let dir = machine.place.dir.path().join("second");
+        command.args(words).arg("--store").arg(dir.join("store")).arg("--state").arg(dir.join("state"));
+        command.stdin(Stdio::null()).output().expect("hubcap starts")
+    };
+    let output = second(&UP);
+    assert!(said(&output).contains("is configured for another hubcap, which runs on 127.0.0.1:"));
+    assert_eq!(tree(&machine.containers()), wired, "{}", said(&output));
+    let output = second(&["setup", "podman"]);
+    assert!(!output.status.success() && said(&output).contains("Share that one"), "{}", said(&output));
+    assert!(second(&["down"]).status.success());
+    assert_eq!(tree(&machine.containers()), wired);
+    machine.hubcap(Some("a"), &["down"]);
+    assert_eq!(tree(&machine.containers()), before);
+}
+
+#[test]
 fn another_users_state_is_refused_with_the_way_out() {
     let machine = Machine::new();
     machine.up("a");

@@ -45,7 +45,8 @@ pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<
         let wants_store = config.given.store || config.given.is_jobs_store;
         if wants_store && daemon.store != config.store {
             bail!(
-                "the daemon {} of {} has the store {}; stop it with `hubcap down`, or choose another --state",
+                "the daemon {} of {} has the store {}; share it by the same --store, stop it with `hubcap down`, or choose another \
+                 --state",
                 daemon.pid,
                 config.state.display(),
                 daemon.store.display()

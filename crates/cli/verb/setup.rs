@@ -12,7 +12,7 @@ use hubcap_clients::{
 use hubcap_oci::Registry;
 
 use crate::args::{Setup, SetupDocker, SetupFlags, Unset, UnsetDocker};
-use crate::clients::{is_free_to_restore, print_restored};
+use crate::clients::{is_free_to_restore, print_restored, refuse_anothers};
 use crate::daemon::find::{self, Found};
 use crate::daemon::holders::{Holders, Who};
 use crate::daemon::{address, agree};
@@ -75,6 +75,7 @@ fn docker(
         return Ok(ExitCode::SUCCESS);
     }
     let mut holders = Holders::open_to_hold(&config.state)?;
+    refuse_anothers(&plan, &journal, mirror)?;
     docker.configure(&mut journal, mirror, &plan)?;
     holders.hold(&Who::Setup(Docker::NAME.into()), Some(Docker::NAME))?;
     changes::print_done(plan.iter().map(|planned| &planned.change));

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries};
 
 use crate::args::{DockerFlags, Up};
+use crate::clients;
 use crate::daemon::find::{self, Found};
 use crate::daemon::holders::{Holders, Who};
 use crate::daemon::process::{self, Running};
@@ -96,6 +97,7 @@ fn configure(started: &mut Started, flags: &Up) -> anyhow::Result<()> {
 fn other(config: &Config, client: &dyn Client, hubcap: &Hubcap) -> anyhow::Result<()> {
     let mut journal = Journal::open(&config.state, client.name())?;
     let plan = client.plan(&journal, &hubcap.mirror, &hubcap.registries)?;
+    clients::refuse_anothers(&plan, &journal, &hubcap.mirror)?;
     client.configure(&mut journal, &hubcap.mirror, &plan)?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     Ok(())
@@ -108,6 +110,7 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap, holders: &Holders) -> an
     let docker = flags.docker.client().find()?;
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
     let plan = docker.plan(&journal, mirror, registries)?;
+    clients::refuse_anothers(&plan, &journal, mirror)?;
     docker.configure(&mut journal, mirror, &plan)?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     let version = match docker.version() {

@@ -10,11 +10,12 @@
 //!   `facts` (what each version reads) and `files` (which files are written with what).
 //! - [`version`], [`coverage`]: what follows from a client's version, and which of its pulls use the mirror.
 //! - [`certs_dir`], [`mod@format`]: directories and texts that several clients have.
-//! - [`change`]: a file before and after, and the difference for people.
+//! - [`change`]: a file before and after, and the difference for people. [`another`]: what is another hubcap's.
 //! - [`journal`], [`file_kind`]: what was changed, with which the files are restored, even after a crash.
 //! - [`mod@file`], [`encoding`], [`process`], [`sudo`]: reading and replacing files, and reaching daemons, as root where needed.
 
 mod all;
+mod another;
 pub mod buildkit;
 mod certs_dir;
 mod change;
@@ -35,6 +36,7 @@ mod sudo;
 mod version;
 
 pub use all::{all, named};
+pub use another::Another;
 pub use buildkit::Buildkit;
 pub use change::{Change, Plan, Planned};
 pub use client::Client;

@@ -21,6 +21,7 @@ pub(crate) fn configure(
     let mut holders = Holders::open_to_hold(&config.state)?;
     let mut journal = Journal::open(&config.state, client.name())?;
     let plan = client.plan(&journal, mirror, registries)?;
+    clients::refuse_anothers(&plan, &journal, mirror)?;
     client.configure(&mut journal, mirror, &plan)?;
     holders.hold(&Who::Setup(client.name().into()), Some(client.name()))?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
