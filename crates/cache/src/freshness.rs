@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use hubcap_oci::{Pattern, Tag, Target};
+use hubcap_store::Validation;
 
 /// How long a tag is answered without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,14 +46,17 @@ pub enum Freshness {
     },
 }
 
-/// Decides by age. A tag that was validated in the future (the clock was set back, or the archive came from
-/// another machine) counts as validated now, so that it is asked again after one TTL at the latest.
-pub fn of_tag(validated_at: SystemTime, now: SystemTime, ttl: Ttl) -> Freshness {
+/// Decides by age. A tag whose validation this clock cannot judge has expired: one of the future (the clock was set back, or
+/// somebody forged the time), and one of another run of the machine (the store came out of a cache, whose times anybody
+/// may have written who may write to that cache).
+pub fn of_tag(validated: Validation, now: SystemTime, ttl: Ttl) -> Freshness {
     let Ttl::For(ttl) = ttl else { return Freshness::Fresh { ttl: None } };
-    let age = now.duration_since(validated_at).unwrap_or_default();
-    match ttl.checked_sub(age) {
-        Some(left) if !left.is_zero() => Freshness::Fresh { ttl: Some(left.as_secs()) },
-        _ => Freshness::Expired { over: (age - ttl).as_secs() },
+    let age = validated.time().and_then(|at| now.duration_since(at).ok());
+    match (validated, age) {
+        (Validation::Here(_), Some(age)) if age < ttl => {
+            Freshness::Fresh { ttl: Some((ttl - age).as_secs()) }
+        }
+        (_, age) => Freshness::Expired { over: age.unwrap_or_default().saturating_sub(ttl).as_secs() },
     }
 }
 
@@ -64,20 +68,41 @@ mod tests {
     fn a_tag_is_fresh_until_its_ttl_has_passed() {
         let ttl = Ttl::For(Duration::from_secs(300));
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
-        let at = |age: u64| of_tag(now - Duration::from_secs(age), now, ttl);
+        let at = |age: u64| of_tag(Validation::Here(now - Duration::from_secs(age)), now, ttl);
         assert_eq!(at(0), Freshness::Fresh { ttl: Some(300) });
         assert_eq!(at(299), Freshness::Fresh { ttl: Some(1) });
         assert_eq!(at(300), Freshness::Expired { over: 0 });
         assert_eq!(at(307), Freshness::Expired { over: 7 });
-        assert_eq!(of_tag(SystemTime::UNIX_EPOCH, now, Ttl::Immutable), Freshness::Fresh { ttl: None });
+        assert_eq!(of_tag(Validation::Unknown, now, Ttl::Immutable), Freshness::Fresh { ttl: None });
     }
 
     #[test]
-    fn a_ttl_of_zero_asks_every_time_and_the_future_counts_as_now() {
+    fn a_ttl_of_zero_asks_every_time() {
         let now = SystemTime::now();
-        assert_eq!(of_tag(now, now, Ttl::For(Duration::ZERO)), Freshness::Expired { over: 0 });
-        let later = now + Duration::from_secs(60);
-        assert_eq!(of_tag(later, now, Ttl::For(Duration::from_secs(5))), Freshness::Fresh { ttl: Some(5) });
+        let freshness = of_tag(Validation::Here(now), now, Ttl::For(Duration::ZERO));
+        assert_eq!(freshness, Freshness::Expired { over: 0 });
+    }
+
+    #[test]
+    fn a_tag_that_was_validated_in_the_future_has_expired() {
+        let now = SystemTime::now();
+        for later in [1, 60, 315_360_000] {
+            let later = Validation::Here(now + Duration::from_secs(later));
+            assert_eq!(
+                of_tag(later, now, Ttl::For(Duration::from_secs(300))),
+                Freshness::Expired { over: 0 }
+            );
+        }
+    }
+
+    #[test]
+    fn a_tag_that_another_run_of_a_machine_validated_has_expired() {
+        let now = SystemTime::now();
+        let ttl = Ttl::For(Duration::from_secs(300));
+        let elsewhere = |age| Validation::Elsewhere(now - Duration::from_secs(age));
+        assert_eq!(of_tag(elsewhere(1), now, ttl), Freshness::Expired { over: 0 });
+        assert_eq!(of_tag(elsewhere(307), now, ttl), Freshness::Expired { over: 7 });
+        assert_eq!(of_tag(Validation::Unknown, now, ttl), Freshness::Expired { over: 0 });
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Cache {
             Reference::Tag(tag) => {
                 let entry = self.store().tag(target, tag)?;
                 let ttl = self.config().tags.ttl(target, tag);
-                let freshness = freshness::of_tag(entry.validated_at, SystemTime::now(), ttl);
+                let freshness = freshness::of_tag(entry.validated, SystemTime::now(), ttl);
                 (entry.descriptor.digest, Stored { is_linked: true, freshness })
             }
         };

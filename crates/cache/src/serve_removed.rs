@@ -1,6 +1,6 @@
 //! Whether a stored image that its registry no longer has is served in place of the registry's no.
 
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use hubcap_oci::{Tag, Target};
 
@@ -46,7 +46,7 @@ impl Cache {
     pub(crate) fn tell_removed(&self, target: &Target, tag: Option<&Tag>, error: &Error) {
         let name = tag.map_or_else(|| target.to_string(), |tag| format!("{target}:{tag}"));
         let entry = tag.and_then(|tag| self.store().tag(target, tag));
-        let confirmed = entry.map(|entry| entry.validated_at).filter(|at| *at > SystemTime::UNIX_EPOCH);
+        let confirmed = entry.and_then(|entry| entry.validated.time());
         self.0.removed.serve(name, confirmed, error);
     }
 }

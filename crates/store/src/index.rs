@@ -17,7 +17,7 @@ use crate::mutex::lock;
 use db::Db;
 use trees::{link_key, tag_key};
 
-pub use trees::TagEntry;
+pub use trees::{TagEntry, Validation};
 
 /// Tags, links and repositories that are remembered in memory at most, of each.
 const MAX_REMEMBERED: usize = 4096;

@@ -17,6 +17,7 @@
 //! - [`archive`]: images as files, as `docker save` writes them and `docker load` reads them; a store from its archive.
 
 mod archive;
+mod boot;
 mod bounded;
 mod catalog;
 mod content;
@@ -45,7 +46,7 @@ pub use error::Error;
 pub use evict::limits::{Limit, Limits};
 pub use evict::plan::{Reason, Removal};
 pub use evict::{Prune, Wanted};
-pub use index::TagEntry;
+pub use index::{TagEntry, Validation};
 pub use ingest::{Aborter, Ingest};
 pub use layout::Layout;
 pub use layout::list::StoredImage;

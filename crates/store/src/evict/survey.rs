@@ -22,7 +22,7 @@ impl Survey {
         let layout = &catalog.layout;
         let sizes: HashMap<Digest, u64> =
             layout.digests().filter_map(|(digest, _)| Some((digest, layout.size_of(&digest)?))).collect();
-        let reader = Reader { catalog, sizes: &sizes, pins, in_flight };
+        let reader = Reader { catalog, sizes: &sizes, pins, in_flight, now: SystemTime::now() };
         let images: Vec<Image> = images.entries().map(|entry| reader.image(entry)).collect();
         let children = images.iter().flat_map(|image| &image.children).flat_map(|child| &child.contents);
         let needed: HashSet<&Digest> = images.iter().flat_map(|image| &image.own).chain(children).collect();
@@ -37,6 +37,7 @@ struct Reader<'a> {
     sizes: &'a HashMap<Digest, u64>,
     pins: &'a [Pattern],
     in_flight: &'a HashSet<Digest>,
+    now: SystemTime,
 }
 
 impl Reader<'_> {
@@ -83,10 +84,12 @@ impl Reader<'_> {
         contents
     }
 
-    /// From the index; where that was lost, when the file was written, which archives keep. The epoch for what is not here.
+    /// From the index; where that was lost, when the file was written, which archives keep. The epoch for what is not here, and
+    /// for a time of the future: a forged one would keep its content for ever.
     fn last_use(&self, digest: &Digest) -> SystemTime {
         let written = || std::fs::metadata(self.catalog.layout.blob(digest)).ok()?.modified().ok();
-        self.catalog.index.last_use(digest).or_else(written).unwrap_or(UNIX_EPOCH)
+        let used = self.catalog.index.last_use(digest).or_else(written);
+        used.filter(|used| *used <= self.now).unwrap_or(UNIX_EPOCH)
     }
 }
 

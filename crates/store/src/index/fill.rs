@@ -1,11 +1,10 @@
 //! Filling the index with what the layout says.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use hubcap_oci::Link;
 
-use super::trees::{TagEntry, Trees, tag_key};
+use super::trees::{TagEntry, Trees, Validation, tag_key};
 use crate::layout::Layout;
 use crate::layout::image_index::ImageIndex;
 
@@ -24,7 +23,7 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled:
         }
         if let Some(tag) = &entry.tag {
             let descriptor = Arc::new(entry.descriptor.clone());
-            let tagged = TagEntry { descriptor, validated_at: SystemTime::UNIX_EPOCH };
+            let tagged = TagEntry { descriptor, validated: Validation::Unknown };
             trees.put_tag(&tag_key(&entry.target, tag), &tagged)?;
         }
         entries += 1;

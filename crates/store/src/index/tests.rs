@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use hubcap_oci::{Algorithm, Registry, media_type};
 
@@ -72,7 +73,7 @@ fn what_a_clean_shutdown_left_is_trusted() {
     let layout = Layout::create(dir.path()).expect("a layout");
     let (index, clean) = Index::open(&layout, &images());
     assert!(!clean);
-    let entry = TagEntry { descriptor: Arc::new(manifest("m")), validated_at: SystemTime::UNIX_EPOCH };
+    let entry = TagEntry { descriptor: Arc::new(manifest("m")), validated: Validation::Unknown };
     index.put_tag(&target("other"), &tag(), &entry);
     index.close(true);
     let (index, clean) = Index::open(&layout, &ImageIndex::default());
@@ -92,7 +93,7 @@ fn a_corrupt_index_is_filled_from_the_layout() {
     let (index, clean) = Index::open(&layout, &images());
     assert!(!clean);
     let found = index.tag(&target("private"), &tag()).expect("the tag");
-    assert_eq!((found.descriptor.digest, found.validated_at), (digest("m"), SystemTime::UNIX_EPOCH));
+    assert_eq!((found.descriptor.digest, found.validated), (digest("m"), Validation::Unknown));
     assert!(index.is_private(&target("private")));
 }
 
@@ -103,4 +104,22 @@ fn a_lost_index_json_is_rebuilt_from_the_index() {
     let rebuilt = index.image_index();
     let entries: Vec<_> = rebuilt.entries().map(|entry| (entry.name(), entry.private)).collect();
     assert_eq!(entries, [("docker.io/library/private:1".to_owned(), true)]);
+}
+
+#[test]
+fn a_validation_of_another_run_of_the_machine_is_a_time_to_tell_only() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (index, _) = Index::open(&Layout::create(dir.path()).expect("a layout"), &ImageIndex::default());
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    for (validated, found) in [
+        (Validation::Here(at), Validation::Here(at)),
+        (Validation::Elsewhere(at), Validation::Elsewhere(at)),
+        (Validation::Unknown, Validation::Unknown),
+    ] {
+        let entry = TagEntry { descriptor: Arc::new(manifest("m")), validated };
+        index.put_tag(&target("a"), &tag(), &entry);
+        // Read from sled, not from memory.
+        lock(&index.tags).clear();
+        assert_eq!(index.tag(&target("a"), &tag()).expect("stored").validated, found);
+    }
 }

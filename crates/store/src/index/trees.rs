@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target};
 use serde::{Deserialize, Serialize};
 
+use crate::boot;
 use crate::layout::image_index::Entry;
 
 /// What a tag means, and since when that is known.
@@ -15,15 +16,39 @@ use crate::layout::image_index::Entry;
 pub struct TagEntry {
     /// The manifest.
     pub descriptor: Arc<Descriptor>,
-    /// When the upstream last said so; the epoch when that was lost.
-    pub validated_at: SystemTime,
+    /// When the upstream last said so.
+    pub validated: Validation,
+}
+
+/// When something was last confirmed, and how far that can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validation {
+    /// Since this machine was started.
+    Here(SystemTime),
+    /// Before that, or on another machine: a time to tell, not to rely on.
+    Elsewhere(SystemTime),
+    /// Never, or that was lost.
+    Unknown,
+}
+
+impl Validation {
+    /// The time, whoever noted it.
+    pub const fn time(self) -> Option<SystemTime> {
+        match self {
+            Self::Here(at) | Self::Elsewhere(at) => Some(at),
+            Self::Unknown => None,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
 struct StoredTag {
     descriptor: Descriptor,
-    /// Seconds since the epoch.
+    /// Seconds since the epoch; 0 for never.
     validated_at: u64,
+    /// The [`boot::id`] of when that was; nothing in an older hubcap's index.
+    #[serde(default)]
+    boot: String,
 }
 
 #[derive(Debug)]
@@ -65,9 +90,16 @@ impl Trees {
     }
 
     pub(super) fn put_tag(&self, key: &[u8], entry: &TagEntry) -> sled::Result<()> {
-        let since = entry.validated_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let descriptor = Descriptor::clone(&entry.descriptor);
-        let stored = StoredTag { descriptor, validated_at: since.as_secs() };
+        let seconds =
+            |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let stored = StoredTag {
+            descriptor: Descriptor::clone(&entry.descriptor),
+            validated_at: entry.validated.time().map_or(0, seconds),
+            boot: matches!(entry.validated, Validation::Here(_))
+                .then(boot::id)
+                .unwrap_or_default()
+                .to_owned(),
+        };
         self.tags.insert(key, serde_json::to_vec(&stored).unwrap_or_default())?;
         Ok(())
     }
@@ -216,8 +248,13 @@ fn media_type_key(digest: &Digest) -> Vec<u8> {
 
 fn read_tag(value: &[u8]) -> Option<TagEntry> {
     let stored: StoredTag = serde_json::from_slice(value).ok()?;
-    let validated_at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(stored.validated_at))?;
-    Some(TagEntry { descriptor: Arc::new(stored.descriptor), validated_at })
+    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(stored.validated_at));
+    let validated = match at {
+        None | Some(SystemTime::UNIX_EPOCH) => Validation::Unknown,
+        Some(at) if stored.boot == boot::id() => Validation::Here(at),
+        Some(at) => Validation::Elsewhere(at),
+    };
+    Some(TagEntry { descriptor: Arc::new(stored.descriptor), validated })
 }
 
 fn read_number(value: &[u8]) -> Option<u64> {

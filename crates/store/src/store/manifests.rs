@@ -8,7 +8,7 @@ use hubcap_oci::{Descriptor, Digest, Manifest, Tag, Target};
 
 use super::Store;
 use crate::error::Error;
-use crate::index::TagEntry;
+use crate::index::{TagEntry, Validation};
 use crate::layout::image_index::wrapper;
 use crate::mutex::lock;
 
@@ -45,8 +45,8 @@ impl Store {
         let linked = links.manifests.iter().chain(links.blobs()).map(|link| link.digest);
         index.link(target, &std::iter::once(descriptor.digest).chain(linked).collect::<Vec<_>>());
         if let Some(tag) = tag {
-            let entry =
-                TagEntry { descriptor: Arc::new(descriptor.clone()), validated_at: SystemTime::now() };
+            let validated = Validation::Here(SystemTime::now());
+            let entry = TagEntry { descriptor: Arc::new(descriptor.clone()), validated };
             index.put_tag(target, tag, &entry);
         }
         Ok(())
@@ -102,17 +102,17 @@ impl Store {
 
     /// Notes that the upstream has said again that the tag means what it meant.
     pub fn touch_tag(&self, target: &Target, tag: &Tag) {
-        self.validate_tag(target, tag, SystemTime::now());
+        self.validate_tag(target, tag, Validation::Here(SystemTime::now()));
     }
 
     /// Makes a tag one that must be asked for again: it was moved upstream.
     pub fn expire_tag(&self, target: &Target, tag: &Tag) {
-        self.validate_tag(target, tag, SystemTime::UNIX_EPOCH);
+        self.validate_tag(target, tag, Validation::Unknown);
     }
 
-    fn validate_tag(&self, target: &Target, tag: &Tag, validated_at: SystemTime) {
+    fn validate_tag(&self, target: &Target, tag: &Tag, validated: Validation) {
         if let Some(entry) = self.tag(target, tag) {
-            self.0.catalog.index.put_tag(target, tag, &TagEntry { validated_at, ..entry });
+            self.0.catalog.index.put_tag(target, tag, &TagEntry { validated, ..entry });
         }
     }
 
