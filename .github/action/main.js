@@ -23,7 +23,7 @@ function store() {
 /** The flags that `up` and `down` share. */
 function common() {
   const given = ["docker-host", "daemon-json", "certs-dir"].filter((name) => input(name));
-  return ["--store", store(), ...given.flatMap((name) => [`--${name}`, input(name)])];
+  return ["--store", store(), ...given.map((name) => `--${name}=${input(name)}`)];
 }
 
 await step(async () => {
@@ -56,8 +56,8 @@ await step(async () => {
   remember("flags", JSON.stringify(common()));
   addPath(dirname(binary));
   const args = [...common()];
-  if (input("max-size")) args.push("--max-size", input("max-size"));
-  for (const upstream of words("upstreams")) args.push("--upstream", upstream);
+  if (input("max-size")) args.push(`--max-size=${input("max-size")}`);
+  for (const upstream of words("upstreams")) args.push(`--upstream=${upstream}`);
   const told = await attempt("hubcap does not run, the job goes on without it", () =>
     hubcap(binary, ["up", ...args], { minutes: 5, env: archive ? { HUBCAP_RESTORE: archive } : {} }),
   );
@@ -66,5 +66,5 @@ await step(async () => {
   if (told.wired === "false") return;
   remember("started", "true");
   const images = words("images");
-  if (images.length) remember("images", leave(binary, ["pull", "--store", store(), ...images]));
+  if (images.length) remember("images", leave(binary, ["pull", "--store", store(), "--", ...images]));
 });

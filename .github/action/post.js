@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { empty, save } from "./carrier.js";
 import { hubcap } from "./program.js";
-import { attempt, input, note, output, remembered, say, step } from "./runner.js";
+import { attempt, input, note, output, quoted, remembered, say, step } from "./runner.js";
 
 /** Whether there is nothing to save: the store is as it was restored or kept, or there is none. */
 function unchanged(path, changed) {
@@ -22,7 +22,7 @@ await step(async () => {
   if (remembered("restored")) args.push("--since", remembered("restored"));
   if (remembered("restored-in")) args.push("--restored-in", remembered("restored-in"));
   const images = remembered("images");
-  if (images && existsSync(images)) say(`what came of the input images:\n${readFileSync(images, "utf8")}`);
+  if (images && existsSync(images)) say(`what came of the input images:\n${quoted(readFileSync(images, "utf8"))}`);
   const told = await attempt("hubcap did not end as it should, and nothing is saved", () =>
     hubcap(binary, args, { minutes: 4 }),
   );

@@ -37,6 +37,11 @@ export function say(text) {
   console.log(`hubcap: ${text}`);
 }
 
+/** A program's text for the log: the runner takes no line of it for a command, and a terminal no byte of it. */
+export function quoted(text) {
+  return text.replace(/[^\S\n]|[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, " ").replace(/^/gm, "| ").replace(/##\[/g, "# #[");
+}
+
 /** Shows a warning on the job's page; the job continues. */
 export function warn(text) {
   console.log(`::warning title=hubcap::${escaped(text)}`);

@@ -95,14 +95,19 @@ impl fmt::Display for Lock {
         )?;
         writeln!(f, "version = {}", self.version)?;
         for (name, Locked { digest, platforms }) in &self.images {
-            // Names, platforms and digests have no character that would have to be escaped.
-            writeln!(f, "\n[images.\"{name}\"]\ndigest = \"{digest}\"")?;
+            writeln!(f, "\n[images.{}]\ndigest = \"{digest}\"", key(name)?)?;
             for (platform, digest) in platforms {
-                writeln!(f, "platforms.\"{platform}\" = \"{digest}\"")?;
+                writeln!(f, "platforms.{} = \"{digest}\"", key(platform)?)?;
             }
         }
         Ok(())
     }
+}
+
+/// A key as TOML writes it: quoted and escaped where that is needed.
+fn key(key: &str) -> Result<String, fmt::Error> {
+    let line = toml::to_string(&BTreeMap::from([(key, 0)])).map_err(|_| fmt::Error)?;
+    Ok(line.strip_suffix(" = 0\n").ok_or(fmt::Error)?.to_owned())
 }
 
 #[cfg(test)]
@@ -125,6 +130,15 @@ mod tests {
         let at = |part: &str| text.find(part).expect(part);
         assert!(at("docker.io/") < at("localhost:5000") && at("linux/amd64") < at("linux/arm64"));
         assert_eq!(lock.tags().len(), 2);
+    }
+
+    #[test]
+    fn no_platform_writes_an_entry_of_its_own() {
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let forged = "linux/amd64\" = \"x\"\n[images.\"docker.io/library/node:20\"]\ndigest = \"x";
+        let locked = Locked { digest, platforms: BTreeMap::from([(forged.to_owned(), digest)]) };
+        let lock = Lock::new(BTreeMap::from([("docker.io/library/alpine:3".to_owned(), locked)]));
+        assert_eq!(Lock::parse(&lock.to_string()).expect("a lock"), lock);
     }
 
     #[test]

@@ -83,8 +83,8 @@ fn a_store_is_carried_to_the_next_job_and_saved_only_when_it_has_changed() {
         fine(&began);
         assert_eq!(began.output("cache-hit"), "false");
         let store = first.workspace().join(".hubcap");
-        let up = format!("up --store {} --max-size 5GiB --upstream ghcr.io=https://ghcr.io", store.display());
-        let fill = format!("pull --store {} alpine:3 ghcr.io/org/app:1", store.display());
+        let up = format!("up --store {} --max-size=5GiB --upstream=ghcr.io=https://ghcr.io", store.display());
+        let fill = format!("pull --store {} -- alpine:3 ghcr.io/org/app:1", store.display());
         // The images come in beside the job's next steps.
         first
             .run(&format!("until grep -q '^pull' {}; do sleep 0.05; done", github.hubcap("calls").display()));
@@ -123,6 +123,21 @@ fn a_store_is_carried_to_the_next_job_and_saved_only_when_it_has_changed() {
         fine(&fourth.main());
         assert!(stored(&fourth, "one") && stored(&fourth, "two"), "the newest is restored");
     }
+}
+
+#[test]
+fn no_line_that_hubcap_tells_of_an_image_is_a_command_to_the_runner() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    job.input("images", "::stop-commands::x --config=/etc/passwd");
+    fine(&job.main());
+    job.run("until grep -q config= $RUNNER_TEMP/hubcap-pull.log; do sleep 0.05; done");
+    let calls = github.calls();
+    assert!(calls[1].ends_with(" -- ::stop-commands::x --config=/etc/passwd"), "{calls:?}");
+    let ended = job.post("success");
+    fine(&ended);
+    let told = |line: &str| line.contains("stop-commands") && !line.starts_with("| ");
+    assert!(ended.log.contains("| ::stop-commands::x") && !ended.log.lines().any(told), "{}", ended.log);
 }
 
 #[test]
