@@ -23,6 +23,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tracing_subscriber::EnvFilter;
 
 use args::{Args, Verb};
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
     let matches = Args::command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     log_to_stderr();
+    // Nothing that hubcap or one of its libraries writes is for everybody to change.
+    umask(umask(Mode::WOTH) | Mode::WOTH);
     let done = match args.verb {
         Verb::Serve(flags) => serve::run(load(&flags.settings), &flags),
         Verb::Pull(flags) => pull::run(&load(&flags.settings), &flags),

@@ -1,5 +1,7 @@
 //! What a registry gives only to a login stays between it and that login.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use reqwest::Method;
@@ -160,6 +162,41 @@ async fn no_secret_is_in_a_log_an_answer_the_store_or_an_archive_of_it() {
         for place in [&place.store(), &archive] {
             let found = Command::new("grep").args(["-rqa", "--", secret]).arg(place).status().expect("grep");
             assert_eq!(found.code(), Some(1), "{secret} in {}", place.display());
+        }
+    }
+}
+
+/// The modes of everything in a directory, by path.
+fn modes(root: &Path) -> Vec<(PathBuf, u32)> {
+    let mut found = Vec::new();
+    let mut rest = vec![root.to_owned()];
+    while let Some(path) = rest.pop() {
+        let metadata = std::fs::symlink_metadata(&path).expect("there");
+        if metadata.is_dir() {
+            rest.extend(std::fs::read_dir(&path).expect("listed").map(|entry| entry.expect("read").path()));
+        }
+        found.push((path, metadata.permissions().mode() & 0o777));
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_is_its_owners_alone_under_any_umask() {
+    let ((origin, image), place) = (origin().await, Place::new());
+    let serve = place.serve(&origin.url(), &[]);
+    let mut shell = Command::new("sh");
+    shell.env_clear().envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.args(["-c", "umask 000; exec \"$@\"", "sh"]).arg(serve.get_program()).args(serve.get_args());
+    let hubcap = Hubcap::spawn(shell);
+    for path in [manifest("org/private", "1"), blob("org/private", &image.blobs[1])] {
+        assert_eq!(ask(&hubcap, &path, Some(SECRET)).await.status(), 200);
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    let store = place.store();
+    for (path, mode) in modes(&store).into_iter().chain(modes(&place.state())) {
+        assert_eq!(mode & 0o002, 0, "{} has the mode {mode:o}", path.display());
+        if path == store || path.starts_with(store.join("blobs")) {
+            assert_eq!(mode & 0o077, 0, "{} has the mode {mode:o}", path.display());
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::content::tail::Tail;
 use crate::error::Error;
 use crate::evict::Evictor;
 use crate::evict::reservation::Reservation;
+use crate::permissions;
 use extents::Extents;
 use hasher::Hasher;
 
@@ -90,8 +91,10 @@ impl Ingest {
     ) -> Result<Self, Error> {
         let reservation = Reservation::new(evictor, expected, size.unwrap_or(0))?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = catalog.layout.ingests().join(format!("{}.{number}", expected.hex()));
-        let file = fs::OpenOptions::new().create_new(true).read(true).write(true).open(&path)?;
+        let directory = catalog.layout.ingests();
+        let path = directory.join(format!("{}.{number}", expected.hex()));
+        let options = permissions::new_file(&directory)?;
+        let file = fs::OpenOptions::from_options(options).create_new(true).read(true).open(&path)?;
         let (file, path) = file.into_parts();
         Ok(Self {
             catalog: Arc::clone(catalog),

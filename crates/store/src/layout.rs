@@ -24,6 +24,7 @@ use fs_err as fs;
 use hubcap_oci::{Algorithm, Digest};
 
 use crate::error::Error;
+use crate::permissions;
 use crate::replace::replace_file;
 use image_index::{Entry, ImageIndex};
 
@@ -43,11 +44,12 @@ impl Layout {
     /// Makes what is missing.
     pub(crate) fn create(root: &Path) -> Result<Self, Error> {
         let layout = Self::at(root);
+        permissions::make_root(root)?;
         for algorithm in Algorithm::ALL {
-            fs::create_dir_all(root.join("blobs").join(algorithm.name()))?;
+            permissions::make_directory(root, &root.join("blobs").join(algorithm.name()))?;
         }
-        fs::create_dir_all(layout.ingests())?;
-        fs::create_dir_all(layout.quarantine())?;
+        permissions::make_directory(root, &layout.ingests())?;
+        permissions::make_directory(root, &layout.quarantine())?;
         for (name, text) in FILES {
             // Compared, not only looked for: an emptied oci-layout would make the whole store unreadable to others.
             if fs::read(root.join(name)).ok().as_deref() != Some(text.as_bytes()) {

@@ -32,6 +32,7 @@ mod layout;
 mod lock;
 mod memory;
 mod mutex;
+mod permissions;
 mod reopen;
 mod replace;
 mod store;

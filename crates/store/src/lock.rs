@@ -8,6 +8,7 @@ use fs_err as fs;
 
 use crate::error::Error;
 use crate::layout::Layout;
+use crate::permissions;
 
 /// The store is ours until this is dropped.
 #[derive(Debug)]
@@ -30,7 +31,8 @@ impl Lock {
     pub(crate) fn take(layout: &Layout) -> Result<Self, Error> {
         let path = layout.lock();
         // Not truncated before the lock is ours: the content names the present holder.
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+        let options = permissions::new_file(layout.root())?;
+        let file = fs::OpenOptions::from_options(options).create(true).truncate(false).open(&path)?;
         let (mut file, _) = file.into_parts();
         match file.try_lock() {
             Ok(()) => {}

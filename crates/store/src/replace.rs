@@ -1,11 +1,14 @@
 //! Atomic replacement of a file.
 //!
-//! Not by the crate `tempfile`: its files are for their owner alone (mode 0600), and have random names, which a later start
-//! could not tell from others' files when a kill has left one behind.
+//! Not by the crate `tempfile`: its files have random names, which a later start could not tell from others' files when a kill
+//! has left one behind.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use fs_err as fs;
+
+use crate::permissions;
 
 /// Replaces the file at `path` in one step: a reader, or tar, sees the old file or the new one. The bytes are written to
 /// `temporary` first, which must be on the same file system; only a kill leaves it behind.
@@ -13,9 +16,14 @@ use fs_err as fs;
 /// # Errors
 /// Those of the file system; the old file is untouched then.
 pub fn replace_file(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let replaced = fs::write(temporary, bytes).and_then(|()| fs::rename(temporary, path));
+    let replaced = write(path, temporary, bytes).and_then(|()| fs::rename(temporary, path));
     if replaced.is_err() {
         let _ = fs::remove_file(temporary);
     }
     replaced
+}
+
+fn write(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let options = permissions::new_file(path.parent().unwrap_or(path))?;
+    fs::OpenOptions::from_options(options).create(true).truncate(true).open(temporary)?.write_all(bytes)
 }
