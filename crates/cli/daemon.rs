@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod agree;
 pub(crate) mod answers;
 pub(crate) mod client;
+mod environment;
 pub(crate) mod find;
 pub(crate) mod holders;
 pub(crate) mod process;

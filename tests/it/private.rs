@@ -6,10 +6,11 @@ use std::process::Command;
 
 use reqwest::Method;
 
-use crate::support::hubcap::{Hubcap, Place, blob, header, manifest, run, status};
+use crate::support::hubcap::{Hubcap, Place, blob, command, header, manifest, run, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
 use crate::support::origin::Origin;
+use crate::support::programs::succeed;
 
 const SECRET: &str = "Bearer client-s3cret";
 
@@ -49,7 +50,8 @@ async fn private_content_is_given_only_to_whom_the_upstream_gives_it() {
         }
         // Within the grant nobody is asked again.
         origin.forget();
-        assert!(status(&ask(&hubcap, path, Some(SECRET)).await).starts_with("hubcap; hit"));
+        let answer = status(&ask(&hubcap, path, Some(SECRET)).await);
+        assert!(answer.starts_with("hubcap; hit"), "{path}: {answer}");
         assert_eq!(origin.log().len(), 0);
     }
     // Another process knows nothing of the grant, and asks before it gives.
@@ -199,4 +201,43 @@ async fn what_is_stored_is_its_owners_alone_under_any_umask() {
             assert_eq!(mode & 0o077, 0, "{} has the mode {mode:o}", path.display());
         }
     }
+}
+
+/// A daemon that `up` started; `down` stops it.
+struct Started<'a>(&'a Place);
+
+impl Started<'_> {
+    fn command(&self, verb: &str) -> Command {
+        let mut command = command(self.0.dir.path());
+        command.arg(verb).arg("--store").arg(self.0.store()).arg("--state").arg(self.0.state());
+        command
+    }
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        let _ = self.command("down").output();
+    }
+}
+
+#[test]
+fn the_daemon_that_up_starts_has_no_secret_of_the_job_in_its_environment() {
+    let place = Place::new();
+    // With one of their own, podman passes the machine's files over, so the test does not touch them.
+    let home = place.dir.path().join(".config/containers");
+    std::fs::create_dir_all(&home).expect("made");
+    std::fs::write(home.join("registries.conf"), "# mine\n").expect("written");
+    let started = Started(&place);
+    let mut up = started.command("up");
+    up.args(["--client", "podman", "--listen", "127.0.0.1:0", "--upstream", "docker.io=http://127.0.0.1:9"]);
+    for name in ["GITHUB_TOKEN", "ACTIONS_RUNTIME_TOKEN", "AWS_SECRET_ACCESS_KEY", "INPUT_PASSWORD"] {
+        up.env(name, "hunter2");
+    }
+    succeed(up.env("HUBCAP_LOG", "debug"));
+    let run = std::fs::read(place.state().join("run.json")).expect("a run");
+    let run: serde_json::Value = serde_json::from_slice(&run).expect("json");
+    let environment = std::fs::read(format!("/proc/{}/environ", run["pid"])).expect("it runs");
+    let environment = String::from_utf8_lossy(&environment);
+    assert!(environment.contains("HUBCAP_LOG=debug") && environment.contains("HOME="), "{environment}");
+    assert!(!environment.contains("hunter2"), "{environment}");
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use hubcap_admin::{Daemon, Status};
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::client;
+use super::{client, environment};
 use crate::settings::Config;
 
 /// How long a start may take: a store that was not shut down cleanly is scanned first.
@@ -90,6 +90,7 @@ fn spawn(config: &Config, arguments: &[OsString]) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("which program hubcap is cannot be found out")?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--background").args(arguments);
+    command.env_clear().envs(environment::kept());
     // The daemon inherits no pipe of the step: a step ends when its pipes are closed.
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
     Ok(command.spawn()?)
