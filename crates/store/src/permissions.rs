@@ -14,12 +14,12 @@ const FILE: u32 = 0o644;
 
 /// Makes the directory of a store and its parents, where they are missing.
 pub(crate) fn make_root(root: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(DIRECTORY).create(root).map_err(|error| named(error, root))
+    DirBuilder::new().recursive(true).mode(DIRECTORY).create(root).map_err(|error| named(&error, root))
 }
 
 /// Makes a directory below `root`, with the root's mode, where it is missing.
 pub(crate) fn make_directory(root: &Path, path: &Path) -> std::io::Result<()> {
-    DirBuilder::new().recursive(true).mode(mode(root)?).create(path).map_err(|error| named(error, path))
+    DirBuilder::new().recursive(true).mode(mode(root)?).create(path).map_err(|error| named(&error, path))
 }
 
 /// Options to write a new file into `directory`: everybody who may list it may read the file.
@@ -33,7 +33,7 @@ fn mode(directory: &Path) -> std::io::Result<u32> {
     Ok(fs::metadata(directory)?.permissions().mode() & 0o777)
 }
 
-fn named(error: std::io::Error, path: &Path) -> std::io::Error {
+fn named(error: &std::io::Error, path: &Path) -> std::io::Error {
     std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
