@@ -24,6 +24,7 @@ mod quirks;
 mod ranged;
 mod real;
 mod referee;
+mod referrers;
 mod registries;
 mod restore;
 mod rootless;

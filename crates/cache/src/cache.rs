@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hubcap_oci::{Digest, Registry, Tag, Target};
+use hubcap_oci::{Digest, Referrer, Registry, Tag, Target};
 use hubcap_store::Store;
 use hubcap_upstream::{Upstream, Upstreams};
 use tokio::runtime::Handle;
@@ -58,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Handle,
     pub(crate) filler: Filler,
     pub(crate) manifests: Flights<Question, Result<Answer<ManifestContent>, Error>>,
+    pub(crate) referrers: Flights<Question, Result<Answer<Vec<Referrer>>, Error>>,
     /// Permits for fills that no client has asked for yet.
     pub(crate) ahead: Arc<Semaphore>,
     pub(crate) grants: Arc<Grants>,
@@ -92,6 +93,7 @@ impl Cache {
             config,
             filler,
             manifests: Flights::new(tasks.clone()),
+            referrers: Flights::new(tasks.clone()),
             tasks,
             ahead: Arc::new(Semaphore::new(READ_AHEAD)),
             grants,

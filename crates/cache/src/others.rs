@@ -61,9 +61,9 @@ impl Grants {
         let target = &access.target;
         let is_private = store.is_private(target);
         let is_linked = match content {
-            Content::Blob(digest) | Content::Manifest(Reference::Digest(digest)) => {
-                store.is_linked(target, digest)
-            }
+            Content::Blob(digest)
+            | Content::Manifest(Reference::Digest(digest))
+            | Content::Referrers(digest) => store.is_linked(target, digest),
             Content::Manifest(Reference::Tag(_)) => false,
         };
         let known = Known {

@@ -83,9 +83,12 @@ impl Cache {
         self.0.pushes.is_pushed_to(target, Instant::now())
     }
 
-    /// Notes that the registry has taken a manifest, or removed one: what the cache knows of the tag is older.
+    /// Notes that the registry has taken a manifest, or removed one: what the cache knows of the tag, and of what refers to what,
+    /// is older.
     pub fn pushed(&self, target: &Target, reference: &Reference) {
         self.0.negative.forget(target);
+        // Whatever its name, it may refer to another one.
+        self.store().expire_referrers(target);
         if let Reference::Tag(tag) = reference {
             self.store().expire_tag(target, tag);
         }

@@ -17,6 +17,8 @@ pub(crate) struct Question {
 pub(crate) enum Content {
     Manifest(Reference),
     Blob(Digest),
+    /// The list of the referrers of this manifest.
+    Referrers(Digest),
 }
 
 impl Question {
@@ -28,12 +30,17 @@ impl Question {
         Self { access: access.clone(), content: Content::Blob(*digest) }
     }
 
+    pub(crate) fn referrers(access: &Access, subject: &Digest) -> Self {
+        Self { access: access.clone(), content: Content::Referrers(*subject) }
+    }
+
     /// Asks whether the upstream gives it, with the login that `upstream` carries, whatever the caller's is.
     pub(crate) async fn ask(&self, upstream: &Upstream) -> Result<(), Error> {
         let repository = &self.access.target.repository;
         match &self.content {
             Content::Manifest(reference) => upstream.manifest_digest(repository, reference).await.map(drop),
             Content::Blob(digest) => upstream.blob_size(repository, digest).await.map(drop),
+            Content::Referrers(subject) => upstream.referrers(repository, subject).await.map(drop),
         }
     }
 }

@@ -1,44 +1,189 @@
-//! Referrers (end-12): the upstream's while it can be asked, else what the store knows.
+//! Lists of referrers (end-12): each is kept as a whole for the TTL of a tag, and filtered on the way out. An empty one is a
+//! list as any other.
 
-use hubcap_oci::{Digest, Referrer};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use hubcap_oci::referrer::{tag_of, write_list};
+use hubcap_oci::{Digest, Reference, Referrer};
+use hubcap_upstream::Upstream;
 
 use crate::access::Access;
 use crate::authorization::Admission;
 use crate::cache::Cache;
-use crate::error::Failure;
-use crate::outcome::{Answer, Outcome};
+use crate::error::{Error, Failure};
+use crate::flight::Role;
+use crate::freshness::{self, Freshness};
+use crate::on_disk::on_disk;
+use crate::outcome::{Answer, Outcome, StaleBecause};
+use crate::plan::Stored;
+use crate::question::Question;
+
+/// The longest list that is kept, in bytes: some ten thousand referrers. No client reads a longer one as an index.
+const MAX_KEPT: usize = 4 << 20;
+
+/// What the store has for a subject.
+struct Found {
+    referrers: Vec<Referrer>,
+    freshness: Freshness,
+}
 
 impl Cache {
-    /// The manifests that refer to `subject`, of these types, or all where none is named. A subject nobody refers to, or that
-    /// does not exist, has an empty list.
+    /// The manifests that refer to `subject`, of one of these types, or all where none is named. A subject that nothing
+    /// refers to, or that does not exist, has an empty list.
     ///
     /// # Errors
-    /// A [`Failure`]: denied, or an unknown registry. Trouble is answered with what the store has, as no client
-    /// can do anything better than go on without.
+    /// A [`Failure`]: denied, refused, or an unknown registry. Trouble is answered with what the store has, even if that is
+    /// nothing: a client that gets no list gives up the whole pull.
     pub async fn referrers(
         &self,
         access: &Access,
         subject: &Digest,
         artifact_types: &[String],
     ) -> Result<Answer<Vec<Referrer>>, Failure> {
-        let failure = match self.upstream_referrers(access, subject).await {
-            Ok(mut list) => {
-                list.retain(|one| one.is_of(artifact_types));
-                return Ok(Answer::new(list, Outcome::Passed));
-            }
-            Err(failure) => failure,
-        };
-        let Some(because) = failure.stale_reason() else { return Err(failure) };
-        let stored = match self.admission(access) {
-            Admission::Ask => Vec::new(),
-            Admission::Free | Admission::Lapsed => self.store().referrers(&access.target, subject)?,
-        };
-        let stored = stored.iter().map(Referrer::from).filter(|one| one.is_of(artifact_types)).collect();
-        Ok(Answer::new(stored, Outcome::Stale { over: 0, because }))
+        let mut answer = self.all_referrers(access, subject).await?;
+        answer.value.retain(|one| one.is_of(artifact_types));
+        Ok(answer)
     }
 
-    async fn upstream_referrers(&self, access: &Access, subject: &Digest) -> Result<Vec<Referrer>, Failure> {
+    async fn all_referrers(
+        &self,
+        access: &Access,
+        subject: &Digest,
+    ) -> Result<Answer<Vec<Referrer>>, Failure> {
+        let mut found = self.kept_referrers(access, subject);
+        if let Some(Found { referrers, freshness }) = &found {
+            let stored = Stored { is_linked: self.is_for_all(access, subject).await, freshness: *freshness };
+            if let Some(hit) = stored.hit(self.admission(access)) {
+                return Ok(Answer::new(referrers.clone(), hit));
+            }
+        }
+        let outcome = if found.is_some() { Outcome::Refreshed } else { Outcome::Miss };
+        match self.fetch_referrers(access, subject, outcome).await {
+            Err(failure) => {
+                if found.is_none() && self.is_restoring() {
+                    // Lists are known when all has come.
+                    self.await_names().await;
+                    found = self.kept_referrers(access, subject);
+                }
+                self.stale_referrers(access, subject, found, failure).await
+            }
+            answered => answered,
+        }
+    }
+
+    fn kept_referrers(&self, access: &Access, subject: &Digest) -> Option<Found> {
+        let target = &access.target;
+        let kept = self.store().referrers(target, subject).unwrap_or_else(|error| {
+            tracing::warn!(target: "hubcap::cache", "going on without what is stored: {error}");
+            None
+        })?;
+        // As long as the tag would live under which registries without the endpoint have the list.
+        let tags = &self.config().tags;
+        let ttl = tag_of(subject).map_or(tags.default, |tag| tags.ttl(target, &tag));
+        let freshness = freshness::of_tag(kept.validated, SystemTime::now(), ttl);
+        Some(Found { referrers: kept.referrers, freshness })
+    }
+
+    /// Whether what the registry lists for this caller it lists for all who may have the repository. A registry may tell
+    /// who may not have a private repository that it is empty, so of a repository of which it has given nothing yet, only
+    /// the list for a caller without a login is everybody's.
+    async fn is_for_all(&self, access: &Access, subject: &Digest) -> bool {
+        if self.store().is_linked(&access.target, subject) {
+            return true;
+        }
+        match self.upstream(access) {
+            Ok(upstream) => !upstream.is_privileged().await,
+            Err(_) => false,
+        }
+    }
+
+    /// Asks the upstream, once for all who want the same.
+    async fn fetch_referrers(
+        &self,
+        access: &Access,
+        subject: &Digest,
+        outcome: Outcome,
+    ) -> Result<Answer<Vec<Referrer>>, Failure> {
         let upstream = self.upstream(access)?;
-        Ok(upstream.referrers(&access.target.repository, subject).await?.referrers)
+        let question = Question::referrers(access, subject);
+        let asking = async {
+            let mut flight = self.0.referrers.join(question.clone(), |publisher| {
+                let (cache, access, subject) = (self.clone(), access.clone(), *subject);
+                async move {
+                    publisher.finish(cache.ask_referrers(&upstream, &access, &subject, outcome).await);
+                }
+            });
+            let Answer { value, outcome } =
+                flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?;
+            Ok(match flight.role {
+                Role::Leader => Answer::new(value, outcome),
+                Role::Follower => Answer::new(value, outcome.followed()),
+            })
+        };
+        self.0.negative.asked(&question, asking).await
+    }
+
+    /// The flight itself: the registry's list, which is kept where it is everybody's and not too long.
+    async fn ask_referrers(
+        &self,
+        upstream: &Upstream,
+        access: &Access,
+        subject: &Digest,
+        outcome: Outcome,
+    ) -> Result<Answer<Vec<Referrer>>, Error> {
+        let list = upstream.referrers(&access.target.repository, subject).await?;
+        let bytes = Bytes::from(write_list(&list.referrers));
+        let is_granted = self.admission(access) != Admission::Ask;
+        let is_short = list.is_whole && bytes.len() <= MAX_KEPT;
+        if !(is_short && is_granted && self.is_for_all(access, subject).await) {
+            return Ok(Answer::new(list.referrers, Outcome::Passed));
+        }
+        let (store, target, subject) = (self.store().clone(), access.target.clone(), *subject);
+        if let Err(error) = on_disk(move || store.put_referrers(&target, &subject, &bytes)).await {
+            self.store_takes_nothing(&error);
+            return Ok(Answer::new(list.referrers, Outcome::Bypass));
+        }
+        Ok(Answer::new(list.referrers, outcome))
+    }
+
+    /// What the store has instead of a failure, where that is better and allowed.
+    async fn stale_referrers(
+        &self,
+        access: &Access,
+        subject: &Digest,
+        found: Option<Found>,
+        failure: Failure,
+    ) -> Result<Answer<Vec<Referrer>>, Failure> {
+        let ask_as_anybody = async {
+            let upstream = self.upstream(access).map_err(|failure| failure.error)?.for_anybody();
+            // Not the list: a registry may have an empty one of what it does not have.
+            Ok(Question::manifest(access, &Reference::Digest(*subject)).ask(&upstream).await?)
+        };
+        let because = match failure.stale_reason() {
+            Some(because) => because,
+            None if self.serves_removed(access, None, &failure.error, ask_as_anybody).await => {
+                self.tell_removed(&access.target, None, &failure.error);
+                StaleBecause::Removed
+            }
+            None => return Err(failure),
+        };
+        let admission = self.admission(access);
+        if let Some(Found { referrers, freshness }) = found
+            && let Some(outcome) = (Stored { is_linked: true, freshness }).stale(admission, because)
+        {
+            if let Outcome::Stale { over, because: StaleBecause::UpstreamFailed } = outcome {
+                tracing::warn!(target: "hubcap::cache", upstream = %access.target, subject = %subject,
+                    "serving the stored list of referrers although it is {over} s past its TTL: {}", failure.error);
+            }
+            return Ok(Answer::new(referrers, outcome));
+        }
+        let stored = match admission {
+            Admission::Ask => Vec::new(),
+            Admission::Free | Admission::Lapsed => {
+                self.store().manifests_referring_to(&access.target, subject)?
+            }
+        };
+        Ok(Answer::new(stored.iter().map(Referrer::from).collect(), Outcome::Stale { over: 0, because }))
     }
 }

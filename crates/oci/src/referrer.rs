@@ -1,11 +1,11 @@
-//! Entries of a list of referrers (end-12).
+//! Lists of referrers (end-12), and their entries.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::Descriptor;
 use crate::json::Object;
+use crate::{Descriptor, Digest, Tag, media_type};
 
 /// Entries that are taken of one index, so that its memory has a bound.
 const MAX_ENTRIES: usize = 10_000;
@@ -65,6 +65,30 @@ impl<'de> Deserialize<'de> for Referrer {
     }
 }
 
+/// The tag under which a registry without the endpoint has the list of a manifest's referrers
+/// (distribution-spec, "Referrers Tag Schema").
+pub fn tag_of(subject: &Digest) -> Option<Tag> {
+    let mut hash = subject.hex();
+    hash.truncate(64);
+    format!("{}-{hash}", subject.algorithm().name()).parse().ok()
+}
+
+/// A list of referrers as a registry answers with it: an image index.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    schema_version: u32,
+    media_type: &'static str,
+    manifests: &'a [Referrer],
+}
+
+/// Writes a list of referrers. The same entries have the same bytes.
+pub fn write_list(referrers: &[Referrer]) -> String {
+    let list = List { schema_version: 2, media_type: media_type::OCI_INDEX, manifests: referrers };
+    // JSON values can always be written.
+    serde_json::to_string(&list).unwrap_or_default()
+}
+
 impl From<&Descriptor> for Referrer {
     fn from(descriptor: &Descriptor) -> Self {
         // A descriptor is always an object.
@@ -76,7 +100,7 @@ impl From<&Descriptor> for Referrer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Algorithm, Digest};
+    use crate::Algorithm;
 
     fn entries(text: &str) -> Option<Vec<Referrer>> {
         Referrer::read_index(text.as_bytes())
@@ -110,6 +134,23 @@ mod tests {
     fn what_is_no_index_has_no_entries() {
         for text in ["", "<html>", "[]", r#"{"errors":[]}"#, r#"{"manifests":"a"}"#] {
             assert!(entries(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_reads_back_as_it_was_written() {
+        let one: Referrer = serde_json::from_str(r#"{"digest":"md5:00","x":[1]}"#).expect("an object");
+        for list in [vec![], vec![one.clone(), one]] {
+            assert_eq!(entries(&write_list(&list)), Some(list));
+        }
+    }
+
+    #[test]
+    fn the_tag_of_a_list_has_at_most_64_letters_of_the_hash() {
+        for (algorithm, name) in Algorithm::ALL.map(|algorithm| (algorithm, algorithm.name())) {
+            let digest = Digest::of(algorithm, b"");
+            let expected = format!("{name}-{}", &digest.hex()[..64]);
+            assert_eq!(tag_of(&digest).map(|tag| tag.to_string()), Some(expected));
         }
     }
 

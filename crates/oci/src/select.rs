@@ -93,9 +93,10 @@ impl Search {
     fn enter(&mut self, manifests: &[Link]) {
         let mut fitting = Vec::new();
         let mut silent = Vec::new();
-        for link in manifests {
+        // Attestations are for no platform, whatever the index says of them.
+        for link in manifests.iter().filter(|link| link.refers_to.is_none()) {
             match &link.platform {
-                // Attestations are for a platform that nothing has.
+                // Those of old do not say what they attest.
                 Some(platform) if platform.os == "unknown" => {}
                 Some(platform) => {
                     self.offered.push(platform.clone());
@@ -160,7 +161,7 @@ mod tests {
             let digest = Digest::of(Algorithm::Sha256, format!("{name} {says}").as_bytes());
             self.0.insert(digest, (name.into(), manifests));
             let platform = (says != "-").then(|| platform(says));
-            Link { digest, media_type: String::new(), platform, url: None }
+            Link { digest, media_type: String::new(), platform, url: None, refers_to: None }
         }
 
         /// The name of what is chosen.
@@ -220,6 +221,18 @@ mod tests {
         assert_eq!(tree.choose("linux/amd64", &links), Ok("linux/386"));
         let artifact = tree.link("artifact", "-", Vec::new());
         assert_eq!(tree.choose("linux/amd64", &[artifact]), Ok("artifact"));
+    }
+
+    #[test]
+    fn an_attestation_is_never_the_image() {
+        let mut tree = Tree::default();
+        let image = tree.link("linux/amd64", "linux/amd64", Vec::new());
+        let mut attestations: Vec<Link> =
+            ["linux/amd64", "-"].iter().map(|says| tree.link("artifact", says, Vec::new())).collect();
+        attestations.iter_mut().for_each(|one| one.refers_to = Some(image.digest));
+        assert!(tree.choose("linux/amd64", &attestations).is_err());
+        attestations.push(image);
+        assert_eq!(tree.choose("linux/amd64", &attestations), Ok("linux/amd64"));
     }
 
     #[test]

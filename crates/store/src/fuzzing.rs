@@ -10,7 +10,7 @@ pub fn image_index(bytes: &[u8]) {
     let Ok(index) = serde_json::from_slice::<ImageIndex>(bytes) else { return };
     let mut again = ImageIndex::default();
     for entry in index.entries() {
-        again.put(&entry.target, entry.tag.as_ref(), &entry.descriptor, entry.private);
+        again.put_entry(&entry);
         let found =
             again.entries().any(|one| one.name() == entry.name() && one.descriptor == entry.descriptor);
         assert!(found, "{entry:?}");

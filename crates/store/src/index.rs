@@ -2,6 +2,7 @@
 
 mod db;
 mod fill;
+mod referrers;
 mod trees;
 
 use std::collections::{HashMap, HashSet};
@@ -111,7 +112,11 @@ impl Index {
 
     pub(crate) fn mark_private(&self, target: &Target) {
         let mut known = lock(&self.private);
-        self.db.with(|trees| trees.mark_private(target));
+        self.db.with(|trees| {
+            trees.mark_private(target)?;
+            // What was listed before may be what the registry tells everybody.
+            trees.forget_referrers(target)
+        });
         known.insert(target.clone(), true);
     }
 
@@ -182,7 +187,7 @@ impl Index {
         lock(&self.private).clear();
     }
 
-    /// What `index.json` can say from the index alone: all tags, and the manifests that no tag names.
+    /// What `index.json` can say from the index alone: all tags, the manifests that no tag names, and all lists of referrers.
     pub(crate) fn image_index(&self) -> ImageIndex {
         let mut images = ImageIndex::default();
         let tags = self.db.with(|trees| trees.all_tags()).unwrap_or_default();
@@ -197,6 +202,9 @@ impl Index {
         }
         for (target, tag, entry) in &tags {
             images.put(target, Some(tag), &entry.descriptor, self.is_private(target));
+        }
+        for (target, subject, list) in self.db.with(|trees| trees.all_referrers()).unwrap_or_default() {
+            images.put_referrers(&target, &subject, &list.descriptor, self.is_private(&target));
         }
         images
     }

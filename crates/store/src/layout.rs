@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! STORE/oci-layout           {"imageLayoutVersion":"1.0.0"}
-//!       index.json           every tag and every manifest that was pulled by digest
+//!       index.json           every tag, every manifest that was pulled by digest, and every list of referrers
 //!       blobs/<alg>/<hex>    verified contents, nothing else
 //!       ingest/              contents that are being written
 //!       quarantine/          contents that turned out to be damaged

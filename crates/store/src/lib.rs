@@ -53,4 +53,4 @@ pub use layout::Layout;
 pub use layout::list::StoredImage;
 pub use layout::verify::{Finding, Report};
 pub use replace::replace_file;
-pub use store::{Options, Store};
+pub use store::{Options, Store, StoredReferrers};

@@ -1,6 +1,7 @@
 //! The open store: one object for everything that this process does with it.
 
 mod manifests;
+mod referrers;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,8 @@ use crate::ingest::Ingest;
 use crate::layout::Layout;
 use crate::layout::image_index::ImageIndex;
 use crate::reopen::Hold;
+
+pub use referrers::StoredReferrers;
 
 /// How a store is kept.
 #[derive(Debug, Clone, Default)]

@@ -23,6 +23,8 @@ pub struct Link {
     pub platform: Option<Platform>,
     /// Where it is to be had, for a content that its registry need not have.
     pub url: Option<String>,
+    /// For an index's manifests: the manifest that this one describes, as BuildKit's attestations do.
+    pub refers_to: Option<Digest>,
 }
 
 /// What a manifest points at.
@@ -40,17 +42,25 @@ pub struct Links {
     pub artifact_type: Option<String>,
 }
 
-const FIELDS: &[&str] = &["digest", "mediaType", "platform", "urls"];
+const FIELDS: &[&str] = &["digest", "mediaType", "platform", "urls", "annotations"];
+
+/// The annotations by which an index says that one of its manifests describes another: BuildKit's, with a type, and
+/// containerd's.
+const DOCKER_TYPE: &str = "vnd.docker.reference.type";
+const DOCKER_DIGEST: &str = "vnd.docker.reference.digest";
+const CONTAINERD_SUBJECT: &str = "io.containerd.manifest.subject";
 
 impl Link {
     /// Reads a descriptor. One whose digest is none that hubcap knows cannot be used.
     fn read(descriptor: &Object<'_>) -> Option<Self> {
         let platform = descriptor.object("platform", Platform::FIELDS);
+        let annotations = descriptor.object("annotations", &[DOCKER_TYPE, DOCKER_DIGEST, CONTAINERD_SUBJECT]);
         Some(Self {
             digest: descriptor.text("digest")?.parse().ok()?,
             media_type: descriptor.text("mediaType").unwrap_or_default(),
             platform: platform.and_then(|platform| Platform::read(&platform)),
             url: descriptor.array("urls", 1).first().copied().and_then(url_of),
+            refers_to: annotations.and_then(|annotations| refers_to(&annotations)),
         })
     }
 
@@ -64,7 +74,13 @@ impl Link {
 
 impl From<&Descriptor> for Link {
     fn from(Descriptor { media_type, digest, platform, .. }: &Descriptor) -> Self {
-        Self { digest: *digest, media_type: media_type.clone(), platform: platform.clone(), url: None }
+        Self {
+            digest: *digest,
+            media_type: media_type.clone(),
+            platform: platform.clone(),
+            url: None,
+            refers_to: None,
+        }
     }
 }
 
@@ -100,9 +116,16 @@ fn list(document: &Object<'_>, name: &str) -> Vec<Link> {
 fn schema_1_layers(document: &Object<'_>) -> Vec<Link> {
     let read = |value: &RawValue| {
         let digest = Object::read(value.get(), &["blobSum"])?.text("blobSum")?.parse().ok()?;
-        Some(Link { digest, media_type: String::new(), platform: None, url: None })
+        Some(Link { digest, media_type: String::new(), platform: None, url: None, refers_to: None })
     };
     document.array("fsLayers", MAX_LINKS).into_iter().filter_map(read).collect()
+}
+
+/// The manifest that an index's annotations of another one name.
+fn refers_to(annotations: &Object<'_>) -> Option<Digest> {
+    let is_attestation = annotations.text(DOCKER_TYPE).as_deref() == Some("attestation-manifest");
+    let attested = annotations.text(DOCKER_DIGEST).filter(|_| is_attestation);
+    attested.or_else(|| annotations.text(CONTAINERD_SUBJECT))?.parse().ok()
 }
 
 /// A URL as it can be shown: printable, and not too long.
@@ -140,7 +163,8 @@ mod tests {
             r#","platform":[],"urls":{}"#,
             r#","MEDIATYPE":"","urls":null,"data":7"#,
         ] {
-            let expected = Link { digest: one, media_type: String::new(), platform: None, url: None };
+            let expected =
+                Link { digest: one, media_type: String::new(), platform: None, url: None, refers_to: None };
             assert_eq!(layers(&format!(r#"{{"digest":"{one}"{more}}}"#)), [expected], "{more}");
         }
     }
@@ -190,6 +214,32 @@ mod tests {
             media_type::OCI_MANIFEST
         );
         assert!(!layers(&own)[0].is_foreign());
+    }
+
+    #[test]
+    fn an_index_says_which_of_its_manifests_describe_others() {
+        let (one, two) = (digest(1), digest(2));
+        let refers_to = |annotations: &str| {
+            let text = format!(r#"{{"manifests":[{{"digest":"{one}","annotations":{annotations}}}]}}"#);
+            links(&text).manifests[0].refers_to
+        };
+        for annotations in [
+            format!(r#"{{"{DOCKER_TYPE}":"attestation-manifest","{DOCKER_DIGEST}":"{two}"}}"#),
+            format!(r#"{{"{CONTAINERD_SUBJECT}":"{two}","x":1}}"#),
+        ] {
+            assert_eq!(refers_to(&annotations), Some(two), "{annotations}");
+        }
+        for annotations in [
+            "null".to_owned(),
+            "[]".into(),
+            "{}".into(),
+            format!(r#"{{"{DOCKER_DIGEST}":"{two}"}}"#),
+            format!(r#"{{"{DOCKER_TYPE}":"other","{DOCKER_DIGEST}":"{two}"}}"#),
+            format!(r#"{{"{DOCKER_TYPE}":"attestation-manifest","{DOCKER_DIGEST}":"md5:00"}}"#),
+            format!(r#"{{"{DOCKER_TYPE}":"attestation-manifest","{DOCKER_DIGEST}":7}}"#),
+        ] {
+            assert_eq!(refers_to(&annotations), None, "{annotations}");
+        }
     }
 
     #[test]

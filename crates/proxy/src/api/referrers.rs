@@ -3,18 +3,11 @@
 use http::StatusCode;
 use http::header::HeaderName;
 use hubcap_cache::{Answer, Cache};
-use hubcap_oci::{Digest, Referrer, media_type};
+use hubcap_oci::referrer::write_list;
+use hubcap_oci::{Digest, media_type};
 
 use crate::api::error::{Noun, failed};
 use crate::api::{Asked, Reply};
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Index {
-    schema_version: u32,
-    media_type: &'static str,
-    manifests: Vec<Referrer>,
-}
 
 pub(crate) async fn answer(
     cache: &Cache,
@@ -26,9 +19,7 @@ pub(crate) async fn answer(
         Ok(answer) => answer,
         Err(failure) => return failed(&failure, Noun::Name, asked),
     };
-    let index = Index { schema_version: 2, media_type: media_type::OCI_INDEX, manifests: value };
-    let text = serde_json::to_string(&index).unwrap_or_default();
-    let reply = Reply::new(StatusCode::OK, outcome).json(media_type::OCI_INDEX, text);
+    let reply = Reply::new(StatusCode::OK, outcome).json(media_type::OCI_INDEX, write_list(&value));
     if artifact_types.is_empty() {
         return reply;
     }

@@ -11,7 +11,7 @@ use tar::{Archive, EntryType};
 
 use crate::error::Error;
 use crate::layout::digest_of;
-use crate::layout::image_index::ImageIndex;
+use crate::layout::image_index::{Entry, ImageIndex};
 use crate::mutex::lock;
 use crate::store::Store;
 
@@ -140,6 +140,16 @@ impl Store {
         let mut missing = ImageIndex::default();
         for entry in found.entries() {
             let digest = entry.descriptor.digest;
+            if entry.subject.is_some() {
+                let is_known =
+                    known.iter().any(|known| known.target == entry.target && known.subject == entry.subject);
+                // Where it became private meanwhile, the list may be what the registry tells everybody.
+                let is_due = entry.private || !self.is_private(&entry.target);
+                if self.has(&digest) && !is_known && is_due {
+                    missing.put_entry(&entry);
+                }
+                continue;
+            }
             let of_target = || known.iter().filter(|known| known.target == entry.target);
             let moved = entry.tag.is_some() && of_target().any(|known| known.tag == entry.tag);
             let tag = entry.tag.as_ref().filter(|_| !moved);
@@ -151,7 +161,7 @@ impl Store {
         self.catalog().index.add(&missing);
         for entry in missing.entries() {
             let private = entry.private || self.catalog().index.is_private(&entry.target);
-            images.put(&entry.target, entry.tag.as_ref(), &entry.descriptor, private);
+            images.put_entry(&Entry { private, ..entry });
         }
         self.catalog().layout.write_index(&images)
     }

@@ -66,7 +66,7 @@ pub(crate) struct Survey {
     pub(crate) sizes: HashMap<Digest, u64>,
 }
 
-/// An image, or a manifest that was pulled by digest.
+/// An image, a manifest that was pulled by digest, or a list of referrers.
 #[derive(Debug)]
 pub(crate) struct Image {
     pub(crate) entry: Entry,
@@ -77,6 +77,8 @@ pub(crate) struct Image {
     /// The last use of any of its manifests.
     pub(crate) used: SystemTime,
     pub(crate) is_pinned: bool,
+    /// Whether it is of use only to what is not here: the list of the referrers of a manifest that no image has.
+    pub(crate) is_unneeded: bool,
     /// Whether something of it is being written.
     pub(crate) in_flight: bool,
 }
@@ -178,6 +180,9 @@ fn verdict(image: &Image, policy: Policy) -> Option<Reason> {
     }
     if policy.remove_private && image.entry.private {
         return Some(Reason::Private);
+    }
+    if image.is_unneeded && policy.unneeded == UnneededPolicy::First {
+        return Some(Reason::Unneeded);
     }
     let unused = policy.used_since.is_some_and(|since| image.used < since);
     (unused && !image.is_pinned).then_some(Reason::NotUsed)

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fs_err as fs;
-use hubcap_oci::{Digest, Link, Pattern};
+use hubcap_oci::{Digest, Link, Pattern, Target};
 
 use super::plan::{Child, Image, Reason, Removal, Survey, Unneeded};
 use crate::catalog::Catalog;
@@ -23,12 +23,46 @@ impl Survey {
         let sizes: HashMap<Digest, u64> =
             layout.digests().filter_map(|(digest, _)| Some((digest, layout.size_of(&digest)?))).collect();
         let reader = Reader { catalog, sizes: &sizes, pins, in_flight, now: SystemTime::now() };
-        let images: Vec<Image> = images.entries().map(|entry| reader.image(entry)).collect();
+        let (lists, entries): (Vec<Entry>, Vec<Entry>) =
+            images.entries().partition(|entry| entry.subject.is_some());
+        let mut images: Vec<Image> = entries.into_iter().map(|entry| reader.image(entry)).collect();
+        let lists: Vec<Image> = {
+            let holders = Holders::of(&images, &lists);
+            lists.into_iter().map(|entry| reader.list(entry, &holders)).collect()
+        };
+        images.extend(lists);
         let children = images.iter().flat_map(|image| &image.children).flat_map(|child| &child.contents);
         let needed: HashSet<&Digest> = images.iter().flat_map(|image| &image.own).chain(children).collect();
         let unneeded = sizes.keys().filter(|digest| !needed.contains(digest));
         let unneeded = unneeded.map(|digest| reader.unneeded(*digest)).collect();
         Self { images, unneeded, damaged: damaged(layout), sizes }
+    }
+}
+
+/// The images that have the subjects of lists of referrers.
+struct Holders<'a>(HashMap<(&'a Target, Digest), Holder>);
+
+#[derive(Debug, Clone, Copy)]
+struct Holder {
+    used: SystemTime,
+    is_pinned: bool,
+}
+
+impl<'a> Holders<'a> {
+    fn of(images: &'a [Image], lists: &[Entry]) -> Self {
+        let subjects: HashSet<Digest> = lists.iter().filter_map(|list| list.subject).collect();
+        let mut holders: HashMap<(&Target, Digest), Holder> = HashMap::new();
+        for image in images {
+            let children = image.children.iter().flat_map(|child| &child.contents);
+            for digest in image.own.iter().chain(children).filter(|digest| subjects.contains(digest)) {
+                let holder = holders
+                    .entry((&image.entry.target, *digest))
+                    .or_insert(Holder { used: UNIX_EPOCH, is_pinned: false });
+                holder.used = holder.used.max(image.used);
+                holder.is_pinned |= image.is_pinned;
+            }
+        }
+        Self(holders)
     }
 }
 
@@ -56,16 +90,35 @@ impl Reader<'_> {
             in_flight |= self.is_any_in_flight(&contents);
             if self.sizes.contains_key(&child.digest) {
                 let platform = child.platform.as_ref();
+                // An attestation goes with what it attests, whether the client that used that asked for it or not.
+                let manifests = graph.manifests().map(|one| one.digest).chain(child.refers_to);
                 children.push(Child {
                     platform: platform.map_or_else(|| child.digest.to_string(), ToString::to_string),
                     contents: self.here(contents),
-                    used: graph.manifests().map(|one| self.last_use(&one.digest)).max().unwrap_or(UNIX_EPOCH),
+                    used: manifests.map(|digest| self.last_use(&digest)).max().unwrap_or(UNIX_EPOCH),
                 });
             }
         }
         let used = children.iter().map(|child| child.used).fold(self.last_use(&top.digest), SystemTime::max);
         let is_pinned = self.pins.iter().any(|pin| pin.matches(&entry.target, entry.tag.as_ref()));
-        Image { own: self.here(own), children, used, is_pinned, in_flight, entry }
+        Image { own: self.here(own), children, used, is_pinned, is_unneeded: false, in_flight, entry }
+    }
+
+    /// A list of referrers, with those of them that are here. It goes with the image that has its subject.
+    fn list(&self, entry: Entry, holders: &Holders<'_>) -> Image {
+        let graph = self.catalog.layout.graph(&Link::from(&entry.descriptor));
+        let own: Vec<Digest> = graph.contents().map(|one| one.digest).collect();
+        let asked = entry.subject.map_or(UNIX_EPOCH, |subject| self.last_use(&subject));
+        let holder = entry.subject.and_then(|subject| holders.0.get(&(&entry.target, subject)).copied());
+        Image {
+            children: Vec::new(),
+            used: holder.map_or(asked, |holder| holder.used.max(asked)),
+            is_pinned: holder.is_some_and(|holder| holder.is_pinned),
+            is_unneeded: holder.is_none(),
+            in_flight: self.is_any_in_flight(&own),
+            own: self.here(own),
+            entry,
+        }
     }
 
     fn unneeded(&self, digest: Digest) -> Unneeded {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hubcap_oci::Link;
 
-use super::trees::{TagEntry, Trees, Validation, tag_key};
+use super::trees::{TagEntry, Trees, Validation, link_key, tag_key};
 use crate::layout::Layout;
 use crate::layout::image_index::ImageIndex;
 
@@ -14,17 +14,23 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled:
     let mut entries = 0;
     for entry in images.entries() {
         let graph = layout.graph(&Link::from(&entry.descriptor));
-        for manifest in graph.manifests() {
+        // A list of referrers is nobody's manifest: hubcap has written it.
+        let is_own = |link: &&Link| entry.subject.is_none() || link.digest != entry.descriptor.digest;
+        for manifest in graph.manifests().filter(is_own) {
             trees.put_media_type(&manifest.digest, &manifest.media_type)?;
         }
-        trees.link(&entry.target, &graph.contents().map(|content| content.digest).collect::<Vec<_>>())?;
+        let linked = graph.contents().filter(is_own).map(|content| content.digest);
+        trees.link(&entry.target, &linked.collect::<Vec<_>>())?;
         if entry.private {
             trees.mark_private(&entry.target)?;
         }
+        let descriptor = Arc::new(entry.descriptor.clone());
+        let known = TagEntry { descriptor, validated: Validation::Unknown };
         if let Some(tag) = &entry.tag {
-            let descriptor = Arc::new(entry.descriptor.clone());
-            let tagged = TagEntry { descriptor, validated: Validation::Unknown };
-            trees.put_tag(&tag_key(&entry.target, tag), &tagged)?;
+            trees.put_tag(&tag_key(&entry.target, tag), &known)?;
+        }
+        if let Some(subject) = &entry.subject {
+            trees.put_referrers(&link_key(&entry.target, subject), &known)?;
         }
         entries += 1;
     }

@@ -1,5 +1,7 @@
 //! What sled holds: which tree has which keys and values.
 
+mod referrers;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::boot;
 use crate::layout::image_index::Entry;
 
-/// What a tag means, and since when that is known.
+/// What a tag means, or which list of referrers a manifest has, and since when that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagEntry {
-    /// The manifest.
+    /// The manifest, or the list.
     pub descriptor: Arc<Descriptor>,
     /// When the upstream last said so.
     pub validated: Validation,
@@ -56,6 +58,8 @@ pub(super) struct Trees {
     db: sled::Db,
     /// target NUL tag -> [`StoredTag`]
     tags: sled::Tree,
+    /// target NUL digest of the subject -> [`StoredTag`]
+    referrers: sled::Tree,
     /// target NUL digest -> nothing; an older hubcap wrote a length
     links: sled::Tree,
     /// digest -> last use, in milliseconds since the epoch; "type" digest -> media type, for manifests
@@ -77,6 +81,7 @@ impl Trees {
     fn all(db: &sled::Db) -> sled::Result<Self> {
         Ok(Self {
             tags: db.open_tree("tags")?,
+            referrers: db.open_tree("referrers")?,
             links: db.open_tree("links")?,
             contents: db.open_tree("contents")?,
             private: db.open_tree("private")?,
@@ -90,18 +95,7 @@ impl Trees {
     }
 
     pub(super) fn put_tag(&self, key: &[u8], entry: &TagEntry) -> sled::Result<()> {
-        let seconds =
-            |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let stored = StoredTag {
-            descriptor: Descriptor::clone(&entry.descriptor),
-            validated_at: entry.validated.time().map_or(0, seconds),
-            boot: matches!(entry.validated, Validation::Here(_))
-                .then(boot::id)
-                .unwrap_or_default()
-                .to_owned(),
-        };
-        self.tags.insert(key, serde_json::to_vec(&stored).unwrap_or_default())?;
-        Ok(())
+        self.tags.insert(key, write_tag(entry)).map(drop)
     }
 
     /// The tags of a repository, sorted.
@@ -198,6 +192,9 @@ impl Trees {
             if let Some(tag) = &entry.tag {
                 self.tags.remove(tag_key(&entry.target, tag))?;
             }
+            if let Some(subject) = &entry.subject {
+                self.referrers.remove(link_key(&entry.target, subject))?;
+            }
             let mut links = sled::Batch::default();
             for digest in gone {
                 links.remove(link_key(&entry.target, digest));
@@ -244,6 +241,17 @@ fn digest_key(digest: &Digest) -> Vec<u8> {
 
 fn media_type_key(digest: &Digest) -> Vec<u8> {
     [b"type".as_slice(), &digest_key(digest)].concat()
+}
+
+fn write_tag(entry: &TagEntry) -> Vec<u8> {
+    let seconds = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let is_here = matches!(entry.validated, Validation::Here(_));
+    let stored = StoredTag {
+        descriptor: Descriptor::clone(&entry.descriptor),
+        validated_at: entry.validated.time().map_or(0, seconds),
+        boot: is_here.then(boot::id).unwrap_or_default().to_owned(),
+    };
+    serde_json::to_vec(&stored).unwrap_or_default()
 }
 
 fn read_tag(value: &[u8]) -> Option<TagEntry> {

@@ -12,6 +12,8 @@ const MEDIA_TYPE: &str = "io.hubcap.media-type";
 /// The digest and length of the registry's manifest, where the entry names a [`wrapper`] index instead.
 const DIGEST: &str = "io.hubcap.digest";
 const SIZE: &str = "io.hubcap.size";
+/// The manifest whose referrers the entry lists, where it is such a list.
+const SUBJECT: &str = "io.hubcap.referrers-of";
 /// "true" where a registry gave it only to a login.
 const PRIVATE: &str = "io.hubcap.private";
 
@@ -42,20 +44,24 @@ pub(crate) struct Entry {
     pub(crate) private: bool,
     /// The [`wrapper`] index that the entry names in its manifest's place.
     pub(crate) wrapper: Option<Digest>,
+    /// The manifest whose referrers the descriptor's index lists; `None` for an image.
+    pub(crate) subject: Option<Digest>,
 }
 
 impl Entry {
-    /// The image's whole name: with its tag, else with its digest.
+    /// The image's whole name: with its tag, else with its digest. A list of referrers is named by its subject.
     pub(crate) fn name(&self) -> String {
-        match &self.tag {
-            Some(tag) => format!("{}:{tag}", self.target),
-            None => format!("{}@{}", self.target, self.descriptor.digest),
+        match (&self.tag, &self.subject) {
+            (_, Some(subject)) => format!("{}@{subject} (referrers)", self.target),
+            (Some(tag), None) => format!("{}:{tag}", self.target),
+            (None, None) => format!("{}@{}", self.target, self.descriptor.digest),
         }
     }
 
     fn is_same(&self, other: &Self) -> bool {
         self.target == other.target
             && self.tag == other.tag
+            && self.subject == other.subject
             && self.descriptor.digest == other.descriptor.digest
     }
 }
@@ -74,7 +80,8 @@ impl ImageIndex {
         self.manifests.retain(|old| {
             let named = old.annotations.get(REF_NAME);
             let same = old.digest == entry.digest && old.annotations.get(REPOSITORY) == repository;
-            !(same && (named.is_none() || named == name))
+            let is_list = old.annotations.contains_key(SUBJECT);
+            !(same && !is_list && (named.is_none() || named == name))
         });
         if name.is_some() {
             for old in self.manifests.iter_mut().filter(|old| old.annotations.get(REF_NAME) == name) {
@@ -95,9 +102,43 @@ impl ImageIndex {
         self.manifests.contains(&write_entry(target, tag, descriptor, private))
     }
 
-    /// Marks a repository's entries as private.
+    /// Puts a list of referrers in the place of the one that was there. Returns whether that says something new.
+    pub(crate) fn put_referrers(
+        &mut self,
+        target: &Target,
+        subject: &Digest,
+        list: &Descriptor,
+        private: bool,
+    ) -> bool {
+        let mut entry = write_entry(target, None, list, private);
+        entry.annotations.insert(SUBJECT.into(), subject.to_string());
+        if self.manifests.contains(&entry) {
+            return false;
+        }
+        let place = |one: &Descriptor| [REPOSITORY, SUBJECT].map(|name| one.annotations.get(name).cloned());
+        let this = place(&entry);
+        self.manifests.retain(|old| place(old) != this);
+        self.manifests.push(entry);
+        true
+    }
+
+    /// Puts an entry of another index.
+    pub(crate) fn put_entry(&mut self, entry: &Entry) {
+        let Entry { target, tag, descriptor, private, subject, .. } = entry;
+        match subject {
+            Some(subject) => drop(self.put_referrers(target, subject, descriptor, *private)),
+            None => self.put(target, tag.as_ref(), descriptor, *private),
+        }
+    }
+
+    /// Marks a repository's entries as private, and takes out its lists of referrers: what was listed before may be what the
+    /// registry tells everybody.
     pub(crate) fn mark_private(&mut self, target: &Target) {
         let repository = target.to_string();
+        self.manifests.retain(|entry| {
+            let is_list = entry.annotations.contains_key(SUBJECT);
+            !(is_list && entry.annotations.get(REPOSITORY) == Some(&repository))
+        });
         for entry in &mut self.manifests {
             if entry.annotations.get(REPOSITORY) == Some(&repository) {
                 entry.annotations.insert(PRIVATE.into(), "true".into());
@@ -168,8 +209,12 @@ pub(crate) fn read_entry(entry: &Descriptor) -> Option<Entry> {
         wrapper = Some(descriptor.digest);
         (descriptor.digest, descriptor.size) = (digest.parse().ok()?, size.parse().ok()?);
     }
+    let subject = match entry.annotations.get(SUBJECT) {
+        Some(subject) => Some(subject.parse().ok()?),
+        None => None,
+    };
     let private = entry.annotations.contains_key(PRIVATE);
-    Some(Entry { target, tag, descriptor, private, wrapper })
+    Some(Entry { target, tag, descriptor, private, wrapper, subject })
 }
 
 #[cfg(test)]
@@ -182,10 +227,11 @@ mod tests {
             repository in "[a-z./:A-Z-]{0,30}|docker.io/library/x",
             name in "[a-z./:-]{0,30}|docker.io/library/x:[a-z./-]{0,10}",
             digest in "(sha256:)?[0-9a-f]{0,70}|sha256:[0-9a-f]{64}",
+            subject in "[0-9a-f/]{0,70}|sha256:[0-9a-f]{64}",
             size: i64,
         ) {
             let entry = serde_json::json!({"mediaType": "a/b", "size": size, "digest": digest, "annotations": {
-                REF_NAME: name, REPOSITORY: repository, DIGEST: digest, SIZE: size.to_string()}});
+                REF_NAME: name, REPOSITORY: repository, DIGEST: digest, SIZE: size.to_string(), SUBJECT: subject}});
             let text = serde_json::json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
             if let Ok(index) = serde_json::from_str::<ImageIndex>(&text) {
                 for entry in index.entries() {

@@ -33,8 +33,12 @@ impl Layout {
     /// # Errors
     /// [`Error::Io`] and [`Error::Damaged`] for an `index.json` that cannot be read.
     pub fn images(&self) -> Result<Vec<StoredImage>, Error> {
-        let mut images: Vec<StoredImage> =
-            self.read_index()?.entries().map(|entry| self.describe(entry)).collect();
+        let mut images: Vec<StoredImage> = self
+            .read_index()?
+            .entries()
+            .filter(|entry| entry.subject.is_none())
+            .map(|entry| self.describe(entry))
+            .collect();
         images.sort_by(|a, b| (&a.target, &a.tag).cmp(&(&b.target, &b.tag)));
         Ok(images)
     }
@@ -46,10 +50,13 @@ impl Layout {
         let size = contents.filter_map(|content| self.size_of(&content.digest)).sum();
         let (mut complete, mut platforms) = (false, Vec::new());
         for node in graph.nodes() {
-            // An index has a platform as a whole when one of its manifests has.
+            // An index has a platform as a whole when one of its manifests has. An attestation is for none.
             let Some(links) = node.links.as_ref().filter(|links| links.manifests.is_empty()) else {
                 continue;
             };
+            if node.link.refers_to.is_some() {
+                continue;
+            }
             // What the registry need not have is the client's own business.
             if links.blobs().all(|blob| blob.is_foreign() || self.size_of(&blob.digest).is_some()) {
                 complete = true;
@@ -64,9 +71,9 @@ impl Layout {
     pub fn offered(&self, image: &StoredImage) -> Vec<(Platform, Digest)> {
         let graph = self.graph(&Link::from(&image.descriptor));
         let is_index = |node: &&Node| node.links.as_ref().is_some_and(|links| !links.manifests.is_empty());
-        let manifests = graph.nodes().iter().filter(|node| !is_index(node));
+        let manifests = graph.nodes().iter().filter(|node| !is_index(node) && node.link.refers_to.is_none());
         let offered = manifests.filter_map(|node| Some((self.platform_of_node(node)?, node.link.digest)));
-        // What describes the others, as attestations do, is for no platform that there is.
+        // Tools of old wrote attestations without saying what they attest.
         offered.filter(|(platform, _)| platform.os != "unknown").collect()
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use hubcap_oci::{Descriptor, Digest, Manifest, Tag, Target};
+use hubcap_oci::{Digest, Manifest, Tag, Target};
 
 use super::Store;
 use crate::error::Error;
@@ -53,7 +53,7 @@ impl Store {
     }
 
     /// Stores a small content, unless it is there.
-    fn put_small(&self, digest: Digest, bytes: &Bytes) -> Result<(), Error> {
+    pub(super) fn put_small(&self, digest: Digest, bytes: &Bytes) -> Result<(), Error> {
         if !self.has(&digest) {
             let mut ingest = self.ingest(digest, Some(bytes.len() as u64))?;
             ingest.write(bytes)?;
@@ -119,34 +119,5 @@ impl Store {
     /// The tags of a repository that are stored, sorted.
     pub fn tags(&self, target: &Target) -> Vec<Tag> {
         self.0.catalog.index.tags(target)
-    }
-
-    /// The stored manifests of a repository whose subject is `subject`, as a referrers list describes them
-    /// (distribution-spec, "Listing Referrers").
-    ///
-    /// # Errors
-    /// [`Error::Io`] when a manifest cannot be read.
-    pub fn referrers(&self, target: &Target, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
-        #[derive(serde::Deserialize)]
-        struct Annotated {
-            #[serde(default)]
-            annotations: std::collections::BTreeMap<String, String>,
-        }
-        let mut found = Vec::new();
-        for digest in self.0.catalog.index.linked(target) {
-            // Only manifests have a media type in the index; layers are not even opened.
-            if self.0.catalog.index.media_type(&digest).is_none() {
-                continue;
-            }
-            let Some((manifest, bytes)) = self.0.catalog.manifest(&digest)? else { continue };
-            if manifest.links.subject == Some(*subject) {
-                let mut descriptor = manifest.descriptor.clone();
-                descriptor.artifact_type = manifest.links.artifact_type.clone();
-                let annotated = serde_json::from_slice::<Annotated>(&bytes);
-                descriptor.annotations = annotated.map(|annotated| annotated.annotations).unwrap_or_default();
-                found.push(descriptor);
-            }
-        }
-        Ok(found)
     }
 }

@@ -1,7 +1,8 @@
 //! Referrers (end-12).
 
 use http::{HeaderMap, Method};
-use hubcap_oci::{Digest, Endpoint, Page, Reference, Referrer, Repository, Tag};
+use hubcap_oci::referrer::tag_of;
+use hubcap_oci::{Digest, Endpoint, Page, Reference, Referrer, Repository};
 
 use super::{MAX_LIST, Upstream, document};
 use crate::error::Error;
@@ -77,9 +78,7 @@ impl Upstream {
         repository: &Repository,
         digest: &Digest,
     ) -> Result<Option<Vec<Referrer>>, Error> {
-        let mut tag = format!("{}-{}", digest.algorithm().name(), digest.hex());
-        tag.truncate(128);
-        let Ok(tag) = tag.parse::<Tag>() else { return Ok(None) };
+        let Some(tag) = tag_of(digest) else { return Ok(None) };
         match self.manifest(repository, &Reference::Tag(tag)).await {
             Ok(manifest) => {
                 let index = Referrer::read_index(&manifest.bytes);

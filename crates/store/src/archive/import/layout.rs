@@ -25,7 +25,10 @@ struct Index {
 pub(super) fn images(source: &Source, store: &Store) -> Result<Vec<Image>, String> {
     let index: Index = serde_json::from_slice(&source.small("index.json")?)
         .map_err(|error| format!("index.json is no image index: {error}"))?;
-    index.manifests.iter().flatten().map(|entry| image((source, store), entry)).collect()
+    let entries = index.manifests.iter().flatten();
+    // Another hubcap's lists of referrers are no images, and its registry knows the present ones.
+    let images = entries.filter(|entry| read_entry(entry).is_none_or(|entry| entry.subject.is_none()));
+    images.map(|entry| image((source, store), entry)).collect()
 }
 
 fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {

@@ -26,9 +26,18 @@ fn image(name: &str, used: u64, contents: &[&str]) -> Image {
         descriptor: Descriptor::new(media_type::OCI_MANIFEST, content(name), 1),
         private: false,
         wrapper: None,
+        subject: None,
     };
     let own = contents.iter().map(|name| content(name)).collect();
-    Image { entry, own, children: Vec::new(), used: at(used), is_pinned: false, in_flight: false }
+    Image {
+        entry,
+        own,
+        children: Vec::new(),
+        used: at(used),
+        is_pinned: false,
+        is_unneeded: false,
+        in_flight: false,
+    }
 }
 
 fn child(platform: &str, used: u64, contents: &[&str]) -> Child {
@@ -38,6 +47,13 @@ fn child(platform: &str, used: u64, contents: &[&str]) -> Child {
 
 fn unneeded(name: &str, used: u64) -> Unneeded {
     Unneeded { digest: content(name), used: at(used), in_flight: false }
+}
+
+/// A list of referrers, which are these.
+fn list(subject: &str, used: u64, contents: &[&str]) -> Image {
+    let mut list = image("of", used, contents);
+    (list.entry.tag, list.entry.subject) = (None, Some(content(subject)));
+    list
 }
 
 /// A store in which every content has ten bytes.
@@ -167,4 +183,25 @@ fn an_index_of_which_only_the_tag_was_asked_for_keeps_its_manifests() {
     index.children = vec![child("linux/amd64", 2, &["x"]), child("linux/arm64", 1, &["y"])];
     let policy = Policy { used_since: Some(at(5)), ..NOTHING };
     assert_eq!(going(store(vec![index], vec![]), policy), []);
+}
+
+#[test]
+fn a_list_of_referrers_goes_first_when_no_image_has_its_subject() {
+    let first = Policy { unneeded: UnneededPolicy::First, ..NOTHING };
+    let kept = list("subject", 1, &["list", "signature"]);
+    assert!(plan(store(vec![kept], vec![]), first).is_empty());
+    let mut unneeded = list("subject", 1, &["list", "signature"]);
+    unneeded.is_unneeded = true;
+    let removals = plan(store(vec![unneeded], vec![]), first);
+    assert_eq!((removals[0].reason, removals[0].bytes), (Reason::Unneeded, 20));
+    assert!(removals[0].name.ends_with(&format!("@{} (referrers)", content("subject"))));
+}
+
+#[test]
+fn what_two_lists_share_stays_until_the_last_of_them_goes() {
+    let lists = vec![list("a", 1, &["empty"]), list("b", 5, &["empty"])];
+    let used_since = Policy { used_since: Some(at(3)), ..NOTHING };
+    let removals = plan(store(lists, vec![]), used_since);
+    assert_eq!(removals.len(), 1);
+    assert!(removals[0].contents.is_empty());
 }
