@@ -1,5 +1,8 @@
 //! Lists of referrers: kept like tags, with the store, for those who may have the repository.
 
+mod attestations;
+mod carried;
+pub(crate) mod dockerd29;
 mod private;
 
 use http::Method;

@@ -9,6 +9,7 @@ use axum::response::IntoResponse as _;
 use http::{Request, StatusCode, header};
 use tokio::sync::watch;
 
+use crate::referrers::dockerd29::{Attested, pull};
 use crate::support::hubcap::{Hubcap, Place, blob, header as told, manifest, run, status};
 use crate::support::image::{self, Image};
 use crate::support::origin::{Origin, quirk};
@@ -288,4 +289,24 @@ async fn an_archive_that_is_not_given_costs_a_warning_and_tells_no_secret() {
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(2) && words.contains("HUBCAP_RESTORE"), "{words}");
     assert!(!words.contains(SIGNATURE), "{words}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attestations_and_lists_of_referrers_come_out_of_the_archive() {
+    let (mut origin, place) = (Origin::start().await, Place::new());
+    let image = Attested::put(&origin);
+    let earlier = place.start(&origin.url(), &[]);
+    let pulled = pull(&earlier).await.expect("all of it");
+    assert_eq!(earlier.stop(), Some(0));
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_dir_all(".hubcap", place.store()).expect("an archive");
+    let service = Service::start(archive.into_inner().expect("a tar"), usize::MAX).await;
+    origin.die().await;
+    let fresh = Place::new();
+    let hubcap = start(&fresh, &origin, &service, &[]);
+    restored(&hubcap).await;
+    assert_eq!(pull(&hubcap).await, Ok(pulled), "{}", hubcap.log());
+    let list = hubcap.get(&format!("/v2/app/referrers/{}", image.attestation.digest)).await;
+    assert!(status(&list).ends_with("detail=stale-if-error"), "{}", status(&list));
+    assert!(list.text().await.expect("a list").contains(&image.signature.digest));
 }

@@ -22,6 +22,7 @@ use crate::negative::NegativeCache;
 use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;
 use crate::question::Question;
+use crate::read_ahead::Attestations;
 use crate::removed::{Removed, RemovedRules};
 use crate::restoring::Restoring;
 use crate::storage_warning::StorageWarning;
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) referrers: Flights<Question, Result<Answer<Vec<Referrer>>, Error>>,
     /// Permits for fills that no client has asked for yet.
     pub(crate) ahead: Arc<Semaphore>,
+    pub(crate) attestations: Attestations,
     pub(crate) grants: Arc<Grants>,
     pub(crate) negative: NegativeCache,
     pub(crate) removed: Removed,
@@ -96,6 +98,7 @@ impl Cache {
             referrers: Flights::new(tasks.clone()),
             tasks,
             ahead: Arc::new(Semaphore::new(READ_AHEAD)),
+            attestations: Attestations::default(),
             grants,
             negative: NegativeCache::default(),
             removed: Removed::default(),

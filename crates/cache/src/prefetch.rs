@@ -1,6 +1,7 @@
 //! Prefetch: fills the store with whole images, as `hubcap pull` asks for it. What happens is told in events; words for
 //! people are made of them elsewhere.
 
+mod attestations;
 mod event;
 
 use std::collections::HashSet;
@@ -78,6 +79,13 @@ struct Prefetch {
     events: mpsc::UnboundedSender<Event>,
 }
 
+/// A manifest of an index.
+struct Chosen {
+    manifest: Arc<Manifest>,
+    /// The manifests of its index that describe it.
+    attestations: Vec<Digest>,
+}
+
 /// Why an image could not be stored.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -97,6 +105,12 @@ enum Error {
     Task(#[from] JoinError),
 }
 
+impl Chosen {
+    fn digest(&self) -> Digest {
+        self.manifest.descriptor.digest
+    }
+}
+
 impl Prefetch {
     fn tell(&self, event: Event) {
         // Who listened may be gone; the images are wanted all the same.
@@ -109,12 +123,12 @@ impl Prefetch {
         let mut stored = Stored::default();
         let top = self.manifest(&access, image.reference, &mut stored.bytes).await?;
         let digest = top.descriptor.digest;
-        let mut chosen: Vec<Arc<Manifest>> = Vec::new();
+        let mut chosen: Vec<Chosen> = Vec::new();
         if top.is_index() {
             for platform in &self.platforms {
-                let manifest = self.choose(&access, &top, platform, &mut stored.bytes).await?;
-                if chosen.iter().all(|one| one.descriptor.digest != manifest.descriptor.digest) {
-                    chosen.push(manifest);
+                let one = self.choose(&access, Arc::clone(&top), platform, &mut stored.bytes).await?;
+                if chosen.iter().all(|other| other.digest() != one.digest()) {
+                    chosen.push(one);
                 }
             }
         } else {
@@ -123,13 +137,28 @@ impl Prefetch {
             {
                 stored.notes.push(format!("it is for {own} alone, which is not what was asked for"));
             }
-            chosen.push(top);
+            chosen.push(Chosen { manifest: top, attestations: Vec::new() });
         }
         let mut running = JoinSet::new();
-        for blob in chosen.iter().flat_map(|manifest| manifest.links.blobs()) {
-            if lock(&self.seen).insert(blob.digest) {
+        for blob in chosen.iter().flat_map(|one| one.manifest.links.blobs()) {
+            if self.is_first(blob.digest) {
                 running.spawn(Arc::clone(&self).blob(access.clone(), blob.clone()));
             }
+        }
+        let mut subjects = Vec::new();
+        for one in chosen.iter().filter(|one| !one.attestations.is_empty()) {
+            subjects.push(one.digest());
+            for attestation in &one.attestations {
+                let stored = Arc::clone(&self).attestation(access.clone(), *attestation);
+                running.spawn(async { Ok(stored.await) });
+            }
+        }
+        if !subjects.is_empty() {
+            subjects.push(digest);
+        }
+        for subject in subjects {
+            let stored = Arc::clone(&self).referrers(access.clone(), subject);
+            running.spawn(async { Ok(stored.await) });
         }
         // To the end, even after a failure: another image may count on these blobs.
         let mut failed = None;
@@ -150,11 +179,12 @@ impl Prefetch {
     async fn choose(
         &self,
         access: &Access,
-        index: &Manifest,
+        index: Arc<Manifest>,
         wanted: &Platform,
         bytes: &mut Bytes,
-    ) -> Result<Arc<Manifest>, Error> {
+    ) -> Result<Chosen, Error> {
         let mut search = Search::new(wanted, &index.links.manifests);
+        let mut indexes = vec![index];
         loop {
             let candidate = search.next_candidate()?;
             let manifest = self.manifest(access, Reference::Digest(candidate.digest()), bytes).await;
@@ -175,9 +205,20 @@ impl Prefetch {
                 search.is_it(&candidate, Found::Manifest(own.as_ref()))
             };
             if is_it {
-                return Ok(manifest);
+                let links = indexes.iter().flat_map(|index| &index.links.manifests);
+                let attests = links.filter(|link| link.refers_to == Some(manifest.descriptor.digest));
+                let attestations = attests.map(|link| link.digest).collect();
+                return Ok(Chosen { manifest, attestations });
+            }
+            if manifest.is_index() {
+                indexes.push(manifest);
             }
         }
+    }
+
+    /// Whether a blob is not begun yet; it is from now on.
+    fn is_first(&self, digest: Digest) -> bool {
+        lock(&self.seen).insert(digest)
     }
 
     /// The platform that an image's configuration says, if it does.

@@ -1,13 +1,44 @@
-//! Blobs that a client is about to ask for: when an image's manifest goes out, hubcap begins to
-//! fetch its configuration and layers.
+//! What a client is about to ask for: when an image's manifest goes out, hubcap begins to fetch its configuration, its layers
+//! and its attestations.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use hubcap_oci::Digest;
+use hubcap_oci::{Digest, Link, Reference, Referrer, Target};
 
 use crate::access::Access;
 use crate::cache::Cache;
+use crate::limited_map::LimitedMap;
+use crate::lock::lock;
 use crate::manifest::content::ManifestContent;
+
+/// How long after an index its manifests are asked for, at most.
+const LIFE: Duration = Duration::from_secs(300);
+/// Images whose attestations are remembered at most. One that is not has its attestations fetched when they are asked for.
+const MAX: usize = 4096;
+
+/// Which attestations an image has: the index says that, which goes out before the image's manifest.
+pub(crate) struct Attestations(Mutex<LimitedMap<(Target, Digest), Vec<Digest>>>);
+
+impl Default for Attestations {
+    fn default() -> Self {
+        Self(Mutex::new(LimitedMap::new(MAX, LIFE)))
+    }
+}
+
+impl Attestations {
+    fn note(&self, target: &Target, manifests: &[Link], now: Instant) {
+        for attested in manifests.iter().filter_map(|link| link.refers_to) {
+            let attests = manifests.iter().filter(|link| link.refers_to == Some(attested));
+            let attestations = attests.map(|link| link.digest).collect();
+            lock(&self.0).insert((target.clone(), attested), attestations, now);
+        }
+    }
+
+    fn of(&self, target: &Target, image: Digest, now: Instant) -> Vec<Digest> {
+        lock(&self.0).get(&(target.clone(), image), now).cloned().unwrap_or_default()
+    }
+}
 
 impl Cache {
     /// Begins to fill what an image's manifest names and the store does not have, where that is turned on. Returns at
@@ -16,6 +47,30 @@ impl Cache {
         if !self.config().read_ahead || self.config().offline {
             return;
         }
+        let (known, now) = (&self.0.attestations, Instant::now());
+        known.note(&access.target, &content.manifest.links.manifests, now);
+        for attestation in known.of(&access.target, *content.digest(), now) {
+            let (cache, access) = (self.clone(), access.clone());
+            self.0.tasks.spawn(async move { cache.read_attestation_ahead(&access, attestation).await });
+        }
+        self.read_blobs_ahead(access, content);
+    }
+
+    /// Fills an attestation, the list of its referrers, and those of them that are signatures.
+    async fn read_attestation_ahead(&self, access: &Access, attestation: Digest) {
+        let mut wanted = vec![attestation];
+        if let Ok(list) = self.referrers(access, &attestation, &[]).await {
+            let signatures = list.value.iter().filter(|one| one.is_signature());
+            wanted.extend(signatures.filter_map(Referrer::digest));
+        }
+        for digest in wanted {
+            if let Ok(found) = self.manifest(access, &Reference::Digest(digest)).await {
+                self.read_blobs_ahead(access, &found.value);
+            }
+        }
+    }
+
+    fn read_blobs_ahead(&self, access: &Access, content: &ManifestContent) {
         let store = self.store();
         let missing = |digest: &Digest| !store.has(digest) && !self.0.filler.is_running(digest);
         // Foreign layers are not the registry's.

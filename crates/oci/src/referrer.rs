@@ -7,6 +7,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::json::Object;
 use crate::{Descriptor, Digest, Tag, media_type};
 
+/// Cosign's and Sigstore's signatures, by which dockerd 29 and BuildKit verify attestations.
+const SIGNATURES: [&str; 2] =
+    ["application/vnd.dev.cosign.artifact.sig.v1+json", "application/vnd.dev.sigstore.bundle.v0.3+json"];
+
 /// Entries that are taken of one index, so that its memory has a bound.
 const MAX_ENTRIES: usize = 10_000;
 
@@ -31,6 +35,16 @@ impl Referrer {
     /// What the manifest is, by which lists are filtered.
     pub fn artifact_type(&self) -> Option<&str> {
         self.artifact_type.as_deref()
+    }
+
+    /// The manifest; `None` where the entry names none that hubcap knows.
+    pub fn digest(&self) -> Option<Digest> {
+        Object::read(self.text.get(), &["digest"])?.text("digest")?.parse().ok()
+    }
+
+    /// Whether it is a signature of the kinds that dockerd takes with an attestation.
+    pub fn is_signature(&self) -> bool {
+        self.artifact_type().is_some_and(|own| SIGNATURES.contains(&own))
     }
 
     /// Whether a filter of these types lets it pass. One without a type lets everything pass.
