@@ -10,7 +10,9 @@ use clap::{Parser, Subcommand};
 use hubcap_clients::Client;
 use hubcap_oci::{ImageRef, Platform};
 
-pub(crate) use clients::{DockerFlags, Setup, SetupDocker, SetupFlags, Unset, UnsetDocker, UnsetFlags};
+pub(crate) use clients::{
+    DockerFlags, RestartFlags, Setup, SetupDocker, SetupFlags, Unset, UnsetDocker, UnsetFlags,
+};
 pub(crate) use handed_on::for_serve;
 
 use crate::settings::Settings;
@@ -79,6 +81,8 @@ pub(crate) struct Up {
     pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
+    #[command(flatten)]
+    pub(crate) restart: RestartFlags,
     /// Configure only these clients: docker, containerd, buildkit, podman (default: docker; also podman and containerd if
     /// they are installed and would use hubcap, unless a dockerd elsewhere is named)
     #[arg(long, value_name = "CLIENT", value_parser = hubcap_clients::named)]
@@ -94,6 +98,8 @@ pub(crate) struct Down {
     pub(crate) settings: Settings,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
+    #[command(flatten)]
+    pub(crate) restart: RestartFlags,
     /// How long restoring the store took, for the report
     #[arg(long, value_name = "SECONDS")]
     pub(crate) restored_in: Option<f64>,

@@ -41,12 +41,16 @@ pub(crate) fn restore_unless_held(
     client: &dyn Client,
     holders: &Holders,
 ) -> anyhow::Result<()> {
+    if is_held(client, holders) { Ok(()) } else { restore(config, client) }
+}
+
+/// Whether a holder needs a client's files; says who does.
+pub(crate) fn is_held(client: &dyn Client, holders: &Holders) -> bool {
     let needing = holders.of_client(client.name());
-    if needing.is_empty() {
-        return restore(config, client);
+    if !needing.is_empty() {
+        print_held(client, &needing);
     }
-    print_held(client, &needing);
-    Ok(())
+    !needing.is_empty()
 }
 
 /// Ends a client's `setup`, and what this job or user held of the client. Whether nobody else needs its files; says who does.
@@ -57,11 +61,7 @@ pub(crate) fn is_free_to_restore(client: &dyn Client, holders: &mut Holders) -> 
     holders.release(&Who::Setup(client.name().into()));
     holders.release_client(&Who::of_this_process(), client.name());
     holders.save()?;
-    let needing = holders.of_client(client.name());
-    if !needing.is_empty() {
-        print_held(client, &needing);
-    }
-    Ok(needing.is_empty())
+    Ok(!is_held(client, holders))
 }
 
 /// Prints who needs a client's files.

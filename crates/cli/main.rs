@@ -5,7 +5,7 @@
 //! - [`compose`]: builds store, upstreams, cache and runtime from the settings.
 //! - [`daemon`]: the daemon's process, its run, its address, and the client of its admin socket. [`fill`]: has the store
 //!   filled.
-//! - [`job`]: the GitHub job. [`clients`], [`lockfile`], [`replace`], [`show`]: what several verbs do alike.
+//! - [`job`]: the GitHub job. [`clients`], [`restart`], [`lockfile`], [`replace`], [`show`]: what several verbs do alike.
 
 mod args;
 mod clients;
@@ -15,6 +15,7 @@ mod fill;
 mod job;
 mod lockfile;
 mod replace;
+mod restart;
 mod settings;
 mod show;
 mod verb;

@@ -26,6 +26,7 @@ mod real;
 mod referee;
 mod referrers;
 mod registries;
+mod restart;
 mod restore;
 mod rootless;
 mod rot;

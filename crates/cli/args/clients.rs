@@ -92,9 +92,8 @@ pub(crate) struct SetupDocker {
     /// hosts.toml. It takes effect when dockerd restarts; from then on these pulls fail while hubcap does not run
     #[arg(long, requires = "registries")]
     pub(crate) proxy: bool,
-    /// Restart dockerd with systemd if that is needed
-    #[arg(long)]
-    pub(crate) restart: bool,
+    #[command(flatten)]
+    pub(crate) restart: RestartFlags,
     /// systemd's drop-in for a dockerd before 23 (default: /etc/systemd/system/docker.service.d/hubcap-proxy.conf)
     #[arg(long, value_name = "FILE")]
     pub(crate) drop_in: Option<PathBuf>,
@@ -106,9 +105,26 @@ pub(crate) struct UnsetDocker {
     pub(crate) unset: UnsetFlags,
     #[command(flatten)]
     pub(crate) docker: DockerFlags,
-    /// Restart dockerd with systemd if that is needed
+    #[command(flatten)]
+    pub(crate) restart: RestartFlags,
+}
+
+/// How dockerd is restarted, where that is needed: it reads its proxy only when it starts.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub(crate) struct RestartFlags {
+    /// Restart dockerd if that is needed: with systemd if dockerd is a unit, otherwise as its process was started. Its
+    /// containers stop, unless it has live-restore
     #[arg(long)]
     pub(crate) restart: bool,
+    /// Restart dockerd with this command if that is needed, for example 'service docker restart'
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) restart_command: Option<String>,
+}
+
+impl RestartFlags {
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.restart || self.restart_command.is_some()
+    }
 }
 
 /// Which dockerd; what is not said is found out from the one that runs.

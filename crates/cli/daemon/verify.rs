@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubcap_clients::Mirror;
+use hubcap_oci::Registry;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -18,6 +19,10 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, St
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The status line of an answer is shorter.
 const HEAD: usize = 12;
+/// HTTPS's own port.
+const HTTPS: u16 = 443;
+/// The head of a proxy's answer is shorter.
+const MAX_HEAD: usize = 4096;
 
 /// Why a client must not be told of a mirror.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,42 @@ pub(crate) fn mirror(Mirror { address, ca }: &Mirror) -> Result<(), Unverified> 
         Some(b"200") => Ok(()),
         _ => Err(wrong(format!("it answers GET /v2/ with {:?}", String::from_utf8_lossy(&head)))),
     }
+}
+
+/// Has hubcap's HTTP proxy connect to a registry, and trusts this CA alone: so the proxy answers for that registry itself.
+///
+/// # Errors
+/// [`Unverified`].
+pub(crate) fn proxy(address: SocketAddr, ca: &Path, registry: &Registry) -> Result<(), Unverified> {
+    let not_for = |why: String| {
+        Unverified::Wrong(format!(
+            "hubcap's proxy on {address} does not answer for {registry} ({why}): start hubcap with --upstream {registry}, and \
+             with --proxy-intercept {registry} if it has that flag"
+        ))
+    };
+    let mut stream = connect(address)?;
+    let (host, port) = (registry.api_host(), registry.host_and_port().1.unwrap_or(HTTPS));
+    let authority = format!("{host}:{port}");
+    let asked = write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    asked.map_err(|error| not_for(error.to_string()))?;
+    let head = read_head(&mut stream).map_err(|error| not_for(error.to_string()))?;
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(not_for(head.lines().next().unwrap_or_default().to_owned()));
+    }
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
+        .map_err(|error| not_for(error.to_string()))?;
+    handshake(stream, &name, (address, ca)).map(drop).map_err(|error| not_for(error.to_string()))
+}
+
+/// The head of an answer, byte by byte: what follows is TLS.
+fn read_head(stream: &mut TcpStream) -> std::io::Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.extend_from_slice(&byte);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
 fn connect(address: SocketAddr) -> Result<TcpStream, Unverified> {

@@ -18,6 +18,7 @@ use crate::daemon::run::Run;
 use crate::daemon::{client, find, process};
 use crate::job::summary::Summary;
 use crate::job::{carry, github, speed};
+use crate::restart;
 use crate::settings::Config;
 use crate::show::removals;
 
@@ -34,10 +35,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         .map_or(flags.docker.client(), |journal| flags.docker.client().or_host(journal.host()));
     let had_own = holders.release(&Who::of_this_process()).is_some();
     failures.note("what this job held is not given up", holders.save());
-    failures.note(
-        "dockerd is not as it was",
-        clients::restore_unless_held(config, &flags.docker.client(), &holders),
-    );
+    failures.note("dockerd is not as it was", restore_dockerd(config, flags, &holders));
     for client in hubcap_clients::all().iter().filter(|client| client.name() != Docker::NAME) {
         let restored = clients::restore_unless_held(config, &**client, &holders);
         failures.note("a client's files are not as they were", restored);
@@ -80,6 +78,14 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
 /// The holders that may keep the daemon.
 fn open(config: &Config, flags: &Down) -> anyhow::Result<Holders> {
     if flags.force { Holders::open_without_any(&config.state) } else { Holders::open(&config.state) }
+}
+
+/// Restores dockerd's files, unless a holder needs them.
+fn restore_dockerd(config: &Config, flags: &Down, holders: &Holders) -> anyhow::Result<()> {
+    if clients::is_held(&flags.docker.client(), holders) {
+        return Ok(());
+    }
+    restart::restore_dockerd(config, &flags.docker, &flags.restart)
 }
 
 /// Steps that failed; each is a warning.

@@ -6,16 +6,16 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use hubcap_admin::Status;
-use hubcap_clients::{
-    Buildkit, Client, Containerd, Docker, Dockerd, Journal, Mirror, Podman, Proxy, Registries,
-};
+use hubcap_clients::{Buildkit, Client, Containerd, Docker, Journal, Mirror, Podman, Proxy, Registries};
 use hubcap_oci::Registry;
 
 use crate::args::{Setup, SetupDocker, SetupFlags, Unset, UnsetDocker};
-use crate::clients::{is_free_to_restore, print_restored, refuse_anothers};
+use crate::clients::{is_free_to_restore, refuse_anothers};
 use crate::daemon::find::{self, Found};
 use crate::daemon::holders::{Holders, Who};
+use crate::daemon::verify::{self, Unverified};
 use crate::daemon::{address, agree};
+use crate::restart;
 use crate::settings::Config;
 use crate::show::changes;
 
@@ -67,8 +67,9 @@ fn docker(
     let docker = flags.docker.client().find()?;
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
     let mut plan = docker.plan(&journal, mirror, &registries)?;
-    if flags.proxy {
-        plan = docker.with_proxy(&journal, &proxy(config, status.as_ref(), flags, mirror)?, plan)?;
+    let proxy = if flags.proxy { Some(proxy(config, status.as_ref(), flags, mirror)?) } else { None };
+    if let Some(proxy) = &proxy {
+        plan = docker.with_proxy(&journal, proxy, plan)?;
     }
     if flags.setup.print {
         changes::print_diff(plan.iter().map(|planned| &planned.change));
@@ -76,37 +77,31 @@ fn docker(
     }
     let mut holders = Holders::open_to_hold(&config.state)?;
     refuse_anothers(&plan, &journal, mirror)?;
-    docker.configure(&mut journal, mirror, &plan)?;
+    let reads_at_start = proxy.is_some_and(|proxy| docker.proxy() != Some(&proxy.address.to_string()));
+    let restart = restart::plan(&docker, &flags.restart, reads_at_start || !docker.can_reload())?;
+    docker.configure(&mut journal, (mirror, &plan), restart.as_ref())?;
     holders.hold(&Who::Setup(Docker::NAME.into()), Some(Docker::NAME))?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     match docker.version() {
         Ok(version) => println!("dockerd {version} now asks {} first", mirror.url()),
         Err(why) => println!("{why}; it reads {} when it starts", docker.daemon_json().display()),
     }
+    if restart.is_some() {
+        println!("dockerd is restarted");
+    }
     if flags.proxy {
         println!(
             "once restarted, dockerd sends everything but Docker Hub's through hubcap's proxy. While hubcap does not run, \
-             those pulls fail: `hubcap unset docker` and a restart before it is stopped for good."
+             those pulls fail: `hubcap unset docker --restart` before it is stopped for good."
         );
-        restart(&docker, flags.restart)?;
+    }
+    if reads_at_start && restart.is_none() {
+        restart::print_how(&docker);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Restarts dockerd, or says how: it reads its proxy only when it starts.
-fn restart(docker: &Dockerd, now: bool) -> anyhow::Result<()> {
-    if now {
-        docker.restart()?;
-        println!("dockerd is restarted");
-    } else {
-        println!(
-            "to have it take effect: systemctl daemon-reload; systemctl restart docker (or --restart does it here)"
-        );
-    }
-    Ok(())
-}
-
-/// hubcap's proxy, for the registries named on the command line.
+/// hubcap's proxy, which answers for the registries named on the command line.
 fn proxy(
     config: &Config,
     status: Option<&Status>,
@@ -116,6 +111,14 @@ fn proxy(
     let Some(address) = address::proxy(config, status) else {
         bail!("hubcap has no proxy: start it with --proxy-listen ADDR:PORT, or give that here as well")
     };
+    if !flags.setup.print {
+        for registry in &flags.setup.registries {
+            match verify::proxy(address, &mirror.ca, registry) {
+                Err(Unverified::Nothing(_)) if flags.setup.unchecked => {}
+                verified => verified?,
+            }
+        }
+    }
     Ok(Proxy {
         address,
         registries: flags.setup.registries.clone(),
@@ -126,7 +129,7 @@ fn proxy(
 
 /// Restores the files that [`docker`] changed, or prints what that would change.
 fn restore_dockerd(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
-    let mut journal = Journal::open(&config.state, Docker::NAME)?;
+    let journal = Journal::open(&config.state, Docker::NAME)?;
     if journal.is_empty() {
         println!("dockerd is not set up from {}: nothing to do", config.state.display());
         return Ok(ExitCode::SUCCESS);
@@ -139,14 +142,7 @@ fn restore_dockerd(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitC
     if !is_free_to_restore(&client, &mut Holders::open(&config.state)?)? {
         return Ok(ExitCode::SUCCESS);
     }
-    let docker = client.find()?;
-    let has_proxy = Proxy::is_set(&journal);
-    changes::print_done(&docker.undo(&mut journal)?);
-    if has_proxy {
-        println!("dockerd still uses hubcap's proxy, until it is restarted");
-        restart(&docker, flags.restart)?;
-    }
-    print_restored(&client);
+    restart::restore_dockerd(config, &flags.docker, &flags.restart)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,6 +14,7 @@ use crate::daemon::holders::{Holders, Who};
 use crate::daemon::process::{self, Running};
 use crate::daemon::{address, agree};
 use crate::job::github;
+use crate::restart;
 use crate::settings::Config;
 use crate::show::changes;
 
@@ -76,7 +77,7 @@ fn configure(started: &mut Started, flags: &Up) -> anyhow::Result<()> {
     let who = Who::of_this_process();
     let mut done = Ok(());
     if clients.iter().any(is_docker) {
-        done = docker(config, flags, &hubcap, holders);
+        done = docker(config, flags, &hubcap);
         if done.is_ok() {
             holders.hold(&who, Some(Docker::NAME))?;
         }
@@ -103,15 +104,16 @@ fn other(config: &Config, client: &dyn Client, hubcap: &Hubcap) -> anyhow::Resul
     Ok(())
 }
 
-/// Configures dockerd, and proves with a pull that it uses hubcap; where it does not, its files are restored, unless others
-/// need them.
-fn docker(config: &Config, flags: &Up, hubcap: &Hubcap, holders: &Holders) -> anyhow::Result<()> {
+/// Configures dockerd, and proves with a pull that it uses hubcap; where it does not, its files are what they were before,
+/// an earlier `setup` of others with them.
+fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
     let Hubcap { mirror, registries } = hubcap;
     let docker = flags.docker.client().find()?;
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
     let plan = docker.plan(&journal, mirror, registries)?;
     clients::refuse_anothers(&plan, &journal, mirror)?;
-    docker.configure(&mut journal, mirror, &plan)?;
+    let restart = restart::plan(&docker, &flags.restart, !docker.can_reload())?;
+    let applied = docker.configure(&mut journal, (mirror, &plan), restart.as_ref())?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     let version = match docker.version() {
         Ok(version) => version,
@@ -121,9 +123,7 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap, holders: &Holders) -> an
         }
     };
     if let Err(error) = prove(&docker) {
-        if holders.of_client(Docker::NAME).is_empty() {
-            docker.undo(&mut journal)?;
-        }
+        docker.go_back(&mut journal, applied)?;
         return Err(error.context("dockerd is configured, but does not ask hubcap"));
     }
     println!(

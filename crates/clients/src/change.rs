@@ -7,6 +7,7 @@ use similar::TextDiff;
 use crate::error::Error;
 use crate::file;
 use crate::file_kind::FileKind;
+use crate::paths;
 
 /// What one file is to become.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Change {
     /// # Errors
     /// [`Error::Io`] and [`Error::Rights`] when it cannot be read.
     pub fn of(path: PathBuf, wanted: Option<String>) -> Result<Self, Error> {
-        let path = file::resolved(path);
+        let path = paths::resolved(path);
         let current = file::read(&path)?;
         Ok(Self { path, current, wanted })
     }

@@ -7,7 +7,7 @@ use hubcap_oci::Registry;
 use crate::change::{Change, Plan, Planned};
 use crate::coverage::Coverage;
 use crate::error::Error;
-use crate::journal::Journal;
+use crate::journal::{Applied, Journal, Undoing};
 use crate::mirror::{Mirror, Registries};
 
 /// A program, or a family of programs with the same files, that pulls images.
@@ -37,19 +37,19 @@ pub trait Client: Debug + Send + Sync {
     /// Applies the plan, and has the client read it.
     ///
     /// # Errors
-    /// [`Error`]; everything is as it was then.
-    fn configure(&self, journal: &mut Journal, _mirror: &Mirror, plan: &[Planned]) -> Result<(), Error> {
+    /// [`Error`]; everything is as it was before, an earlier `setup` with it.
+    fn configure(&self, journal: &mut Journal, _mirror: &Mirror, plan: &[Planned]) -> Result<Applied, Error> {
         journal.apply(plan)
     }
 
     /// Restores the client's files to the byte, has the client read them, and returns what that changed.
     ///
     /// # Errors
-    /// [`Error`]; it can be tried again.
+    /// [`Error`] of the first file that cannot be restored; the others are, and it can be tried again.
     fn undo(&self, journal: &mut Journal) -> Result<Vec<Change>, Error> {
-        let changes = journal.plan_undo()?;
+        let Undoing { changes, failed } = journal.plan_undo_of(|_| true);
         journal.undo(&changes)?;
-        Ok(changes)
+        failed.map_or(Ok(changes), Err)
     }
 
     /// What its users have to know, in sentences.

@@ -6,7 +6,7 @@
 //! - [`find`], [`context`]: which dockerd runs here, and which files it reads.
 //! - [`facts`]: what each version reads.
 //! - [`files`], [`proxy`]: which files are written with what.
-//! - [`daemon`]: it is told of them, restarted, and asked to pull.
+//! - [`daemon`]: it is told of them, and asked to pull. [`restart`], [`spawned`]: it is restarted.
 //! - [`info`], [`api`]: what it says of itself, over its socket.
 
 mod api;
@@ -17,17 +17,20 @@ mod files;
 mod find;
 mod info;
 mod proxy;
+mod restart;
+mod spawned;
 
 use hubcap_oci::Registry;
 
 pub use find::{Docker, Dockerd};
 pub use proxy::Proxy;
+pub use restart::Restart;
 
 use crate::change::{Change, Plan, Planned};
 use crate::client::Client;
 use crate::coverage::Coverage;
 use crate::error::Error;
-use crate::journal::Journal;
+use crate::journal::{Applied, Journal};
 use crate::mirror::{Mirror, Registries};
 
 impl Docker {
@@ -57,13 +60,25 @@ impl Client for Docker {
         self.find()?.plan(journal, mirror, registries)
     }
 
-    fn configure(&self, journal: &mut Journal, mirror: &Mirror, plan: &[Planned]) -> Result<(), Error> {
-        self.find()?.configure(journal, mirror, plan)
+    fn configure(&self, journal: &mut Journal, mirror: &Mirror, plan: &[Planned]) -> Result<Applied, Error> {
+        self.find()?.configure(journal, (mirror, plan), None)
     }
 
-    /// Of the dockerd that was configured, where the user names none.
+    /// Of each dockerd that was configured.
     fn undo(&self, journal: &mut Journal) -> Result<Vec<Change>, Error> {
-        self.clone().or_host(journal.host()).find()?.undo(journal)
+        let hosts: Vec<String> = journal.hosts().into_iter().map(str::to_owned).collect();
+        if hosts.is_empty() {
+            return self.find()?.undo(journal);
+        }
+        let (mut changes, mut failed) = (Vec::new(), None);
+        for host in hosts {
+            let docker = Self { host: Some(host), ..self.clone() };
+            match docker.find().and_then(|docker| docker.undo(journal)) {
+                Ok(more) => changes.extend(more),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(changes), Err)
     }
 
     fn coverage(&self, registries: &[Registry]) -> Result<Vec<Coverage>, Error> {

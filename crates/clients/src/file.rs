@@ -12,13 +12,6 @@ use crate::sudo;
 /// The mode of a new file: clients read it, perhaps as other users.
 const MODE: u32 = 0o644;
 
-/// The file that a path means. Replacing a symbolic link itself would cut it off from its target, which may not be there
-/// yet.
-pub(crate) fn resolved(path: PathBuf) -> PathBuf {
-    let target = || Some(path.parent()?.join(std::fs::read_link(&path).ok()?));
-    std::fs::canonicalize(&path).ok().or_else(target).unwrap_or(path)
-}
-
 /// A file's text; `None` when there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
     let Some(bytes) = read_bytes(path)? else { return Ok(None) };
@@ -83,9 +76,7 @@ fn write_bytes(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let mut new = path.as_os_str().to_owned();
-    new.push(".hubcap-new");
-    let new = PathBuf::from(new);
+    let new = beside(path);
     let _ = std::fs::remove_file(&new);
     let written = fill(&new, path, bytes, mode).and_then(|()| std::fs::rename(&new, path));
     let written = match written {
@@ -135,21 +126,21 @@ fn fill(new: &Path, old: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> 
     file.sync_all()
 }
 
-/// The directories above a file that are not there yet, the outermost first.
-pub(crate) fn missing_directories(path: &Path) -> Vec<PathBuf> {
-    let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
-    let mut found: Vec<PathBuf> = path.ancestors().skip(1).take_while(missing).map(Path::to_owned).collect();
-    found.reverse();
-    found
-}
-
-/// Removes a directory that has nothing in it; one that has stays.
-pub(crate) fn remove_empty_directory(path: &Path) {
-    if let Err(error) = std::fs::remove_dir(path)
+/// Removes what a killed run left beside a file.
+pub(crate) fn remove_leftover(path: &Path) {
+    let new = beside(path);
+    if let Err(error) = std::fs::remove_file(&new)
         && error.kind() == ErrorKind::PermissionDenied
     {
-        let _ = sudo::run(path, "rmdir -- \"$1\" 2>/dev/null || true", None);
+        let _ = sudo::run(&new, "rm -f -- \"$1\"", None);
     }
+}
+
+/// Where a file's new text is written before it takes the file's place.
+fn beside(path: &Path) -> PathBuf {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".hubcap-new");
+    new.into()
 }
 
 /// The error with the file's name.
@@ -187,7 +178,7 @@ mod tests {
         let (file, link) = (dir.path().join("file"), dir.path().join("link"));
         std::fs::write(&file, "before").expect("written");
         std::os::unix::fs::symlink(&file, &link).expect("linked");
-        replace(&resolved(link.clone()), Some("after")).expect("replaced");
+        replace(&crate::paths::resolved(link.clone()), Some("after")).expect("replaced");
         assert_eq!(std::fs::read_to_string(&file).expect("there"), "after");
         assert!(link.is_symlink());
     }
@@ -197,7 +188,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let (file, link) = (dir.path().join("file"), dir.path().join("link"));
         std::os::unix::fs::symlink("file", &link).expect("linked");
-        replace(&resolved(link.clone()), Some("after")).expect("made");
+        replace(&crate::paths::resolved(link.clone()), Some("after")).expect("made");
         assert_eq!(std::fs::read_to_string(&file).expect("there"), "after");
         assert!(link.is_symlink());
     }

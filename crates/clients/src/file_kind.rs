@@ -38,19 +38,20 @@ impl FileKind {
     }
 
     /// The file without hubcap's part, where someone has changed it since hubcap wrote `after` in place of `before`.
-    /// `None` when nothing of others is left.
+    /// `None` when there was no file, and nothing of others is left.
     pub(crate) fn without_ours(
         self,
         path: &Path,
         before: Option<&str>,
-        after: Option<&str>,
+        after: &str,
         now: String,
     ) -> Result<Option<String>, Error> {
         match self {
-            Self::DaemonJson => daemon_json::without_ours(path, before, after, &now).map(Some),
-            Self::HostsToml => Ok(hosts_toml::without_ours(now)),
+            Self::DaemonJson => daemon_json::without_ours(path, before, after, &now),
+            // An empty file of a user stays one.
+            Self::HostsToml => Ok(hosts_toml::without_ours(now).or(before.map(|_| String::new()))),
             Self::BuildkitdToml => buildkitd_toml::without_ours(path, before, after, now),
-            Self::Own => Ok(None),
+            Self::Own => Ok(before.map(str::to_owned)),
             Self::Certificate => Ok(Some(now)),
         }
     }

@@ -12,7 +12,8 @@
 //! - [`certs_dir`], [`mod@format`]: directories and texts that several clients have.
 //! - [`change`]: a file before and after, and the difference for people. [`another`]: what is another hubcap's.
 //! - [`journal`], [`file_kind`]: what was changed, with which the files are restored, even after a crash.
-//! - [`mod@file`], [`encoding`], [`process`], [`sudo`]: reading and replacing files, and reaching daemons, as root where needed.
+//! - [`mod@file`], [`encoding`], [`paths`], [`process`], [`sudo`]: reading and replacing files, and reaching daemons, as root where
+//!   needed.
 
 mod all;
 mod another;
@@ -30,6 +31,7 @@ mod file_kind;
 mod format;
 mod journal;
 mod mirror;
+mod paths;
 mod podman;
 mod process;
 mod sudo;
@@ -42,10 +44,10 @@ pub use change::{Change, Plan, Planned};
 pub use client::Client;
 pub use containerd::Containerd;
 pub use coverage::Coverage;
-pub use docker::{Docker, Dockerd, Proxy};
+pub use docker::{Docker, Dockerd, Proxy, Restart};
 pub use error::Error;
 pub use file_kind::FileKind;
-pub use journal::Journal;
+pub use journal::{Applied, Journal};
 pub use mirror::{Mirror, Registries, reachable};
 pub use podman::Podman;
 pub use process::is_installed;

@@ -12,7 +12,7 @@ use crate::change::{Plan, Planned};
 use crate::client::Client;
 use crate::coverage::Coverage;
 use crate::error::Error;
-use crate::journal::Journal;
+use crate::journal::{Applied, Journal};
 use crate::mirror::{Mirror, Registries};
 use crate::process::is_installed;
 
@@ -37,7 +37,7 @@ impl Client for Podman {
         self.find()?.plan(journal, mirror, &registries.named)
     }
 
-    fn configure(&self, journal: &mut Journal, mirror: &Mirror, plan: &[Planned]) -> Result<(), Error> {
+    fn configure(&self, journal: &mut Journal, mirror: &Mirror, plan: &[Planned]) -> Result<Applied, Error> {
         if !mirror.ca.exists() {
             let ca = mirror.ca.display();
             let why = format!("{ca} is not there yet: start hubcap serve once, and it makes its certificate");

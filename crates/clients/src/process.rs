@@ -33,9 +33,15 @@ pub(crate) fn hang_up(pid: Pid) -> Result<(), Error> {
     }
 }
 
-/// Runs `systemctl` with these arguments, as root.
-pub(crate) fn systemctl(arguments: &[&str]) -> Result<(), Error> {
-    let mut command = if rustix::process::geteuid().is_root() {
+/// Whether a process runs. One that has ended, and that its parent has not waited for, does not.
+pub(crate) fn is_running(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X'])))
+}
+
+/// Runs `systemctl` with these arguments: the machine's as root, or the user's own.
+pub(crate) fn systemctl(is_users: bool, arguments: &[&str]) -> Result<(), Error> {
+    let mut command = if is_users || rustix::process::geteuid().is_root() {
         Command::new("systemctl")
     } else {
         let mut command = Command::new("sudo");
@@ -43,7 +49,15 @@ pub(crate) fn systemctl(arguments: &[&str]) -> Result<(), Error> {
         command
     };
     let failed = |why: &str| Error::Client(format!("systemctl {}: {why}", arguments.join(" ")));
-    let output =
-        command.args(arguments).stdin(Stdio::null()).output().map_err(|error| failed(&error.to_string()))?;
+    command.args(is_users.then_some("--user")).args(arguments);
+    let output = command.stdin(Stdio::null()).output().map_err(|error| failed(&error.to_string()))?;
     if output.status.success() { Ok(()) } else { Err(failed(String::from_utf8_lossy(&output.stderr).trim())) }
+}
+
+/// What `systemctl` says, which needs no rights; `None` where it fails, as without systemd.
+pub(crate) fn systemctl_says(is_users: bool, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("systemctl");
+    let output =
+        command.args(is_users.then_some("--user")).args(arguments).stdin(Stdio::null()).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -30,7 +30,8 @@ async fn dockerd_pulls_from_another_registry_through_the_proxy_and_everything_is
         [&["setup", "docker", "--proxy", OTHER, "--drop-in", drop_in.to_str().expect("text")], &at[..]];
     let said = site.hubcap(&setup.concat());
     assert!(
-        said.contains("systemctl restart docker") && said.contains("While hubcap does not run"),
+        said.contains("to have it take effect: restart dockerd")
+            && said.contains("While hubcap does not run"),
         "{said}"
     );
     assert!(certs.join(OTHER).join("ca.crt").exists(), "{said}");

@@ -16,10 +16,12 @@ pub(super) fn why(docker: &Docker, run: Option<&Run>, holders: &Holders) -> Opti
         return Some("systemd runs it, and `systemctl stop` ends it".into());
     }
     let proxy = reachable(run.proxy_listen?).to_string();
-    (docker.find().ok()?.proxy() == Some(&proxy)).then(|| {
+    let docker = docker.find().ok()?;
+    (docker.proxy() == Some(&proxy)).then(|| {
         format!(
             "dockerd sends its pulls through the proxy {proxy} until it is restarted, and without hubcap they would fail. \
-             Restart dockerd (systemctl restart docker), then run `hubcap down` again"
+             Restart dockerd ({}), then run `hubcap down` again, or run it with --restart",
+            docker.restart_command()
         )
     })
 }

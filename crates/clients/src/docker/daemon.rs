@@ -1,67 +1,103 @@
-//! A dockerd that runs: it is told of changed files, restarted, and asked to pull.
+//! A dockerd that runs: it is told of changed files, and asked to pull.
 
 use std::time::{Duration, Instant};
 
 use super::api;
 use super::find::Dockerd;
 use super::info::Info;
+use super::restart::Restart;
 use crate::change::{Change, Planned};
 use crate::error::Error;
 use crate::file;
 use crate::file_kind::FileKind;
-use crate::format::daemon_json::{DaemonJson, is_loopback};
-use crate::journal::Journal;
+use crate::format::daemon_json::{DaemonJson, is_same};
+use crate::journal::{Applied, Journal, Undoing};
 use crate::mirror::Mirror;
-use crate::process::{hang_up, systemctl};
+use crate::paths;
+use crate::process::hang_up;
 
 /// How long dockerd may take to read its file again.
 const RELOAD: Duration = Duration::from_secs(10);
 
 impl Dockerd {
-    /// Changes the files, has dockerd read them, and waits until it has the mirror.
+    /// Changes the files, has dockerd read them, and waits until it has the mirror. With `restart` it is restarted, for what
+    /// it reads only when it starts.
     ///
     /// # Errors
-    /// [`Error`]; everything is as it was then.
-    pub fn configure(&self, journal: &mut Journal, mirror: &Mirror, plan: &[Planned]) -> Result<(), Error> {
-        journal.set_host(format!("unix://{}", self.socket.display()));
-        journal.apply(plan)?;
-        if !plan.iter().any(|planned| planned.kind == FileKind::DaemonJson) {
+    /// [`Error`]; everything is as it was before, an earlier `setup` with it.
+    pub fn configure(
+        &self,
+        journal: &mut Journal,
+        (mirror, plan): (&Mirror, &[Planned]),
+        restart: Option<&Restart>,
+    ) -> Result<Applied, Error> {
+        journal.set_host(self.host());
+        let applied = journal.apply(plan)?;
+        let has_mirrors = plan.iter().any(|planned| planned.kind == FileKind::DaemonJson);
+        let done = match restart {
+            Some(restart) => self.restart(restart, journal),
             // The others are read at each pull.
-            return Ok(());
-        }
-        self.reload(|mirrors| mirrors.iter().any(|one| mirror.is_at(one))).inspect_err(|_| {
-            // Its own failure would be the same one: the files are restored in any case.
-            let _ = self.undo(journal);
+            None if !has_mirrors => Ok(()),
+            None => self.reload(|mirrors| mirrors.iter().any(|one| mirror.is_at(one))),
+        };
+        let Err(error) = done else { return Ok(applied) };
+        let back = self.go_back(journal, applied);
+        let again = restart.map_or(Ok(()), |restart| back.and_then(|()| self.restart(restart, journal)));
+        Err(match (restart, again) {
+            (None, _) => error,
+            (Some(_), Ok(())) => {
+                Error::Client(format!("{error}. Its files are as they were, and it runs with them again"))
+            }
+            (Some(_), Err(again)) => Error::Client(format!(
+                "{error}. Its files are as they were, and it does not run with them: {again}"
+            )),
         })
     }
 
-    /// Restores the files to the byte, has dockerd forget the mirror, and returns what that changed.
+    /// Makes its files what they were before these changes, and has dockerd read them.
     ///
     /// # Errors
-    /// [`Error`]; it can be tried again. Where dockerd cannot be told, its files are restored all the same.
-    pub fn undo(&self, journal: &mut Journal) -> Result<Vec<Change>, Error> {
-        let changes = journal.plan_undo()?;
-        let mut forgotten = Ok(());
-        let json = journal.record_of_kind(FileKind::DaemonJson).map(|record| record.path.clone());
-        let json = changes.iter().find(|change| Some(&change.path) == json.as_ref() && !change.is_empty());
-        if let Some(change) = json
-            && self.running.is_ok()
-        {
-            let before = DaemonJson::parse(&change.path, change.wanted.as_deref())?;
-            if before.mirrors(&change.path)?.is_none() {
-                // Without the key dockerd keeps the mirrors that it has, so it is told of an empty list first.
-                let empty = before.with_mirrors(Some(&[])).to_string();
-                file::replace(&change.path, Some(&empty))?;
-                forgotten = self.reload(|now| !now.iter().any(|one| is_loopback(one)));
-            }
+    /// [`Error`] when a file cannot be restored. Where dockerd cannot be told, its files are restored all the same.
+    pub fn go_back(&self, journal: &mut Journal, applied: Applied) -> Result<(), Error> {
+        let changes: Vec<Change> = applied.back().collect();
+        let forgotten = self.forget_mirrors(&changes);
+        journal.go_back(applied)?;
+        // Its own failure is why we go back, or comes to light at its next start.
+        if forgotten.is_ok_and(|forgot| forgot) {
+            let _ = self.reload(|_| true);
         }
+        Ok(())
+    }
+
+    /// Restores its files to the byte, has it forget the mirror, and returns what that changed.
+    ///
+    /// # Errors
+    /// [`Error`] of the first file that cannot be restored; the others are, and it can be tried again. Where dockerd cannot
+    /// be told, its files are restored all the same.
+    pub fn undo(&self, journal: &mut Journal) -> Result<Vec<Change>, Error> {
+        let host = self.host();
+        let Undoing { changes, failed } = journal.plan_undo_of(|one| one.is_none_or(|one| one == host));
+        let told = self.forget_mirrors(&changes);
         // The files come back whatever dockerd does: they are what it reads at its next start.
         journal.undo(&changes)?;
-        forgotten?;
-        if json.is_some() {
+        if told? {
             self.reload(|_| true)?;
         }
-        Ok(changes)
+        failed.map_or(Ok(changes), Err)
+    }
+
+    /// Has dockerd forget the mirrors that these changes take out of `daemon.json`. Without the key dockerd keeps the mirrors
+    /// that it has, so it is told of the list that it is to have first. Whether it has to read the file once more.
+    fn forget_mirrors(&self, changes: &[Change]) -> Result<bool, Error> {
+        let json = paths::resolved(self.daemon_json.clone());
+        let change = changes.iter().find(|change| change.path == json && !change.is_empty());
+        let Some(change) = change.filter(|_| self.running.is_ok()) else { return Ok(false) };
+        let wanted = DaemonJson::parse(&change.path, change.wanted.as_deref())?;
+        let mirrors = wanted.mirrors(&change.path)?.unwrap_or_default();
+        let without = wanted.with_mirrors(Some(&mirrors)).to_string();
+        file::replace(&change.path, Some(&without))?;
+        self.reload(|now| are_all_in(now, &mirrors) && are_all_in(&mirrors, now))?;
+        Ok(true)
     }
 
     /// Has dockerd read `daemon.json` again, and waits until its mirrors are as they should be. One that does not run
@@ -86,24 +122,6 @@ impl Dockerd {
                 )));
             }
             std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
-
-    /// Restarts dockerd through systemd, which stops its containers unless it has live-restore; waits until it answers.
-    ///
-    /// # Errors
-    /// [`Error::Client`] with what systemctl says.
-    pub fn restart(&self) -> Result<(), Error> {
-        systemctl(&["daemon-reload"])?;
-        systemctl(&["restart", "docker"])?;
-        let end = Instant::now() + RELOAD;
-        while Info::ask(&self.socket).is_err() {
-            if Instant::now() > end {
-                let socket = self.socket.display();
-                return Err(Error::Client(format!("dockerd does not answer on {socket} after its restart")));
-            }
-            std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
     }
@@ -135,4 +153,9 @@ impl Dockerd {
             None => Err(format!("it answered {}", answer.status)),
         }
     }
+}
+
+/// Whether each of these mirrors is in the other list.
+fn are_all_in(these: &[String], list: &[String]) -> bool {
+    these.iter().all(|one| list.iter().any(|other| is_same(one, other)))
 }

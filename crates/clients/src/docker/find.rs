@@ -87,6 +87,16 @@ impl Dockerd {
         self.running.as_ref().is_ok_and(Info::has_containerd_store)
     }
 
+    /// Whether it can be told to read its files again: its process is known, or it does not run and reads them at its start.
+    pub fn can_reload(&self) -> bool {
+        self.pid.is_some() || self.running.is_err()
+    }
+
+    /// How many containers stop when it restarts; `None` for none.
+    pub fn stops_at_restart(&self) -> Option<u32> {
+        self.running.as_ref().ok().and_then(Info::stops_at_restart)
+    }
+
     /// Docker Hub's mirrors, as it has them now.
     pub fn mirrors(&self) -> &[String] {
         self.running.as_ref().map(Info::mirrors).unwrap_or_default()
@@ -105,6 +115,11 @@ impl Dockerd {
     /// The proxy that it would use for a mirror at this address, without a login. Go never uses one for loopback.
     pub fn proxy_before(&self, mirror: IpAddr) -> Option<String> {
         self.running.as_ref().ok().filter(|_| !mirror.is_loopback())?.proxy_before(mirror)
+    }
+
+    /// Where it answers: `unix:///var/run/docker.sock`.
+    pub(super) fn host(&self) -> String {
+        format!("unix://{}", self.socket.display())
     }
 
     /// Its `daemon.json`.

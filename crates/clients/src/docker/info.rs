@@ -18,6 +18,8 @@ pub(crate) struct Info {
     registry_config: RegistryConfig,
     https_proxy: String,
     no_proxy: String,
+    containers_running: u32,
+    live_restore_enabled: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,6 +66,11 @@ impl Info {
         // A login is before the last '@', a scheme before that.
         let proxy = self.https_proxy.rsplit('@').next().unwrap_or_default();
         Some(proxy.strip_prefix("http://").unwrap_or(proxy)).filter(|proxy| !proxy.is_empty())
+    }
+
+    /// How many containers stop when it does; `None` for none.
+    pub(crate) fn stops_at_restart(&self) -> Option<u32> {
+        Some(self.containers_running).filter(|count| *count > 0 && !self.live_restore_enabled)
     }
 
     /// Docker Hub's mirrors, each with a slash at its end.

@@ -21,10 +21,11 @@ use crate::file_kind::FileKind;
 use crate::format::HEADER;
 use crate::format::daemon_json::{self, DaemonJson};
 use crate::journal::Journal;
+use crate::paths;
 
 const DROP_IN: &str = "/etc/systemd/system/docker.service.d/hubcap-proxy.conf";
 /// What goes without the proxy: loopback, and Docker Hub, whose mirror is enough.
-const WITHOUT: &str = "localhost,127.0.0.0/8,::1,.docker.io,.docker.com";
+pub(super) const WITHOUT: &str = "localhost,127.0.0.0/8,::1,.docker.io,.docker.com";
 
 /// hubcap as a proxy.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ impl Dockerd {
     }
 
     fn put_into_daemon_json(&self, journal: &Journal, proxy: &Proxy, plan: &mut Plan) -> Result<(), Error> {
-        let path = file::resolved(self.daemon_json.clone());
+        let path = paths::resolved(self.daemon_json.clone());
         if self.proxy_by_flag {
             let why =
                 "dockerd was started with --http-proxy or --https-proxy, and takes them from one place only";
@@ -98,6 +99,33 @@ impl Proxy {
         let json = journal.record_of_kind(FileKind::DaemonJson);
         journal.record_of_kind(FileKind::Own).is_some()
             || json.is_some_and(|record| our_proxies(journal, &record.path).is_some())
+    }
+}
+
+impl Proxy {
+    /// Where the proxy is that hubcap has set, as `127.0.0.1:5480`; `None` where it has set none.
+    pub fn address(journal: &Journal) -> Option<String> {
+        let in_json = || {
+            let json = journal.record_of_kind(FileKind::DaemonJson)?;
+            let proxies = our_proxies(journal, &json.path)?;
+            let proxies: serde_json::Value = serde_json::from_str(proxies.get()).ok()?;
+            Some(proxies["https-proxy"].as_str()?.strip_prefix("http://")?.to_owned())
+        };
+        let in_drop_in = || {
+            let environment = Self::environment(journal);
+            let (_, url) = environment.into_iter().find(|(name, _)| name == "HTTPS_PROXY")?;
+            Some(url.strip_prefix("http://")?.to_owned())
+        };
+        in_json().or_else(in_drop_in)
+    }
+
+    /// The variables that systemd's drop-in gives a dockerd before 23; none where there is no drop-in.
+    pub(super) fn environment(journal: &Journal) -> Vec<(String, String)> {
+        let text = journal.record_of_kind(FileKind::Own).and_then(|record| record.after.as_deref());
+        let lines = text.unwrap_or_default().lines();
+        let variables =
+            lines.filter_map(|line| line.strip_prefix("Environment=\"")?.strip_suffix('"')?.split_once('='));
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 }
 

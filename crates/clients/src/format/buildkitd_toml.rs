@@ -83,14 +83,12 @@ fn put_first(array: &mut Array, text: &str) {
 pub(crate) fn without_ours(
     path: &Path,
     before: Option<&str>,
-    after: Option<&str>,
+    after: &str,
     now: String,
 ) -> Result<Option<String>, Error> {
-    if after.is_none() {
-        return Ok(Some(now));
-    }
-    let mut now = toml::parse(path, Some(now.strip_prefix(HEADER).unwrap_or(&now)))?;
-    let (before, after) = (toml::parse(path, before)?, toml::parse(path, after)?);
+    let (is_there, found) = (before.is_some(), now);
+    let mut now = toml::parse(path, Some(found.strip_prefix(HEADER).unwrap_or(&found)))?;
+    let (before, after) = (toml::parse(path, before)?, toml::parse(path, Some(after))?);
     let ours: Vec<String> =
         mirrors(&after).filter(|one| !mirrors(&before).any(|other| other == *one)).collect();
     let Some(registry) = now.get_mut("registry").and_then(Item::as_table_like_mut) else {
@@ -118,7 +116,10 @@ pub(crate) fn without_ours(
         now.remove("registry");
     }
     let text = now.to_string();
-    Ok((before.iter().next().is_some() || !text.trim().is_empty()).then_some(text))
+    if text == found {
+        return Ok(Some(found));
+    }
+    Ok((is_there || !text.trim().is_empty()).then_some(text))
 }
 
 /// All mirrors of all registries.

@@ -1,9 +1,11 @@
 //! `daemon.json`: merged, never overwritten. Every key keeps its place and its value keeps its text.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
 use indexmap::IndexMap;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
@@ -69,6 +71,15 @@ impl DaemonJson {
         self.with(PROXIES, proxies)
     }
 
+    /// Whether it has the same keys with the same values, however they are written.
+    fn says_the_same(&self, other: &Self) -> bool {
+        let values = |json: &Self| -> Option<BTreeMap<String, Value>> {
+            let entries = json.entries.iter();
+            entries.map(|(key, value)| Some((key.clone(), serde_json::from_str(value.get()).ok()?))).collect()
+        };
+        matches!((values(self), values(other)), (Some(one), Some(other)) if one == other)
+    }
+
     fn with(mut self, key: &str, value: Option<Box<RawValue>>) -> Self {
         match value {
             Some(value) => self.entries.insert(key.to_owned(), value),
@@ -84,29 +95,41 @@ pub(crate) fn our_proxies(path: &Path, before: Option<&str>, after: Option<&str>
     proxies(after).filter(|_| proxies(before).is_none())
 }
 
-/// The file without mirrors on loopback over HTTPS and without the proxies that hubcap added when it wrote `after` in
-/// place of `before`.
+/// The file without the mirrors and the proxies that hubcap added when it wrote `after` in place of `before`. Where it then
+/// says what `before` says, it is `before` to the byte, or no file where there was none.
 pub(crate) fn without_ours(
     path: &Path,
     before: Option<&str>,
-    after: Option<&str>,
+    after: &str,
     now: &str,
-) -> Result<String, Error> {
+) -> Result<Option<String>, Error> {
     let mut json = DaemonJson::parse(path, Some(now))?;
-    let ours = our_proxies(path, before, after);
+    let (was, is) = (DaemonJson::parse(path, before)?, DaemonJson::parse(path, Some(after))?);
+    let found = (json.proxies().map(RawValue::get).map(str::to_owned), json.mirrors(path)?);
+    let ours = our_proxies(path, before, Some(after));
     if ours.is_some_and(|ours| json.proxies().is_some_and(|now| now.get() == ours.get())) {
         json = json.with_proxies(None);
     }
     if let Some(mut mirrors) = json.mirrors(path)? {
-        mirrors.retain(|mirror| !is_loopback(mirror));
-        json = json.with_mirrors((!mirrors.is_empty()).then_some(&mirrors));
+        let (theirs, after) = (was.mirrors(path)?.unwrap_or_default(), is.mirrors(path)?.unwrap_or_default());
+        let is_in = |list: &[String], one: &str| list.iter().any(|other| is_same(other, one));
+        mirrors.retain(|one| is_in(&theirs, one) || !is_in(&after, one));
+        let had_none = was.mirrors(path)?.is_none();
+        json = json.with_mirrors((!mirrors.is_empty() || !had_none).then_some(&mirrors));
     }
-    Ok(json.to_string())
+    if found == (json.proxies().map(RawValue::get).map(str::to_owned), json.mirrors(path)?) {
+        // Nothing of hubcap's was in it.
+        return Ok(Some(now.to_owned()));
+    }
+    if json.says_the_same(&was) {
+        return Ok(before.map(str::to_owned));
+    }
+    Ok(Some(json.to_string()))
 }
 
-/// Whether a mirror's URL is one that hubcap may have written.
-pub(crate) fn is_loopback(mirror: &str) -> bool {
-    ["https://127.", "https://localhost", "https://[::1]"].iter().any(|start| mirror.starts_with(start))
+/// Whether two URLs are of one mirror; dockerd writes a slash at their end.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 impl fmt::Display for DaemonJson {

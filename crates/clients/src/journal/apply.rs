@@ -1,0 +1,113 @@
+//! Changing clients' files, and going back when a later step fails.
+
+use std::path::PathBuf;
+
+use super::{Contents, FileRecord, Journal, disk};
+use crate::change::{Change, Planned};
+use crate::error::Error;
+use crate::file;
+use crate::paths;
+
+/// Changes that were made, with which the files and the journal can go back to what they were before them.
+#[derive(Debug)]
+pub struct Applied {
+    changes: Vec<Change>,
+    made: Vec<PathBuf>,
+    before: Contents,
+}
+
+impl Applied {
+    /// What going back changes.
+    pub(crate) fn back(&self) -> impl Iterator<Item = Change> {
+        self.changes.iter().map(|change| Change {
+            path: change.path.clone(),
+            current: change.wanted.clone(),
+            wanted: change.current.clone(),
+        })
+    }
+}
+
+impl Journal {
+    /// Applies planned changes. Files that were changed before and are not among them stay in the journal.
+    ///
+    /// # Errors
+    /// [`Error`]; the files that were changed already are restored.
+    pub fn apply(&mut self, plan: &[Planned]) -> Result<Applied, Error> {
+        let mut applied = self.announce(plan)?;
+        for planned in plan {
+            let change = &planned.change;
+            if let Err(error) = file::replace(&change.path, change.wanted.as_deref()) {
+                // Its own failure would be the same one, and then the journal knows what is left.
+                let _ = self.go_back(applied);
+                return Err(error);
+            }
+            applied.changes.push(change.clone());
+        }
+        self.settle()?;
+        Ok(applied)
+    }
+
+    /// Writes down what will be changed.
+    pub(super) fn announce(&mut self, plan: &[Planned]) -> Result<Applied, Error> {
+        let before = self.contents.clone();
+        let by_others = disk::made_by_others(&self.path);
+        let mut new = Vec::new();
+        for Planned { change, original, kind } in plan {
+            let at = self.contents.files.iter().position(|record| record.path == change.path);
+            let known = at.map(|at| self.contents.files.remove(at));
+            let missing = paths::missing_directories(&change.path);
+            let made = known.as_ref().map_or_else(
+                || {
+                    let shared = change.path.ancestors().skip(1).map(PathBuf::from);
+                    let shared = shared.filter(|dir| by_others.contains(dir) && !missing.contains(dir));
+                    missing.iter().cloned().chain(shared).collect()
+                },
+                |known| known.made.clone(),
+            );
+            new.extend(missing);
+            let earlier = known
+                .iter()
+                .flat_map(FileRecord::written)
+                .filter(|ours| change.wanted.as_ref() != Some(ours));
+            if change.wanted != *original || known.is_some() {
+                self.contents.files.push(FileRecord {
+                    path: change.path.clone(),
+                    kind: Some(*kind),
+                    host: self.contents.host.clone(),
+                    before: original.clone(),
+                    after: change.wanted.clone(),
+                    earlier: earlier.cloned().collect(),
+                    made,
+                });
+            }
+        }
+        disk::write(&self.path, &self.contents)?;
+        Ok(Applied { changes: Vec::new(), made: new, before })
+    }
+
+    /// Writes down that the files are as they were to become.
+    pub(super) fn settle(&mut self) -> Result<(), Error> {
+        for record in &mut self.contents.files {
+            record.earlier.clear();
+        }
+        // A file that hubcap has nothing in is someone else's, unless hubcap made its directory.
+        self.contents.files.retain(|record| record.before != record.after || !record.made.is_empty());
+        disk::write(&self.path, &self.contents)
+    }
+
+    /// Makes the files and the journal what they were before these changes.
+    ///
+    /// # Errors
+    /// [`Error`] of the first file that cannot be restored; the others are, and it can be undone.
+    pub fn go_back(&mut self, applied: Applied) -> Result<(), Error> {
+        let Applied { changes, made, before } = applied;
+        let mut done = Ok(());
+        for change in changes.iter().rev() {
+            done = done.and(file::replace(&change.path, change.current.as_deref()));
+        }
+        paths::remove_empty_directories(made);
+        done?;
+        self.contents = before;
+        disk::write(&self.path, &self.contents)
+    }
+}

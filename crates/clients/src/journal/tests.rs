@@ -1,0 +1,150 @@
+use super::*;
+
+fn planned(journal: &Journal, path: &Path, wanted: &str) -> Planned {
+    let kind = FileKind::Certificate;
+    journal.plan(path.to_owned(), kind, |_| Ok(Some(wanted.into()))).expect("readable")
+}
+
+fn open(state: &Path) -> Journal {
+    Journal::open(state, "docker").expect("a journal")
+}
+
+#[test]
+fn what_was_changed_comes_back_to_the_byte_and_what_was_made_goes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (old, new) = (dir.path().join("old"), dir.path().join("a/b/new"));
+    std::fs::write(&old, " was \n").expect("written");
+    let mut journal = open(dir.path());
+    for wanted in ["first", "second"] {
+        let plan = [planned(&journal, &old, wanted), planned(&journal, &new, wanted)];
+        journal.apply(&plan).expect("applied");
+        assert_eq!(std::fs::read_to_string(&new).expect("made"), wanted);
+        journal = open(dir.path());
+    }
+    let changes = journal.plan_undo().expect("readable");
+    assert_eq!(changes.len(), 2);
+    journal.undo(&changes).expect("undone");
+    assert_eq!(std::fs::read_to_string(&old).expect("there"), " was \n");
+    assert!(!dir.path().join("a").exists() && journal.is_empty());
+    assert!(open(dir.path()).is_empty());
+}
+
+#[test]
+fn directories_go_that_a_first_time_made_and_a_second_time_used() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join("certs.d").join(name).join("hosts.toml");
+    let mut journal = open(dir.path());
+    journal.apply(&[planned(&journal, &at("docker.io"), "x")]).expect("applied");
+    let both = ["docker.io", "ghcr.io"].map(|name| planned(&journal, &at(name), "x"));
+    journal.apply(&both).expect("applied");
+    let changes = journal.plan_undo().expect("readable");
+    journal.undo(&changes).expect("undone");
+    assert!(!dir.path().join("certs.d").exists());
+}
+
+#[test]
+fn what_others_have_written_since_stays_theirs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("daemon.json");
+    std::fs::write(&path, "{\"theirs\": 1}\n").expect("written");
+    let mut journal = open(dir.path());
+    let wanted = "{\"theirs\": 1, \"registry-mirrors\": [\"https://127.0.0.1:5443\"]}";
+    let edit = |_: Option<&str>| Ok(Some(wanted.to_owned()));
+    let plan = journal.plan(path.clone(), FileKind::DaemonJson, edit).expect("planned");
+    journal.apply(&[plan]).expect("applied");
+    std::fs::write(&path, wanted.replace("1,", "1, \"more\": 2,")).expect("written");
+    let changes = journal.plan_undo().expect("readable");
+    journal.undo(&changes).expect("undone");
+    let left = std::fs::read_to_string(&path).expect("there");
+    assert_eq!(left, "{\n  \"theirs\": 1,\n  \"more\": 2\n}");
+}
+
+#[test]
+fn a_change_that_cannot_be_applied_takes_the_others_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (good, bad) = (dir.path().join("good"), dir.path().join("good/below/a/file"));
+    let mut journal = open(dir.path());
+    let new = dir.path().join("a/new");
+    let plan = [&good, &new, &bad].map(|path| planned(&journal, path, "x"));
+    journal.apply(&plan).expect_err("a file is no directory");
+    assert!(!good.exists() && !dir.path().join("a").exists() && journal.is_empty());
+}
+
+#[test]
+fn a_files_kind_is_in_the_journal_and_not_in_its_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // By its extension this would be a file of hubcap's own, and be removed.
+    let path = dir.path().join("daemon.conf");
+    let mut journal = open(dir.path());
+    let edit = |_: Option<&str>| Ok(Some("{\"registry-mirrors\": [\"https://127.0.0.1:1\"]}".to_owned()));
+    let plan = journal.plan(path.clone(), FileKind::DaemonJson, edit).expect("planned");
+    journal.apply(&[plan]).expect("applied");
+    std::fs::write(&path, "{\"debug\": true, \"registry-mirrors\": [\"https://127.0.0.1:1\"]}\n")
+        .expect("written");
+    let mut journal = open(dir.path());
+    let changes = journal.plan_undo().expect("readable");
+    journal.undo(&changes).expect("undone");
+    assert_eq!(std::fs::read_to_string(&path).expect("there"), "{\n  \"debug\": true\n}\n");
+}
+
+/// As an earlier hubcap left it: without kinds.
+fn older_journal(state: &Path, client: &str, files: &serde_json::Value) -> Journal {
+    let dir = state.join("wiring");
+    std::fs::create_dir_all(&dir).expect("made");
+    let text = serde_json::json!({"host": null, "files": files}).to_string();
+    std::fs::write(dir.join(format!("{client}.json")), text).expect("written");
+    Journal::open(state, client).expect("an older journal")
+}
+
+#[test]
+fn an_older_journal_is_undone_to_the_byte() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("etc/daemon.json");
+    std::fs::create_dir_all(dir.path().join("etc")).expect("made");
+    std::fs::write(&path, "ours").expect("written");
+    let files = serde_json::json!([
+        {"path": path, "before": null, "after": "ours", "made": [dir.path().join("etc")]}
+    ]);
+    let mut journal = older_journal(dir.path(), "docker", &files);
+    let changes = journal.plan_undo().expect("readable");
+    journal.undo(&changes).expect("undone");
+    assert!(!dir.path().join("etc").exists() && !dir.path().join("wiring/docker.json").exists());
+}
+
+#[test]
+fn an_older_journals_files_that_others_changed_lose_hubcaps_part_alone() {
+    let block = "# Written by hubcap, which removes it again: hubcap unset\n[host.\"https://127.0.0.1:1\"]\n  \
+                 dial_timeout = \"1s\"\n";
+    for (client, name, before, after, now, left) in [
+        (
+            "docker",
+            "daemon.json",
+            Some("{}\n"),
+            "{\n  \"registry-mirrors\": [\"https://127.0.0.1:1\"]\n}\n",
+            "{\n  \"debug\": true,\n  \"registry-mirrors\": [\"https://127.0.0.1:1\"]\n}\n".to_owned(),
+            Some("{\n  \"debug\": true\n}\n"),
+        ),
+        ("docker", "hosts.toml", None, block, format!("{block}# theirs\n"), Some("# theirs\n")),
+        ("docker", "ca.crt", None, "ours", "theirs".into(), Some("theirs")),
+        ("docker", "hubcap-proxy.conf", None, "ours", "changed".into(), None),
+        ("containerd", "hosts.toml", None, block, format!("{block}# theirs\n"), Some("# theirs\n")),
+        (
+            "buildkit",
+            "buildkitd.toml",
+            Some("debug = true\n"),
+            "debug = true\n[registry.\"docker.io\"]\nmirrors = [\"127.0.0.1:1\"]\n",
+            "debug = false\n[registry.\"docker.io\"]\nmirrors = [\"127.0.0.1:1\"]\n".into(),
+            Some("debug = false\n"),
+        ),
+        ("podman", "zz-hubcap.conf", None, "ours", "changed".into(), None),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(name);
+        std::fs::write(&path, &now).expect("written");
+        let files = serde_json::json!([{"path": path, "before": before, "after": after, "made": []}]);
+        let mut journal = older_journal(dir.path(), client, &files);
+        let changes = journal.plan_undo().expect("readable");
+        journal.undo(&changes).expect("undone");
+        assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), left, "{client} {name}");
+    }
+}
