@@ -218,7 +218,7 @@ pub(crate) struct Export {
 pub(crate) enum ExportFormat {
     /// As docker save writes it: for docker load and podman load
     DockerArchive,
-    /// An OCI layout in a tar: for podman load, and docker load since Docker 25
+    /// An OCI layout in a tar: for podman load, and docker load with containerd's image store
     OciArchive,
 }
 

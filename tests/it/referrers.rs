@@ -3,6 +3,7 @@
 mod attestations;
 mod carried;
 pub(crate) mod dockerd29;
+mod exported;
 mod private;
 
 use http::Method;

@@ -23,8 +23,8 @@ const BUFFER: usize = 256 << 10;
 
 pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
     let platform = flags.platform.clone().unwrap_or_else(Platform::host);
-    let image = complete(config, &flags.image, &platform)?;
     let format = flags.format.into();
+    let image = complete(config, &flags.image, &platform, format)?;
     if format == Format::DockerArchive && image.has_zstd() {
         eprintln!(
             "hubcap: {} has layers in zstd, which docker load cannot read before Docker 23",
@@ -45,13 +45,28 @@ pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The image out of the store, after what is missing was fetched.
-fn complete(config: &Config, name: &ImageRef, platform: &Platform) -> anyhow::Result<CompleteImage> {
+/// The image out of the store, after what is missing was fetched. Attestations that cannot be fetched are left out.
+fn complete(
+    config: &Config,
+    name: &ImageRef,
+    platform: &Platform,
+    format: Format,
+) -> anyhow::Result<CompleteImage> {
     let layout = Layout::at(&config.store);
-    if let Availability::Complete(image) = layout.find(name, platform)? {
-        return Ok(*image);
+    let found = layout.find(name, platform)?;
+    match found {
+        Availability::Complete(image) if format == Format::DockerArchive || !image.lacks_attestations() => {
+            return Ok(*image);
+        }
+        Availability::Complete(_) => {
+            if let Err(error) = fetch(config, name, platform) {
+                eprintln!("hubcap: the attestations of {name} cannot be fetched: {error:#}");
+            }
+        }
+        Availability::Missing(_) => {
+            fetch(config, name, platform).with_context(|| format!("{name} cannot be fetched"))?;
+        }
     }
-    fetch(config, name, platform).with_context(|| format!("{name} cannot be fetched"))?;
     match layout.find(name, platform)? {
         Availability::Complete(image) => Ok(*image),
         Availability::Missing(why) => bail!("{name} is not complete in the store: {why}"),
@@ -72,7 +87,7 @@ fn fetch(config: &Config, name: &ImageRef, platform: &Platform) -> anyhow::Resul
 
 fn write(config: &Config, image: &CompleteImage, format: Format, out: impl Write) -> anyhow::Result<()> {
     let progress = Progress::new();
-    let bar = progress.bar("writing", image.size());
+    let bar = progress.bar("writing", image.size(format));
     let out = BufWriter::with_capacity(BUFFER, out);
     Layout::at(&config.store).export(image, format, out, |read| bar.inc(read))?;
     bar.finish_and_clear();

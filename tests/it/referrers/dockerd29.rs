@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::{entry, index};
 use crate::support::hubcap::{Hubcap, header};
 use crate::support::image::{self, Image, sha256};
-use crate::support::noise;
 use crate::support::origin::Origin;
 use hubcap_oci::media_type;
 
@@ -31,8 +30,8 @@ pub(crate) struct Attested {
 impl Attested {
     /// Puts it under `library/app:1`. The registry lists the signature, and something that is none.
     pub(crate) fn put(origin: &Origin) -> Self {
-        let amd = image::put_for(origin, "library/app:amd", &[&noise(50_000, 1)], "amd64");
-        let arm = image::put_for(origin, "library/app:arm", &[&noise(50_000, 2)], "arm64");
+        let amd = image::real_at(origin, "library/app:amd", 1);
+        let arm = image::real_for(origin, "library/app:arm", 2, "arm64");
         let attestation = attestation(origin, &amd);
         let arm_attestation = attestation_of(origin, &arm, "arm64");
         let signature = signature(origin, &attestation);

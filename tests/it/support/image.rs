@@ -44,7 +44,7 @@ fn put_with(origin: &Origin, name: &str, config: &[u8], layers: &[&[u8]]) -> Ima
 
 /// The same, with a layer that is compressed by gzip.
 pub(crate) fn real_gzip(origin: &Origin) -> Image {
-    let (layer, config) = real_layer(7);
+    let (layer, config) = real_layer(7, "amd64");
     put_with(origin, "org/app:1", config.as_bytes(), &[&super::packed("gzip", &layer)])
 }
 
@@ -55,12 +55,17 @@ pub(crate) fn real(origin: &Origin) -> Image {
 
 /// The same under another name, and with other bytes for another `seed`.
 pub(crate) fn real_at(origin: &Origin, name: &str, seed: u64) -> Image {
-    let (layer, config) = real_layer(seed);
+    real_for(origin, name, seed, "amd64")
+}
+
+/// The same for another architecture.
+pub(crate) fn real_for(origin: &Origin, name: &str, seed: u64, architecture: &str) -> Image {
+    let (layer, config) = real_layer(seed, architecture);
     put_with(origin, name, config.as_bytes(), &[&layer])
 }
 
 /// A layer, and the configuration of an image that has it alone.
-fn real_layer(seed: u64) -> (Vec<u8>, String) {
+fn real_layer(seed: u64, architecture: &str) -> (Vec<u8>, String) {
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     let noise = super::noise(600_000, seed);
@@ -69,7 +74,7 @@ fn real_layer(seed: u64) -> (Vec<u8>, String) {
     header.set_cksum();
     archive.append_data(&mut header, "data/noise", noise.as_slice()).expect("an entry");
     let layer = archive.into_inner().expect("an archive");
-    let config = json!({"os": "linux", "architecture": "amd64", "config": {},
+    let config = json!({"os": "linux", "architecture": architecture, "config": {},
         "rootfs": {"type": "layers", "diff_ids": [sha256(&layer)]}});
     (layer, config.to_string())
 }

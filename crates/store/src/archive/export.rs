@@ -1,6 +1,8 @@
 //! One image as a tar: as `docker save` writes it (docker-archive), or an OCI layout in a tar (oci-archive). Read from
 //! the layout alone, so it works beside a running daemon. Each content is compared with its name while it is copied.
 
+mod attested;
+
 use std::collections::HashSet;
 use std::io::{Read, Write};
 
@@ -10,6 +12,8 @@ use hubcap_oci::{
     Compression, Descriptor, Digest, ImageRef, Link, Manifest, Platform, Reference, Verifier, media_type,
 };
 use serde_json::json;
+
+use attested::Attested;
 
 use crate::error::Error;
 use crate::layout::image_index::{REF_NAME, wrapper};
@@ -24,7 +28,7 @@ pub enum Format {
     /// `manifest.json`, the configuration and the layers; docker load and podman load take it. Layers stay compressed
     /// as they are.
     DockerArchive,
-    /// `oci-layout`, `index.json` and `blobs/`: podman load takes it, and docker load since Docker 25.
+    /// `oci-layout`, `index.json` and `blobs/`: podman load takes it, and docker load with containerd's image store.
     OciArchive,
 }
 
@@ -35,6 +39,7 @@ pub struct CompleteImage {
     manifest: Descriptor,
     config: Descriptor,
     layers: Vec<Descriptor>,
+    attested: Attested,
 }
 
 /// What the store has of an image.
@@ -47,9 +52,14 @@ pub enum Availability {
 }
 
 impl CompleteImage {
-    /// Bytes of configuration and layers, each counted once.
-    pub fn size(&self) -> u64 {
-        self.contents().map(|content| content.size).sum()
+    /// Bytes of all that is written in this format except the manifests, each counted once.
+    pub fn size(&self, format: Format) -> u64 {
+        self.contents(format).map(|content| content.size).sum()
+    }
+
+    /// Whether attestations that belong into an OCI archive are not in the store.
+    pub const fn lacks_attestations(&self) -> bool {
+        matches!(self.attested, Attested::Missing)
     }
 
     /// Whether a layer is compressed with zstd, which docker load cannot read before Docker 23.
@@ -57,9 +67,15 @@ impl CompleteImage {
         self.layers.iter().any(|layer| Compression::of_layer(&layer.media_type) == Some(Compression::Zstd))
     }
 
-    fn contents(&self) -> impl Iterator<Item = &Descriptor> {
+    /// The configuration, the layers, and in an OCI archive the attestations.
+    fn contents(&self, format: Format) -> impl Iterator<Item = &Descriptor> {
+        let attestations = match (format, &self.attested) {
+            (Format::OciArchive, Attested::By { contents, .. }) => contents.as_slice(),
+            _ => &[],
+        };
         let mut seen = HashSet::new();
-        std::iter::once(&self.config).chain(&self.layers).filter(move |one| seen.insert(one.digest))
+        let all = std::iter::once(&self.config).chain(&self.layers).chain(attestations);
+        all.filter(move |one| seen.insert(one.digest))
     }
 }
 
@@ -100,7 +116,8 @@ impl Layout {
         let top = self
             .verified_manifest(top)
             .ok_or_else(|| format!("its manifest {} is not in the store", top.digest))?;
-        let Manifest { descriptor, links } = self.for_platform(top, platform)?;
+        let Manifest { descriptor, links } = self.for_platform(top.clone(), platform)?;
+        let attested = Attested::find(self, &top, &descriptor, platform);
         // Their true lengths: a manifest may say others.
         let stored = |link: Link| match self.size_of(&link.digest) {
             Some(size) => Ok(Descriptor::new(link.media_type, link.digest, size)),
@@ -114,7 +131,7 @@ impl Layout {
         };
         let config = stored(links.config.ok_or("it has no configuration")?)?;
         let layers = links.layers.into_iter().map(stored).collect::<Result<_, _>>()?;
-        Ok(CompleteImage { name: name.clone(), manifest: descriptor, config, layers })
+        Ok(CompleteImage { name: name.clone(), manifest: descriptor, config, layers, attested })
     }
 
     /// The manifest itself, or the one for the platform where it is an index.
@@ -187,7 +204,7 @@ impl<W: Write, P: Fn(u64)> Writer<'_, W, P> {
         let manifest = json!([{ "Config": config, "RepoTags": tags, "Layers": layers }]);
         self.small("manifest.json", manifest.to_string().as_bytes())?;
         self.content(&config, &image.config)?;
-        for one in image.contents().skip(1) {
+        for one in image.contents(Format::DockerArchive).skip(1) {
             self.content(&layer(&one.digest), one)?;
         }
         Ok(())
@@ -196,7 +213,9 @@ impl<W: Write, P: Fn(u64)> Writer<'_, W, P> {
     fn oci(&mut self, image: &CompleteImage) -> Result<(), Error> {
         let mut entry = image.manifest.clone();
         let wrapper = wrapper(&entry);
-        if let Some((digest, bytes)) = &wrapper {
+        if let Attested::By { index, .. } = &image.attested {
+            entry = Descriptor::clone(index);
+        } else if let Some((digest, bytes)) = &wrapper {
             entry = Descriptor::new(media_type::OCI_INDEX, *digest, bytes.len() as u64);
         }
         for name in [REF_NAME, CONTAINERD_NAME] {
@@ -207,10 +226,12 @@ impl<W: Write, P: Fn(u64)> Writer<'_, W, P> {
         let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry] });
         self.small("oci-layout", OCI_LAYOUT.as_bytes())?;
         self.small("index.json", index.to_string().as_bytes())?;
-        if let Some((digest, bytes)) = wrapper {
-            self.small(&content_path(&digest), &bytes)?;
+        match (&image.attested, wrapper) {
+            (Attested::By { index, .. }, _) => self.content(&content_path(&index.digest), index)?,
+            (_, Some((digest, bytes))) => self.small(&content_path(&digest), &bytes)?,
+            (_, None) => {}
         }
-        for one in std::iter::once(&image.manifest).chain(image.contents()) {
+        for one in std::iter::once(&image.manifest).chain(image.contents(Format::OciArchive)) {
             self.content(&content_path(&one.digest), one)?;
         }
         Ok(())
