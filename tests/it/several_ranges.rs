@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use reqwest::{Method, Response};
+use tokio::sync::watch;
 
 use crate::support::hubcap::{Hubcap, Place, blob, header};
 use crate::support::multipart::parts;
-use crate::support::noise;
-use crate::support::origin::Origin;
+use crate::support::origin::{Act, Origin, Quirk, quirk};
+use crate::support::{eventually, noise};
 
 const SIZE: usize = 300_000;
 
@@ -117,5 +118,94 @@ async fn ranges_of_another_content_by_if_range_are_answered_with_the_whole() {
             let answer = ask(&hubcap, &digest, &[("range", range), ("if-range", &condition)]).await;
             assert_eq!(answer.status(), status, "{condition} {range}");
         }
+    }
+}
+
+/// A blob whose fill stops at its first MiB until `gate` is opened.
+struct Filling {
+    origin: Origin,
+    place: Place,
+    content: Vec<u8>,
+    digest: String,
+    gate: watch::Sender<bool>,
+}
+
+impl Filling {
+    async fn new() -> Self {
+        let (origin, place) = (Origin::start().await, Place::new());
+        let content = noise(40 << 20, 6);
+        let digest = origin.put_blob(&content);
+        let (gate, opened) = watch::channel(false);
+        origin.quirk(&digest, quirk::of_wholes(quirk::gate(1 << 20, opened)));
+        Self { origin, place, content, digest, gate }
+    }
+
+    fn blob(&self) -> (&str, &[u8]) {
+        (&self.digest, &self.content)
+    }
+
+    /// What was asked of the origin for ranges.
+    fn ranges(&self) -> Vec<String> {
+        self.origin.log().into_iter().filter_map(|asked| asked.range).collect()
+    }
+}
+
+const MIB: usize = 1 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranges_that_the_fill_does_not_have_yet_come_from_the_registry_in_one_request() {
+    let filling = Filling::new().await;
+    let hubcap = filling.place.start(&filling.origin.url(), &[]);
+    let ranges = [30 * MIB..31 * MIB, 20 * MIB..20 * MIB + 7, 40 * MIB - 9..40 * MIB];
+    assert_given(&hubcap, filling.blob(), &ranges).await;
+    assert_eq!(filling.ranges(), [of(&ranges)]);
+    let one = ask(&hubcap, &filling.digest, &[("range", "bytes=-1000")]).await;
+    assert_eq!(one.status(), 206);
+    assert!(one.bytes().await.expect("a body") == filling.content[40 * MIB - 1000..]);
+    filling.gate.send_replace(true);
+    // What is in the store in the end is the whole.
+    eventually("the blob in the store", || filling.place.blobs() == [filling.digest.clone()]).await;
+    let asked = filling.origin.count(&Method::GET, &filling.digest);
+    assert_given(&hubcap, filling.blob(), &[0..10, 20 * MIB..30 * MIB]).await;
+    assert_eq!(filling.origin.count(&Method::GET, &filling.digest), asked, "nothing is asked for again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranges_that_the_fill_has_are_not_asked_for() {
+    let filling = Filling::new().await;
+    let hubcap = filling.place.start(&filling.origin.url(), &[]);
+    assert_given(&hubcap, filling.blob(), &[0..10, 500_000..600_000]).await;
+    assert!(filling.ranges().is_empty());
+    filling.gate.send_replace(true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_gives_no_several_ranges_costs_its_client_nothing_but_time() {
+    let other = |range: &'static str| {
+        quirk::of_ranges(Quirk::new(move |asked| {
+            asked.headers.insert("range", range.parse().expect("a value"));
+            None
+        }))
+    };
+    for (what, odd) in [
+        ("ignored", quirk::no_ranges()),
+        ("refused", quirk::of_ranges(quirk::status(416))),
+        ("failed", quirk::of_ranges(quirk::status(500))),
+        ("the first alone", other("bytes=20971520-20971529")),
+        ("merged", other("bytes=20971520-31457279")),
+        ("others", other("bytes=20971520-20971529,5-9")),
+        ("cut", quirk::of_ranges(quirk::cut_at(200))),
+        ("no answer", quirk::of_ranges(Quirk::new(|_| Some(Act::Close)))),
+    ] {
+        let filling = Filling::new().await;
+        filling.origin.quirk(&filling.digest, odd);
+        let hubcap = filling.place.start(&filling.origin.url(), &[]);
+        let open = async {
+            eventually("the ranges asked for", || !filling.ranges().is_empty()).await;
+            filling.gate.send_replace(true);
+        };
+        let ranges = [20 * MIB..20 * MIB + 10, 30 * MIB - 1000..30 * MIB];
+        tokio::join!(assert_given(&hubcap, filling.blob(), &ranges), open);
+        println!("{what}: given");
     }
 }

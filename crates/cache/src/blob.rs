@@ -1,10 +1,12 @@
 //! Blobs (end-2): from the store when this repository has them, else through one flight.
 
+mod beside;
 pub(crate) mod body;
 mod bypass;
 mod parts;
+mod selected;
 
-use std::slice;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hubcap_oci::{Digest, RangeRequest, Selection};
@@ -14,53 +16,33 @@ use hubcap_upstream::{Others, Permission, Upstream};
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, Failure, fill_error};
+use crate::fill::asked::Asked;
 use crate::fill::{FillError, FillHandle};
 use crate::flight::{Role, Subscription};
 use crate::outcome::{Answer, Outcome};
 use crate::plan::Stored;
 use crate::question::Question;
-use body::{BlobBody, Takeover};
+use beside::Beside;
+use body::BlobBody;
 use bypass::Bypass;
-use parts::Parts;
+use selected::Readable;
+
+pub use selected::{Blob, BlobRequest};
 
 /// How long a client waits for a stored blob's verification, which each process does once for each blob. At the speed
 /// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.
 const VERIFY_FIRST: Duration = Duration::from_millis(100);
 
-/// How a blob is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BlobRequest {
-    /// `HEAD`: headers only.
-    Head,
-    /// `GET`, with its `Range`.
-    Get(RangeRequest),
-}
-
-/// A blob for a client.
-pub struct Blob {
-    /// The whole length in bytes; `None` while a blob is fetched whose length the upstream does not tell.
-    pub size: Option<u64>,
-    /// Which bytes the body has. A blob that is not stored is always whole: the range of a body that is not kept is not worth
-    /// another request.
-    pub selection: Selection,
-    /// The bytes; of several ranges one after the other.
-    pub body: BlobBody,
-}
-
-impl Blob {
-    fn not_stored(bypass: Box<Bypass>) -> Self {
-        Self { size: bypass.size(), selection: Selection::Whole, body: BlobBody::bypass(bypass) }
-    }
-
-    /// The content in the store, of a GET of the whole blob; `None` for a blob that is not stored.
-    pub fn into_content(self) -> Option<Content> {
-        self.body.into_content()
-    }
+/// A content that a flight fills, or has filled.
+struct Filling {
+    content: Content,
+    /// What was asked of the registry beside it.
+    asked: Asked,
 }
 
 /// What a flight gives a client.
 enum Filled {
-    Stored(Answer<Content>),
+    Stored(Answer<Filling>),
     Bypassed(Box<Bypass>),
     /// From another origin, and not to be stored.
     Elsewhere(Box<Bypass>),
@@ -84,7 +66,10 @@ impl Cache {
         self.await_content(digest).await;
         if let Some(content) = self.undamaged(digest).await {
             return match self.admit(access, digest).await {
-                Ok(outcome) => self.stored_blob(access, digest, &request, Answer::new(content, outcome)),
+                Ok(outcome) => {
+                    let found = Readable { content, beside: None };
+                    self.stored_blob(access, digest, &request, Answer::new(found, outcome))
+                }
                 Err(failure) => self.blob_from_others(access, digest, failure).await,
             };
         }
@@ -97,15 +82,23 @@ impl Cache {
             let (selection, body) = (Selection::Whole, BlobBody::empty());
             return Ok(Answer::new(Blob { size, selection, body }, Outcome::Passed));
         }
-        let asking =
-            async { self.filled(self.0.filler.join(upstream, access, digest), access, digest).await };
+        let joined = self.0.filler.join(upstream.clone(), access, digest);
+        let asking = async { self.filled(joined, access, digest).await };
         match self.0.negative.asked(&question, asking).await? {
-            Filled::Stored(mut content) => {
+            Filled::Stored(Answer { value: Filling { mut content, asked }, outcome }) => {
                 // A part of a blob, or its length, can be told only when that is known.
-                if request != BlobRequest::Get(RangeRequest::Whole) && content.value.size().is_none() {
-                    settled(&mut content.value).await?;
+                if request != BlobRequest::Get(RangeRequest::Whole) && content.size().is_none() {
+                    settled(&mut content).await?;
                 }
-                self.stored_blob(access, digest, &request, content)
+                let beside = content.size().filter(|_| request.is_for_ranges()).map(|size| Beside {
+                    blob: upstream.blob(&access.target.repository, digest),
+                    asked,
+                    size,
+                    meter: Arc::clone(&self.0.meter),
+                    target: access.target.clone(),
+                });
+                let found = Readable { content, beside };
+                self.stored_blob(access, digest, &request, Answer::new(found, outcome))
             }
             Filled::Bypassed(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Bypass)),
             Filled::Elsewhere(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Elsewhere)),
@@ -129,37 +122,6 @@ impl Cache {
             }
         }
         Ok(asked?)
-    }
-
-    /// The bytes that the request asks for. A blob whose length nobody has told yet is given out as a whole.
-    fn stored_blob(
-        &self,
-        access: &Access,
-        digest: &Digest,
-        request: &BlobRequest,
-        Answer { value: content, outcome }: Answer<Content>,
-    ) -> Result<Answer<Blob>, Failure> {
-        let size = content.size();
-        let BlobRequest::Get(wanted) = request else {
-            let (selection, body) = (Selection::Whole, BlobBody::empty());
-            return Ok(Answer::new(Blob { size, selection, body }, outcome));
-        };
-        let resolve = |size| {
-            let unsatisfiable = Failure { error: Error::UnsatisfiableRange { size }, outcome };
-            wanted.resolve(size).map_err(|_| unsatisfiable)
-        };
-        let selection = size.map_or(Ok(Selection::Whole), resolve)?;
-        let body = match &selection {
-            Selection::Range(range) if range.length() < range.size => {
-                BlobBody::parts(Parts::new(content, slice::from_ref(range)))
-            }
-            Selection::Ranges(ranges) => BlobBody::parts(Parts::new(content, ranges)),
-            Selection::Whole | Selection::Range(_) => {
-                let (cache, access, digest) = (self.clone(), access.clone(), *digest);
-                BlobBody::whole(Takeover { cache, access, digest, content })
-            }
-        };
-        Ok(Answer::new(Blob { size, selection, body }, outcome))
     }
 
     /// As what a stored blob may be served to this caller.
@@ -200,7 +162,7 @@ impl Cache {
         digest: &Digest,
     ) -> Result<Filled, Failure> {
         let no_result = || FillError { access: access.clone(), error: Error::no_result() };
-        let FillHandle { mut content, access: leader } = match flight.value().await {
+        let FillHandle { mut content, asked, access: leader } = match flight.value().await {
             Some(Ok(filling)) => filling,
             other => match other.and_then(Result::err).unwrap_or_else(no_result) {
                 FillError { error: error @ Error::NoRoom { .. }, .. } => {
@@ -240,7 +202,7 @@ impl Cache {
             Role::Leader => Outcome::Miss,
             Role::Follower => Outcome::Collapsed,
         };
-        Ok(Filled::Stored(Answer::new(content, outcome)))
+        Ok(Filled::Stored(Answer::new(Filling { content, asked }, outcome)))
     }
 
     /// A fetch for this client alone.

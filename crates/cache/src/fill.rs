@@ -1,6 +1,7 @@
 //! The leader's task: fetches a blob once and writes it. Clients only read what it has written, so none of them
 //! can slow or cancel it.
 
+pub(crate) mod asked;
 mod coalesce;
 mod write;
 
@@ -22,6 +23,7 @@ use crate::on_disk::on_disk;
 use crate::others::{may_be_stored, permitted};
 use crate::question::Question;
 use crate::storage_warning::StorageWarning;
+use asked::Asked;
 use coalesce::Coalescer;
 use write::{RUN, write};
 
@@ -37,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct FillHandle {
     pub(crate) content: Content,
+    /// What its clients have asked of the registry beside it.
+    pub(crate) asked: Asked,
     /// To whom the upstream gave it.
     pub(crate) access: Access,
 }
@@ -110,7 +114,7 @@ impl Filler {
         // Between a request's look into the store and its join another flight may have ended.
         let Inner { store, meter, warning, permits, .. } = &*self.0;
         if let (Ok(Some(content)), true) = (store.blob(&digest), store.is_linked(&access.target, &digest)) {
-            return publisher.finish(Ok(FillHandle { content, access }));
+            return publisher.finish(Ok(FillHandle { content, asked: Asked::default(), access }));
         }
         let (fetch, ingest, _permit) = match self.begin(upstream, &access, digest).await {
             Ok(begun) => begun,
@@ -118,7 +122,8 @@ impl Filler {
         };
         let content = ingest.content(fetch.size());
         let (transfer, grown) = (meter.transfer(&access.target), content.clone());
-        publisher.publish(Ok(FillHandle { content, access: access.clone() }));
+        let handle = FillHandle { content, asked: Asked::default(), access: access.clone() };
+        publisher.publish(Ok(handle));
 
         let running = MAX_FILLS as usize - permits.available_permits().min(MAX_FILLS as usize - 1);
         let (pieces, writer) = mpsc::channel((PIECES / running).clamp(1, MOST_PIECES));

@@ -160,7 +160,8 @@ async fn received(response: &mut Response, left: &mut Option<u64>) -> Result<Opt
     }
 }
 
-async fn next(response: &mut Response) -> Result<Option<Bytes>, Error> {
+/// The next bytes as they come; `None` at the end of the connection's bytes.
+pub(crate) async fn next(response: &mut Response) -> Result<Option<Bytes>, Error> {
     match tokio::time::timeout(IDLE, response.chunk()).await {
         Ok(Ok(chunk)) => Ok(chunk),
         Ok(Err(error)) => Err(Error::connection(error)),

@@ -38,6 +38,8 @@ pub(crate) struct Origin {
     pub(crate) blob_heads: Shortcut,
     pub(crate) speed: Speed,
     pub(crate) ranges: Shortcut,
+    /// Several ranges in one request: some that give one range give the whole then.
+    pub(crate) several_ranges: Shortcut,
     rate_limit: Mutex<Option<RateLimit>>,
     /// For what it sent wrong bytes, and when.
     wrong: Mutex<Vec<(Digest, Instant)>>,
@@ -106,6 +108,7 @@ impl Origin {
             manifest_heads: Shortcut::default(),
             blob_heads: Shortcut::default(),
             ranges: Shortcut::default(),
+            several_ranges: Shortcut::default(),
             speed: Speed::default(),
             rate_limit: Mutex::default(),
             wrong: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
+use hubcap_oci::ByteRange;
 use url::{Origin, Url};
 
 use crate::address::AddressPolicy;
@@ -99,6 +100,13 @@ impl Request {
     pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
         self.authorizations.iter().find(|one| one.reach.includes(&self.url)).map(|one| &one.value)
     }
+}
+
+/// `Range` for several ranges, in this order.
+pub(crate) fn several(ranges: &[ByteRange]) -> HeaderMap {
+    let specs: Vec<_> = ranges.iter().map(|range| format!("{}-{}", range.start, range.end - 1)).collect();
+    let value = HeaderValue::from_str(&format!("bytes={}", specs.join(",")));
+    value.into_iter().map(|value| (header::RANGE, value)).collect()
 }
 
 /// `Range` (RFC 9110, section 14.2), for the bytes from `start` to `end`, or to the content's own end.

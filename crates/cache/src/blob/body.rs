@@ -27,7 +27,7 @@ enum Source {
     /// A HEAD's answer has no bytes.
     Empty,
     Store(Reader),
-    Parts(Parts),
+    Parts(Box<Parts>),
     Upstream(Box<Bypass>),
 }
 
@@ -44,8 +44,8 @@ impl BlobBody {
     }
 
     /// Parts of a stored blob.
-    pub(crate) const fn parts(parts: Parts) -> Self {
-        Self { position: 0, source: Source::Parts(parts), takeover: None }
+    pub(crate) fn parts(parts: Parts) -> Self {
+        Self { position: 0, source: Source::Parts(Box::new(parts)), takeover: None }
     }
 
     /// A whole stored blob.

@@ -17,7 +17,7 @@ pub struct ConnectionLimit {
 }
 
 /// One connection's permits, which it holds for as long as it fetches.
-pub(super) struct Permits {
+pub(crate) struct Permits {
     _origin: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
@@ -34,7 +34,7 @@ impl ConnectionLimit {
     }
 
     /// Permits for one more connection; `None` when the limit is reached.
-    pub(super) fn try_acquire(&self) -> Option<Permits> {
+    pub(crate) fn try_acquire(&self) -> Option<Permits> {
         let origin = Arc::clone(&self.origin).try_acquire_owned().ok()?;
         let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
         Some(Permits { _origin: origin, _all: all })

@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
-use hubcap_oci::{Digest, Endpoint, Repository};
+use hubcap_oci::{ByteRange, Digest, Endpoint, Repository};
 
 use super::packed::{self, Form};
 use super::route::{Left, Route};
 use super::{Others, Upstream};
 use crate::body::{self, BlobBody};
+use crate::byteranges::RangesBody;
 use crate::coding::Codings;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
 use crate::fetch::pace;
 use crate::fetch::source::{Next, Source};
-use crate::request::range;
+use crate::request::{range, several};
 use crate::shortcut::Shortcut;
 
 /// A blob that is to be fetched. All clones are at the same origin.
@@ -106,6 +107,26 @@ impl RegistryBlob {
                 "it sent other bytes than those of this digest; the other origins are asked before it");
             origin.note_wrong(&self.digest);
         }
+    }
+
+    /// Some ranges of it, over a connection that is one more than needed: no circuit hears of it.
+    ///
+    /// # Errors
+    /// [`Error`], when the origin does not give exactly these, or has enough connections.
+    pub async fn ranges(&self, ranges: &[ByteRange]) -> Result<RangesBody, Error> {
+        let at = self.at(self.origin());
+        let shortcut = if ranges.len() > 1 { &at.origin.several_ranges } else { &at.origin.ranges };
+        if !shortcut.may_help(Instant::now()) {
+            return Err(Error::no_range("the origin gave no such ranges lately"));
+        }
+        let busy = || Error::unavailable("all connections for parts are in use");
+        let permits = at.limit().try_acquire().ok_or_else(busy)?;
+        let asked = at.ask_uncounted(Method::GET, &self.endpoint, several(ranges)).await;
+        let body = asked.and_then(|response| RangesBody::new(response, ranges.iter().copied(), permits));
+        if body.as_ref().is_err_and(Error::is_of_range) {
+            shortcut.did_not_help(Instant::now());
+        }
+        body
     }
 
     /// The registry as it is at one origin.

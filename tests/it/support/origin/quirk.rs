@@ -149,6 +149,13 @@ pub(crate) fn of_ranges(quirk: Quirk) -> Quirk {
     )
 }
 
+/// What is done with a request for the whole, and with no other.
+pub(crate) fn of_wholes(quirk: Quirk) -> Quirk {
+    Quirk::new(
+        move |asked| if asked.headers.contains_key(header::RANGE) { None } else { quirk.decide(asked) },
+    )
+}
+
 /// Whatever has a body comes packed, asked for or not, and says so.
 pub(crate) fn packed(coding: &'static str) -> Quirk {
     change(move |mut reply| {

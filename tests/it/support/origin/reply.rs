@@ -4,7 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use hubcap_oci::{RangeRequest, Selection};
+use hubcap_oci::{ByteRange, RangeRequest, Selection};
 
 /// An answer.
 pub(crate) struct Reply {
@@ -53,16 +53,31 @@ impl Reply {
         self
     }
 
-    /// The part that a request's Range names.
+    /// The part that a request's Range names, or the parts.
     pub(crate) fn ranged(mut self, wanted: Option<&str>) -> Self {
         let length = self.bytes.len() as u64;
-        let Selection::Range(range) = RangeRequest::parse(wanted).resolve(length).expect("a range") else {
-            return self;
+        let range = match RangeRequest::parse(wanted).resolve(length).expect("a range") {
+            Selection::Whole => return self,
+            Selection::Range(range) => range,
+            Selection::Ranges(ranges) => return self.parts(&ranges),
         };
         self.start = range.start as usize;
         self.bytes = self.bytes.slice(self.start..range.end as usize);
         self.status = 206;
         self.with("content-range", &range.to_string())
+    }
+
+    /// Several parts, as nginx frames them.
+    fn parts(mut self, ranges: &[ByteRange]) -> Self {
+        let mut body = Vec::new();
+        for range in ranges {
+            let head = format!("\r\n--00000000000000000001\r\nContent-Range: {range}\r\n\r\n");
+            body.extend_from_slice(head.as_bytes());
+            body.extend_from_slice(&self.bytes[range.start as usize..range.end as usize]);
+        }
+        body.extend_from_slice(b"\r\n--00000000000000000001--\r\n");
+        (self.status, self.bytes) = (206, body.into());
+        self.with("content-type", "multipart/byteranges; boundary=00000000000000000001")
     }
 
     /// No Content-Length.
