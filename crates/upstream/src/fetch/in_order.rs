@@ -12,13 +12,15 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::parallel::{PART, WIDTH};
+use super::parallel::WIDTH;
 use super::resume::Fetch;
 use super::source::{Piece, Source};
 use crate::error::Error;
 
+/// The length of a part in bytes: an archive's server counts no requests, and pieces that come early wait in memory.
+const PART: u64 = 4 << 20;
 /// How far ahead of the oldest part others may begin, in bytes.
-const WINDOW: u64 = WIDTH as u64 * PART.start;
+const WINDOW: u64 = WIDTH as u64 * PART;
 /// Pieces between the connections and the reader.
 const PIECES: usize = 16;
 
@@ -40,7 +42,7 @@ impl InOrder {
     /// [`Error`], as the origin's answer means.
     pub(crate) async fn begin<S: Source>(source: S) -> Result<Self, Error> {
         let size = source.size();
-        let fetch = match Fetch::begin_part(source.clone(), 0..PART.start, size).await {
+        let fetch = match Fetch::begin_part(source.clone(), 0..PART, size).await {
             Err(error) if error.is_of_range() => {
                 let fetch = Fetch::begin(source.clone(), 0).await?;
                 source.ranges().did_not_help(Instant::now());
@@ -50,7 +52,7 @@ impl InOrder {
         };
         let (sender, pieces) = mpsc::channel(PIECES);
         let mut fetching = JoinSet::new();
-        fetching.spawn(async move { fetch.stream_in_parts(WINDOW, &sender).await });
+        fetching.spawn(async move { fetch.stream_in_parts((PART, WINDOW), &sender).await });
         Ok(Self { pieces, ahead: BTreeMap::new(), position: 0, fetching })
     }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::queue::{Parts, Queue};
+use super::queue::{Parts, Queue, part_length};
 use super::resume::{Fetch, RESUME_AFTER};
 use super::source::{Next, Piece, Source};
 use crate::error::Error;
@@ -27,8 +27,6 @@ const WORTH: Duration = Duration::from_secs(1);
 const SAMPLE: usize = 4 << 10;
 /// Connections for one content.
 pub(super) const WIDTH: usize = 8;
-/// The length of a part in bytes: short enough to come in order, long enough that asking for it costs little.
-pub(super) const PART: Range<u64> = (4 << 20)..(64 << 20);
 
 /// What the first connection brought; others may have brought more.
 #[derive(Debug, Clone, Copy)]
@@ -58,19 +56,19 @@ impl<S: Source> Fetch<S> {
         self.run(false, None, JoinSet::new(), pieces).await
     }
 
-    /// The same for a fetch of a first part of [`PART.start`](PART) bytes: all others are of that length, are fetched by
+    /// The same for a fetch of a first part of `length` bytes: all others are of that length, are fetched by
     /// more connections at once, and none of them is more than `window` bytes ahead of the oldest that is not complete.
     /// No rate is measured first, because the answer to the first part shows that the origin gives ranges.
     pub(super) async fn stream_in_parts(
         self,
-        window: u64,
+        (length, window): (u64, u64),
         pieces: &mpsc::Sender<Piece>,
     ) -> Result<(), Error> {
         let (mut workers, mut running) = (None, JoinSet::new());
         if let (Some(stop), Some(size)) = (self.part_end(), self.size())
             && stop < size
         {
-            let queue = Queue::new(Parts { size, length: PART.start, window }, self.position(), stop, stop);
+            let queue = Queue::new(Parts { size, length, window }, self.position(), stop, stop);
             let new = Workers::new(&self, queue, pieces);
             // The first connection, which will fetch parts as well.
             new.queue.join();
@@ -105,13 +103,16 @@ impl<S: Source> Fetch<S> {
             if !decided && started.elapsed() >= WATCH {
                 decided = true;
                 let size = self.size().unwrap_or(0);
+                let left = size.saturating_sub(end);
                 // Bytes of a content are far from f64's limits.
                 let rate = end as f64 / started.elapsed().as_secs_f64();
-                if self.has_parts() && size.saturating_sub(end) as f64 > rate * WORTH.as_secs_f64() {
+                if self.has_parts()
+                    && left as f64 > rate * WORTH.as_secs_f64()
+                    && let Some(length) = part_length(left)
+                {
                     own = end;
-                    let length = ((size - end) / (4 * WIDTH as u64)).clamp(PART.start, PART.end);
                     // The first connection goes on to where the first part begins.
-                    let next = (end + length).min(size);
+                    let next = end + length;
                     let queue = Queue::new(Parts { size, length, window: u64::MAX }, end, size, next);
                     let new = Workers::new(&self, queue, pieces);
                     running.spawn(new.clone().probe(end, sample));

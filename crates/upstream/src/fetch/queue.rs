@@ -6,6 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+/// A part has so many bytes at least: a registry counts requests, whatever they bring.
+const SMALLEST_PART: u64 = 8 << 20;
+/// A content has so many parts at most: two for each connection, so that a slow one is not waited for long.
+const MOST_PARTS: u64 = 16;
+
+/// The length of the parts, all alike, of `left` bytes; `None` where these are too few for more than one part.
+pub(super) fn part_length(left: u64) -> Option<u64> {
+    let parts = (left / SMALLEST_PART).min(MOST_PARTS);
+    (parts > 1).then(|| left.div_ceil(parts))
+}
+
 /// The parts of one content, for all its connections.
 pub(super) struct Queue {
     state: Mutex<State>,
@@ -171,6 +182,25 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+
+    #[test]
+    fn parts_are_few_and_none_is_small() {
+        const MIB: u64 = 1 << 20;
+        for left in [16 * MIB, 17 * MIB + 1, 100 * MIB - 1, 128 * MIB, 300 * MIB, 5 << 30, 1 << 40] {
+            let length = part_length(left).expect("parts");
+            let (whole, rest) = (left / length, left % length);
+            assert!(whole + u64::from(rest > 0) <= MOST_PARTS, "{left}: {length}");
+            // The last part is shorter by what the others are rounded up.
+            assert!(rest == 0 || rest + MOST_PARTS > SMALLEST_PART, "{left}: {length} and {rest}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_short_for_two_parts_has_none() {
+        assert_eq!(part_length(0), None);
+        assert_eq!(part_length((16 << 20) - 1), None);
+        assert_eq!(part_length(16 << 20), Some(8 << 20));
+    }
 
     /// Parts of 10 bytes from byte 10 on; the first connection has those before.
     fn queue(window: u64) -> Queue {

@@ -224,7 +224,7 @@ async fn a_connection_that_resumes_at_an_origin_without_ranges_skips_what_was_gi
 
 #[tokio::test]
 async fn a_slow_content_is_fetched_in_parts_that_do_not_overlap() {
-    let script = Script::new(24 * MIB, |_, number| match number {
+    let script = Script::new(60 * MIB, |_, number| match number {
         0 => Answer::Slow,
         _ => Answer::Right,
     });
@@ -237,7 +237,7 @@ async fn a_slow_content_is_fetched_in_parts_that_do_not_overlap() {
 
 #[tokio::test]
 async fn an_origin_that_ignores_ranges_keeps_one_connection() {
-    let script = Script::new(10 * MIB, |_, number| match number {
+    let script = Script::new(30 * MIB, |_, number| match number {
         0 => Answer::Slow,
         _ => Answer::Whole,
     });
@@ -247,7 +247,7 @@ async fn an_origin_that_ignores_ranges_keeps_one_connection() {
 
 #[tokio::test]
 async fn a_part_that_is_refused_goes_to_the_other_connections() {
-    let script = Script::new(24 * MIB, |_, number| match number {
+    let script = Script::new(60 * MIB, |_, number| match number {
         0 => Answer::Slow,
         3 => Answer::Refused,
         _ => Answer::Right,
@@ -259,7 +259,7 @@ async fn a_part_that_is_refused_goes_to_the_other_connections() {
 
 #[tokio::test]
 async fn a_limit_that_is_reached_leaves_one_connection() {
-    let script = Script::new(10 * MIB, |_, number| {
+    let script = Script::new(30 * MIB, |_, number| {
         assert!(is_first(number), "there are no permits");
         Answer::Slow
     });
@@ -301,7 +301,7 @@ async fn a_range_of_other_bytes_than_it_says_is_found_out_when_a_fetch_resumes_a
         0 => Answer::Slow,
         _ => Answer::Other,
     };
-    for (size, answer) in [(MIB, resumed as fn(&Range<u64>, usize) -> Answer), (10 * MIB, in_parts)] {
+    for (size, answer) in [(MIB, resumed as fn(&Range<u64>, usize) -> Answer), (30 * MIB, in_parts)] {
         let script = Script::new(size, answer);
         assert!(script.stream().await.expect("all of it") == script.0.content);
         assert!(script.starts().iter().filter(|start| **start > 0).count() == 1, "{:?}", script.asked());
@@ -324,7 +324,7 @@ async fn parts_that_are_refused_in_the_middle_come_from_one_plain_connection() {
 
 #[tokio::test]
 async fn an_origin_that_refused_a_range_is_not_asked_for_parts() {
-    let script = Script::new(10 * MIB, |_, _| Answer::Slow);
+    let script = Script::new(30 * MIB, |_, _| Answer::Slow);
     script.0.ranges.did_not_help(Instant::now());
     assert!(script.stream().await.expect("all of it") == script.0.content);
     assert_eq!(script.asked().len(), 1);

@@ -164,7 +164,7 @@ async fn parts_go_on_at_the_next_origin_when_theirs_dies() {
         1 | 2 => Answer::Right,
         _ => Answer::Down,
     };
-    let two = Two::new(24 * MIB, first, right);
+    let two = Two::new(60 * MIB, first, right);
     let (sender, mut pieces) = mpsc::channel(4);
     let fetch = Fetch::begin(two.clone(), 0).await.expect("begun");
     let fetching = tokio::spawn(async move { fetch.stream(&sender).await });
