@@ -5,6 +5,7 @@
 
 mod action;
 mod archive;
+mod bridge;
 mod budget;
 mod carry;
 mod cli;

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod bridge;
 pub(crate) mod cache_service;
 pub(crate) mod disk;
 pub(crate) mod docs;

@@ -1,7 +1,7 @@
 //! `GET /status`: how the daemon is, and what it did.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
 use hubcap_cache::Snapshot;
@@ -21,6 +21,9 @@ pub struct Daemon {
     pub listen: Option<SocketAddr>,
     /// Where it answers over plain HTTP.
     pub http_listen: Option<SocketAddr>,
+    /// Where it answers over HTTPS for the networks of bridges.
+    #[serde(default)]
+    pub bridges: Vec<SocketAddrV4>,
     /// Where its HTTP proxy is.
     pub proxy_listen: Option<SocketAddr>,
     /// The certificate of its local CA.

@@ -17,32 +17,54 @@ pub struct Access {
 impl Access {
     /// The access of a client that sent no Authorization.
     pub const fn anonymous(target: Target) -> Self {
-        Self { target, caller: Caller(None) }
+        Self { target, caller: Caller(Login::Hubcaps) }
     }
 }
 
-/// Who asks: a client with an Authorization of its own, or any client without one, which gets what hubcap itself may have.
+/// Who asks.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct Caller(Option<Secret>);
+pub struct Caller(Login);
+
+/// The login that counts for a caller.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+enum Login {
+    /// hubcap's: the client has none of its own.
+    #[default]
+    Hubcaps,
+    /// None: the client has none of its own, and hubcap's are not for it.
+    None,
+    /// The client's own.
+    Clients(Secret),
+}
 
 impl Caller {
-    /// The caller of a request with this value of Authorization, if it has one.
+    /// The caller of a request with this value of Authorization. Without one, it gets what hubcap itself may have.
     pub fn new(authorization: Option<&str>) -> Self {
-        Self(authorization.map(Secret::new))
+        Self(authorization.map_or(Login::Hubcaps, |authorization| Login::Clients(Secret::new(authorization))))
     }
 
-    /// `upstream`, asked with this caller's own login; with hubcap's for a caller that has none.
+    /// The same for a client for which hubcap's logins are not: without an Authorization, it gets what anybody may have.
+    pub fn new_untrusted(authorization: Option<&str>) -> Self {
+        Self(authorization.map_or(Login::None, |authorization| Login::Clients(Secret::new(authorization))))
+    }
+
+    /// `upstream`, asked with the login that counts for this caller.
     pub(crate) fn ask_through(&self, upstream: Upstream) -> Upstream {
         match &self.0 {
-            Some(authorization) => upstream.for_client(authorization.clone()),
-            None => upstream,
+            Login::Hubcaps => upstream,
+            Login::None => upstream.for_anybody(),
+            Login::Clients(authorization) => upstream.for_client(authorization.clone()),
         }
     }
 }
 
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "a client with a login" } else { "anybody" })
+        f.write_str(match self.0 {
+            Login::Hubcaps => "anybody",
+            Login::None => "anybody, without hubcap's logins",
+            Login::Clients(_) => "a client with a login",
+        })
     }
 }
 
@@ -52,6 +74,14 @@ mod tests {
 
     #[test]
     fn a_caller_is_not_shown() {
-        assert_eq!(format!("{:?}", Caller::new(Some("Basic YTpi"))), "a client with a login");
+        for caller in [Caller::new(Some("Basic YTpi")), Caller::new_untrusted(Some("Basic YTpi"))] {
+            assert_eq!(format!("{caller:?}"), "a client with a login");
+        }
+    }
+
+    #[test]
+    fn a_client_without_a_login_is_another_caller_where_hubcaps_logins_are_not_for_it() {
+        assert_ne!(Caller::new(None), Caller::new_untrusted(None));
+        assert_eq!(Caller::new(Some("Basic YTpi")), Caller::new_untrusted(Some("Basic YTpi")));
     }
 }

@@ -1,7 +1,8 @@
 //! Where clients reach hubcap: where the running daemon says, else where the settings say, else where the last daemon was.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use hubcap_admin::Status;
@@ -29,8 +30,24 @@ pub(crate) fn mirror(config: &Config, status: Option<&Status>) -> anyhow::Result
 /// # Errors
 /// When nothing answers there, or not hubcap, or one with another CA.
 pub(crate) fn verified_mirror(found: &Found, unchecked: bool) -> anyhow::Result<Mirror> {
+    verified(found, mirror(&found.config, found.status.as_ref())?, unchecked)
+}
+
+/// hubcap's address on this bridge of dockerd's; the first one of any bridge where none is named. `None` where hubcap does not
+/// listen there. It is as yet unchecked.
+pub(crate) fn bridge(found: &Found, gateway: Option<Ipv4Addr>, ca: &Path) -> Option<Mirror> {
+    let bridges = found.status.as_ref().map_or(&found.config.bridges, |status| &status.daemon.bridges);
+    let is_meant = |address: &&SocketAddrV4| gateway.is_none_or(|gateway| address.ip() == &gateway);
+    let address = bridges.iter().find(is_meant).filter(|address| address.port() != 0)?;
+    Some(Mirror::new(SocketAddr::V4(*address), ca.to_owned()))
+}
+
+/// A mirror on which hubcap answers with a certificate of its CA; with `unchecked`, on which nothing may listen yet.
+///
+/// # Errors
+/// As [`verified_mirror`].
+pub(crate) fn verified(found: &Found, mirror: Mirror, unchecked: bool) -> anyhow::Result<Mirror> {
     let Found { config, status, of_others } = found;
-    let mirror = mirror(config, status.as_ref())?;
     if status.is_none() && unchecked {
         hubcap_proxy::prepare_authority(&config.state, mirror.address.ip())
             .context("the local CA cannot be made, and clients have to be told of it")?;

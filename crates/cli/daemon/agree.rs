@@ -1,6 +1,8 @@
 //! Whether what a user says agrees with the daemon that runs. The daemon's settings count; a flag, variable or file that
 //! says otherwise is an error, since nothing would come of it.
 
+use std::net::SocketAddrV4;
+
 use anyhow::bail;
 use hubcap_admin::Daemon;
 use hubcap_clients::reachable;
@@ -47,6 +49,12 @@ pub(crate) fn contradictions(config: &Config, daemon: &Daemon) -> Vec<String> {
         if !is_there {
             let has = has.map_or_else(|| "no address".to_owned(), |has| has.to_string());
             found.push(format!("it {what} {has}, not {wanted} ({flag})"));
+        }
+    }
+    for wanted in &config.bridges {
+        let is_there = |has: &SocketAddrV4| has == wanted || (wanted.port() == 0 && has.ip() == wanted.ip());
+        if !daemon.bridges.iter().any(is_there) {
+            found.push(format!("it does not listen on the bridge's {wanted} (--bridge-listen)"));
         }
     }
     if given.store && config.store != daemon.store {

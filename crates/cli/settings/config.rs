@@ -1,7 +1,7 @@
 //! Everything decided, in the types of those who use it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::lockfile::Lock;
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) http_listen: Option<SocketAddr>,
+    pub(crate) bridges: Vec<SocketAddrV4>,
     pub(crate) store: PathBuf,
     pub(crate) state: PathBuf,
     pub(crate) offline: bool,
@@ -91,6 +92,7 @@ impl Config {
         Ok(Self {
             listen: settings.listen.map_or(SocketAddr::from(([127, 0, 0, 1], 5443)), Text::into_inner),
             http_listen: settings.http_listen.map(Text::into_inner),
+            bridges: settings.bridge_listen.into_iter().map(Text::into_inner).collect(),
             store,
             state,
             offline: settings.offline.unwrap_or(false),

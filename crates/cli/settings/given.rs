@@ -1,6 +1,6 @@
 //! The settings as a user gives them.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +23,11 @@ pub(crate) struct Settings {
     /// Plain HTTP address (HUBCAP_HTTP_LISTEN) (default: off)
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http_listen: Option<Text<SocketAddr>>,
+    /// HTTPS address on a bridge, for containers: only the bridge's network may use it, and without hubcap's logins; repeat it
+    /// for several (HUBCAP_BRIDGE_LISTEN, separated by commas) (default: off; `up` finds dockerd's if buildx is installed)
+    #[arg(long, value_name = "ADDR:PORT")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) bridge_listen: Vec<Text<SocketAddrV4>>,
     /// Address of the HTTP proxy, for clients that cannot use a mirror (HUBCAP_PROXY_LISTEN) (default: off)
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) proxy_listen: Option<Text<SocketAddr>>,
@@ -112,6 +117,7 @@ impl Settings {
         Self {
             listen: self.listen.or(other.listen),
             http_listen: self.http_listen.or(other.http_listen),
+            bridge_listen: first_given(self.bridge_listen, other.bridge_listen),
             proxy_listen: self.proxy_listen.or(other.proxy_listen),
             proxy_intercept: first_given(self.proxy_intercept, other.proxy_intercept),
             proxy_tunnel: first_given(self.proxy_tunnel, other.proxy_tunnel),

@@ -1,6 +1,6 @@
 //! Values of other crates' types, and how they are written: in a flag, in a variable and in the file alike.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -54,6 +54,21 @@ impl Written for SocketAddr {
     /// `127.0.0.1:5443`, `[::1]:5443`
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "it is no address and port, as 127.0.0.1:5443".to_owned())
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Written for SocketAddrV4 {
+    /// `172.17.0.1:5443`, an address that no other network has too.
+    fn read(text: &str) -> Result<Self, String> {
+        let address: Option<Self> = text.parse().ok();
+        let is_one = |address: &Self| !address.ip().is_unspecified() && !address.ip().is_loopback();
+        address
+            .filter(is_one)
+            .ok_or_else(|| "it is no IPv4 address of a bridge with a port, as 172.17.0.1:5443".to_owned())
     }
 
     fn write(&self) -> String {

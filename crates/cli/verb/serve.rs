@@ -115,6 +115,7 @@ async fn bind(cache: Cache, config: &Config) -> anyhow::Result<Bound> {
     let proxy = hubcap_proxy::Config {
         https: Some(config.listen),
         http: config.http_listen,
+        bridges: config.bridges.clone(),
         state: config.state.clone(),
         default_registry: Registry::docker_hub(),
         connect: config.proxy.clone(),
@@ -135,6 +136,7 @@ async fn start_admin(cache: Cache, run: Run, bound: &Bound, config: &Config) -> 
         started: run.started,
         listen: run.listen,
         http_listen: run.http_listen,
+        bridges: bound.bridges(),
         proxy_listen: run.proxy_listen,
         ca: bound.ca_certificate().to_owned(),
         store: run.store,

@@ -38,6 +38,11 @@ pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
         Setup::Podman(flags) => (Box::new(flags.client()), false),
     };
     let registries = Registries { named: named(setup.flags(), &known), every_other };
+    let mirror = match address::bridge(&found, None, &mirror.ca).filter(|_| client.is_in_containers()) {
+        Some(bridge) if setup.flags().print => bridge,
+        Some(bridge) => address::verified(&found, bridge, setup.flags().unchecked)?,
+        None => mirror,
+    };
     let run = if setup.flags().print { clients::print } else { clients::configure };
     run(config, &*client, &mirror, &registries)
 }

@@ -1,5 +1,7 @@
 //! `hubcap up`: starts the daemon, configures the clients, and proves with a pull that dockerd uses it.
 
+mod bridge;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use crate::show::changes;
 /// What each client is configured with.
 struct Hubcap {
     mirror: Mirror,
+    /// Where clients in containers reach it.
+    bridge: Option<Mirror>,
     registries: Registries,
 }
 
@@ -37,7 +41,10 @@ pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow
         Err(error) if flags.print => return Err(error),
         found => found,
     };
-    let started = found.and_then(|found| start(found, arguments));
+    let started = found.and_then(|found| {
+        let bridge = bridge::flag(&found, flags);
+        start(found, &arguments.iter().cloned().chain(bridge).collect::<Vec<_>>())
+    });
     let failed = match started {
         Ok(mut started) => match configure(&mut started, flags) {
             Ok(()) => None,
@@ -69,8 +76,10 @@ fn start(found: Found, arguments: &[OsString]) -> anyhow::Result<Started> {
 fn configure(started: &mut Started, flags: &Up) -> anyhow::Result<()> {
     let Started { found, holders } = started;
     let config = &found.config;
+    let mirror = address::verified_mirror(found, false)?;
     let hubcap = Hubcap {
-        mirror: address::verified_mirror(found, false)?,
+        bridge: bridge::mirror(found, flags, &mirror),
+        mirror,
         registries: address::registries(config, found.status.as_ref()).into(),
     };
     let clients = flags.clients();
@@ -83,7 +92,11 @@ fn configure(started: &mut Started, flags: &Up) -> anyhow::Result<()> {
         }
     }
     for client in clients.iter().filter(|client| !is_docker(client)) {
-        match other(config, &**client, &hubcap) {
+        if client.is_in_containers() && hubcap.bridge.is_none() && flags.client.is_empty() {
+            println!("{}", bridge::missing(&**client));
+            continue;
+        }
+        match other(found, &**client, &hubcap) {
             Ok(()) => {
                 holders.hold(&who, Some(client.name()))?;
                 println!("through hubcap: {}", client.title());
@@ -95,19 +108,25 @@ fn configure(started: &mut Started, flags: &Up) -> anyhow::Result<()> {
 }
 
 /// Configures a client that reads its files at each pull: nothing is reloaded.
-fn other(config: &Config, client: &dyn Client, hubcap: &Hubcap) -> anyhow::Result<()> {
-    let mut journal = Journal::open(&config.state, client.name())?;
-    let plan = client.plan(&journal, &hubcap.mirror, &hubcap.registries)?;
-    clients::refuse_anothers(&plan, &journal, &hubcap.mirror)?;
-    client.configure(&mut journal, &hubcap.mirror, &plan)?;
+fn other(found: &Found, client: &dyn Client, hubcap: &Hubcap) -> anyhow::Result<()> {
+    let bridge = hubcap.bridge.clone().filter(|_| client.is_in_containers());
+    let mirror =
+        bridge.map_or(Ok(hubcap.mirror.clone()), |bridge| address::verified(found, bridge, false))?;
+    let mut journal = Journal::open(&found.config.state, client.name())?;
+    let plan = client.plan(&journal, &mirror, &hubcap.registries)?;
+    clients::refuse_anothers(&plan, &journal, &mirror)?;
+    client.configure(&mut journal, &mirror, &plan)?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
+    if client.is_in_containers() {
+        client.notes(&mirror)?.iter().for_each(|note| println!("{note}"));
+    }
     Ok(())
 }
 
 /// Configures dockerd, and proves with a pull that it uses hubcap; where it does not, its files are what they were before,
 /// an earlier `setup` of others with them.
 fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
-    let Hubcap { mirror, registries } = hubcap;
+    let Hubcap { mirror, registries, .. } = hubcap;
     let docker = flags.docker.client().find()?;
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
     let plan = docker.plan(&journal, mirror, registries)?;
@@ -135,7 +154,7 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
         let not = if coverage.uses_mirror { "" } else { "not " };
         println!("{not}through hubcap: {}", coverage.pulls);
     }
-    println!("not through hubcap: buildx builders in containers, and what the runner pulled before");
+    println!("not through hubcap: what the runner pulled before");
     Ok(())
 }
 
@@ -147,12 +166,19 @@ fn prove(docker: &Dockerd) -> anyhow::Result<()> {
 }
 
 /// Prints what would be changed, as a diff.
-fn print(Found { config, status, .. }: &Found, flags: &Up) -> anyhow::Result<ExitCode> {
+fn print(found: &Found, flags: &Up) -> anyhow::Result<ExitCode> {
+    let Found { config, status, .. } = found;
     let mirror = address::mirror(config, status.as_ref())?;
+    let bridge = bridge::mirror(found, flags, &mirror);
     let registries = address::registries(config, status.as_ref()).into();
     for client in flags.clients() {
         let journal = Journal::open(&config.state, client.name())?;
-        let plan = client.plan(&journal, &mirror, &registries)?;
+        let mirror = match &bridge {
+            None if client.is_in_containers() && flags.client.is_empty() => continue,
+            Some(bridge) if client.is_in_containers() => bridge,
+            _ => &mirror,
+        };
+        let plan = client.plan(&journal, mirror, &registries)?;
         changes::print_diff(plan.iter().map(|planned| &planned.change));
     }
     Ok(ExitCode::SUCCESS)

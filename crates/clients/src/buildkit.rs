@@ -37,9 +37,13 @@ impl Client for Buildkit {
         &[]
     }
 
-    /// Its builders are in containers, mostly, whose loopback is not this one.
+    /// buildx makes a builder for whoever wants one.
     fn is_used_here(&self) -> bool {
-        false
+        find::has_buildx()
+    }
+
+    fn is_in_containers(&self) -> bool {
+        true
     }
 
     fn plan(&self, journal: &Journal, mirror: &Mirror, registries: &Registries) -> Result<Plan, Error> {
@@ -47,7 +51,7 @@ impl Client for Buildkit {
     }
 
     fn notes(&self, mirror: &Mirror) -> Result<Vec<String>, Error> {
-        Ok(facts::notes(mirror))
+        Ok(facts::notes(mirror, &builders()))
     }
 
     fn coverage(&self, _registries: &[Registry]) -> Result<Vec<Coverage>, Error> {

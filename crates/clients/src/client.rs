@@ -27,6 +27,11 @@ pub trait Client: Debug + Send + Sync {
     /// Whether it is on this machine and reads what hubcap would write, so that `up` configures it without being asked.
     fn is_used_here(&self) -> bool;
 
+    /// Whether it asks from containers: their loopback is not this machine's, so a mirror on loopback is of no use there.
+    fn is_in_containers(&self) -> bool {
+        false
+    }
+
     /// What configuring it would change.
     ///
     /// # Errors

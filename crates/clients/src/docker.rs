@@ -7,7 +7,7 @@
 //! - [`facts`]: what each version reads.
 //! - [`files`], [`proxy`]: which files are written with what.
 //! - [`daemon`]: it is told of them, and asked to pull. [`restart`], [`spawned`]: it is restarted.
-//! - [`info`], [`api`]: what it says of itself, over its socket.
+//! - [`info`], [`networks`], [`api`]: what it says of itself, over its socket.
 
 mod api;
 mod context;
@@ -16,6 +16,7 @@ pub mod facts;
 mod files;
 mod find;
 mod info;
+mod networks;
 mod proxy;
 mod restart;
 mod spawned;

@@ -35,17 +35,16 @@ pub fn certificate_path(state: &Path) -> PathBuf {
     state.join("ca.pem")
 }
 
-/// What a daemon that listens on `address` is called: its machine's names, and that address.
-pub(crate) fn names(address: IpAddr) -> Vec<String> {
+/// What a daemon that listens on these addresses is called: its machine's names, and the addresses.
+pub(crate) fn names(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<String> {
     let mut names: Vec<String> = vec!["localhost".into(), "127.0.0.1".into(), "::1".into()];
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy().to_ascii_lowercase();
     if !host.is_empty() && host.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'.') {
         names.push(host);
     }
-    if !address.is_unspecified() {
-        names.push(address.to_string());
-    }
+    let specified = addresses.into_iter().filter(|address| !address.is_unspecified());
+    names.extend(specified.map(|address| address.to_string()));
     names.sort();
     names.dedup();
     names

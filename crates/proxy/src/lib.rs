@@ -4,7 +4,7 @@
 //!
 //! - [`server`]: opens the listeners, runs them, and drains them at the end.
 //! - [`listen`], [`workers`]: accepts connections; each is a task of one worker thread.
-//! - [`protocol`]: what a listener's connections speak: HTTP, HTTPS, CONNECT.
+//! - [`protocol`]: what a listener's connections speak: HTTP, HTTPS, CONNECT. [`network`]: who may speak to a bridge's.
 //! - [`tls`], [`ca`]: a local CA, and a leaf certificate signed by it.
 //! - [`connect`]: an HTTP proxy for clients that know no mirror of a registry: it intercepts registries, and opens tunnels to
 //!   other hosts.
@@ -22,6 +22,7 @@ mod cut;
 mod error;
 mod http1;
 mod listen;
+mod network;
 mod protocol;
 mod resolve;
 mod router;

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::connect::{self, HttpProxy};
 use crate::http1::{self, HANDSHAKE};
+use crate::network;
 use crate::router::App;
 
 /// What a listener's connections speak, and what answers them.
@@ -20,6 +21,8 @@ use crate::router::App;
 pub(crate) enum Protocol {
     Http(App),
     Https(TlsAcceptor, App),
+    /// HTTPS for the clients in the network of the listener's own address alone.
+    Bridge(TlsAcceptor, App),
     Connect(Arc<HttpProxy>),
 }
 
@@ -38,6 +41,14 @@ impl Protocol {
         let (tls, app) = match self {
             Self::Http(app) => return http1::serve(stream, app, watcher).await,
             Self::Https(tls, app) => (tls, app),
+            Self::Bridge(tls, app) => {
+                let local = stream.as_ref().get_ref().get_ref().local_addr();
+                if !local.is_ok_and(|local| network::are_neighbours(local.ip(), peer.ip())) {
+                    return tracing::warn!(target: "hubcap::listen", %peer,
+                        "refused: it is not in the network of the bridge");
+                }
+                (tls, app)
+            }
             Self::Connect(proxy) => return connect::serve(stream, &proxy, watcher, stopped).await,
         };
         if peer.ip().is_loopback() && is_plain(stream.as_ref().get_ref().get_ref()).await {

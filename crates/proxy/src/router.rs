@@ -27,6 +27,25 @@ pub(crate) struct App(Arc<Inner>);
 struct Inner {
     cache: Cache,
     resolver: Resolver,
+    clients: Clients,
+}
+
+/// Whose requests an [`App`] answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clients {
+    /// Those that may have what hubcap itself may have.
+    Trusted,
+    /// Those that may have what anybody may have: hubcap's own logins are not for them.
+    Untrusted,
+}
+
+impl Clients {
+    fn caller(self, authorization: Option<&str>) -> Caller {
+        match self {
+            Self::Trusted => Caller::new(authorization),
+            Self::Untrusted => Caller::new_untrusted(authorization),
+        }
+    }
 }
 
 /// A request's path and query, parsed.
@@ -46,8 +65,8 @@ impl Parsed {
 }
 
 impl App {
-    pub(crate) fn new(cache: Cache, default_registry: Registry) -> Self {
-        Self(Arc::new(Inner { cache, resolver: Resolver { default_registry } }))
+    pub(crate) fn new(cache: Cache, default_registry: Registry, clients: Clients) -> Self {
+        Self(Arc::new(Inner { cache, resolver: Resolver { default_registry }, clients }))
     }
 
     /// The cache that answers are asked of.
@@ -92,7 +111,7 @@ impl App {
         connected: Option<&Registry>,
         started: Instant,
     ) -> Reply {
-        let Inner { cache, resolver } = &*self.0;
+        let Inner { cache, resolver, clients } = &*self.0;
         let endpoint = match &parsed.endpoint {
             Ok(endpoint) => endpoint,
             Err(error) => return api::error::not_an_endpoint(error, parts.uri.path()),
@@ -110,7 +129,7 @@ impl App {
             return reply;
         }
         let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let access = Access { target, caller: Caller::new(authorization) };
+        let access = Access { target, caller: clients.caller(authorization) };
         let tag = match endpoint {
             Endpoint::Manifest { reference: Reference::Tag(tag), .. } => Some(tag.as_str()),
             _ => None,

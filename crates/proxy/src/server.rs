@@ -1,14 +1,15 @@
 //! The listeners: opened by [`bind`], answered by [`Bound::run`], and drained at the end.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use hubcap_cache::Cache;
 use hubcap_oci::{Registry, RegistryPattern};
-use tokio::net::TcpListener;
+use rustix::net::sockopt::set_ip_freebind;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -16,10 +17,14 @@ use crate::ca::{self, Authority};
 use crate::connect::{HttpProxy, Leaves, Policy};
 use crate::error::Error;
 use crate::listen;
+use crate::network;
 use crate::protocol::Protocol;
-use crate::router::App;
+use crate::router::{App, Clients};
 use crate::tls;
 use crate::workers::Workers;
+
+/// Connections that wait in the kernel's queue, as tokio has it for other listeners.
+const BACKLOG: u32 = 1024;
 
 /// Where to listen, and for what.
 #[derive(Debug, Clone)]
@@ -28,6 +33,9 @@ pub struct Config {
     pub https: Option<SocketAddr>,
     /// Plain HTTP.
     pub http: Option<SocketAddr>,
+    /// HTTPS on bridges, for containers: each answers the network of its address alone, and hubcap's own logins are not for
+    /// it. A bridge may be made later.
+    pub bridges: Vec<SocketAddrV4>,
     /// Where the CA and its key are kept: never inside the store.
     pub state: PathBuf,
     /// The registry of requests that name none.
@@ -66,7 +74,7 @@ struct Listener {
 /// # Errors
 /// [`Error::Authority`] when the state directory cannot be written.
 pub fn prepare_authority(state: &Path, address: IpAddr) -> Result<(), Error> {
-    Authority::load_or_make(state, &ca::names(address)).map(drop)
+    Authority::load_or_make(state, &ca::names([address])).map(drop)
 }
 
 /// Opens the listeners, and makes the CA unless there is one that is good for them.
@@ -78,14 +86,17 @@ pub async fn bind(cache: Cache, config: Config) -> Result<Bound, Error> {
     let http = open(config.http).await?;
     let https = open(config.https).await?;
     let proxy = open(config.connect.as_ref().map(|connect| connect.address)).await?;
+    let bridges = open_bridges(&config.bridges)?;
 
-    let app = App::new(cache.clone(), config.default_registry);
+    let untrusted = App::new(cache.clone(), config.default_registry.clone(), Clients::Untrusted);
+    let app = App::new(cache.clone(), config.default_registry, Clients::Trusted);
     let mut listeners = Vec::new();
     if let Some((socket, address)) = http {
         listeners.push(Listener { socket, address, protocol: Protocol::Http(app.clone()) });
     }
-    if https.is_some() || proxy.is_some() {
-        let own = https.as_ref().map(|(_, address)| ca::names(address.ip())).unwrap_or_default();
+    if https.is_some() || proxy.is_some() || !bridges.is_empty() {
+        let ips = https.iter().chain(&bridges).map(|(_, address)| address.ip());
+        let own = ca::names(ips);
         let policy = config
             .connect
             .as_ref()
@@ -94,6 +105,10 @@ pub async fn bind(cache: Cache, config: Config) -> Result<Bound, Error> {
         let authority = Authority::load_or_make(&config.state, &[own.as_slice(), &others].concat())?;
         if let Some((socket, address)) = https {
             let protocol = Protocol::Https(tls::acceptor(&authority, &own)?, app.clone());
+            listeners.push(Listener { socket, address, protocol });
+        }
+        for (socket, address) in bridges {
+            let protocol = Protocol::Bridge(tls::acceptor(&authority, &own)?, untrusted.clone());
             listeners.push(Listener { socket, address, protocol });
         }
         if let (Some((socket, address)), Some(policy)) = (proxy, policy) {
@@ -114,6 +129,26 @@ async fn open(address: Option<SocketAddr>) -> Result<Option<(TcpListener, Socket
     Ok(Some((socket, local)))
 }
 
+/// Opens the listeners on bridges. dockerd makes its bridge when it starts, which may be after hubcap: so an address that
+/// the machine does not have yet is no error.
+fn open_bridges(addresses: &[SocketAddrV4]) -> Result<Vec<(TcpListener, SocketAddr)>, Error> {
+    let open = |address: SocketAddr| {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        set_ip_freebind(&socket, true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let local = listener.local_addr()?;
+        if !network::is_here(local.ip()) {
+            tracing::warn!(target: "hubcap::listen", "no network of this machine has the address {}: hubcap answers there \
+                once one has", local.ip());
+        }
+        Ok((listener, local))
+    };
+    let bridges = addresses.iter().map(|&address| SocketAddr::V4(address));
+    bridges.map(|address| open(address).map_err(|source| Error::Listen { address, source })).collect()
+}
+
 impl Bound {
     /// Where HTTPS is answered.
     pub fn https(&self) -> Option<SocketAddr> {
@@ -123,6 +158,17 @@ impl Bound {
     /// Where plain HTTP is answered.
     pub fn http(&self) -> Option<SocketAddr> {
         self.address(|protocol| matches!(protocol, Protocol::Http(_)))
+    }
+
+    /// Where HTTPS is answered for the networks of bridges.
+    pub fn bridges(&self) -> Vec<SocketAddrV4> {
+        let bridges = self.listeners.iter().filter(|one| matches!(one.protocol, Protocol::Bridge(..)));
+        bridges
+            .filter_map(|bridge| match bridge.address {
+                SocketAddr::V4(address) => Some(address),
+                SocketAddr::V6(_) => None,
+            })
+            .collect()
     }
 
     /// Where the HTTP proxy is.

@@ -84,9 +84,10 @@ impl Upstream {
         Self { who: Who::Client(authorization), ..self.clone() }
     }
 
-    /// The same registry, asked without any login.
+    /// The same registry, asked without any login at all its origins.
     pub fn for_anybody(&self) -> Self {
-        Self { who: Who::Anonymous, ..self.clone() }
+        let others = self.others.iter().map(|other| Self { who: Who::Anonymous, ..other.clone() }).collect();
+        Self { who: Who::Anonymous, others, ..self.clone() }
     }
 
     /// Where its API is.

@@ -49,6 +49,7 @@ fn admin(dir: &TempDir) -> Admin {
         pid: 42,
         started: 1,
         listen: "127.0.0.1:5443".parse().ok(),
+        bridges: Vec::new(),
         http_listen: None,
         proxy_listen: None,
         ca: "/state/ca.pem".into(),

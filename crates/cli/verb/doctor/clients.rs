@@ -66,14 +66,21 @@ fn builders(config: &Config, status: Option<&Status>) -> Vec<Finding> {
     let is_set_up = Journal::open(&config.state, Buildkit::NAME).is_ok_and(|journal| !journal.is_empty());
     let setup = if is_set_up { "" } else { "hubcap setup buildkit; " };
     let address = status.and_then(|status| status.daemon.listen).unwrap_or(config.listen);
+    let bridges = status.map_or(&config.bridges, |status| &status.daemon.bridges);
     let builders = buildkit::builders().into_iter().filter(Builder::has_own_buildkit);
-    builders.map(|builder| self::builder(&builder, address, setup)).collect()
+    builders
+        .map(|builder| match bridges.iter().find(|bridge| builder.config.contains(&bridge.to_string())) {
+            Some(_) => Finding::new(State::Through, Buildkit::NAME, format!("the builder {}", builder.name)),
+            None if bridges.is_empty() => self::builder(&builder, address, setup),
+            None => self::builder(&builder, SocketAddr::V4(bridges[0]), setup),
+        })
+        .collect()
 }
 
 fn builder(builder: &Builder, address: SocketAddr, setup: &str) -> Finding {
     let (about, name) = (Buildkit::NAME, &builder.name);
-    let remake =
-        format!("docker buildx rm {name}; docker buildx create --name {name} --driver-opt network=host");
+    let network = if address.ip().is_loopback() { " --driver-opt network=host" } else { "" };
+    let remake = format!("docker buildx rm {name}; docker buildx create --name {name}{network}");
     if !builder.config.contains(&address.to_string()) {
         return Finding::new(State::Past, about, format!("the builder {name} was made without hubcap"))
             .remedy(format!("{setup}{remake}"));

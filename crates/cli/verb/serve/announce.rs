@@ -15,6 +15,9 @@ pub(super) fn announce(bound: &Bound, config: &Config) -> anyhow::Result<()> {
             writeln!(out, "listening on {scheme}://{address}")?;
         }
     }
+    for address in bound.bridges() {
+        writeln!(out, "bridge on https://{address}")?;
+    }
     if let Some(address) = bound.connect() {
         writeln!(out, "proxy on http://{address}")?;
     }

@@ -25,6 +25,16 @@ impl Builder {
     pub fn has_own_buildkit(&self) -> bool {
         self.driver != "docker"
     }
+
+    /// Whether its BuildKit is in a container of a dockerd.
+    pub(super) fn is_in_container(&self) -> bool {
+        self.driver == "docker-container"
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(text: impl AsRef<str>) -> Self {
+        parse(text.as_ref().as_bytes()).expect("a builder")
+    }
 }
 
 #[derive(Deserialize, Default)]

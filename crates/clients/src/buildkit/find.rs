@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::facts::{DEFAULT, SYSTEM};
+use super::facts::{DEFAULT, PLUGINS, SYSTEM};
 use crate::error::Error;
-use crate::process::path_variable;
+use crate::process::{is_installed, path_variable};
 
 /// BuildKit's own builders.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,15 @@ impl Buildkit {
         }
         Ok(configs)
     }
+}
+
+/// Whether buildx is installed: as a plugin of Docker's client, or by itself.
+pub(super) fn has_buildx() -> bool {
+    let own =
+        path_variable("DOCKER_CONFIG").or_else(|| path_variable("HOME").map(|home| home.join(".docker")));
+    let own = own.map(|docker| docker.join("cli-plugins"));
+    let dirs = own.into_iter().chain(PLUGINS.map(PathBuf::from));
+    dirs.into_iter().any(|dir| dir.join("docker-buildx").is_file()) || is_installed("buildx")
 }
 
 /// Where buildx keeps its builders (buildx, `util/confutil`).
