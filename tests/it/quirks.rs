@@ -19,6 +19,10 @@ mod refusals;
 mod removed;
 
 use std::fmt::Write as _;
+use std::future::ready;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use futures_util::{StreamExt as _, stream};
 
 use crate::support::docs::assert_table;
 use crate::support::hubcap::{Hubcap, Place};
@@ -29,6 +33,9 @@ pub(crate) const REGISTRY: &str = "quirk.example";
 /// The repository of each situation, and its tag.
 pub(crate) const REPOSITORY: &str = "org/app";
 pub(crate) const TAG: &str = "1";
+
+/// Situations that are played at a time: most of their time is waiting.
+pub(crate) const AT_A_TIME: usize = 6;
 
 /// What a real registry does, and what a client does there that works.
 pub(crate) struct Situation {
@@ -77,9 +84,11 @@ impl Situation {
         Self { is_endless: true, ..self }
     }
 
-    /// An origin in this situation.
+    /// An origin in this situation. Its images are those of no other one, so that a daemon can play several at a time.
     pub(crate) async fn origin(&self) -> Origin {
-        let origin = Origin::start().await;
+        let mut hasher = DefaultHasher::new();
+        (self.product, self.quirk).hash(&mut hasher);
+        let origin = Origin::start_with(hasher.finish()).await;
         (self.play)(&origin);
         origin
     }
@@ -113,21 +122,19 @@ pub(crate) fn kinds() -> Vec<(&'static str, &'static [Situation])> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_situation_is_served_as_the_registry_has_it() {
-    let mut wrong = Vec::new();
-    for (kind, situations) in kinds() {
-        for situation in situations {
-            let (origin, place) = (situation.origin().await, Place::new());
-            let hubcap = situation.hubcap(&place, &origin);
-            let played = match situation.wanted {
-                Wanted::Pull => client::pull(&hubcap, &origin).await,
-                Wanted::Tags => client::tags(&hubcap, &origin).await,
-                Wanted::Referrers => client::referrers(&hubcap, &origin).await,
-            };
-            if let Err(why) = played {
-                wrong.push(format!("{kind}: {}: {why}", situation.quirk));
-            }
-        }
-    }
+    let all =
+        kinds().into_iter().flat_map(|(kind, situations)| situations.iter().map(move |one| (kind, one)));
+    let played = stream::iter(all).map(async |(kind, situation)| {
+        let (origin, place) = (situation.origin().await, Place::new());
+        let hubcap = situation.hubcap(&place, &origin);
+        let played = match situation.wanted {
+            Wanted::Pull => client::pull(&hubcap, &origin).await,
+            Wanted::Tags => client::tags(&hubcap, &origin).await,
+            Wanted::Referrers => client::referrers(&hubcap, &origin).await,
+        };
+        played.map_err(|why| format!("{kind}: {}: {why}", situation.quirk)).err()
+    });
+    let wrong: Vec<String> = played.buffered(AT_A_TIME).filter_map(ready).collect().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

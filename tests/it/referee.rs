@@ -4,14 +4,16 @@
 //! `tests/referee` runs this alone and shows the table.
 
 use std::path::Path;
+use std::pin::pin;
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
-use crate::quirks::{REGISTRY, REPOSITORY, Situation, TAG, Wanted, kinds};
+use crate::quirks::{AT_A_TIME, REGISTRY, REPOSITORY, Situation, TAG, Wanted, kinds};
 use crate::support::hubcap::Place;
 use crate::support::image::sha256;
 use crate::support::programs::{Dockerd, modern, program};
@@ -125,16 +127,25 @@ async fn what_a_client_takes_from_a_registry_it_takes_through_hubcap() {
     let dir = tempfile::tempdir().expect("a directory");
     let clients = Client::all(dir.path());
     let mut worse = Vec::new();
-    for (kind, situations) in kinds() {
-        println!("\n{kind}\n");
-        // Nobody waits for a client that is led in a circle.
-        for situation in situations.iter().filter(|situation| !situation.is_endless) {
-            let compared = clients.iter().map(|client| client.compare(dir.path(), situation));
-            for Verdict { line, is_worse } in join_all(compared).await.into_iter().flatten() {
-                println!("  {line}");
-                if is_worse {
-                    worse.push(line);
-                }
+    let all =
+        kinds().into_iter().flat_map(|(kind, situations)| situations.iter().map(move |one| (kind, one)));
+    // Nobody waits for a client that is led in a circle.
+    let all = all.filter(|(_, situation)| !situation.is_endless);
+    let compared = stream::iter(all).map(async |(kind, situation)| {
+        (kind, join_all(clients.iter().map(|client| client.compare(dir.path(), situation))).await)
+    });
+    // Dockerd waits for seconds before it tries again, so several are played at a time, and told in their order.
+    let mut compared = pin!(compared.buffered(AT_A_TIME));
+    let mut told = "";
+    while let Some((kind, verdicts)) = compared.next().await {
+        if told != kind {
+            println!("\n{kind}\n");
+            told = kind;
+        }
+        for Verdict { line, is_worse } in verdicts.into_iter().flatten() {
+            println!("  {line}");
+            if is_worse {
+                worse.push(line);
             }
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hubcap_oci::{Digest, RangeRequest, Selection};
 use hubcap_store::{Content, HOLD_BACK, ReadError};
-use hubcap_upstream::{Others, Permission, Upstream};
+use hubcap_upstream::{Others, Permission, RegistryBlob, Upstream};
 
 use crate::access::Access;
 use crate::cache::Cache;
@@ -19,6 +19,8 @@ use crate::error::{Error, Failure, fill_error};
 use crate::fill::asked::Asked;
 use crate::fill::{FillError, FillHandle};
 use crate::flight::{Role, Subscription};
+use crate::hint::hint;
+use crate::others::permission;
 use crate::outcome::{Answer, Outcome};
 use crate::plan::Stored;
 use crate::question::Question;
@@ -114,7 +116,9 @@ impl Cache {
     ) -> Result<Option<u64>, Failure> {
         let repository = &access.target.repository;
         let asked = upstream.blob_size(repository, digest).await;
-        if asked.as_ref().is_err_and(hubcap_upstream::Error::is_trouble) && upstream.has_others() {
+        let permission = permission(self.store(), &access.target, digest);
+        let may_others = |error: &hubcap_upstream::Error| error.is_trouble() || permission.overrules(error);
+        if asked.as_ref().is_err_and(may_others) && upstream.has_others() {
             let others = self.others_while_away(upstream, access, digest).await;
             let size = upstream.blob_size_from_others(repository, digest, others).await;
             if size.is_some() {
@@ -210,9 +214,23 @@ impl Cache {
         let upstream = self.upstream(access)?;
         let blob = upstream.blob(&access.target.repository, digest);
         if upstream.has_others() {
-            blob.allow(self.others_while_away(&upstream, access, digest).await, Permission::Asked).await;
+            let permission = permission(self.store(), &access.target, digest);
+            blob.allow(self.others_while_away(&upstream, access, digest).await, permission).await;
         }
-        Ok(Filled::Bypassed(Bypass::begin(blob, digest).await?))
+        Ok(Filled::Bypassed(self.begin_bypass(blob, access, digest).await?))
+    }
+
+    async fn begin_bypass(
+        &self,
+        blob: RegistryBlob,
+        access: &Access,
+        digest: &Digest,
+    ) -> Result<Box<Bypass>, hubcap_upstream::Error> {
+        let mut bypass = Bypass::begin(blob, digest).await?;
+        if bypass.size().is_none() {
+            hint(bypass.fetch(), self.store(), &access.target, *digest).await;
+        }
+        Ok(bypass)
     }
 
     /// The same without the first origin, which is in trouble, for what was not stored therefore; `None` when no other one may
@@ -228,7 +246,7 @@ impl Cache {
         if !blob.leave_first() {
             return None;
         }
-        Bypass::begin(blob, digest).await.ok()
+        self.begin_bypass(blob, access, digest).await.ok()
     }
 
     /// A blob that is stored, and that only the first origin, which is in trouble, could permit.

@@ -18,9 +18,10 @@ use crate::access::Access;
 use crate::authorization::Grants;
 use crate::error::Error;
 use crate::flight::{Flights, Publisher, Subscription};
+use crate::hint::hint;
 use crate::meter::Meter;
 use crate::on_disk::on_disk;
-use crate::others::{may_be_stored, permitted};
+use crate::others::{may_be_stored, permission, permitted};
 use crate::question::Question;
 use crate::storage_warning::StorageWarning;
 use asked::Asked;
@@ -195,7 +196,7 @@ impl Filler {
                 let others = grants.others_while_away(&self.0.store, &upstream, &question).await;
                 // What may not be stored is no fill's.
                 let others = if may_be_stored(others) { others } else { Others::None };
-                blob.allow(others, Permission::Asked).await;
+                blob.allow(others, permission(&self.0.store, &access.target, &digest)).await;
             }
             tokio::join!(Fetch::begin(blob, 0), upstream.is_privileged()).0.map_err(Error::from)
         };
@@ -207,9 +208,10 @@ impl Filler {
         } else {
             tokio::try_join!(fetching, making)?
         };
-        let fetch = self.permitted(fetch, &upstream, &question).await?;
-        if let Some(size) = fetch.size() {
-            ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?;
+        let mut fetch = self.permitted(fetch, &upstream, &question).await?;
+        match fetch.size() {
+            Some(size) => ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?,
+            None => hint(&mut fetch, &self.0.store, &access.target, digest).await,
         }
         Ok((fetch, ingest, permit))
     }

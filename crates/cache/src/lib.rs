@@ -7,6 +7,7 @@
 //! - [`manifest`], [`blob`], [`tags`], [`referrers`]: the nouns of the specification, one decision each.
 //! - [`trail`]: lists in pages, from registries that lead in circles.
 //! - [`freshness`]: whether a stored tag may be answered without asking; pure.
+//! - [`hint`]: where a blob ends whose length nobody tells.
 //! - [`removed`], [`serve_removed`]: images that their registry no longer has, and whether they are served.
 //! - [`tag_lock`]: tags whose digests are locked (`--frozen`).
 //! - [`flight`]: one fetch per content, however many clients ask.
@@ -31,6 +32,7 @@ pub mod error;
 mod fill;
 mod flight;
 pub mod freshness;
+mod hint;
 mod limited_map;
 mod lock;
 pub mod manifest;

@@ -1,9 +1,9 @@
 //! Which of a registry's other origins may supply content. The first origin decides who may have what: the others are asked
 //! only for what it has permitted, or for what they give to everybody themselves.
 
-use hubcap_oci::{Reference, Target};
+use hubcap_oci::{Digest, Reference, Target};
 use hubcap_store::Store;
-use hubcap_upstream::{Others, Upstream};
+use hubcap_upstream::{Others, Permission, Upstream};
 
 use crate::authorization::{Admission, Grants};
 use crate::question::{Content, Question};
@@ -37,6 +37,12 @@ impl Known {
 /// The origins that may go on with what the first has permitted.
 pub(crate) const fn permitted(is_private: bool) -> Others {
     if is_private { Others::WithLogin } else { Others::All }
+}
+
+/// What the first origin has said of a blob before it is asked for it. What is linked to the repository it has given itself,
+/// or a manifest that names it.
+pub(crate) fn permission(store: &Store, target: &Target, blob: &Digest) -> Permission {
+    if store.is_linked(target, blob) { Permission::Named } else { Permission::Asked }
 }
 
 /// Whether what these origins supply may be stored as the repository's. What the first has never spoken of may not.

@@ -161,7 +161,7 @@ mod tests {
             let digest = Digest::of(Algorithm::Sha256, format!("{name} {says}").as_bytes());
             self.0.insert(digest, (name.into(), manifests));
             let platform = (says != "-").then(|| platform(says));
-            Link { digest, media_type: String::new(), platform, url: None, refers_to: None }
+            Link { digest, media_type: String::new(), size: None, platform, url: None, refers_to: None }
         }
 
         /// The name of what is chosen.

@@ -60,10 +60,6 @@ impl fmt::Display for Archive {
 }
 
 impl Source for Archive {
-    fn size(&self) -> Option<u64> {
-        None
-    }
-
     fn limit(&self) -> &ConnectionLimit {
         &self.limit
     }

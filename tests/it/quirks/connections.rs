@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -9,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::quirks::{REGISTRY, REPOSITORY, Situation, TAG};
 use crate::support::hubcap::{Place, blob, manifest};
 use crate::support::image;
-use crate::support::origin::{Origin, quirk};
+use crate::support::origin::{Origin, Quirk, quirk};
 
 pub(crate) const SITUATIONS: &[Situation] = &[
     Situation::pull("load balancers", "a connection is closed when it is used again", |origin| {
@@ -31,11 +33,53 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         image::real(origin);
         origin.quirk("/manifests/", quirk::cut_once(200));
     }),
+    Situation::pull(
+        "small servers",
+        "a blob of unknown length, whose connection breaks at its end",
+        |origin| {
+            image::real(origin);
+            origin.quirk("/blobs/", ending(true));
+        },
+    ),
+    Situation::pull(
+        "proxies",
+        "a blob of unknown length, whose connection stays open at its end",
+        |origin| {
+            image::real(origin);
+            origin.quirk("/blobs/", ending(false));
+        },
+    ),
+    Situation::pull(
+        "small servers",
+        "a blob of unknown length goes on after its end, without an end",
+        |origin| {
+            image::real(origin);
+            origin.quirk("/blobs/", quirk::endless());
+        },
+    ),
     Situation::pull("HAProxy", "408, and the end, when a connection is used again", |origin| {
         image::real(origin);
         origin.quirk("/", quirk::times_out_reused());
     }),
 ];
+
+/// The length is not told, and in place of the end the connection breaks, or is silent.
+fn ending(breaks: bool) -> Quirk {
+    quirk::change(move |reply| {
+        if !reply.is_content() {
+            return reply;
+        }
+        let end = stream::once(async move {
+            // What came before is really sent.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if !breaks {
+                std::future::pending::<()>().await;
+            }
+            Err(std::io::Error::other("the end"))
+        });
+        reply.untold().sent_by(move |bytes| stream::iter([Ok::<Bytes, _>(bytes)]).chain(end))
+    })
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_connection_that_is_silent_costs_a_moment_and_no_failure() {

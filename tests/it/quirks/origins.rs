@@ -1,5 +1,6 @@
 //! A registry with several origins: the first decides, the others have the same bytes.
 
+mod missing;
 mod private;
 
 use std::time::{Duration, Instant};

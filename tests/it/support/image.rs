@@ -44,7 +44,7 @@ fn put_with(origin: &Origin, name: &str, config: &[u8], layers: &[&[u8]]) -> Ima
 
 /// The same, with a layer that is compressed by gzip.
 pub(crate) fn real_gzip(origin: &Origin) -> Image {
-    let (layer, config) = real_layer(7, "amd64");
+    let (layer, config) = real_layer(origin.seed().wrapping_add(7), "amd64");
     put_with(origin, "org/app:1", config.as_bytes(), &[&super::packed("gzip", &layer)])
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn real_at(origin: &Origin, name: &str, seed: u64) -> Image {
 
 /// The same for another architecture.
 pub(crate) fn real_for(origin: &Origin, name: &str, seed: u64, architecture: &str) -> Image {
-    let (layer, config) = real_layer(seed, architecture);
+    let (layer, config) = real_layer(seed.wrapping_add(origin.seed()), architecture);
     put_with(origin, name, config.as_bytes(), &[&layer])
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Origin {
     registry: SocketAddr,
     addresses: Addresses,
     tasks: Vec<JoinHandle<()>>,
+    /// What the bytes of its images are made of.
+    seed: u64,
 }
 
 #[derive(Clone)]
@@ -64,7 +66,18 @@ impl Origin {
             let host = Host { role, state: Arc::clone(&state), addresses };
             tasks.push(tokio::spawn(serve(listener, host)));
         }
-        Self { state, registry: registry_address, addresses, tasks }
+        Self { state, registry: registry_address, addresses, tasks, seed: 0 }
+    }
+
+    /// The same with images that no origin of another seed has.
+    pub(crate) async fn start_with(seed: u64) -> Self {
+        let mut origin = Self::start().await;
+        origin.seed = seed;
+        origin
+    }
+
+    pub(crate) const fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// Its address, as `--upstream` takes it.

@@ -40,6 +40,11 @@ impl Bypass {
         Self { fetch, digest, verifier: Some(verifier), held: None }
     }
 
+    /// What fetches it.
+    pub(crate) const fn fetch(&mut self) -> &mut Fetch<RegistryBlob> {
+        &mut self.fetch
+    }
+
     /// The whole length in bytes, where the upstream tells it.
     pub(crate) const fn size(&self) -> Option<u64> {
         self.fetch.size()

@@ -12,8 +12,8 @@ use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::question::{Content, Question};
 
 impl Cache {
-    /// A manifest from another origin, once for all who want it, when the first one is in trouble. A tag only where that is
-    /// asked for.
+    /// A manifest from another origin, once for all who want it, when the first one is in trouble, or does not have what it
+    /// has named before. A tag only where that is asked for.
     ///
     /// # Errors
     /// `failure`, the first origin's own, when no other origin may be asked or none has it.
@@ -23,7 +23,14 @@ impl Cache {
         reference: &Reference,
         failure: Failure,
     ) -> Result<Answer<ManifestContent>, Failure> {
-        if failure.stale_reason() != Some(StaleBecause::UpstreamFailed) {
+        // What the first origin has named in an index of this repository others may have, where it does not.
+        let is_missing = match reference {
+            Reference::Digest(digest) if matches!(failure.error, Error::NotFound) => {
+                self.store().is_linked(&access.target, digest)
+            }
+            _ => false,
+        };
+        if failure.stale_reason() != Some(StaleBecause::UpstreamFailed) && !is_missing {
             return Err(failure);
         }
         let upstream = self.upstream(access)?;

@@ -1,5 +1,5 @@
-//! What a manifest points at. It says more of a content than is read here, its length above all: that is what the registry
-//! sends and the digest confirms.
+//! What a manifest points at. It says more of a content than is read here. Its length is what the registry sends and the
+//! digest confirms: what a manifest says of it is a hint.
 
 use serde_json::value::RawValue;
 
@@ -19,6 +19,8 @@ pub struct Link {
     pub digest: Digest,
     /// Its media type; empty where the manifest does not say it.
     pub media_type: String,
+    /// The length in bytes that the manifest says. It may be anything.
+    pub size: Option<u64>,
     /// For an index's manifests: what they run on.
     pub platform: Option<Platform>,
     /// Where it is to be had, for a content that its registry need not have.
@@ -42,7 +44,7 @@ pub struct Links {
     pub artifact_type: Option<String>,
 }
 
-const FIELDS: &[&str] = &["digest", "mediaType", "platform", "urls", "annotations"];
+const FIELDS: &[&str] = &["digest", "mediaType", "size", "platform", "urls", "annotations"];
 
 /// The annotations by which an index says that one of its manifests describes another: BuildKit's, with a type, and
 /// containerd's.
@@ -58,6 +60,7 @@ impl Link {
         Some(Self {
             digest: descriptor.text("digest")?.parse().ok()?,
             media_type: descriptor.text("mediaType").unwrap_or_default(),
+            size: descriptor.number("size"),
             platform: platform.and_then(|platform| Platform::read(&platform)),
             url: descriptor.array("urls", 1).first().copied().and_then(url_of),
             refers_to: annotations.and_then(|annotations| refers_to(&annotations)),
@@ -73,10 +76,11 @@ impl Link {
 }
 
 impl From<&Descriptor> for Link {
-    fn from(Descriptor { media_type, digest, platform, .. }: &Descriptor) -> Self {
+    fn from(Descriptor { media_type, digest, size, platform, .. }: &Descriptor) -> Self {
         Self {
             digest: *digest,
             media_type: media_type.clone(),
+            size: Some(*size),
             platform: platform.clone(),
             url: None,
             refers_to: None,
@@ -116,7 +120,14 @@ fn list(document: &Object<'_>, name: &str) -> Vec<Link> {
 fn schema_1_layers(document: &Object<'_>) -> Vec<Link> {
     let read = |value: &RawValue| {
         let digest = Object::read(value.get(), &["blobSum"])?.text("blobSum")?.parse().ok()?;
-        Some(Link { digest, media_type: String::new(), platform: None, url: None, refers_to: None })
+        Some(Link {
+            digest,
+            media_type: String::new(),
+            size: None,
+            platform: None,
+            url: None,
+            refers_to: None,
+        })
     };
     document.array("fsLayers", MAX_LINKS).into_iter().filter_map(read).collect()
 }
@@ -163,8 +174,14 @@ mod tests {
             r#","platform":[],"urls":{}"#,
             r#","MEDIATYPE":"","urls":null,"data":7"#,
         ] {
-            let expected =
-                Link { digest: one, media_type: String::new(), platform: None, url: None, refers_to: None };
+            let expected = Link {
+                digest: one,
+                media_type: String::new(),
+                size: None,
+                platform: None,
+                url: None,
+                refers_to: None,
+            };
             assert_eq!(layers(&format!(r#"{{"digest":"{one}"{more}}}"#)), [expected], "{more}");
         }
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use hubcap_oci::{Digest, Manifest, Tag, Target};
 
 use super::Store;
+use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::index::{TagEntry, Validation};
 use crate::layout::image_index::wrapper;
@@ -88,6 +89,23 @@ impl Store {
     /// Whether a registry gives the repository only to a login, as far as that was found out.
     pub fn is_private(&self, target: &Target) -> bool {
         self.0.catalog.index.is_private(target)
+    }
+
+    /// The length that a stored manifest of the repository says of a blob, in bytes: a hint.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a manifest cannot be read.
+    pub fn hinted_size(&self, target: &Target, blob: &Digest) -> Result<Option<u64>, Error> {
+        let Catalog { index, .. } = &*self.0.catalog;
+        // Only manifests have a media type in the index; layers are not even opened.
+        for digest in index.linked(target).into_iter().filter(|digest| index.media_type(digest).is_some()) {
+            let Some((manifest, _)) = self.0.catalog.manifest(&digest)? else { continue };
+            let said = manifest.links.blobs().find(|link| link.digest == *blob).and_then(|link| link.size);
+            if said.is_some() {
+                return Ok(said);
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a registry gave this content as a manifest.

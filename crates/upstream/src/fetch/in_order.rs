@@ -41,8 +41,7 @@ impl InOrder {
     /// # Errors
     /// [`Error`], as the origin's answer means.
     pub(crate) async fn begin<S: Source>(source: S) -> Result<Self, Error> {
-        let size = source.size();
-        let fetch = match Fetch::begin_part(source.clone(), 0..PART, size).await {
+        let fetch = match Fetch::begin_part(source.clone(), 0..PART, None).await {
             Err(error) if error.is_of_range() => {
                 let fetch = Fetch::begin(source.clone(), 0).await?;
                 source.ranges().did_not_help(Instant::now());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::ending::Ending;
 use super::source::{Next, Source};
 use super::watch::Watch;
 use crate::body::BlobBody;
@@ -19,9 +20,6 @@ pub(super) const RESUME_AFTER: [Duration; 4] =
 /// A connection that brought so many bytes was worth resuming: the waits begin anew.
 const PROGRESS: u64 = 256 << 10;
 
-/// The longest content of unknown length, in bytes: a body that never ends must end somewhere.
-const MAX_UNKNOWN: u64 = 4 << 30;
-
 /// How many of the last bytes that were given out are asked for again when a connection is resumed: some servers say one
 /// range and send another.
 pub(super) const TAIL: u64 = 256;
@@ -33,6 +31,8 @@ pub struct Fetch<S> {
     body: BlobBody,
     watch: Watch,
     size: Option<u64>,
+    /// What finds the content's end while its length is unknown.
+    ending: Option<Ending>,
     /// Where a part ends that is not the content's last.
     part_end: Option<u64>,
     /// The next byte to give out.
@@ -57,8 +57,10 @@ impl<S: Source> Fetch<S> {
             let origin = source.origin();
             let error = match open(&source, position, None).await {
                 Ok(body) => {
-                    let size = length(source.size(), body.size);
-                    return Ok(Self::new(source, body, size, position));
+                    let size = body.size;
+                    let is_unknown = size.is_none() && position == 0;
+                    let ending = source.digest().filter(|_| is_unknown).map(Ending::new);
+                    return Ok(Self { ending, ..Self::new(source, body, size, position) });
                 }
                 Err(error) => error,
             };
@@ -96,7 +98,15 @@ impl<S: Source> Fetch<S> {
 
     fn new(source: S, body: BlobBody, size: Option<u64>, position: u64) -> Self {
         let (watch, waits, tail) = (Watch::new(body.origin), RESUME_AFTER.iter(), Vec::new());
-        Self { source, body, watch, size, part_end: None, position, tail, waits, resumed_at: position }
+        let (ending, part_end, resumed_at) = (None, None, position);
+        Self { source, body, watch, size, ending, part_end, position, tail, waits, resumed_at }
+    }
+
+    /// Says where a content of unknown length may end. Before the first chunk.
+    pub fn hint(&mut self, size: u64) {
+        if let Some(ending) = &mut self.ending {
+            ending.hint(size);
+        }
     }
 
     /// What is fetched.
@@ -119,7 +129,7 @@ impl<S: Source> Fetch<S> {
         self.position
     }
 
-    /// The content's whole length in bytes, where the source or its origin knows it.
+    /// The content's whole length in bytes, where its origin tells it.
     pub const fn size(&self) -> Option<u64> {
         self.size
     }
@@ -137,10 +147,8 @@ impl<S: Source> Fetch<S> {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             match self.next().await {
-                // It ends where the source has said, and not where its connection has.
-                Err(error) if error.is_transient() && self.size.is_none() && self.is_at_hint() => {
-                    return Ok(None);
-                }
+                // It ends where its digest says, and not where its connection does.
+                Err(error) if error.is_transient() && self.is_complete() => return Ok(None),
                 // A part goes to others, or to nobody.
                 Err(error @ Error::NoRange { .. }) if self.part_end.is_none() => {
                     self.source.ranges().did_not_help(Instant::now());
@@ -157,7 +165,12 @@ impl<S: Source> Fetch<S> {
         // Once everything that is wanted is here, what the connection does is its own affair.
         while end.is_none_or(|end| self.position < end) {
             let left = end.map(|end| end - self.position);
-            let Some(mut chunk) = self.watch.chunk(&self.source, &mut self.body, left).await? else {
+            let coming = self.watch.chunk(&self.source, &mut self.body, left);
+            let came = match &self.ending {
+                Some(ending) => ending.unless_complete(coming).await?,
+                None => coming.await?,
+            };
+            let Some(mut chunk) = came else {
                 return match end {
                     Some(end) => {
                         Err(Error::unavailable(format!("the body ended at byte {} of {end}", self.position)))
@@ -179,12 +192,14 @@ impl<S: Source> Fetch<S> {
             if chunk.is_empty() {
                 continue;
             }
+            if let Some(ending) = &mut self.ending
+                && ending.take(&mut chunk)?
+            {
+                self.size = Some(self.position + chunk.len() as u64);
+            }
             self.position += chunk.len() as u64;
             self.tail.clear();
             self.tail.extend_from_slice(&chunk[chunk.len().saturating_sub(TAIL as usize)..]);
-            if self.position > MAX_UNKNOWN && end.is_none() {
-                return Err(Error::invalid("it does not end"));
-            }
             return Ok(Some(chunk));
         }
         Ok(None)
@@ -204,8 +219,8 @@ impl<S: Source> Fetch<S> {
         Err(if self.body.is_partial() { Error::no_range(why) } else { Error::invalid(why) })
     }
 
-    fn is_at_hint(&self) -> bool {
-        self.source.size() == Some(self.position)
+    fn is_complete(&self) -> bool {
+        self.ending.as_ref().is_some_and(Ending::is_complete)
     }
 
     /// Goes on at another origin at once, or at this one after a while.
@@ -292,17 +307,6 @@ async fn open<S: Source>(source: &S, offset: u64, size: Option<u64>) -> Result<B
     Ok(body)
 }
 
-/// The length to reckon with: what the origin tells, else what the source says. The digest confirms it.
-///
-/// A body of which less is known to be the content is one that may end before the length that it is said to have: nobody
-/// is told of a length before it is all here.
-fn length(hint: Option<u64>, told: Option<u64>) -> Option<u64> {
-    match (hint, told) {
-        (Some(hint), Some(told)) if 0 < hint && hint < told => None,
-        (hint, told) => told.or(hint),
-    }
-}
-
 /// Refuses what is not of the content that is being fetched.
 fn check_size(known: Option<u64>, body: &BlobBody) -> Result<(), Error> {
     match (known, body.size) {
@@ -310,20 +314,5 @@ fn check_size(known: Option<u64>, body: &BlobBody) -> Result<(), Error> {
             Err(Error::invalid(format!("it should have {known} bytes, and the upstream says {told}")))
         }
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::length;
-
-    #[test]
-    fn the_origins_length_counts_and_a_doubtful_one_is_not_told() {
-        assert_eq!(length(None, Some(5)), Some(5));
-        assert_eq!(length(Some(5), None), Some(5));
-        for nonsense in [0, 6, 1_000_000_000_000_000] {
-            assert_eq!(length(Some(nonsense), Some(5)), Some(5), "{nonsense}");
-        }
-        assert_eq!(length(Some(4), Some(5)), None);
     }
 }

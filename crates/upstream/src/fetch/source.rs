@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hubcap_oci::Digest;
 
 use super::limit::ConnectionLimit;
 use crate::body::BlobBody;
@@ -26,8 +27,10 @@ pub enum Next {
 /// One content, at one origin or at several that have the same bytes: then one after the other is asked, and which is next
 /// is the source's decision. It is displayed in logs, so its name must not have a secret.
 pub trait Source: Clone + Display + Send + Sync + 'static {
-    /// The content's length in bytes, as far as it is said before the origin is asked: a hint.
-    fn size(&self) -> Option<u64>;
+    /// The content's digest, where it has one: it tells the end of a body of unknown length.
+    fn digest(&self) -> Option<Digest> {
+        None
+    }
 
     /// The number of the origin that is asked now.
     fn origin(&self) -> usize {

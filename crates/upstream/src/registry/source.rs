@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,15 +36,29 @@ pub struct RegistryBlob {
 pub enum Permission {
     /// It will be asked: if it says no, that is the answer.
     Asked,
+    /// It has named this blob, in a manifest of the repository that it gave: where it does not have it, others may.
+    Named,
     /// It has said yes to this blob: others may go on, whatever it says from now on.
     Given,
+}
+
+impl Permission {
+    /// Whether others may give the blob although the first origin has just refused it so.
+    pub const fn overrules(self, refusal: &Error) -> bool {
+        match self {
+            Self::Asked => false,
+            // Refused for another reason, it may be private by now.
+            Self::Named => matches!(refusal, Error::NotFound),
+            Self::Given => true,
+        }
+    }
 }
 
 /// Where the blob comes from.
 #[derive(Debug)]
 struct Way {
     route: Mutex<Route>,
-    is_permitted: AtomicBool,
+    permission: Mutex<Permission>,
     /// Bytes, by origin.
     brought: Box<[AtomicU64]>,
     /// Of bodies that are said to be packed, once that is found out; by origin.
@@ -58,7 +72,7 @@ impl RegistryBlob {
         let count = 1 + upstream.others.len();
         let way = Way {
             route: Mutex::new(Route::new(count)),
-            is_permitted: AtomicBool::default(),
+            permission: Mutex::new(Permission::Asked),
             brought: (0..count).map(|_| AtomicU64::default()).collect(),
             forms: (0..count).map(|_| OnceLock::new()).collect(),
         };
@@ -68,7 +82,7 @@ impl RegistryBlob {
     /// Says which of the other origins may give the blob while the ones before them are in trouble.
     pub async fn allow(&self, others: Others, permission: Permission) {
         let allowed = self.upstream.allowed(others).await;
-        self.way.is_permitted.store(permission == Permission::Given, Ordering::Relaxed);
+        *self.way.permission.lock().unwrap_or_else(PoisonError::into_inner) = permission;
         let mut route = self.route();
         route.allow(&allowed);
         for origin in 0..=allowed.len() {
@@ -172,9 +186,8 @@ impl fmt::Display for RegistryBlob {
 }
 
 impl Source for RegistryBlob {
-    /// What a manifest says of it is a hint that may be wrong; the registry's answer tells.
-    fn size(&self) -> Option<u64> {
-        None
+    fn digest(&self) -> Option<Digest> {
+        Some(self.digest)
     }
 
     fn origin(&self) -> usize {
@@ -187,7 +200,8 @@ impl Source for RegistryBlob {
             error if error.is_trouble() => Left::Trouble,
             _ => Left::Refuses,
         };
-        if origin == 0 && left == Left::Refuses && !self.way.is_permitted.load(Ordering::Relaxed) {
+        let permission = *self.way.permission.lock().unwrap_or_else(PoisonError::into_inner);
+        if origin == 0 && left == Left::Refuses && !permission.overrules(why) {
             return Next::Same;
         }
         let (next, present) = {

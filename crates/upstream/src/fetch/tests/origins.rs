@@ -53,10 +53,6 @@ impl fmt::Display for Two {
 }
 
 impl Source for Two {
-    fn size(&self) -> Option<u64> {
-        self.origins[0].size()
-    }
-
     fn origin(&self) -> usize {
         *self.at.lock().expect("where it is")
     }
