@@ -3,6 +3,7 @@
 //! Each situation is played to hubcap by [`every_situation_is_served_as_the_registry_has_it`], and to skopeo and dockerd,
 //! directly and through hubcap, by [`crate::referee`]. docs/registries.md names all of them; a test compares.
 
+mod answers;
 mod challenges;
 mod client;
 mod connections;
@@ -17,6 +18,8 @@ mod redirects;
 mod referrers;
 mod refusals;
 mod removed;
+mod tokens;
+mod wire;
 
 use std::fmt::Write as _;
 use std::future::ready;
@@ -110,7 +113,9 @@ pub(crate) fn kinds() -> Vec<(&'static str, &'static [Situation])> {
         ("products", products::SITUATIONS),
         ("redirects", redirects::SITUATIONS),
         ("challenges", challenges::SITUATIONS),
+        ("tokens", tokens::SITUATIONS),
         ("connections", connections::SITUATIONS),
+        ("answers", answers::SITUATIONS),
         ("head", head::SITUATIONS),
         ("paging", paging::SITUATIONS),
         ("referrers", referrers::SITUATIONS),

@@ -163,6 +163,10 @@ impl Auth {
         if scopes.is_empty() {
             scopes.push(requester.scope());
         }
+        if self.is_of_another_token(&key, sent, &schemes) {
+            self.state().forget_token(&key);
+            return Met::Again;
+        }
         let want = Want { schemes, scopes };
         let mut is_the_same = false;
         if let Some(sent) = sent {
@@ -171,6 +175,18 @@ impl Auth {
         }
         self.state().learn(key, want);
         if is_insufficient && is_the_same { Met::Refused } else { Met::Again }
+    }
+
+    /// Whether only another token can help: Harbor wants Basic of who shows a token that it does not take, and there is no
+    /// password.
+    fn is_of_another_token(&self, key: &Key, sent: Option<&HeaderValue>, schemes: &[Scheme]) -> bool {
+        let is_token = sent.is_some_and(|sent| sent.as_bytes().starts_with(b"Bearer "));
+        let has_password = matches!(self.login.get(), Some(Login::Password(_)));
+        let wants_token = |want: Want| want.schemes.iter().any(|scheme| matches!(scheme, Scheme::Bearer(_)));
+        is_token
+            && !has_password
+            && schemes.iter().all(|scheme| *scheme == Scheme::Basic)
+            && self.state().want(key).is_some_and(wants_token)
     }
 
     /// Notes that an Authorization was refused: a token may have been revoked, a login may be wrong.

@@ -13,6 +13,9 @@ use crate::error::Error;
 /// 15 s, so that it is rarely a dead one.
 pub(crate) const IDLE: Duration = Duration::from_secs(10);
 
+/// Headers of one answer, at most; content networks send many.
+pub(crate) const MAX_HEADERS: usize = 400;
+
 /// Over which connection a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Connection {

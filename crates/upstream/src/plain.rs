@@ -44,6 +44,11 @@ impl Plain {
         builder
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(connection::IDLE)
+            // As Go's clients read them.
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
+            .http1_max_headers(connection::MAX_HEADERS)
             .http1_read_buf_exact_size(READ);
         let pooled = builder.build(connector.clone());
         let fresh = builder.pool_max_idle_per_host(0).build(connector);

@@ -37,8 +37,8 @@ pub use referrers::ReferrerList;
 pub use source::{Permission, RegistryBlob};
 pub use tags::TagList;
 
-/// The longest page of tags or referrers, in bytes.
-const MAX_LIST: usize = 4 << 20;
+/// The longest page of tags or referrers, in bytes. gcr.io tells in a list of tags what each manifest is.
+const MAX_LIST: usize = 16 << 20;
 
 /// A registry that hubcap may pull from; a clone is another handle of the same one.
 #[derive(Debug, Clone)]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use hubcap_oci::json::{self, Object};
+use serde_json::value::RawValue;
 
 use crate::credentials::Secret;
 use crate::error::Error;
@@ -24,28 +25,25 @@ impl Answer {
     /// # Errors
     /// [`Error::Invalid`] for what has no usable token. It shows nothing of the answer.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Error> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
         // The parser's own message would show the token.
-        let answer: Value = serde_json::from_slice(bytes)
-            .map_err(|_| Error::invalid("the token service's answer is not the JSON of a token"))?;
+        let answer = Object::read(&text, &["token", "access_token", "expires_in"])
+            .ok_or_else(|| Error::invalid("the token service's answer is not the JSON of a token"))?;
         // A name may be there without a token in it, beside one that has it.
-        let mut tokens = ["token", "access_token"].iter().filter_map(|name| answer[name].as_str());
-        let token = tokens.find_map(|text| Some(text.trim()).filter(|text| !text.is_empty()));
+        let mut tokens = ["token", "access_token"].iter().filter_map(|name| answer.text(name));
+        let token = tokens.find_map(|text| Some(text.trim().to_owned()).filter(|text| !text.is_empty()));
         let Some(token) = token.filter(|token| token.len() <= MAX_TOKEN) else {
             return Err(Error::invalid("the token service gave no usable token"));
         };
-        Ok(Self { token: Secret::new(token), life: life(&answer["expires_in"]) })
+        let life = life(answer.value("expires_in"));
+        Ok(Self { token: Secret::new(token), life })
     }
 }
 
 /// `expires_in`, in seconds: a number, or one as text.
-fn life(told: &Value) -> Duration {
-    let seconds = match told {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    match seconds {
+fn life(told: Option<&RawValue>) -> Duration {
+    let text = told.map(|told| json::text(told).unwrap_or_else(|| told.get().to_owned()));
+    match text.and_then(|text| text.trim().parse::<f64>().ok()) {
         Some(seconds) if seconds > 0.0 => {
             Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_LIFE).min(LONGEST_LIFE)
         }
@@ -65,7 +63,8 @@ mod tests {
             r#"{"token":"","access_token":"t"}"#,
             r#"{"token":null,"access_token":"t"}"#,
             r#"{"token":"t","access_token":""}"#,
-            r#"{"token":17,"access_token":"t","more":[1]}"#,
+            r#"{"token":17,"access_token":"t","more":["\ud800"]}"#,
+            r#"{"Token":"t","EXPIRES_IN":300}"#,
             "\u{feff}{\"token\":\"t\"}\r\n",
             r#"{"token":"t\n","issued_at":"yesterday"}"#,
         ] {

@@ -1,7 +1,7 @@
 //! A request with the Authorization that its repository needs.
 
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, header};
 use hubcap_oci::{Endpoint, Repository};
@@ -19,6 +19,11 @@ use crate::status::{judge, judge_range};
 /// led. A registry that refuses them all would have hubcap ask for ever.
 const MAX_TRIES: usize = 5;
 
+/// The longest `Retry-After` that is waited for while a client waits.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const WAIT_AT_LIMIT: Duration = Duration::from_secs(1);
+const WAIT_AFTER_FAILURE: Duration = Duration::from_millis(500);
+
 impl Upstream {
     /// Sends a request with the Authorization that its repository needs, and reads the status; what comes of it counts
     /// for the circuit.
@@ -28,9 +33,27 @@ impl Upstream {
         repository: &Repository,
     ) -> Result<Response, Error> {
         self.origin.circuit.check(Instant::now())?;
-        let result = self.with_token(request, repository).await;
+        let result = self.patiently(request, repository).await;
         self.origin.circuit.record(&result, Instant::now());
         result
+    }
+
+    /// Sends a request, and once more where that may help after a moment, as clients do by themselves: they do not do it
+    /// where hubcap says that it could not help.
+    pub(super) async fn patiently(
+        &self,
+        request: Request,
+        repository: &Repository,
+    ) -> Result<Response, Error> {
+        let answered = self.with_token(request.clone(), repository).await;
+        match answered.as_ref().err().and_then(second_try) {
+            // Another origin does not make anybody wait.
+            Some(pause) if !self.has_others() => {
+                tokio::time::sleep(pause).await;
+                self.with_token(request, repository).await
+            }
+            _ => answered,
+        }
     }
 
     /// The same, and no circuit hears of it. Boxed, because what it does is deep, and each answer to a client has it in its
@@ -150,6 +173,19 @@ impl Upstream {
     }
 }
 
+/// How long to wait before a request is sent once more after this error; `None` where that would hardly help.
+fn second_try(error: &Error) -> Option<Duration> {
+    match error {
+        Error::RateLimited { retry_after: Some(wish) } | Error::Overloaded { retry_after: wish } => {
+            Some(*wish).filter(|wish| *wish <= LONGEST_WAIT)
+        }
+        Error::RateLimited { retry_after: None } => Some(WAIT_AT_LIMIT),
+        Error::Failed { status: 501 } => None,
+        Error::Failed { status: 500.. } => Some(WAIT_AFTER_FAILURE),
+        _ => None,
+    }
+}
+
 /// What becomes of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -213,6 +249,19 @@ mod tests {
 
     fn url(text: &str) -> Url {
         text.parse().expect("a URL")
+    }
+
+    #[test]
+    fn a_request_is_sent_once_more_where_a_moment_may_help() {
+        let limited = |seconds| Error::RateLimited { retry_after: Some(Duration::from_secs(seconds)) };
+        assert_eq!(second_try(&limited(2)), Some(Duration::from_secs(2)));
+        assert_eq!(second_try(&limited(60)), None);
+        for status in [500, 502, 503, 504, 521] {
+            assert_eq!(second_try(&Error::Failed { status }), Some(WAIT_AFTER_FAILURE));
+        }
+        for error in [Error::NotFound, Error::Failed { status: 501 }, Error::Failed { status: 407 }] {
+            assert_eq!(second_try(&error), None);
+        }
     }
 
     fn token(value: &'static str) -> Vec<Authorization> {

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use hubcap_oci::Endpoint;
 use reqwest::Response;
 
-use super::Upstream;
+use super::{Upstream, repository_of};
 use crate::error::Error;
 use crate::shortcut::Shortcut;
 
@@ -64,7 +64,8 @@ impl Upstream {
         if matches!(head, Head::Spared) {
             return self.ask(Method::GET, endpoint, headers).await;
         }
-        let result = self.ask_uncounted(Method::GET, endpoint, headers).await;
+        let request = self.request(Method::GET, self.url(endpoint)?, headers);
+        let result = self.patiently(request, repository_of(endpoint)?).await;
         self.origin.circuit.record(&result, Instant::now());
         result
     }

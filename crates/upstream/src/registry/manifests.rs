@@ -164,9 +164,13 @@ fn endpoint(repository: &Repository, reference: &Reference) -> Endpoint {
     Endpoint::Manifest { repository: repository.clone(), reference: reference.clone() }
 }
 
+/// What hubcap takes, in one line and in a line for each type: some registries read the first line alone, others compare
+/// each line as a whole.
 fn accept() -> HeaderMap {
+    let all = HeaderValue::from_str(&media_type::ACCEPTED.join(", "));
+    let each = media_type::ACCEPTED.map(HeaderValue::from_static);
     let mut headers = HeaderMap::new();
-    headers.extend(media_type::ACCEPTED.map(|text| (header::ACCEPT, HeaderValue::from_static(text))));
+    headers.extend(all.into_iter().chain(each).map(|value| (header::ACCEPT, value)));
     headers
 }
 

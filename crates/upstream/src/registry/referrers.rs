@@ -12,7 +12,7 @@ use crate::request::Redirects;
 /// How many pages of a list are read; a longer list is cut.
 const MAX_PAGES: usize = 100;
 /// How long all pages of a list may be together, in bytes; a longer list is cut.
-const MAX_PAGES_BYTES: usize = 4 * MAX_LIST;
+const MAX_PAGES_BYTES: usize = MAX_LIST;
 
 /// The manifests that refer to one, of all types.
 #[derive(Debug, Clone, PartialEq)]

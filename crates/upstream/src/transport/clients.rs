@@ -73,6 +73,11 @@ impl Clients {
             // One connection a stream: over HTTP/2 all would share one connection's speed.
             let mut builder = Client::builder()
                 .http1_only()
+                // As Go's clients read them.
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
+                .http1_allow_spaces_after_header_name_in_responses(true)
+                .http1_ignore_invalid_headers_in_responses(true)
+                .http1_max_headers(connection::MAX_HEADERS)
                 .redirect(redirect::Policy::none())
                 .connect_timeout(self.timeout)
                 .connector_layer(MapRequestLayer::new(opening))

@@ -29,6 +29,11 @@ impl Reply {
         Self { status, ..Self::new(body) }
     }
 
+    /// The same with another status.
+    pub(crate) fn but(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
     /// The same with other bytes.
     pub(crate) fn has(self, bytes: impl Into<Bytes>) -> Self {
         Self { bytes: bytes.into(), ..self }
@@ -56,7 +61,8 @@ impl Reply {
     /// The part that a request's Range names, or the parts.
     pub(crate) fn ranged(mut self, wanted: Option<&str>) -> Self {
         let length = self.bytes.len() as u64;
-        let range = match RangeRequest::parse(wanted).resolve(length).expect("a range") {
+        let Ok(selection) = RangeRequest::parse(wanted).resolve(length) else { return Self::status(416) };
+        let range = match selection {
             Selection::Whole => return self,
             Selection::Range(range) => range,
             Selection::Ranges(ranges) => return self.parts(&ranges),
