@@ -32,5 +32,19 @@ pub(crate) fn load(flags: &Settings) -> anyhow::Result<Config> {
     Config::decide(given.or(file), &variables)
 }
 
+/// The configuration of a daemon that has these settings, with the logins that this process has for the same origins.
+///
+/// # Errors
+/// When the daemon is of another version, or its tag lock is gone.
+pub(crate) fn of_daemon(settings: &str, own: &Config) -> anyhow::Result<Config> {
+    let mut config = Config::decide(file::parse(settings)?, &environment::Variables::new())?;
+    let known = || own.upstreams.iter().flat_map(|upstream| &upstream.origins);
+    for origin in config.upstreams.iter_mut().flat_map(|upstream| &mut upstream.origins) {
+        origin.credentials =
+            known().find(|one| one.url == origin.url).and_then(|one| one.credentials.clone());
+    }
+    Ok(config)
+}
+
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,8 @@ pub struct Daemon {
     pub registries: BTreeMap<String, Vec<String>>,
     /// The patterns of other registries that it may ask.
     pub allowed: Vec<String>,
+    /// Its settings, as the text of a settings file, without logins.
+    pub settings: String,
     /// Whether it runs with `--offline`.
     pub offline: bool,
 }

@@ -1,4 +1,4 @@
-//! Where clients reach hubcap: where the running daemon says, else where the settings say, else where the last daemon was.
+//! Where clients reach hubcap: where the running daemon says, else where a user says, else where the last daemon was.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -97,10 +97,14 @@ fn listen(config: &Config, status: Option<&Status>) -> anyhow::Result<SocketAddr
     if let Some(Status { daemon, .. }) = status {
         return daemon.listen.with_context(|| format!("the daemon {} does not listen for HTTPS", daemon.pid));
     }
-    let configured = Some(config.listen).filter(|listen| listen.port() != 0);
+    let configured = |is_given: bool| {
+        Some(config.listen).filter(|listen| config.given.listen == is_given && listen.port() != 0)
+    };
     let last = || Run::read(&config.state).ok().flatten().and_then(|run| run.listen);
-    configured
+    // Where it was is more likely than the default, which nobody has said.
+    configured(true)
         .or_else(last)
+        .or(configured(false))
         .context("which port hubcap listens on is not known: start it, or give --listen ADDR:PORT")
 }
 

@@ -7,7 +7,7 @@ use hubcap_admin::Status;
 
 use super::client::{self, Reached};
 use super::records;
-use crate::settings::Config;
+use crate::settings::{self, Config};
 
 /// What a command knows of the daemon.
 pub(crate) struct Found {
@@ -17,6 +17,18 @@ pub(crate) struct Found {
     pub(crate) status: Option<Status>,
     /// The state directories of daemons that run for other users, which only they can ask.
     pub(crate) of_others: Vec<PathBuf>,
+}
+
+impl Found {
+    /// The settings that count: the daemon's, where one runs.
+    pub(crate) fn settings(&self) -> Config {
+        let of_daemon =
+            self.status.as_ref().map(|status| settings::of_daemon(&status.daemon.settings, &self.config));
+        match of_daemon {
+            Some(Ok(settings)) => settings,
+            _ => self.config.clone(),
+        }
+    }
 }
 
 /// Finds the daemon.

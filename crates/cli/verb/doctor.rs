@@ -3,10 +3,12 @@
 mod clients;
 mod daemon;
 mod docker;
+mod files;
 mod finding;
 mod machine;
 mod registries;
 mod store;
+mod subject;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -14,9 +16,10 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use finding::{Finding, State};
+use subject::Subject;
 
 use crate::args::Doctor;
-use crate::daemon::find::{self, Found};
+use crate::daemon::find;
 use crate::settings::Config;
 
 #[derive(Serialize)]
@@ -27,14 +30,13 @@ struct Report {
 
 /// Looks at everything. Exits with 0 when all that was set up works; what was never set up is no failure.
 pub(crate) fn run(config: &Config, flags: &Doctor) -> anyhow::Result<ExitCode> {
-    let Found { config, status, .. } = &find::daemon(config)?;
-    let mut findings = vec![daemon::look(config, status.as_ref())];
-    findings
-        .extend(store::look(status.as_ref().map_or(&config.store, |status| &status.daemon.store), config));
-    findings.extend(registries::look(config, status.as_ref()));
-    findings.extend(docker::look(config, flags, status.as_ref()));
-    findings.extend(clients::look(config, status.as_ref()));
-    findings.extend(machine::look());
+    let subject = Subject::new(find::daemon(config)?);
+    let mut findings = daemon::look(&subject);
+    findings.extend(store::look(&subject.settings));
+    findings.extend(registries::look(&subject));
+    findings.extend(docker::look(&subject, flags));
+    findings.extend(clients::look(&subject));
+    findings.extend(machine::look(subject.mirror.as_ref()));
     let healthy = findings.iter().all(|finding| finding.state != State::Broken);
     let mut out = std::io::stdout().lock();
     if flags.json {

@@ -142,6 +142,7 @@ async fn start_admin(cache: Cache, run: Run, bound: &Bound, config: &Config) -> 
         store: run.store,
         registries: config.upstreams.iter().map(urls).collect(),
         allowed: config.allowed.iter().map(ToString::to_string).collect(),
+        settings: config.to_toml().unwrap_or_default(),
         offline: config.offline,
     };
     match Socket::open(&config.state).await {

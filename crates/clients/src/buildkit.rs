@@ -54,7 +54,7 @@ impl Client for Buildkit {
         Ok(facts::notes(mirror, &builders()))
     }
 
-    fn coverage(&self, _registries: &[Registry]) -> Result<Vec<Coverage>, Error> {
+    fn coverage(&self, _journal: &Journal, _registries: &[Registry]) -> Result<Vec<Coverage>, Error> {
         Ok(vec![Coverage::using("builders that are made from now on")])
     }
 }

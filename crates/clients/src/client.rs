@@ -65,9 +65,9 @@ pub trait Client: Debug + Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Which of its pulls use the mirror once it is configured for these registries, and which do not.
+    /// Which of its pulls use the mirror as it is configured for these registries, and which do not.
     ///
     /// # Errors
     /// As [`plan`](Self::plan), and [`Error::Client`] when that depends on the client's version, which is not known.
-    fn coverage(&self, registries: &[Registry]) -> Result<Vec<Coverage>, Error>;
+    fn coverage(&self, journal: &Journal, registries: &[Registry]) -> Result<Vec<Coverage>, Error>;
 }

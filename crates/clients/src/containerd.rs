@@ -44,7 +44,7 @@ impl Client for Containerd {
         Ok(self.find()?.notes())
     }
 
-    fn coverage(&self, _registries: &[Registry]) -> Result<Vec<Coverage>, Error> {
-        Ok(vec![Coverage::using(self.find()?.notes().join("; ").replace('\n', " "))])
+    fn coverage(&self, journal: &Journal, _registries: &[Registry]) -> Result<Vec<Coverage>, Error> {
+        Ok(self.of_journal(journal).find()?.coverage())
     }
 }

@@ -82,7 +82,7 @@ impl Client for Docker {
         failed.map_or(Ok(changes), Err)
     }
 
-    fn coverage(&self, registries: &[Registry]) -> Result<Vec<Coverage>, Error> {
+    fn coverage(&self, _journal: &Journal, registries: &[Registry]) -> Result<Vec<Coverage>, Error> {
         self.find()?.coverage(registries).map_err(|why| Error::Client(why.to_owned()))
     }
 }

@@ -3,12 +3,13 @@
 //!
 //! - [`record`]: one file, and what it is without hubcap's part.
 //! - [`apply`]: changing files, and going back when a later step fails.
-//! - [`undo`]: restoring them.
+//! - [`undo`]: restoring them. [`state`]: what has become of them.
 //! - [`disk`]: the journal's own file.
 
 mod apply;
 mod disk;
 mod record;
+mod state;
 mod undo;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use apply::Applied;
 pub(crate) use record::FileRecord;
+pub use state::FileState;
 pub(crate) use undo::Undoing;
 
 use crate::change::{Change, Planned};
@@ -79,24 +81,9 @@ impl Journal {
         record.host.as_deref().or(self.host())
     }
 
-    /// The files that are not as hubcap left them.
-    ///
-    /// # Errors
-    /// [`Error::Io`] and [`Error::Rights`] when one cannot be read.
-    pub fn changed_since(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut changed = Vec::new();
-        for record in &self.contents.files {
-            if file::read(&record.path)? != record.after {
-                changed.push(record.path.clone());
-            }
-        }
-        Ok(changed)
-    }
-
-    /// The files that hubcap wrote, with what it wrote.
-    pub fn written(&self) -> impl Iterator<Item = (&Path, &str)> {
-        let files = self.contents.files.iter();
-        files.filter_map(|record| Some((record.path.as_path(), record.after.as_deref()?)))
+    /// The files that hubcap wrote.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.contents.files.iter().map(|record| record.path.as_path())
     }
 
     /// What is known of a daemon's file of this kind.

@@ -47,7 +47,7 @@ pub use coverage::Coverage;
 pub use docker::{Docker, Dockerd, Proxy, Restart};
 pub use error::Error;
 pub use file_kind::FileKind;
-pub use journal::{Applied, Journal};
+pub use journal::{Applied, FileState, Journal};
 pub use mirror::{Mirror, Registries, reachable};
 pub use podman::Podman;
 pub use process::is_installed;

@@ -50,7 +50,17 @@ impl Client for Podman {
         Ok(vec![facts::BLOBS_FOLLOW_THEIR_MANIFEST.to_owned()])
     }
 
-    fn coverage(&self, _registries: &[Registry]) -> Result<Vec<Coverage>, Error> {
-        Ok(vec![Coverage::using(format!("{} with the registries of {}", self.title(), facts::DROP_IN))])
+    fn coverage(&self, journal: &Journal, _registries: &[Registry]) -> Result<Vec<Coverage>, Error> {
+        let found = self.find()?;
+        let ours = |path: &&std::path::Path| path.file_name().is_some_and(|name| name == facts::DROP_IN);
+        let coverage = journal.paths().filter(ours).map(|path| {
+            let (title, drop_in) = (self.title(), path.display());
+            if found.reads(path) {
+                return Coverage::using(format!("{title} with the registries of {drop_in}"));
+            }
+            let pulls = format!("{title}: this user's files stand in place of {drop_in}, which is not read");
+            Coverage::not_using(pulls, Some("hubcap unset podman; hubcap setup podman".to_owned()))
+        });
+        Ok(coverage.collect())
     }
 }

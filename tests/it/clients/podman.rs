@@ -114,6 +114,39 @@ async fn podman_skopeo_and_buildah_pull_from_two_registries_cold_warm_and_withou
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_knows_that_a_users_files_stand_in_place_of_those_that_hubcap_wrote() {
+    let site = Site::start("v2s2");
+    let machine = Machine::new(&site);
+    machine.hubcap(&site, &["setup", "podman", "docker.io"]);
+    let doctor = || {
+        let mut command = machine.on(env!("CARGO_BIN_EXE_hubcap"));
+        command
+            .args(["doctor", "--docker-host", "unix:///nowhere.sock"])
+            .arg("--state")
+            .arg(site.place.state());
+        super::said(&command.output().expect("it starts"))
+    };
+    assert!(doctor().contains("through hubcap  podman      podman, buildah and skopeo with"), "{}", doctor());
+    let own = machine.home.join(".config/containers");
+    std::fs::create_dir_all(&own).expect("a directory");
+    std::fs::write(own.join("registries.conf"), "# mine\n").expect("written");
+    let said = doctor();
+    assert!(
+        said.contains("not through it  podman      podman, buildah and skopeo: this user's files stand"),
+        "{said}"
+    );
+    assert!(
+        said.contains("-> hubcap unset podman --state ") && said.contains("; hubcap setup podman --state "),
+        "{said}"
+    );
+    machine.hubcap(&site, &["unset", "podman"]);
+    machine.hubcap(&site, &["setup", "podman"]);
+    assert!(doctor().contains("through hubcap  podman      podman, buildah and skopeo with"), "{}", doctor());
+    machine.hubcap(&site, &["unset", "podman"]);
+    machine.assert_the_testers_own_files_are_untouched();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_with_a_registries_conf_of_ones_own_has_hubcap_beside_it_and_keeps_ones_mirrors() {
     let site = Site::start("v2s2");
     let machine = Machine::new(&site);

@@ -56,6 +56,7 @@ fn admin(dir: &TempDir) -> Admin {
         store: dir.path().to_owned(),
         registries: std::collections::BTreeMap::new(),
         allowed: Vec::new(),
+        settings: String::new(),
         offline: true,
     };
     Admin { cache: Cache::new(store, Upstreams::new(upstreams).expect("upstreams"), rules), daemon }

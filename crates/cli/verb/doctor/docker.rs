@@ -1,19 +1,18 @@
 //! dockerd: whether it is set up, and which of its pulls use hubcap.
 
-use hubcap_admin::Status;
-use hubcap_clients::{Docker, Dockerd, Journal, Proxy};
+use hubcap_clients::{Coverage, Docker, Dockerd, Proxy};
 use hubcap_oci::Registry;
 
+use super::files::Files;
 use super::finding::{Finding, State};
-use crate::args::Doctor;
-use crate::daemon::address;
-use crate::settings::Config;
+use super::subject::Subject;
+use crate::args::{DockerFlags, Doctor};
+use crate::daemon::{address, verify};
 
 const ABOUT: &str = "dockerd";
-const SETUP: &str = "hubcap setup docker";
 
-pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> Vec<Finding> {
-    let journal = match Journal::open(&config.state, Docker::NAME) {
+pub(super) fn look(subject: &Subject, flags: &Doctor) -> Vec<Finding> {
+    let journal = match subject.journal(Docker::NAME) {
         Ok(journal) => journal,
         Err(error) => return vec![Finding::new(State::Broken, ABOUT, error.to_string())],
     };
@@ -21,77 +20,164 @@ pub(super) fn look(config: &Config, flags: &Doctor, status: Option<&Status>) -> 
         Ok(docker) => docker,
         Err(error) => return vec![Finding::new(State::Note, ABOUT, error.to_string())],
     };
+    let files = Files { about: ABOUT, journal: &journal, setup: words("docker", &flags.docker) };
     let version = match docker.version() {
         Ok(version) => version.to_owned(),
         Err(why) if journal.is_empty() => return vec![Finding::new(State::Note, ABOUT, why)],
         Err(why) => {
-            return vec![Finding::new(
-                State::Note,
-                ABOUT,
-                format!("{why}; its files are set up for when it runs"),
-            )];
+            let says = format!("{why}; its files are set up for when it runs");
+            let mut found = vec![Finding::new(State::Note, ABOUT, says)];
+            found.extend(files.look(subject));
+            return found;
         }
     };
     let store =
         if docker.has_containerd_store() { "containerd's image store" } else { "its own image store" };
     let mut found = vec![Finding::new(State::Fine, ABOUT, format!("{version}, with {store}"))];
-    if journal.is_empty() {
-        let says = format!("it does not ask hubcap{}", others(&docker));
-        found.push(Finding::new(State::Past, ABOUT, says).remedy(SETUP));
-        return found;
+    found.extend(files.look(subject));
+    let asks = mirrors(subject, &docker, &files);
+    found.extend(asks.iter().filter(|finding| finding.state == State::Broken).cloned());
+    found.extend(proxy(subject, &docker, &files));
+    // While hubcap does not run, the daemon's finding says what its clients do.
+    if subject.answers.is_ok() {
+        found.extend(asks.into_iter().filter(|finding| finding.state != State::Broken));
     }
-    found.extend(super::clients::drift(&journal, ABOUT, SETUP));
-    let Ok(mirror) = address::mirror(config, status) else { return found };
-    let reads = docker.mirrors().iter().any(|one| mirror.is_at(one));
-    let configured: Vec<Registry> = address::registries(config, status)
-        .into_iter()
-        .filter(|one| docker.hosts_toml(one).exists())
-        .collect();
-    if !reads && !docker.has_containerd_store() {
-        let says = format!("it does not have {} as a mirror{}", mirror.url(), others(&docker));
-        found.push(
-            Finding::new(State::Broken, ABOUT, says).remedy(format!("{SETUP}, or systemctl reload docker")),
-        );
-    } else {
-        found.extend(
-            docker
-                .coverage(&configured)
-                .unwrap_or_default()
-                .into_iter()
-                .map(|one| Finding::coverage(ABOUT, one)),
-        );
-    }
-    if Proxy::is_set(&journal) {
-        found.push(through_proxy(config, status, &docker));
-    }
-    if let Some(proxy) = docker.proxy_before(mirror.address.ip()) {
-        let says = format!("it sends what is for {} to the proxy {proxy}", mirror.url());
-        let how = format!(
-            "add {} to no-proxy in {}, and restart dockerd",
-            mirror.address.ip(),
-            docker.daemon_json().display()
-        );
-        found.push(Finding::new(State::Broken, ABOUT, says).remedy(how));
-    }
+    found.extend(proxy_in_between(subject, &docker));
     found
 }
 
-/// Whether dockerd was restarted since hubcap's proxy is in its files.
-fn through_proxy(config: &Config, status: Option<&Status>, docker: &Dockerd) -> Finding {
-    let address = address::proxy(config, status).map(|address| address.to_string());
-    match (address, docker.proxy()) {
-        (Some(ours), Some(its)) if its.trim_end_matches('/') == ours => Finding::new(
-            State::Through,
-            ABOUT,
-            format!("by its proxy {ours}: the registries with a certs.d/REGISTRY/ca.crt"),
-        ),
-        (Some(ours), _) => {
-            Finding::new(State::Broken, ABOUT, format!("it does not have {ours} as its proxy yet"))
-                .remedy("systemctl daemon-reload; systemctl restart docker")
-        }
-        (None, _) => Finding::new(State::Broken, ABOUT, "its files name a proxy, and hubcap has none")
-            .remedy("hubcap serve --proxy-listen ADDR:PORT, or hubcap unset docker"),
+/// `setup`'s words with the flags of the dockerd that is looked at.
+fn words(setup: &str, flags: &DockerFlags) -> String {
+    let mut words = setup.to_owned();
+    if let Some(host) = &flags.docker_host {
+        words += &format!(" --docker-host {host}");
     }
+    for (flag, path) in [("--daemon-json", &flags.daemon_json), ("--certs-dir", &flags.certs_dir)] {
+        if let Some(path) = path {
+            words += &format!(" {flag} {}", path.display());
+        }
+    }
+    words
+}
+
+/// Whether it asks hubcap as a mirror, and for what.
+fn mirrors(subject: &Subject, docker: &Dockerd, files: &Files<'_>) -> Vec<Finding> {
+    let Some(mirror) = &subject.mirror else { return Vec::new() };
+    let has_mirror = docker.mirrors().iter().any(|one| mirror.is_at(one));
+    let is_wired = |path: &std::path::Path| path == docker.resolved_daemon_json();
+    let wants_mirror = files.journal.paths().any(is_wired);
+    let mut registries = files.registries(subject);
+    if files.journal.is_empty() && !has_mirror {
+        let says = format!("it does not ask hubcap{}", others(docker));
+        return vec![Finding::new(State::Past, ABOUT, says).remedy(subject.setup(&files.setup))];
+    }
+    let mut found = Vec::new();
+    if wants_mirror && !has_mirror {
+        let says = format!("it does not have {} as a mirror{}", mirror.url(), others(docker));
+        let is_in_file = files
+            .journal
+            .states(mirror)
+            .is_ok_and(|states| states.iter().any(|(path, state)| is_wired(path) && state.works()));
+        let how = if is_in_file { docker.reload_command() } else { subject.setup(&files.setup) };
+        found.push(Finding::new(State::Broken, ABOUT, says).remedy(how));
+        if !docker.has_containerd_store() {
+            registries.retain(|one| !one.is_docker_hub());
+        }
+    } else if has_mirror && !registries.iter().any(Registry::is_docker_hub) {
+        // By its user's own hand, or by one file of the two.
+        registries.insert(0, Registry::docker_hub());
+    }
+    let by_proxy = !proxied(docker, files).is_empty();
+    let coverage = docker.coverage(&registries).unwrap_or_default().into_iter();
+    let covers = |one: &Coverage| one.uses_mirror || !by_proxy;
+    found.extend(coverage.filter(covers).map(|one| Finding::coverage(ABOUT, one)));
+    found
+}
+
+/// The registries that it pulls from through hubcap's proxy, if it runs with that.
+fn proxied(docker: &Dockerd, files: &Files<'_>) -> Vec<Registry> {
+    let ours = Proxy::address(files.journal);
+    if ours.is_none() || docker.proxy() != ours.as_deref() {
+        return Vec::new();
+    }
+    Proxy::registries(files.journal)
+}
+
+/// Whether hubcap's proxy is in its files, and it runs with that.
+fn proxy(subject: &Subject, docker: &Dockerd, files: &Files<'_>) -> Vec<Finding> {
+    let Some(wired) = Proxy::address(files.journal) else {
+        return forgotten_proxy(subject, docker);
+    };
+    let names: Vec<String> = Proxy::registries(files.journal).iter().map(ToString::to_string).collect();
+    let set_up = format!("{} --proxy {} --restart", files.setup, names.join(" "));
+    let Some(address) = subject.status().and(address::proxy(&subject.found.config, subject.status())) else {
+        let says = format!(
+            "it is set up for hubcap's proxy on {wired}, and hubcap has none: its pulls fail, except Docker Hub's"
+        );
+        let how = format!(
+            "{}; {}, or {}",
+            subject.command("down"),
+            subject.command(&format!("up --proxy-listen {wired}")),
+            subject.command("unset docker --restart")
+        );
+        return vec![Finding::new(State::Broken, ABOUT, says).remedy(how)];
+    };
+    let ours = address.to_string();
+    if wired != ours {
+        let says = format!("it is set up for a proxy on {wired}, and hubcap's is on {ours}");
+        return vec![Finding::new(State::Broken, ABOUT, says).remedy(subject.setup(&set_up))];
+    }
+    if docker.proxy() != Some(&ours) {
+        let says = format!("it does not have {ours} as its proxy yet: it reads that when it starts");
+        let how = format!("{}, or {}", docker.restart_command(), subject.setup(&set_up));
+        return vec![Finding::new(State::Broken, ABOUT, says).remedy(how)];
+    }
+    let Some(mirror) = &subject.mirror else { return Vec::new() };
+    let each = proxied(docker, files).into_iter().map(|registry| {
+        match verify::proxy(address, &mirror.ca, &registry) {
+            Ok(()) => {
+                let says = format!(
+                    "docker pull, run, compose and build with the images of {registry}, by its proxy {ours}"
+                );
+                Finding::new(State::Through, ABOUT, says)
+            }
+            Err(why) => Finding::new(State::Broken, ABOUT, why.to_string()),
+        }
+    });
+    let mut found: Vec<Finding> = each.collect();
+    found.push(Finding::new(
+        State::Past,
+        ABOUT,
+        format!("other registries: its proxy {ours} passes them on, and stores nothing of them"),
+    ));
+    found
+}
+
+/// A proxy of hubcap's that is no longer in its files, and that it goes on to use until it is restarted.
+fn forgotten_proxy(subject: &Subject, docker: &Dockerd) -> Vec<Finding> {
+    let ours = subject.status().and(address::proxy(&subject.found.config, subject.status()));
+    match ours.map(|ours| ours.to_string()) {
+        Some(ours) if docker.proxy() == Some(&ours) => {
+            let says =
+                format!("it uses hubcap's proxy {ours}, which is not in its files, until it is restarted");
+            vec![Finding::new(State::Note, ABOUT, says).remedy(docker.restart_command())]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Another proxy between it and hubcap.
+fn proxy_in_between(subject: &Subject, docker: &Dockerd) -> Option<Finding> {
+    let mirror = subject.mirror.as_ref()?;
+    let proxy = docker.proxy_before(mirror.address.ip())?;
+    let says = format!("it sends what is for {} to the proxy {proxy}", mirror.url());
+    let how = format!(
+        "add {} to no-proxy in {}, then {}",
+        mirror.address.ip(),
+        docker.daemon_json().display(),
+        docker.restart_command()
+    );
+    Some(Finding::new(State::Broken, ABOUT, says).remedy(how))
 }
 
 fn others(docker: &Dockerd) -> String {

@@ -1,13 +1,14 @@
 //! The machine: what slows pulls down and no cache can fix.
 
-use hubcap_clients::is_installed;
+use hubcap_clients::{Mirror, is_installed};
 
 use super::finding::{Finding, State};
 
-pub(super) fn look() -> Vec<Finding> {
+pub(super) fn look(mirror: Option<&Mirror>) -> Vec<Finding> {
     let mut found = Vec::new();
     if is_installed("dockerd") {
-        found.push(if is_installed("pigz") {
+        // dockerd looks for the program by this name.
+        found.push(if is_installed("unpigz") {
             Finding::new(State::Fine, "machine", "pigz is there: dockerd unpacks layers with it")
         } else {
             Finding::new(
@@ -18,13 +19,22 @@ pub(super) fn look() -> Vec<Finding> {
             .remedy("apt-get install pigz")
         });
     }
-    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let proxies: Vec<&str> =
-        ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"].into_iter().filter(set).collect();
-    if !proxies.is_empty() {
-        // Not their values: passwords may be in them.
-        let says = format!("{} set here: clients may send what is for hubcap there", proxies.join(" and "));
-        found.push(Finding::new(State::Note, "machine", says).remedy("NO_PROXY=127.0.0.1,localhost"));
-    }
+    // Clients send nothing that is for loopback to a proxy.
+    found.extend(mirror.filter(|mirror| !mirror.address.ip().is_loopback()).and_then(proxies));
     found
+}
+
+/// Proxies of this environment that clients may send what is for hubcap to.
+fn proxies(mirror: &Mirror) -> Option<Finding> {
+    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let set: Vec<&str> =
+        ["HTTPS_PROXY", "https_proxy"].into_iter().filter(|name| value(name).is_some()).collect();
+    let ip = mirror.address.ip().to_string();
+    let without = value("NO_PROXY").or_else(|| value("no_proxy")).unwrap_or_default();
+    if set.is_empty() || without.split(',').any(|one| one.trim() == ip || one.trim() == "*") {
+        return None;
+    }
+    // Not their values: passwords may be in them.
+    let says = format!("{} set here: clients may send what is for {} there", set.join(" and "), mirror.url());
+    Some(Finding::new(State::Note, "machine", says).remedy(format!("export NO_PROXY=$NO_PROXY,{ip}")))
 }

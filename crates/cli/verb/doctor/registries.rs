@@ -5,18 +5,27 @@ use hubcap_oci::{Reference, Repository};
 use hubcap_upstream::{CircuitState, Error, Upstream};
 
 use super::finding::{Finding, State};
+use super::subject::Subject;
 use crate::compose;
-use crate::settings::Config;
 use crate::show::progress::bytes;
 
-/// Sends one HEAD to each origin of each configured registry, which no rate limit counts.
-pub(super) fn look(config: &Config, status: Option<&Status>) -> Vec<Finding> {
-    if config.offline || status.is_some_and(|status| status.daemon.offline) {
+/// Sends one HEAD to each origin of each registry that the daemon is configured for, which no rate limit counts.
+pub(super) fn look(subject: &Subject) -> Vec<Finding> {
+    let (config, status) = (&subject.settings, subject.status());
+    if config.offline {
         let says = "offline: none is asked, what is not stored is not found";
         return vec![Finding::new(State::Note, "registries", says)];
     }
-    let (Ok(upstreams), Ok(runtime)) = (compose::upstreams(config), compose::runtime()) else {
-        return Vec::new();
+    let opened = compose::upstreams(config).map_err(anyhow::Error::from);
+    let (upstreams, runtime) = match opened.and_then(|upstreams| Ok((upstreams, compose::runtime()?))) {
+        Ok(opened) => opened,
+        Err(error) => {
+            return vec![Finding::new(
+                State::Broken,
+                "registries",
+                format!("they were not asked: {error:#}"),
+            )];
+        }
     };
     runtime.block_on(async {
         let asked = config.upstreams.iter().filter_map(|one| upstreams.get(&one.registry));

@@ -8,7 +8,9 @@ use super::finding::{Finding, State};
 use crate::settings::Config;
 use crate::show::progress::bytes;
 
-pub(super) fn look(store: &Path, config: &Config) -> Vec<Finding> {
+/// Looks at the store of these settings, with their limits.
+pub(super) fn look(config: &Config) -> Vec<Finding> {
+    let store = &config.store;
     if !store.exists() {
         let says = format!("{} is not there yet", store.display());
         return vec![Finding::new(State::Note, "store", says)];
@@ -23,7 +25,7 @@ fn images(store: &Path, config: &Config) -> Finding {
         Ok(images) => images,
         Err(error) => {
             return Finding::new(State::Broken, "store", error.to_string())
-                .remedy("hubcap down; hubcap verify --repair");
+                .remedy(format!("hubcap down; hubcap verify --repair --store {}", store.display()));
         }
     };
     let of = match config.max_size {

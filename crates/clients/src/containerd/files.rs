@@ -4,6 +4,7 @@ use super::facts::Cri;
 use super::find::FoundContainerd;
 use crate::certs_dir::CertsDir;
 use crate::change::Plan;
+use crate::coverage::Coverage;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::mirror::{Mirror, Registries};
@@ -16,6 +17,26 @@ impl FoundContainerd {
         registries: &Registries,
     ) -> Result<Plan, Error> {
         CertsDir { path: &self.certs_dir, capabilities: self.capabilities }.plan(journal, mirror, registries)
+    }
+
+    /// Which pulls read the files, and how the others would.
+    pub(super) fn coverage(&self) -> Vec<Coverage> {
+        let (dir, config) = (self.certs_dir.display(), self.config.display());
+        let ctr =
+            format!("ctr images pull --hosts-dir {dir}; without that flag ctr asks the registry itself");
+        let cri = match self.cri {
+            Cri::Configured => Coverage::using(format!("Kubernetes' pulls (CRI): {config} names {dir}")),
+            Cri::ByDefault => {
+                Coverage::using(format!("Kubernetes' pulls (CRI), which read {dir} by default"))
+            }
+            Cri::Not { plugin } => Coverage::not_using(
+                format!("Kubernetes' pulls (CRI): {config} does not name {dir}"),
+                Some(format!(
+                    "set config_path = \"{dir}\" in [plugins.\"{plugin}\".registry] of {config}, then systemctl restart containerd"
+                )),
+            ),
+        };
+        vec![Coverage::using(ctr), cri]
     }
 
     /// Who reads the files, and how the others are told to.

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::file;
 use crate::format::hosts_toml::Capabilities;
 use crate::format::toml;
+use crate::journal::Journal;
 use crate::version::{self, Version};
 
 /// Where a containerd is, as far as a user says it.
@@ -32,6 +33,13 @@ pub(super) struct FoundContainerd {
 }
 
 impl Containerd {
+    /// The same, with the directory that was configured, where the user names none.
+    pub(super) fn of_journal(&self, journal: &Journal) -> Self {
+        let mut written = journal.paths();
+        let configured = || Some(written.next()?.parent()?.parent()?.to_owned());
+        Self { config: self.config.clone(), certs_dir: self.certs_dir.clone().or_else(configured) }
+    }
+
     /// Finds it. No containerd at all is no error.
     pub(super) fn find(&self) -> Result<FoundContainerd, Error> {
         let config = self.config.clone().unwrap_or_else(|| facts::CONFIG.into());

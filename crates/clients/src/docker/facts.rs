@@ -45,6 +45,9 @@ pub const FACTS: [Fact<Feature>; 4] = [
     },
 ];
 
+/// How a dockerd without mirrors for a registry is configured.
+const BY_PROXY: &str =
+    "hubcap serve --proxy-listen 127.0.0.1:5480, then hubcap setup docker --proxy REGISTRY --restart";
 const CONTAINERD_STORE: Version = Version::new(29, 0);
 
 impl Dockerd {
@@ -70,22 +73,26 @@ fn coverage(version: &str, containerd_store: bool, registries: &[Registry]) -> V
     let others: Vec<String> =
         registries.iter().filter(|one| !one.is_docker_hub()).map(ToString::to_string).collect();
     let (no_others, others) = (others.is_empty(), others.join(", "));
-    let mut found = vec![Coverage::using("docker pull, run, compose and build with Docker Hub's images")];
+    let mut found = Vec::new();
+    if registries.iter().any(Registry::is_docker_hub) {
+        found.push(Coverage::using("docker pull, run, compose and build with Docker Hub's images"));
+    }
     if !has(version, Feature::HostsToml) {
         let pulls =
             format!("other registries than Docker Hub: dockerd {version} has mirrors for Docker Hub only");
-        let remedy = format!("dockerd {}, or hubcap's --proxy-listen", CONTAINERD_STORE.major);
+        let remedy = format!("dockerd {}, or {BY_PROXY}", CONTAINERD_STORE.major);
         found.push(Coverage::not_using(pulls, Some(remedy)));
     } else if no_others {
         // There is nothing else to tell of.
     } else if containerd_store {
-        found.push(Coverage::using(format!("the same with the images of {others}")));
+        found.push(Coverage::using(format!(
+            "docker pull, run, compose and build with the images of {others}"
+        )));
     } else {
         found.push(Coverage::using(format!("docker build with the images of {others}")));
-        let pulls = format!(
-            "docker pull from {others}: that needs containerd's image store, or hubcap's --proxy-listen"
-        );
-        found.push(Coverage::not_using(pulls, None));
+        let pulls =
+            format!("docker pull from {others}: that needs containerd's image store, or hubcap's proxy");
+        found.push(Coverage::not_using(pulls, Some(BY_PROXY.to_owned())));
     }
     found
 }

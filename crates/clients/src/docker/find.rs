@@ -11,6 +11,7 @@ use super::context::Environment;
 use super::info::Info;
 use crate::certs_dir;
 use crate::error::Error;
+use crate::paths;
 
 /// Where a dockerd is, as far as a user says it; the rest is found out.
 #[derive(Debug, Clone, Default)]
@@ -120,6 +121,11 @@ impl Dockerd {
     /// Where it answers: `unix:///var/run/docker.sock`.
     pub(super) fn host(&self) -> String {
         format!("unix://{}", self.socket.display())
+    }
+
+    /// Its `daemon.json`, as the journal names it.
+    pub fn resolved_daemon_json(&self) -> PathBuf {
+        paths::resolved(self.daemon_json.clone())
     }
 
     /// Its `daemon.json`.

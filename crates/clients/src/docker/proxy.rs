@@ -119,6 +119,15 @@ impl Proxy {
         in_json().or_else(in_drop_in)
     }
 
+    /// The registries that dockerd trusts hubcap's CA for, which are those that it is to pull from through the proxy.
+    pub fn registries(journal: &Journal) -> Vec<Registry> {
+        let is_ours = |path: &&Path| ["ca.crt", "hubcap.crt"].iter().any(|name| path.ends_with(name));
+        let names = journal.paths().filter(is_ours).filter_map(|path| path.parent()?.file_name()?.to_str());
+        // hubcap's own address has a certificate there, too, unless it is on loopback.
+        let names = names.filter(|name| name.parse::<SocketAddr>().is_err());
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// The variables that systemd's drop-in gives a dockerd before 23; none where there is no drop-in.
     pub(super) fn environment(journal: &Journal) -> Vec<(String, String)> {
         let text = journal.record_of_kind(FileKind::Own).and_then(|record| record.after.as_deref());

@@ -74,6 +74,16 @@ impl Dockerd {
         }
     }
 
+    /// What a user types to have it read its files again.
+    pub fn reload_command(&self) -> String {
+        match (self.systemd(), self.pid) {
+            (Some(How::Systemd { unit, is_users: false }), _) => format!("systemctl reload {unit}"),
+            (Some(How::Systemd { unit, is_users: true }), _) => format!("systemctl --user reload {unit}"),
+            (_, Some(pid)) => format!("kill -HUP {}", pid.as_raw_nonzero()),
+            _ => "restart dockerd".to_owned(),
+        }
+    }
+
     /// The unit that it is the main process of.
     fn systemd(&self) -> Option<How> {
         let Some(pid) = self.pid else {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{DROP_IN, Places};
 use crate::error::Error;
+use crate::paths;
 use crate::process::path_variable;
 
 /// Where podman's files are, as far as a user says it.
@@ -23,6 +24,8 @@ pub(super) struct PodmanFiles {
     pub(super) drop_in: PathBuf,
     /// Ours is made in the first, unless a later one has a directory for the mirror.
     pub(super) certs_dirs: Vec<PathBuf>,
+    /// The directories of drop-ins that are read.
+    pub(super) dirs: Vec<PathBuf>,
     /// What is read before our drop-in, in that order.
     pub(super) before: Vec<PathBuf>,
 }
@@ -43,6 +46,7 @@ impl Podman {
         let places = Places::new(&own, rustix::process::geteuid().is_root(), has_registries_conf);
         let conf_dir = self.conf_dir.clone().unwrap_or(places.conf_dir);
         let drop_in = conf_dir.join(DROP_IN);
+        let dirs = places.drop_ins.clone();
         let mut before = vec![places.registries_conf];
         for dir in places.drop_ins {
             before.extend(drop_ins(&dir, &drop_in)?);
@@ -50,8 +54,18 @@ impl Podman {
                 break;
             }
         }
+        let dirs = self.conf_dir.clone().map_or(dirs, |dir| vec![dir]);
         let certs_dirs = self.certs_dir.clone().map_or(places.certs_dirs, |dir| vec![dir]);
-        Ok(PodmanFiles { drop_in, certs_dirs, before })
+        Ok(PodmanFiles { drop_in, certs_dirs, dirs, before })
+    }
+}
+
+impl PodmanFiles {
+    /// Whether a drop-in is read.
+    pub(super) fn reads(&self, drop_in: &Path) -> bool {
+        let is_dir =
+            |dir: &Path| drop_in.parent().is_some_and(|parent| paths::resolved(dir.to_owned()) == parent);
+        self.dirs.iter().any(|dir| is_dir(dir))
     }
 }
 
