@@ -82,7 +82,7 @@ mod index {
         let tag: Tag = "7".parse().expect("a tag");
         bencher.bench(|| {
             let entry = store.tag(&target, black_box(&tag)).expect("a tag");
-            store.manifest(&entry.descriptor.digest).is_ok_and(|found| found.is_some())
+            store.manifest(&target, &entry.descriptor.digest).is_ok_and(|found| found.is_some())
         });
     }
 

@@ -364,7 +364,7 @@ async fn a_store_is_few_plain_files_of_its_user_with_nothing_half_done_and_no_se
     }
     let index: u64 = found
         .iter()
-        .filter(|(path, _)| path.starts_with(place.store().join("index-sled034-v1")))
+        .filter(|(path, _)| path.starts_with(place.store().join("index-sled034-v2")))
         .map(|(_, one)| one.len())
         .sum();
     println!("{} files, of them {} contents; the index has {index} bytes", found.len(), place.blobs().len());

@@ -175,7 +175,7 @@ async fn a_tag_that_a_pattern_calls_immutable_is_asked_once_and_an_upstream_has_
     assert!(ask("org/y", "latest").await.starts_with("hubcap; hit; ttl="));
     // Not even after the index was lost, and with it the time of the last question.
     assert_eq!(hubcap.stop(), Some(0));
-    std::fs::remove_dir_all(place.store().join("index-sled034-v1")).expect("removed");
+    std::fs::remove_dir_all(place.store().join("index-sled034-v2")).expect("removed");
     let hubcap = place.start(&origin.url(), &["--config", file.to_str().expect("text")]);
     assert_eq!(status(&hubcap.get(&manifest("library/x", "v1")).await), "hubcap; hit");
 }

@@ -80,7 +80,7 @@ async fn the_mark_outlives_the_index_and_a_private_image_can_be_kept_out_of_an_a
     }
     assert_eq!(ask(&hubcap, &manifest("library/public", "1"), Some("Bearer whatever")).await.status(), 200);
     assert_eq!(hubcap.stop(), Some(0));
-    std::fs::remove_dir_all(place.store().join("index-sled034-v1")).expect("removed");
+    std::fs::remove_dir_all(place.store().join("index-sled034-v2")).expect("removed");
     let hubcap = place.start(&origin.url(), &[]);
     assert_eq!(ask(&hubcap, &manifest("org/private", &image.digest), None).await.status(), 403);
     // What everybody may have is not private because a login came for it first.

@@ -38,7 +38,7 @@ async fn serves_all(place: &Place, origin: &Origin, image: &Image) {
 }
 
 fn sled(place: &Place) -> std::path::PathBuf {
-    place.store().join("index-sled034-v1")
+    place.store().join("index-sled034-v2")
 }
 
 #[tokio::test(flavor = "multi_thread")]

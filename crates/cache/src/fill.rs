@@ -138,6 +138,7 @@ impl Filler {
             on_disk(move || {
                 let written =
                     write(ingest, writer, coalescer, || store.link(&target, &digest)).map_err(Error::from);
+                store.publish(&target, &digest);
                 // At once: the network's side may be waiting for a connection that is silent. It has ended where only the
                 // digest is wrong.
                 let is_at_end = matches!(written, Err(Error::WrongContent { .. }));

@@ -125,7 +125,7 @@ impl Cache {
             }
         };
         // A tag whose manifest is gone is not known.
-        let content = self.stored(&digest)?;
+        let content = self.stored(target, &digest)?;
         Some(Found { content, stored })
     }
 
@@ -260,8 +260,8 @@ impl Cache {
         }
     }
 
-    fn stored(&self, digest: &Digest) -> Option<ManifestContent> {
-        let stored = self.store().manifest(digest).unwrap_or_else(|error| {
+    fn stored(&self, target: &Target, digest: &Digest) -> Option<ManifestContent> {
+        let stored = self.store().manifest(target, digest).unwrap_or_else(|error| {
             tracing::warn!(target: "hubcap::cache", "going on without what is stored: {error}");
             None
         });

@@ -81,8 +81,9 @@ async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow:
 async fn fetch(cache: &Cache, store: &Store, digest: &Digest) -> Result<(), String> {
     let mut why = "no repository is known to have it".to_owned();
     for target in store.targets(digest) {
+        let is_manifest = store.is_manifest(&target, digest);
         let access = Access::anonymous(target);
-        let fetched = if store.is_manifest(digest) {
+        let fetched = if is_manifest {
             cache.manifest(&access, &Reference::Digest(*digest)).await.map(drop)
         } else {
             match cache.blob(&access, digest, BlobRequest::Get(RangeRequest::Whole)).await {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use fs_err as fs;
-use hubcap_oci::{Digest, Manifest};
+use hubcap_oci::{Digest, Manifest, Target};
 
 use crate::content::Content;
 use crate::content::verified::Verified;
@@ -18,7 +18,7 @@ use crate::index::Index;
 use crate::layout::Layout;
 use crate::layout::image_index::ImageIndex;
 use crate::mutex::lock;
-use recent::RecentManifests;
+use recent::{Recent, RecentManifests};
 
 #[derive(Debug)]
 pub(crate) struct Catalog {
@@ -67,9 +67,15 @@ impl Catalog {
         self.layout.size_of(digest).is_some()
     }
 
-    /// A stored manifest, verified. One that is damaged is quarantined, and counts as missing.
-    pub(crate) fn manifest(&self, digest: &Digest) -> Result<Option<(Arc<Manifest>, Bytes)>, Error> {
-        if let Some(found) = lock(&self.recent).find(digest) {
+    /// A stored manifest, verified, as the registry called it in this repository; else as it calls itself. One that is
+    /// damaged is quarantined, and counts as missing.
+    pub(crate) fn manifest(
+        &self,
+        target: &Target,
+        digest: &Digest,
+    ) -> Result<Option<(Arc<Manifest>, Bytes)>, Error> {
+        let media_type = self.index.media_type(target, digest);
+        if let Some(found) = lock(&self.recent).find(digest, media_type.as_ref()) {
             return Ok(Some(found));
         }
         let Some(bytes) = self.layout.small(digest)? else { return Ok(None) };
@@ -78,10 +84,10 @@ impl Catalog {
             self.quarantine(digest);
             return Ok(None);
         }
-        let media_type = self.index.media_type(digest);
         let Ok(manifest) = Manifest::parse(*digest, &bytes, media_type.as_deref()) else { return Ok(None) };
         let manifest = Arc::new(manifest);
-        lock(&self.recent).keep(*digest, Arc::clone(&manifest), bytes.clone());
+        let found = Recent { manifest: Arc::clone(&manifest), bytes: bytes.clone(), media_type };
+        lock(&self.recent).keep(*digest, found);
         Ok(Some((manifest, bytes)))
     }
 

@@ -6,7 +6,7 @@ mod referrers;
 mod trees;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use hubcap_oci::{Descriptor, Digest, Tag, Target};
@@ -32,8 +32,8 @@ pub(crate) struct Index {
     tags: Mutex<Bounded<Vec<u8>, TagEntry>>,
     /// Whether the repositories that were asked for are private.
     private: Mutex<Bounded<Target, bool>>,
-    /// Links that were asked for and are there, by [`link_key`].
-    linked: Mutex<Bounded<Vec<u8>, ()>>,
+    /// What registries gave, by [`link_key`], with the media types of manifests.
+    owned: Mutex<Bounded<Vec<u8>, Arc<str>>>,
 }
 
 impl Index {
@@ -43,7 +43,7 @@ impl Index {
             used: Mutex::default(),
             tags: Mutex::new(Bounded::new(MAX_REMEMBERED)),
             private: Mutex::new(Bounded::new(MAX_REMEMBERED)),
-            linked: Mutex::new(Bounded::new(MAX_REMEMBERED)),
+            owned: Mutex::new(Bounded::new(MAX_REMEMBERED)),
         }
     }
 
@@ -83,21 +83,44 @@ impl Index {
         self.db.with(|trees| trees.tags(target)).unwrap_or_default()
     }
 
-    /// Links contents to a repository.
+    /// Links contents to a repository, because a manifest of it names them.
     pub(crate) fn link(&self, target: &Target, contents: &[Digest]) {
         self.db.with(|trees| trees.link(target, contents));
     }
 
+    /// Notes that the registry gave a content for a repository; a manifest with its media type.
+    pub(crate) fn own(&self, target: &Target, digest: &Digest, media_type: Option<&str>) {
+        self.db.with(|trees| trees.own(target, digest, media_type));
+        lock(&self.owned).remove(&link_key(target, digest));
+    }
+
+    /// Whether a repository has a content: its registry gave it for this repository, or anybody may have it and a manifest of
+    /// the repository names it. That a manifest names what came by somebody's login is no permission.
+    pub(crate) fn has(&self, target: &Target, digest: &Digest) -> bool {
+        self.owned(target, digest).is_some()
+            || (self.is_linked(target, digest) && self.db.layout().is_public(digest))
+    }
+
+    /// Whether the registry gave a content for a repository, or a manifest of the repository names it.
     pub(crate) fn is_linked(&self, target: &Target, digest: &Digest) -> bool {
         let key = link_key(target, digest);
-        if lock(&self.linked).get(&key).is_some() {
-            return true;
+        self.db.with(|trees| trees.is_linked(&key)).unwrap_or(false)
+    }
+
+    /// Under which media type the registry gave a manifest of a repository.
+    pub(crate) fn media_type(&self, target: &Target, digest: &Digest) -> Option<Arc<str>> {
+        self.owned(target, digest).filter(|media_type| !media_type.is_empty())
+    }
+
+    fn owned(&self, target: &Target, digest: &Digest) -> Option<Arc<str>> {
+        let key = link_key(target, digest);
+        let mut known = lock(&self.owned);
+        if let Some(media_type) = known.get(&key) {
+            return Some(Arc::clone(media_type));
         }
-        let linked = self.db.with(|trees| trees.is_linked(&key)).unwrap_or(false);
-        if linked {
-            lock(&self.linked).insert(key, ());
-        }
-        linked
+        let media_type: Arc<str> = self.db.with(|trees| trees.owned(&key))??.into();
+        known.insert(key, Arc::clone(&media_type));
+        Some(media_type)
     }
 
     /// What a repository is known to have.
@@ -130,15 +153,6 @@ impl Index {
         let Some(private) = self.db.with(|trees| trees.is_private(target)) else { return true };
         known.insert(target.clone(), private);
         private
-    }
-
-    /// Remembers the media type under which a registry gave a manifest.
-    pub(crate) fn put_media_type(&self, digest: &Digest, media_type: &str) {
-        self.db.with(|trees| trees.put_media_type(digest, media_type));
-    }
-
-    pub(crate) fn media_type(&self, digest: &Digest) -> Option<String> {
-        self.db.with(|trees| trees.media_type(digest))?
     }
 
     /// Remembers a use, in memory until [`flush`](Self::flush).
@@ -174,9 +188,9 @@ impl Index {
         if let Some(tag) = &entry.tag {
             lock(&self.tags).remove(&tag_key(&entry.target, tag));
         }
-        let mut linked = lock(&self.linked);
+        let mut owned = lock(&self.owned);
         for digest in gone {
-            linked.remove(&link_key(&entry.target, digest));
+            owned.remove(&link_key(&entry.target, digest));
         }
     }
 
@@ -194,8 +208,8 @@ impl Index {
         let targets: HashSet<&Target> = tags.iter().map(|(target, _, _)| target).collect();
         for target in targets {
             for digest in self.linked(target) {
-                if let Some(media_type) = self.media_type(&digest) {
-                    let descriptor = Descriptor::new(media_type, digest, 0);
+                if let Some(media_type) = self.media_type(target, &digest) {
+                    let descriptor = Descriptor::new(&*media_type, digest, 0);
                     images.put(target, None, &descriptor, self.is_private(target));
                 }
             }
@@ -215,7 +229,7 @@ impl Index {
         lock(&self.used).clear();
         lock(&self.tags).clear();
         lock(&self.private).clear();
-        lock(&self.linked).clear();
+        lock(&self.owned).clear();
     }
 
     /// Closes the index, so that where it is `kept` the next start can trust it.

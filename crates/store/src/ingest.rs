@@ -91,9 +91,8 @@ impl Ingest {
     ) -> Result<Self, Error> {
         let reservation = Reservation::new(evictor, expected, size.unwrap_or(0))?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = catalog.layout.ingests();
-        let path = directory.join(format!("{}.{number}", expected.hex()));
-        let options = permissions::new_file(&directory)?;
+        let path = catalog.layout.ingests().join(format!("{}.{number}", expected.hex()));
+        let options = permissions::new_content();
         let file = fs::OpenOptions::from_options(options).create_new(true).read(true).open(&path)?;
         let (file, path) = file.into_parts();
         Ok(Self {

@@ -3,10 +3,10 @@
 //! ```text
 //! STORE/oci-layout           {"imageLayoutVersion":"1.0.0"}
 //!       index.json           every tag, every manifest that was pulled by digest, and every list of referrers
-//!       blobs/<alg>/<hex>    verified contents, nothing else
+//!       blobs/<alg>/<hex>    verified contents, nothing else; 0644 what anybody may have, 0600 the rest
 //!       ingest/              contents that are being written
 //!       quarantine/          contents that turned out to be damaged
-//!       index-sled034-v1/    the index; may be deleted at any time
+//!       index-sled034-v2/    the index; may be deleted at any time
 //!       index.seal           a digest of it, written at a clean shutdown
 //!       lock                 who has the store open
 //!       CACHEDIR.TAG, .gitignore
@@ -18,10 +18,12 @@ mod key;
 pub(crate) mod list;
 pub(crate) mod verify;
 
+use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use hubcap_oci::{Algorithm, Digest};
+use hubcap_oci::{Algorithm, Digest, Link};
 
 use crate::error::Error;
 use crate::permissions;
@@ -56,6 +58,8 @@ impl Layout {
                 layout.replace(name, text.as_bytes())?;
             }
         }
+        // An older hubcap's index, whose links do not say who brought what.
+        let _ = fs::remove_dir_all(root.join("index-sled034-v1"));
         if !root.join("index.json").exists() {
             layout.write_index(&ImageIndex::default())?;
         }
@@ -96,6 +100,18 @@ impl Layout {
         std::fs::metadata(self.blob(digest)).ok().map(|metadata| metadata.len())
     }
 
+    /// Whether a content is here that anybody may have, in whatever repository.
+    pub(crate) fn is_public(&self, digest: &Digest) -> bool {
+        std::fs::metadata(self.blob(digest)).is_ok_and(|one| permissions::is_public(one.permissions().mode()))
+    }
+
+    /// Marks a content, if it is here, as one that anybody may have, or takes the mark back.
+    pub(crate) fn mark(&self, digest: &Digest, public: bool) {
+        if let Err(error) = permissions::mark(&self.blob(digest), public) {
+            tracing::warn!(target: "hubcap::store", "who may have {digest} is not noted: {error}");
+        }
+    }
+
     pub(crate) fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
     }
@@ -108,9 +124,9 @@ impl Layout {
         self.root.join("ingest")
     }
 
-    /// The name carries sled's format: another version of sled opens it silently as empty.
+    /// The name carries sled's format, since another version of sled opens it silently as empty, and ours.
     pub(crate) fn sled(&self) -> PathBuf {
-        self.root.join("index-sled034-v1")
+        self.root.join("index-sled034-v2")
     }
 
     /// Where a corrupt index is moved to.
@@ -137,6 +153,22 @@ impl Layout {
                 Err(error) => Some((path, error.kind().to_string())),
             }
         })
+    }
+
+    /// Takes the mark of what anybody may have from what only private images need: an older hubcap has not set it, and nobody
+    /// else may.
+    pub(crate) fn hide_private(&self, images: &ImageIndex) {
+        let (private, public): (Vec<Entry>, Vec<Entry>) = images.entries().partition(|entry| entry.private);
+        if private.is_empty() {
+            return;
+        }
+        let contents = |entries: &[Entry]| -> HashSet<Digest> {
+            let graphs = entries.iter().map(|entry| self.graph(&Link::from(&entry.descriptor)));
+            graphs.flat_map(|graph| graph.contents().map(|one| one.digest).collect::<Vec<_>>()).collect()
+        };
+        for digest in contents(&private).difference(&contents(&public)) {
+            self.mark(digest, false);
+        }
     }
 
     /// Throws away what an earlier process had begun.

@@ -1,7 +1,11 @@
-//! Who may read the store. Others' private images may be in it, so it is its owner's alone, unless its directory was made
-//! with another mode: that mode then says it for everything in it.
+//! Who may read the store. Private images may be in it, so it is its owner's alone, unless its directory was made with another
+//! mode, which then goes for everything in it that is not private.
+//!
+//! A content's file also says by its mode whether anybody may have the content, in whatever repository: 0644 for what a
+//! registry gave of a public repository, 0600 for what came by a login, or of which that is not known. So the mark is there as
+//! soon as the content is, it cannot be lost without it, and archives carry it.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -9,6 +13,10 @@ use fs_err as fs;
 
 /// The mode of a store's directory that hubcap makes.
 const DIRECTORY: u32 = 0o700;
+/// The mode of a content that is not for everybody.
+const PRIVATE: u32 = 0o600;
+/// The bit that everybody's content has.
+const FOR_ALL: u32 = 0o004;
 /// What a file's mode may be at most: nobody but its owner may write it, whatever the umask is.
 const FILE: u32 = 0o644;
 
@@ -27,6 +35,28 @@ pub(crate) fn new_file(directory: &Path) -> std::io::Result<OpenOptions> {
     let mut options = OpenOptions::new();
     options.write(true).mode(mode(directory)? & FILE);
     Ok(options)
+}
+
+/// Options to write a new content, of which nothing is known yet.
+pub(crate) fn new_content() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(PRIVATE);
+    options
+}
+
+/// Whether anybody may have the content with a file of this mode.
+pub(crate) const fn is_public(mode: u32) -> bool {
+    mode & FOR_ALL != 0
+}
+
+/// Marks a content as one that anybody may have, or takes the mark back. Does nothing for one that is not here.
+pub(crate) fn mark(content: &Path, public: bool) -> std::io::Result<()> {
+    // The usual answer, and not worth the words of fs-err.
+    let Ok(metadata) = std::fs::metadata(content) else { return Ok(()) };
+    if is_public(metadata.permissions().mode()) == public {
+        return Ok(());
+    }
+    fs::set_permissions(content, Permissions::from_mode(if public { FILE } else { PRIVATE }))
 }
 
 fn mode(directory: &Path) -> std::io::Result<u32> {
@@ -53,6 +83,20 @@ mod tests {
         let file = new_file(&below).expect("options").create_new(true).open(below.join("file"));
         let file = file.expect("made").metadata().expect("there").permissions().mode() & 0o777;
         (mode(&below).expect("there"), file)
+    }
+
+    #[test]
+    fn a_content_is_private_until_it_is_marked() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("content");
+        new_content().create_new(true).open(&path).expect("made");
+        let is_public = || is_public(std::fs::metadata(&path).expect("there").permissions().mode());
+        assert!(!is_public());
+        for public in [true, true, false] {
+            mark(&path, public).expect("marked");
+            assert_eq!(is_public(), public);
+        }
+        mark(&dir.path().join("another"), true).expect("nothing to mark");
     }
 
     #[test]

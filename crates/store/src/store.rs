@@ -70,6 +70,9 @@ impl Store {
             Ok(mut images) => {
                 let (index, clean) = Index::open(&layout, &images);
                 let missing = if clean { Vec::new() } else { layout.missing(&images) };
+                if !clean {
+                    layout.hide_private(&images);
+                }
                 if !missing.is_empty() {
                     images.remove(&missing.iter().collect::<Vec<_>>());
                     layout.write_index(&images)?;
@@ -147,19 +150,28 @@ impl Store {
         matches!(self.0.access, Access::ReadOnly(_))
     }
 
-    /// Remembers that the repository has this content.
+    /// Remembers that the registry gave this content for the repository.
     pub fn link(&self, target: &Target, digest: &Digest) {
-        self.0.catalog.index.link(target, std::slice::from_ref(digest));
+        self.0.catalog.index.own(target, digest, None);
+        self.publish(target, digest);
     }
 
-    /// The repositories that are known to have a content.
+    /// Remembers of a content that is stored, and that the registry gave for a public repository, that anybody may have it.
+    pub fn publish(&self, target: &Target, digest: &Digest) {
+        if !self.is_private(target) && !self.is_read_only() {
+            self.0.catalog.layout.mark(digest, true);
+        }
+    }
+
+    /// The repositories that are known to have a content, or name it.
     pub fn targets(&self, digest: &Digest) -> Vec<Target> {
         self.0.catalog.index.targets(digest)
     }
 
-    /// Whether the repository is known to have this content.
+    /// Whether the repository is known to have this content: its registry gave it for this repository, or anybody may have it
+    /// and a manifest of the repository names it.
     pub fn is_linked(&self, target: &Target, digest: &Digest) -> bool {
-        self.0.catalog.index.is_linked(target, digest)
+        self.0.catalog.index.has(target, digest)
     }
 
     /// Writes what is only in memory: when contents were last used. Finds out, too, whether the store is still there.

@@ -9,14 +9,15 @@ use std::io::{Read, Write};
 use fs_err as fs;
 use hubcap_oci::select::{Found, Search};
 use hubcap_oci::{
-    Compression, Descriptor, Digest, ImageRef, Link, Manifest, Platform, Reference, Verifier, media_type,
+    Compression, Descriptor, Digest, ImageRef, Link, Manifest, Platform, Reference, Target, Verifier,
+    media_type,
 };
 use serde_json::json;
 
 use attested::Attested;
 
 use crate::error::Error;
-use crate::layout::image_index::{REF_NAME, wrapper};
+use crate::layout::image_index::{PRIVATE, REF_NAME, wrapper};
 use crate::layout::{Layout, OCI_LAYOUT, content_path};
 
 /// How containerd, and with it dockerd, reads an image's name in a layout.
@@ -222,6 +223,11 @@ impl<W: Write, P: Fn(u64)> Writer<'_, W, P> {
             if matches!(image.name.reference, Reference::Tag(_)) {
                 entry.annotations.insert(name.into(), image.name.to_string());
             }
+        }
+        let ImageRef { registry, repository, .. } = &image.name;
+        let target = Target { registry: registry.clone(), repository: repository.clone() };
+        if self.layout.read_index()?.entries().any(|stored| stored.private && stored.target == target) {
+            entry.annotations.insert(PRIVATE.into(), "true".into());
         }
         let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry] });
         self.small("oci-layout", OCI_LAYOUT.as_bytes())?;

@@ -17,7 +17,7 @@ use hubcap_oci::{Digest, ImageRef, Tag, Target};
 
 use crate::error::Error;
 use crate::store::Store;
-use image::{Image, named};
+use image::{Image, Origin, named};
 use members::{Member, Source};
 
 /// An image that is in the store now.
@@ -99,8 +99,15 @@ impl Store {
         }
         // An image becomes visible when all of it, and of the others, is here.
         let mut imported = Vec::new();
-        for Image { names, top: (top, bytes), children, .. } in images {
+        for Image { names, top: (top, bytes), children, contents, origin } in images {
             for (target, tag) in names {
+                if *origin == Origin::Private {
+                    self.mark_private(target)?;
+                }
+                let may_have = |member: &Member| *origin != Origin::PublicInStore || member.is_public;
+                for (digest, _) in contents.iter().filter(|(_, member)| may_have(member)) {
+                    self.link(target, digest);
+                }
                 self.put_manifest(target, top, bytes, tag.as_ref())?;
                 for (child, bytes) in children {
                     self.put_manifest(target, child, bytes, None)?;

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::layout::digest_of;
 use crate::layout::image_index::{Entry, ImageIndex};
 use crate::mutex::lock;
+use crate::permissions;
 use crate::store::Store;
 
 /// What is read, and written, at once, in bytes.
@@ -80,8 +81,10 @@ impl Store {
                     let since = Duration::from_secs(entry.header().mtime().unwrap_or(0));
                     // A time that there cannot be is none.
                     let written = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
+                    let is_public = permissions::is_public(entry.header().mode().unwrap_or(0));
                     match self.take_content(&digest, size, written, &mut entry) {
                         Ok(()) => {
+                            self.catalog().layout.mark(&digest, is_public);
                             restored.contents += 1;
                             restored.bytes += size;
                             added();

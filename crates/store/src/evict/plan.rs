@@ -3,7 +3,7 @@
 //! Nothing goes of which something is being written. Pinned images go only where they are private and a policy removes what
 //! is private. A content is freed with the last image, or manifest of an index, that needs it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use hubcap_oci::Digest;
@@ -62,6 +62,8 @@ pub(crate) struct Survey {
     pub(crate) unneeded: Vec<Unneeded>,
     /// What is in quarantine: it goes in any case.
     pub(crate) damaged: Vec<Removal>,
+    /// Contents that nobody is known to give to everybody, whoever needs them.
+    pub(crate) private: Vec<Unneeded>,
     /// The length of every content that is here, in bytes.
     pub(crate) sizes: HashMap<Digest, u64>,
 }
@@ -92,7 +94,7 @@ pub(crate) struct Child {
     pub(crate) used: SystemTime,
 }
 
-/// A content that no image needs.
+/// A content by itself, as one that no image needs.
 #[derive(Debug)]
 pub(crate) struct Unneeded {
     pub(crate) digest: Digest,
@@ -125,7 +127,7 @@ pub(crate) enum UnneededPolicy {
 
 /// Returns what goes by `policy`, in order.
 pub(crate) fn plan(survey: Survey, policy: Policy) -> Vec<Removal> {
-    let Survey { mut images, mut unneeded, damaged, sizes } = survey;
+    let Survey { mut images, mut unneeded, damaged, private, sizes } = survey;
     let mut counts = RefCounts::of(&images, sizes);
     let mut removals = damaged;
     images.sort_by_key(|image| image.used);
@@ -141,6 +143,12 @@ pub(crate) fn plan(survey: Survey, policy: Policy) -> Vec<Removal> {
             Some(reason) => removals.push(counts.release(image, reason)),
             None => kept.push(image),
         }
+    }
+    if policy.remove_private {
+        // Also what no image needs, and what a public image only names: who may have that is not known.
+        let gone: HashSet<Digest> = removals.iter().flat_map(|removal| &removal.contents).copied().collect();
+        let left = private.iter().filter(|content| !content.in_flight && !gone.contains(&content.digest));
+        removals.extend(left.map(|content| counts.release_private(content)));
     }
     kept.retain(|image| !image.is_pinned && !image.in_flight);
     if let Some(since) = policy.used_since {
@@ -247,6 +255,13 @@ impl RefCounts {
         let contents = vec![digest];
         let (name, bytes) = (digest.to_string(), self.bytes(&contents));
         Removal { name, bytes, used, reason: Reason::Unneeded, entry: None, contents }
+    }
+
+    /// Of a content that may still be needed: then it is fetched again.
+    fn release_private(&mut self, content: &Unneeded) -> Removal {
+        let removal = Removal { reason: Reason::Private, ..self.release_unneeded(content) };
+        self.sizes.remove(&content.digest);
+        removal
     }
 
     /// Counts one need less of each, and returns those that nothing needs any more.

@@ -1,6 +1,7 @@
 //! Looks at what a store holds, for a plan of what goes: every content's length, and what each image needs.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fs_err as fs;
@@ -10,6 +11,7 @@ use super::plan::{Child, Image, Reason, Removal, Survey, Unneeded};
 use crate::catalog::Catalog;
 use crate::layout::Layout;
 use crate::layout::image_index::{Entry, ImageIndex};
+use crate::permissions;
 
 impl Survey {
     /// Reads the whole store. `pins` are images that stay; `in_flight` are contents that are being written.
@@ -20,8 +22,15 @@ impl Survey {
         in_flight: &HashSet<Digest>,
     ) -> Self {
         let layout = &catalog.layout;
-        let sizes: HashMap<Digest, u64> =
-            layout.digests().filter_map(|(digest, _)| Some((digest, layout.size_of(&digest)?))).collect();
+        let (mut sizes, mut private) = (HashMap::new(), Vec::new());
+        for (digest, path) in layout.digests() {
+            let Ok(metadata) = std::fs::metadata(path) else { continue };
+            sizes.insert(digest, metadata.len());
+            if !permissions::is_public(metadata.permissions().mode()) {
+                private.push(digest);
+            }
+        }
+        private.sort_unstable();
         let reader = Reader { catalog, sizes: &sizes, pins, in_flight, now: SystemTime::now() };
         let (lists, entries): (Vec<Entry>, Vec<Entry>) =
             images.entries().partition(|entry| entry.subject.is_some());
@@ -35,7 +44,8 @@ impl Survey {
         let needed: HashSet<&Digest> = images.iter().flat_map(|image| &image.own).chain(children).collect();
         let unneeded = sizes.keys().filter(|digest| !needed.contains(digest));
         let unneeded = unneeded.map(|digest| reader.unneeded(*digest)).collect();
-        Self { images, unneeded, damaged: damaged(layout), sizes }
+        let private = private.into_iter().map(|digest| reader.unneeded(digest)).collect();
+        Self { images, unneeded, damaged: damaged(layout), private, sizes }
     }
 }
 

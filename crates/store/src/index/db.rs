@@ -86,6 +86,10 @@ impl Db {
         None
     }
 
+    pub(super) const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// Adds what `images` names.
     pub(super) fn add(&self, images: &ImageIndex) {
         self.with(|trees| fill(trees, &self.layout, images));

@@ -17,7 +17,11 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled:
         // A list of referrers is nobody's manifest: hubcap has written it.
         let is_own = |link: &&Link| entry.subject.is_none() || link.digest != entry.descriptor.digest;
         for manifest in graph.manifests().filter(is_own) {
-            trees.put_media_type(&manifest.digest, &manifest.media_type)?;
+            // That the registry gave what is deeper down for this repository is not known, and need not be of what anybody
+            // may have.
+            if manifest.digest == entry.descriptor.digest || layout.is_public(&manifest.digest) {
+                trees.own(&entry.target, &manifest.digest, Some(&manifest.media_type))?;
+            }
         }
         let linked = graph.contents().filter(is_own).map(|content| content.digest);
         trees.link(&entry.target, &linked.collect::<Vec<_>>())?;

@@ -60,9 +60,11 @@ pub(super) struct Trees {
     tags: sled::Tree,
     /// target NUL digest of the subject -> [`StoredTag`]
     referrers: sled::Tree,
-    /// target NUL digest -> nothing; an older hubcap wrote a length
+    /// target NUL digest -> nothing: the repository has it, or one of its manifests names it
     links: sled::Tree,
-    /// digest -> last use, in milliseconds since the epoch; "type" digest -> media type, for manifests
+    /// target NUL digest -> media type of a manifest, else nothing: the registry gave it for this repository
+    owned: sled::Tree,
+    /// digest -> last use, in milliseconds since the epoch
     contents: sled::Tree,
     /// target -> nothing, for those that are private
     private: sled::Tree,
@@ -83,6 +85,7 @@ impl Trees {
             tags: db.open_tree("tags")?,
             referrers: db.open_tree("referrers")?,
             links: db.open_tree("links")?,
+            owned: db.open_tree("owned")?,
             contents: db.open_tree("contents")?,
             private: db.open_tree("private")?,
             db: db.clone(),
@@ -129,8 +132,28 @@ impl Trees {
         self.links.apply_batch(batch)
     }
 
+    /// Whether the content of a [`link_key`] is linked to the repository.
     pub(super) fn is_linked(&self, key: &[u8]) -> sled::Result<bool> {
         self.links.contains_key(key)
+    }
+
+    /// Notes that the registry gave a content for a repository; a manifest with its media type.
+    pub(super) fn own(&self, target: &Target, digest: &Digest, media_type: Option<&str>) -> sled::Result<()> {
+        let key = link_key(target, digest);
+        let known = self.owned.get(&key)?;
+        // What is there already must not cost a log entry again.
+        let is_new =
+            known.as_ref().is_none_or(|known| media_type.is_some_and(|new| **known != *new.as_bytes()));
+        if is_new {
+            self.owned.insert(&key, media_type.unwrap_or_default())?;
+        }
+        self.link(target, std::slice::from_ref(digest))
+    }
+
+    /// The media type of the content of a [`link_key`], nothing for one that is no manifest; `None` where the registry did
+    /// not give the content for this repository.
+    pub(super) fn owned(&self, key: &[u8]) -> sled::Result<Option<String>> {
+        Ok(self.owned.get(key)?.map(|value| String::from_utf8_lossy(&value).into_owned()))
     }
 
     /// What is linked to a repository.
@@ -157,15 +180,6 @@ impl Trees {
 
     pub(super) fn is_private(&self, target: &Target) -> sled::Result<bool> {
         self.private.contains_key(target.to_string())
-    }
-
-    pub(super) fn put_media_type(&self, digest: &Digest, media_type: &str) -> sled::Result<()> {
-        self.contents.insert(media_type_key(digest), media_type).map(drop)
-    }
-
-    pub(super) fn media_type(&self, digest: &Digest) -> sled::Result<Option<String>> {
-        let value = self.contents.get(media_type_key(digest))?;
-        Ok(value.and_then(|value| String::from_utf8(value.to_vec()).ok()))
     }
 
     pub(super) fn last_use(&self, digest: &Digest) -> sled::Result<Option<SystemTime>> {
@@ -199,12 +213,12 @@ impl Trees {
             for digest in gone {
                 links.remove(link_key(&entry.target, digest));
             }
+            self.owned.apply_batch(links.clone())?;
             self.links.apply_batch(links)?;
         }
         let mut contents = sled::Batch::default();
         for digest in gone {
             contents.remove(digest_key(digest));
-            contents.remove(media_type_key(digest));
         }
         self.contents.apply_batch(contents)
     }
@@ -237,10 +251,6 @@ fn digest_key(digest: &Digest) -> Vec<u8> {
     }];
     key.extend_from_slice(digest.hash());
     key
-}
-
-fn media_type_key(digest: &Digest) -> Vec<u8> {
-    [b"type".as_slice(), &digest_key(digest)].concat()
 }
 
 fn write_tag(entry: &TagEntry) -> Vec<u8> {

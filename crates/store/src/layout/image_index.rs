@@ -15,7 +15,7 @@ const SIZE: &str = "io.hubcap.size";
 /// The manifest whose referrers the entry lists, where it is such a list.
 const SUBJECT: &str = "io.hubcap.referrers-of";
 /// "true" where a registry gave it only to a login.
-const PRIVATE: &str = "io.hubcap.private";
+pub(crate) const PRIVATE: &str = "io.hubcap.private";
 
 /// The file, as it is read and written.
 #[derive(Debug, Clone, Serialize, Deserialize)]

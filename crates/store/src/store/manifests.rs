@@ -14,8 +14,8 @@ use crate::layout::image_index::wrapper;
 use crate::mutex::lock;
 
 impl Store {
-    /// Stores a manifest for a repository, with everything that it points at linked to that repository, and moves
-    /// the tag to it.
+    /// Stores a manifest for a repository, and moves the tag to it. What it points at is linked to the repository: that is
+    /// enough for what anybody may have.
     ///
     /// # Errors
     /// [`Error::DigestMismatch`] when the bytes are not the manifest's, [`Error::Io`].
@@ -27,12 +27,12 @@ impl Store {
         tag: Option<&Tag>,
     ) -> Result<(), Error> {
         let Manifest { descriptor, links } = manifest;
-        self.put_small(descriptor.digest, bytes)?;
+        self.put_small(target, descriptor.digest, bytes)?;
         let index = &self.0.catalog.index;
         // An entry that is reachable from another one of this repository needs none of its own.
         if tag.is_some() || !index.is_linked(target, &descriptor.digest) {
             if let Some((digest, bytes)) = wrapper(descriptor) {
-                self.put_small(digest, &bytes.into())?;
+                self.put_small(target, digest, &bytes.into())?;
             }
             let mut images = lock(&self.0.catalog.images);
             // Rewritten only when it says something new: thousands of entries are some MB.
@@ -42,9 +42,10 @@ impl Store {
                 self.0.catalog.layout.write_index(&images)?;
             }
         }
-        index.put_media_type(&descriptor.digest, &descriptor.media_type);
-        let linked = links.manifests.iter().chain(links.blobs()).map(|link| link.digest);
-        index.link(target, &std::iter::once(descriptor.digest).chain(linked).collect::<Vec<_>>());
+        index.own(target, &descriptor.digest, Some(&descriptor.media_type));
+        let named: Vec<Digest> =
+            links.manifests.iter().chain(links.blobs()).map(|link| link.digest).collect();
+        index.link(target, &named);
         if let Some(tag) = tag {
             let validated = Validation::Here(SystemTime::now());
             let entry = TagEntry { descriptor: Arc::new(descriptor.clone()), validated };
@@ -53,13 +54,14 @@ impl Store {
         Ok(())
     }
 
-    /// Stores a small content, unless it is there.
-    pub(super) fn put_small(&self, digest: Digest, bytes: &Bytes) -> Result<(), Error> {
+    /// Stores a small content of a repository, unless it is there.
+    pub(super) fn put_small(&self, target: &Target, digest: Digest, bytes: &Bytes) -> Result<(), Error> {
         if !self.has(&digest) {
             let mut ingest = self.ingest(digest, Some(bytes.len() as u64))?;
             ingest.write(bytes)?;
             ingest.commit()?;
         }
+        self.publish(target, &digest);
         Ok(())
     }
 
@@ -67,8 +69,12 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Io`] when it is there and cannot be read.
-    pub fn manifest(&self, digest: &Digest) -> Result<Option<(Arc<Manifest>, Bytes)>, Error> {
-        let found = self.0.catalog.manifest(digest)?;
+    pub fn manifest(
+        &self,
+        target: &Target,
+        digest: &Digest,
+    ) -> Result<Option<(Arc<Manifest>, Bytes)>, Error> {
+        let found = self.0.catalog.manifest(target, digest)?;
         if found.is_some() {
             self.0.catalog.index.used(digest);
         }
@@ -98,8 +104,8 @@ impl Store {
     pub fn hinted_size(&self, target: &Target, blob: &Digest) -> Result<Option<u64>, Error> {
         let Catalog { index, .. } = &*self.0.catalog;
         // Only manifests have a media type in the index; layers are not even opened.
-        for digest in index.linked(target).into_iter().filter(|digest| index.media_type(digest).is_some()) {
-            let Some((manifest, _)) = self.0.catalog.manifest(&digest)? else { continue };
+        for digest in index.linked(target).into_iter().filter(|digest| index.media_type(target, digest).is_some()) {
+            let Some((manifest, _)) = self.0.catalog.manifest(target, &digest)? else { continue };
             let said = manifest.links.blobs().find(|link| link.digest == *blob).and_then(|link| link.size);
             if said.is_some() {
                 return Ok(said);
@@ -108,9 +114,9 @@ impl Store {
         Ok(None)
     }
 
-    /// Whether a registry gave this content as a manifest.
-    pub fn is_manifest(&self, digest: &Digest) -> bool {
-        self.0.catalog.index.media_type(digest).is_some()
+    /// Whether a registry gave this content of a repository as a manifest.
+    pub fn is_manifest(&self, target: &Target, digest: &Digest) -> bool {
+        self.0.catalog.index.media_type(target, digest).is_some()
     }
 
     /// What a tag means here, and since when; whether its manifest is still stored is another question.

@@ -30,7 +30,7 @@ impl Store {
     pub fn put_referrers(&self, target: &Target, subject: &Digest, list: &Bytes) -> Result<(), Error> {
         let catalog = &self.0.catalog;
         let digest = Digest::of(Algorithm::Sha256, list);
-        self.put_small(digest, list)?;
+        self.put_small(target, digest, list)?;
         let descriptor = Descriptor::new(media_type::OCI_INDEX, digest, list.len() as u64);
         let mut images = lock(&catalog.images);
         if images.put_referrers(target, subject, &descriptor, catalog.index.is_private(target)) {
@@ -55,7 +55,7 @@ impl Store {
     pub fn referrers(&self, target: &Target, subject: &Digest) -> Result<Option<StoredReferrers>, Error> {
         let catalog = &self.0.catalog;
         let Some(entry) = catalog.index.referrers(target, subject) else { return Ok(None) };
-        let Some((_, bytes)) = catalog.manifest(&entry.descriptor.digest)? else { return Ok(None) };
+        let Some((_, bytes)) = catalog.manifest(target, &entry.descriptor.digest)? else { return Ok(None) };
         // Eviction goes by the subject's use: subjects without a referrer have one list among them.
         catalog.index.used(subject);
         let validated = entry.validated;
@@ -85,10 +85,10 @@ impl Store {
         let mut found = Vec::new();
         for digest in self.0.catalog.index.linked(target) {
             // Only manifests have a media type in the index; layers are not even opened.
-            if self.0.catalog.index.media_type(&digest).is_none() {
+            if self.0.catalog.index.media_type(target, &digest).is_none() {
                 continue;
             }
-            let Some((manifest, bytes)) = self.0.catalog.manifest(&digest)? else { continue };
+            let Some((manifest, bytes)) = self.0.catalog.manifest(target, &digest)? else { continue };
             if manifest.links.subject == Some(*subject) {
                 let mut descriptor = manifest.descriptor.clone();
                 descriptor.artifact_type = manifest.links.artifact_type.clone();

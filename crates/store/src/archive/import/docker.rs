@@ -8,7 +8,7 @@ use hubcap_oci::{Algorithm, Compression, Descriptor, Digest, ImageRef, Manifest,
 use serde::Deserialize;
 use serde_json::json;
 
-use super::image::{Image, named};
+use super::image::{Image, Origin, named};
 use super::members::{Member, Source};
 
 #[derive(Deserialize)]
@@ -73,7 +73,7 @@ fn image(source: &Source, saved: &Saved) -> Result<Image, String> {
         contents.push((digest, member));
     }
     let top = manifest(digest, config.len() as u64, &layers)?;
-    Ok(Image { names, top, children: Vec::new(), contents })
+    Ok(Image { names, top, children: Vec::new(), contents, origin: Origin::Tool })
 }
 
 struct Layer {

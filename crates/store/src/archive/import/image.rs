@@ -12,6 +12,18 @@ pub(super) struct Image {
     /// An index's manifests that are in the file.
     pub(super) children: Vec<(Manifest, Bytes)>,
     pub(super) contents: Vec<(Digest, Member)>,
+    pub(super) origin: Origin,
+}
+
+/// Who wrote the file, as far as that says who may have what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A tool that knows nothing of that.
+    Tool,
+    /// hubcap: the image's registry gives it to anybody, and each content's mode says whether that may have it too.
+    PublicInStore,
+    /// hubcap: the image's registry gives it only to a login.
+    Private,
 }
 
 /// A name's repository, and its tag where it has one.

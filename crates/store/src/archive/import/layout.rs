@@ -6,11 +6,11 @@ use bytes::Bytes;
 use hubcap_oci::{Descriptor, Digest, ImageRef, Link, Manifest, media_type};
 use serde::Deserialize;
 
-use super::image::{Image, named};
+use super::image::{Image, Origin, named};
 use super::members::Source;
 use crate::archive::export::CONTAINERD_NAME;
 use crate::layout::content_path;
-use crate::layout::image_index::{REF_NAME, read_entry};
+use crate::layout::image_index::{PRIVATE, REF_NAME, read_entry};
 use crate::store::Store;
 
 /// The most manifests that one image may have.
@@ -33,12 +33,19 @@ pub(super) fn images(source: &Source, store: &Store) -> Result<Vec<Image>, Strin
 
 fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {
     // Another hubcap's store says more than others.
-    let (names, descriptor) = match read_entry(entry) {
+    let of_store = read_entry(entry);
+    let origin = match &of_store {
+        _ if entry.annotations.contains_key(PRIVATE) => Origin::Private,
+        Some(_) => Origin::PublicInStore,
+        None => Origin::Tool,
+    };
+    let (names, descriptor) = match of_store {
         Some(entry) => (vec![(entry.target, entry.tag)], entry.descriptor),
         None => (name(entry)?.iter().map(named).collect(), entry.clone()),
     };
     let mut image = Image {
         names,
+        origin,
         top: manifest(from.0, &Link::from(&descriptor))?
             .ok_or_else(|| format!("the manifest {} is missing", descriptor.digest))?,
         children: Vec::new(),

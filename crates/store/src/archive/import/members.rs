@@ -7,17 +7,20 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use hubcap_oci::{Algorithm, Digest, Manifest, Verifier};
+use rustix::fs::{Mode, OFlags};
 use tar::{EntryType, Header, PaxExtensions};
 
 use super::decompress;
 use crate::error::Error;
 use crate::hash::hash_range;
+use crate::permissions;
 
 /// What is read at once, in bytes.
 const CHUNK: usize = 1 << 20;
@@ -36,6 +39,8 @@ pub(super) struct Member {
     pub(super) file: Arc<File>,
     pub(super) offset: u64,
     pub(super) size: u64,
+    /// Whether anybody may have it, if it is a content of a store.
+    pub(super) is_public: bool,
 }
 
 impl Member {
@@ -63,7 +68,7 @@ impl Member {
 
 /// Where images come from.
 pub(super) enum Source {
-    Directory(PathBuf),
+    Directory(OwnedFd),
     Archive(HashMap<String, Found>),
 }
 
@@ -80,7 +85,7 @@ impl Source {
         let file = fs_err::File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
-            return Ok(Self::Directory(path.to_owned()));
+            return Ok(Self::Directory(file.into_parts().0.into()));
         }
         if !metadata.is_file() {
             return Err(bad("it is neither a file nor a directory".into()));
@@ -101,10 +106,10 @@ impl Source {
     pub(super) fn member(&self, name: &str) -> Option<Member> {
         match self {
             Self::Directory(root) => {
-                let path = root.join(name);
-                // A link may lead out of it.
-                let size = std::fs::symlink_metadata(&path).ok().filter(|one| one.is_file())?.len();
-                Some(Member { file: Arc::new(File::open(path).ok()?), offset: 0, size })
+                let file = open_below(root, &normal("", name)?)?;
+                let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+                let is_public = permissions::is_public(metadata.permissions().mode());
+                Some(Member { file: Arc::new(file), offset: 0, size: metadata.len(), is_public })
             }
             Self::Archive(members) => {
                 let mut name = normal("", name)?;
@@ -130,6 +135,18 @@ impl Source {
         member.file.read_exact_at(&mut bytes, member.offset).map_err(|error| format!("{name}: {error}"))?;
         Ok(bytes.into())
     }
+}
+
+/// A file below a directory. No link is followed on the way, since it may lead out of the directory: what is in there is
+/// somebody else's, and hubcap may run as root.
+fn open_below(root: &OwnedFd, name: &str) -> Option<File> {
+    let mut at = root.try_clone().ok()?;
+    for part in name.split('/') {
+        // Not blocked by a pipe that nobody writes to.
+        let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        at = rustix::fs::openat(&at, part, how, Mode::empty()).ok()?;
+    }
+    Some(at.into())
 }
 
 /// Reads all headers of a tar.
@@ -182,7 +199,8 @@ fn scan(file: &Arc<File>, length: u64) -> Result<HashMap<String, Found>, String>
         let link = long_link.take().or_else(|| Some(text(&header.link_name_bytes()?)));
         let found = match (kind, link) {
             (EntryType::Regular | EntryType::Continuous, _) => {
-                Some(Found::Member(Member { file: Arc::clone(file), offset: data, size }))
+                let is_public = permissions::is_public(header.mode().unwrap_or(0));
+                Some(Found::Member(Member { file: Arc::clone(file), offset: data, size, is_public }))
             }
             (EntryType::Symlink, Some(to)) => normal(parent(&name), &to).map(Found::Link),
             (EntryType::Link, Some(to)) => normal("", &to).map(Found::Link),

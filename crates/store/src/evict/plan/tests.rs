@@ -62,7 +62,7 @@ fn store(images: Vec<Image>, unneeded: Vec<Unneeded>) -> Survey {
     let own = images.iter().flat_map(|image| &image.own);
     let all = own.chain(children).copied().chain(unneeded.iter().map(|content| content.digest));
     let sizes = all.map(|digest| (digest, 10)).collect();
-    Survey { images, unneeded, damaged: Vec::new(), sizes }
+    Survey { images, unneeded, damaged: Vec::new(), private: Vec::new(), sizes }
 }
 
 /// What goes: names without registry and tag, bytes, reasons.
@@ -204,4 +204,17 @@ fn what_two_lists_share_stays_until_the_last_of_them_goes() {
     let removals = plan(store(lists, vec![]), used_since);
     assert_eq!(removals.len(), 1);
     assert!(removals[0].contents.is_empty());
+}
+
+#[test]
+fn what_is_private_goes_whoever_names_it() {
+    // A public image names "secret", which nobody is known to give to everybody, and "orphan" has no image.
+    let survey = Survey {
+        private: vec![unneeded("orphan", 1), unneeded("secret", 1)],
+        ..store(vec![image("public", 2, &["public", "secret"])], vec![unneeded("orphan", 1)])
+    };
+    let removals = plan(survey, Policy { remove_private: true, ..NOTHING });
+    let gone: Vec<_> = removals.iter().map(|one| (one.contents.clone(), one.bytes, one.reason)).collect();
+    let one = |name: &str| (vec![content(name)], 10, Reason::Private);
+    assert_eq!(gone, [one("orphan"), one("secret")]);
 }
