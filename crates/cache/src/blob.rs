@@ -84,8 +84,9 @@ impl Cache {
             let (selection, body) = (Selection::Whole, BlobBody::empty());
             return Ok(Answer::new(Blob { size, selection, body }, Outcome::Passed));
         }
-        let joined = self.0.filler.join(upstream.clone(), access, digest);
-        let asking = async { self.filled(joined, access, digest).await };
+        // Not joined before it is polled: what was refused a moment ago is not asked again.
+        let asking =
+            async { self.filled(self.0.filler.join(upstream.clone(), access, digest), access, digest).await };
         match self.0.negative.asked(&question, asking).await? {
             Filled::Stored(Answer { value: Filling { mut content, asked }, outcome }) => {
                 // A part of a blob, or its length, can be told only when that is known.
