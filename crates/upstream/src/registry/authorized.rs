@@ -49,6 +49,10 @@ impl Upstream {
         match answered.as_ref().err().and_then(second_try) {
             // Another origin does not make anybody wait.
             Some(pause) if !self.has_others() => {
+                // Each failure counts, so that a registry that is down is left alone as soon as before.
+                if matches!(answered, Err(Error::Failed { .. })) {
+                    self.origin.circuit.record(&answered, Instant::now());
+                }
                 tokio::time::sleep(pause).await;
                 self.with_token(request, repository).await
             }
