@@ -96,9 +96,11 @@ impl Cache {
         {
             return Ok(Answer::new(content.clone(), hit));
         }
+        // The archive may come to its end while the upstream is asked.
+        let was_restoring = self.is_restoring();
         match self.fetch(access, reference, found.clone()).await {
             Err(failure) => {
-                if found.as_ref().is_none_or(|found| !found.stored.is_linked) && self.is_restoring() {
+                if found.as_ref().is_none_or(|found| !found.stored.is_linked) && was_restoring {
                     // What a tag means is known when all has come.
                     self.await_names().await;
                     found = self.look_up(access, reference);
