@@ -210,8 +210,11 @@ async fn the_doctor_sees_files_of_a_hubcap_that_listened_elsewhere_before() {
     patient.hubcap(&["setup", "docker", "docker.io", OTHER]);
     let old = patient.site.hubcap.https.clone();
     let origin = format!("http://127.0.0.1:{}", patient.site.origins[0].port);
+    let stat = format!("/proc/{}/stat", patient.site.hubcap.pid());
     patient.site.hubcap.signal(rustix::process::Signal::TERM);
-    crate::support::eventually("its end", || !patient.site.place.state().join("admin.sock").exists()).await;
+    // Its socket goes before its hold on the store does.
+    let has_ended = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z"));
+    crate::support::eventually("its end", has_ended).await;
     let place = &patient.site.place;
     let other = format!("{OTHER}=http://127.0.0.1:{}", patient.site.origins[1].port);
     patient.site.hubcap = place.start(&origin, &["--upstream", &other]);

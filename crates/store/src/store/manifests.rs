@@ -104,7 +104,9 @@ impl Store {
     pub fn hinted_size(&self, target: &Target, blob: &Digest) -> Result<Option<u64>, Error> {
         let Catalog { index, .. } = &*self.0.catalog;
         // Only manifests have a media type in the index; layers are not even opened.
-        for digest in index.linked(target).into_iter().filter(|digest| index.media_type(target, digest).is_some()) {
+        for digest in
+            index.linked(target).into_iter().filter(|digest| index.media_type(target, digest).is_some())
+        {
             let Some((manifest, _)) = self.0.catalog.manifest(target, &digest)? else { continue };
             let said = manifest.links.blobs().find(|link| link.digest == *blob).and_then(|link| link.size);
             if said.is_some() {
