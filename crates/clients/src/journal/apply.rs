@@ -43,7 +43,7 @@ impl Journal {
             }
             applied.changes.push(change.clone());
         }
-        self.settle()?;
+        self.settle(plan)?;
         Ok(applied)
     }
 
@@ -85,13 +85,17 @@ impl Journal {
         Ok(Applied { changes: Vec::new(), made: new, before })
     }
 
-    /// Writes down that the files are as they were to become.
-    pub(super) fn settle(&mut self) -> Result<(), Error> {
-        for record in &mut self.contents.files {
+    /// Writes down that the planned files are as they were to become. Others may still be as an earlier plan has left them
+    /// when it was killed.
+    fn settle(&mut self, plan: &[Planned]) -> Result<(), Error> {
+        let is_planned = |record: &FileRecord| plan.iter().any(|planned| planned.change.path == record.path);
+        for record in self.contents.files.iter_mut().filter(|record| is_planned(record)) {
             record.earlier.clear();
         }
         // A file that hubcap has nothing in is someone else's, unless hubcap made its directory.
-        self.contents.files.retain(|record| record.before != record.after || !record.made.is_empty());
+        self.contents.files.retain(|record| {
+            record.before != record.after || !record.made.is_empty() || !record.earlier.is_empty()
+        });
         disk::write(&self.path, &self.contents)
     }
 

@@ -236,3 +236,14 @@ proptest! {
         prop_assert!(!disk::path(&world.dir.path().join("state"), "docker").exists());
     }
 }
+
+#[test]
+fn a_setup_of_other_files_forgets_nothing_of_one_that_was_killed() {
+    let world = World::new(&[0; FILES.len()]);
+    let (json, toml) = (1, 16);
+    world.setup(toml, 1, None);
+    world.setup(json | toml, 2, Some(0));
+    world.setup(json, 1, None);
+    world.undo(None);
+    assert_eq!(world.tree(), BTreeSet::new());
+}
