@@ -20,6 +20,7 @@ mod job;
 mod kill;
 mod limits;
 mod logins;
+mod matrix;
 mod private;
 mod quirks;
 mod ranged;
