@@ -21,6 +21,7 @@ mod kill;
 mod limits;
 mod logins;
 mod matrix;
+mod permission;
 mod private;
 mod quirks;
 mod ranged;

@@ -1,6 +1,8 @@
 //! The store that a job hands to the next one.
 
-use hubcap_store::{Prune, Removal, Wanted};
+use std::path::Path;
+
+use hubcap_store::{Layout, Prune, Removal, Wanted};
 
 use crate::compose;
 use crate::daemon::run::Run;
@@ -11,6 +13,21 @@ pub(crate) struct Trimmed {
     pub(crate) removals: Vec<Removal>,
     /// The store's size after it, in bytes.
     pub(crate) size: u64,
+}
+
+/// Removes what registries give only to a login: who may read the cache may have it else. A job that failed, and whose store
+/// is not trimmed, has that in it as well.
+///
+/// # Errors
+/// When the store cannot be opened or written.
+pub(crate) fn remove_private(config: &Config, store: &Path) -> anyhow::Result<()> {
+    if !Layout::at(store).has_private() {
+        return Ok(());
+    }
+    let store = compose::store_to_carry(&Config { store: store.to_owned(), ..config.clone() })?;
+    store.evict(Wanted::Private)?;
+    store.close();
+    Ok(())
 }
 
 /// Trims the store of a run to what the run used. A run that used nothing says nothing of the next one: then everything

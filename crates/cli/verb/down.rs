@@ -61,8 +61,17 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     {
         failures.note("the store is not trimmed", trim(config, run, flags.keep_private));
     }
+    let is_carried = flags.is_carried(&store) && !flags.keep_private;
+    if is_carried && stays.is_none() && store.exists() {
+        failures.note("what is private is not removed", carry::remove_private(config, &store));
+    }
     let key_before = flags.since.as_ref().or(run_here.and_then(|run| run.key.as_ref()));
-    failures.note("the store has no key", report_key(&store, key_before));
+    // Whatever failed before: without a key, nothing is saved.
+    let told = match is_carried && Layout::at(&store).has_private() {
+        true => Err(anyhow::anyhow!("what registries give only to a login is still in it")),
+        false => report_key(&store, key_before),
+    };
+    failures.note("the store has no key, so that it is not saved", told);
     github::output("store", &store.display().to_string());
     if let Some(status) = &status {
         report_savings(&store, status, flags);
@@ -163,6 +172,12 @@ fn report_savings(store: &Path, status: &Status, flags: &Down) {
 }
 
 impl Down {
+    /// Whether the store is carried to the next job, as far as that is known: one of which that is said, or one in a job's
+    /// workspace.
+    fn is_carried(&self, store: &Path) -> bool {
+        self.trim.is_some() || self.trims(store)
+    }
+
     /// Whether the store is trimmed: where nothing is said, a store in a job's workspace, which the next job gets.
     fn trims(&self, store: &Path) -> bool {
         let workspace = std::env::var_os("GITHUB_WORKSPACE").filter(|workspace| !workspace.is_empty());

@@ -100,6 +100,12 @@ impl Layout {
         std::fs::metadata(self.blob(digest)).ok().map(|metadata| metadata.len())
     }
 
+    /// Whether something is here that is not known to be for everybody, or that is not known at all.
+    pub fn has_private(&self) -> bool {
+        let entries = self.read_index().map(|images| images.entries().any(|entry| entry.private));
+        entries.unwrap_or(true) || self.digests().any(|(digest, _)| !self.is_public(&digest))
+    }
+
     /// Whether a content is here that anybody may have, in whatever repository.
     pub(crate) fn is_public(&self, digest: &Digest) -> bool {
         std::fs::metadata(self.blob(digest)).is_ok_and(|one| permissions::is_public(one.permissions().mode()))
