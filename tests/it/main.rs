@@ -10,6 +10,7 @@ mod budget;
 mod carry;
 mod cli;
 mod clients;
+mod conformance;
 mod connect;
 mod e2e;
 mod faults;
