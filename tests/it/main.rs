@@ -21,7 +21,6 @@ mod job;
 mod kill;
 mod limits;
 mod logins;
-mod matrix;
 mod permission;
 mod private;
 mod quirks;
