@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::access::Access;
+use crate::attestations::Attestations;
 use crate::authorization::{Admission, Grants};
 use crate::error::{Error, Failure};
 use crate::fill::Filler;
@@ -22,7 +23,6 @@ use crate::negative::NegativeCache;
 use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;
 use crate::question::Question;
-use crate::read_ahead::Attestations;
 use crate::removed::{Removed, RemovedRules};
 use crate::restoring::Restoring;
 use crate::storage_warning::StorageWarning;

@@ -16,7 +16,7 @@
 //! - [`negative`]: the negative cache, an upstream's "no" remembered briefly.
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
 //! - [`prefetch`]: whole images into the store.
-//! - [`read_ahead`]: an image's blobs, before they are asked for.
+//! - [`read_ahead`]: an image's blobs and [`attestations`], before they are asked for.
 //! - [`restore`], [`restoring`]: restoring the store from an archive while serving, and who waits for it.
 //! - [`meter`]: counts of what each repository was asked for, and of what each registry sent.
 //! - [`passthrough`]: what is not a pull, to the registry or to others, untouched; [`pushes`]: who pushes.
@@ -25,6 +25,7 @@
 //! - [`lock`], [`on_disk`]: a mutex is locked, and the store is written to, in one way.
 
 mod access;
+mod attestations;
 mod authorization;
 pub mod blob;
 mod cache;

@@ -1,44 +1,14 @@
 //! What a client is about to ask for: when an image's manifest goes out, hubcap begins to fetch its configuration, its layers
 //! and its attestations.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use hubcap_oci::{Digest, Link, Reference, Referrer, Target};
+use hubcap_oci::{Digest, Reference, Referrer};
 
 use crate::access::Access;
 use crate::cache::Cache;
-use crate::limited_map::LimitedMap;
-use crate::lock::lock;
 use crate::manifest::content::ManifestContent;
-
-/// How long after an index its manifests are asked for, at most.
-const LIFE: Duration = Duration::from_secs(300);
-/// Images whose attestations are remembered at most. One that is not has its attestations fetched when they are asked for.
-const MAX: usize = 4096;
-
-/// Which attestations an image has: the index says that, which goes out before the image's manifest.
-pub(crate) struct Attestations(Mutex<LimitedMap<(Target, Digest), Vec<Digest>>>);
-
-impl Default for Attestations {
-    fn default() -> Self {
-        Self(Mutex::new(LimitedMap::new(MAX, LIFE)))
-    }
-}
-
-impl Attestations {
-    fn note(&self, target: &Target, manifests: &[Link], now: Instant) {
-        for attested in manifests.iter().filter_map(|link| link.refers_to) {
-            let attests = manifests.iter().filter(|link| link.refers_to == Some(attested));
-            let attestations = attests.map(|link| link.digest).collect();
-            lock(&self.0).insert((target.clone(), attested), attestations, now);
-        }
-    }
-
-    fn of(&self, target: &Target, image: Digest, now: Instant) -> Vec<Digest> {
-        lock(&self.0).get(&(target.clone(), image), now).cloned().unwrap_or_default()
-    }
-}
 
 impl Cache {
     /// Begins to fill what an image's manifest names and the store does not have, where that is turned on. Returns at

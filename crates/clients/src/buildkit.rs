@@ -5,6 +5,7 @@ mod builders;
 mod facts;
 mod files;
 mod find;
+mod notes;
 
 use hubcap_oci::Registry;
 
@@ -51,7 +52,7 @@ impl Client for Buildkit {
     }
 
     fn notes(&self, mirror: &Mirror) -> Result<Vec<String>, Error> {
-        Ok(facts::notes(mirror, &builders()))
+        Ok(notes::notes(mirror, &builders()))
     }
 
     fn coverage(&self, _journal: &Journal, _registries: &[Registry]) -> Result<Vec<Coverage>, Error> {
