@@ -42,7 +42,7 @@ pub(crate) const fn permitted(is_private: bool) -> Others {
 /// What the first origin has said of a blob before it is asked for it. What is linked to the repository it has given itself,
 /// or a manifest that names it.
 pub(crate) fn permission(store: &Store, target: &Target, blob: &Digest) -> Permission {
-    if store.is_linked(target, blob) { Permission::Named } else { Permission::Asked }
+    if store.is_named(target, blob) { Permission::Named } else { Permission::Asked }
 }
 
 /// Whether what these origins supply may be stored as the repository's. What the first has never spoken of may not.
@@ -69,7 +69,7 @@ impl Grants {
         let is_linked = match content {
             Content::Blob(digest)
             | Content::Manifest(Reference::Digest(digest))
-            | Content::Referrers(digest) => store.is_linked(target, digest),
+            | Content::Referrers(digest) => store.is_named(target, digest),
             Content::Manifest(Reference::Tag(_)) => false,
         };
         let known = Known {

@@ -168,6 +168,12 @@ impl Store {
         self.0.catalog.index.targets(digest)
     }
 
+    /// Whether the registry gave this content for the repository, or a manifest of the repository names it. That is no
+    /// permission to give out what is stored.
+    pub fn is_named(&self, target: &Target, digest: &Digest) -> bool {
+        self.0.catalog.index.is_linked(target, digest)
+    }
+
     /// Whether the repository is known to have this content: its registry gave it for this repository, or anybody may have it
     /// and a manifest of the repository names it.
     pub fn is_linked(&self, target: &Target, digest: &Digest) -> bool {
