@@ -206,7 +206,17 @@ async fn docker(dockerd: &Dockerd, name: &str, login: Option<&str>, config: &Pat
 ///
 /// # Errors
 /// The last line of what it said.
-async fn run(mut command: Command) -> Result<String, String> {
+async fn run(command: Command) -> Result<String, String> {
+    // A client that waits for ever has not got it either.
+    let mut bounded = Command::new("timeout");
+    bounded.args(["--kill-after=5", "120"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bounded.env(name, value),
+            None => bounded.env_remove(name),
+        };
+    }
+    let mut command = bounded;
     let output = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output());
     let output = output.await.expect("no panic").expect("it starts");
     if output.status.success() {
