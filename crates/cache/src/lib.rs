@@ -13,6 +13,7 @@
 //! - [`flight`]: one fetch per content, however many clients ask.
 //! - [`access`], [`authorization`]: who may have what is private.
 //! - [`others`]: which of a registry's other origins may supply content.
+//! - [`once`]: asking an upstream, once for all and not in vain.
 //! - [`negative`]: the negative cache, an upstream's "no" remembered briefly.
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
 //! - [`prefetch`]: whole images into the store.
@@ -40,6 +41,7 @@ pub mod manifest;
 pub mod meter;
 mod negative;
 mod on_disk;
+mod once;
 mod others;
 pub mod outcome;
 pub mod passthrough;

@@ -11,7 +11,6 @@ use hubcap_upstream::Upstream;
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
-use crate::flight::Role;
 use crate::freshness;
 use crate::manifest::content::ManifestContent;
 use crate::on_disk::on_disk;
@@ -170,7 +169,6 @@ impl Cache {
         Ok(Answer::new(content, outcome))
     }
 
-    /// Asks the upstream, once for all who want the same.
     async fn fetch(
         &self,
         access: &Access,
@@ -179,19 +177,11 @@ impl Cache {
     ) -> Result<Answer<ManifestContent>, Failure> {
         let upstream = self.upstream(access)?;
         let question = Question::manifest(access, reference);
-        let asking = async {
-            let mut flight = self.0.manifests.join(question.clone(), |publisher| {
-                let (cache, access, reference) = (self.clone(), access.clone(), reference.clone());
-                async move { publisher.finish(cache.ask(&upstream, &access, &reference, found).await) }
-            });
-            let Answer { value, outcome } =
-                flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?;
-            Ok(match flight.role {
-                Role::Leader => Answer::new(value, outcome),
-                Role::Follower => Answer::new(value, outcome.followed()),
-            })
+        let ask = || {
+            let (cache, access, reference) = (self.clone(), access.clone(), reference.clone());
+            async move { cache.ask(&upstream, &access, &reference, found).await }
         };
-        self.0.negative.asked(&question, asking).await
+        self.ask_once(&self.0.manifests, &question, ask).await
     }
 
     /// The flight itself: what is stored may be enough, if the upstream says so; else a GET.

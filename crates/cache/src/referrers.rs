@@ -12,7 +12,6 @@ use crate::access::Access;
 use crate::authorization::Admission;
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
-use crate::flight::Role;
 use crate::freshness::{self, Freshness};
 use crate::on_disk::on_disk;
 use crate::outcome::{Answer, Outcome, StaleBecause};
@@ -98,7 +97,6 @@ impl Cache {
         }
     }
 
-    /// Asks the upstream, once for all who want the same.
     async fn fetch_referrers(
         &self,
         access: &Access,
@@ -107,21 +105,11 @@ impl Cache {
     ) -> Result<Answer<Vec<Referrer>>, Failure> {
         let upstream = self.upstream(access)?;
         let question = Question::referrers(access, subject);
-        let asking = async {
-            let mut flight = self.0.referrers.join(question.clone(), |publisher| {
-                let (cache, access, subject) = (self.clone(), access.clone(), *subject);
-                async move {
-                    publisher.finish(cache.ask_referrers(&upstream, &access, &subject, outcome).await);
-                }
-            });
-            let Answer { value, outcome } =
-                flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?;
-            Ok(match flight.role {
-                Role::Leader => Answer::new(value, outcome),
-                Role::Follower => Answer::new(value, outcome.followed()),
-            })
+        let ask = || {
+            let (cache, access, subject) = (self.clone(), access.clone(), *subject);
+            async move { cache.ask_referrers(&upstream, &access, &subject, outcome).await }
         };
-        self.0.negative.asked(&question, asking).await
+        self.ask_once(&self.0.referrers, &question, ask).await
     }
 
     /// The flight itself: the registry's list, which is kept where it is everybody's and not too long.
