@@ -58,9 +58,11 @@ impl Cache {
             }
         }
         let outcome = if found.is_some() { Outcome::Refreshed } else { Outcome::Miss };
+        // The archive may come to its end while the upstream is asked.
+        let was_restoring = self.is_restoring();
         match self.fetch_referrers(access, subject, outcome).await {
             Err(failure) => {
-                if found.is_none() && self.is_restoring() {
+                if found.is_none() && was_restoring {
                     // Lists are known when all has come.
                     self.await_names().await;
                     found = self.kept_referrers(access, subject);
