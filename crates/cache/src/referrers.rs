@@ -150,13 +150,8 @@ impl Cache {
             // Not the list: a registry may have an empty one of what it does not have.
             Ok(Question::manifest(access, &Reference::Digest(*subject)).ask(&upstream).await?)
         };
-        let because = match failure.stale_reason() {
-            Some(because) => because,
-            None if self.serves_removed(access, None, &failure.error, ask_as_anybody).await => {
-                self.tell_removed(&access.target, None, &failure.error);
-                StaleBecause::Removed
-            }
-            None => return Err(failure),
+        let Some(because) = self.list_is_stale_because(access, &failure, ask_as_anybody).await else {
+            return Err(failure);
         };
         let admission = self.admission(access);
         if let Some(Found { referrers, freshness }) = found

@@ -6,8 +6,9 @@ use hubcap_oci::{Tag, Target};
 
 use crate::access::Access;
 use crate::cache::Cache;
-use crate::error::Error;
+use crate::error::{Error, Failure};
 use crate::lock::lock;
+use crate::outcome::StaleBecause;
 use crate::removed::OnRemoved;
 
 impl Cache {
@@ -40,6 +41,22 @@ impl Cache {
             lock(confirmed).insert(asked, (), Instant::now());
         }
         is_gone
+    }
+
+    /// Why what is stored of a list is served in place of a failure; `None` where it is not. One that is served because the
+    /// repository is gone is told of.
+    pub(crate) async fn list_is_stale_because<T>(
+        &self,
+        access: &Access,
+        failure: &Failure,
+        ask_as_anybody: impl Future<Output = Result<T, Error>>,
+    ) -> Option<StaleBecause> {
+        let because = failure.stale_reason();
+        if because.is_some() || !self.serves_removed(access, None, &failure.error, ask_as_anybody).await {
+            return because;
+        }
+        self.tell_removed(&access.target, None, &failure.error);
+        Some(StaleBecause::Removed)
     }
 
     /// Tells of an image that is served although it is gone.

@@ -6,7 +6,7 @@ use crate::access::Access;
 use crate::authorization::Admission;
 use crate::cache::Cache;
 use crate::error::Failure;
-use crate::outcome::{Answer, Outcome, StaleBecause};
+use crate::outcome::{Answer, Outcome};
 use crate::trail::Trail;
 
 /// A page of tags.
@@ -52,13 +52,8 @@ impl Cache {
             let upstream = self.upstream(access).map_err(|failure| failure.error)?.for_anybody();
             Ok(upstream.tags(&access.target.repository, page).await?)
         };
-        let because = match failure.stale_reason() {
-            Some(because) => because,
-            None if self.serves_removed(access, None, &failure.error, ask_as_anybody).await => {
-                self.tell_removed(&access.target, None, &failure.error);
-                StaleBecause::Removed
-            }
-            None => return Err(failure),
+        let Some(because) = self.list_is_stale_because(access, &failure, ask_as_anybody).await else {
+            return Err(failure);
         };
         Ok(Answer::new(paged(&stored, page), Outcome::Stale { over: 0, because }))
     }
