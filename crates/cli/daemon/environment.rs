@@ -2,7 +2,9 @@
 //! user can read its environment for as long as it runs: the job's secrets must not be there.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+
+use hubcap_clients::docker_config;
+use serde_json::Value;
 
 /// Variables that hubcap, its libraries and Docker's credential helpers read, and that point at something rather than being
 /// a secret, except `DOCKER_AUTH_CONFIG`, which is what it is there for.
@@ -53,62 +55,61 @@ const HELPERS: [(&str, &[&str]); 3] =
 
 /// The variables of this process that the daemon gets.
 pub(super) fn kept() -> impl Iterator<Item = (OsString, OsString)> {
-    let config = docker_config();
-    std::env::vars_os().filter(move |(name, _)| name.to_str().is_some_and(|name| is_kept(name, &config)))
+    let configs = docker_configs();
+    std::env::vars_os().filter(move |(name, _)| name.to_str().is_some_and(|name| is_kept(name, &configs)))
 }
 
-/// Whether the daemon needs a variable, where Docker's configuration has this text.
-fn is_kept(name: &str, config: &str) -> bool {
+/// Whether the daemon needs a variable, where Docker's configurations are these.
+fn is_kept(name: &str, configs: &[Value]) -> bool {
     let of_helper = |(helper, beginnings): &(&str, &[&str])| {
-        beginnings.iter().any(|beginning| name.starts_with(beginning)) && names_helper(config, helper)
+        beginnings.iter().any(|beginning| name.starts_with(beginning))
+            && configs.iter().any(|config| names_helper(config, helper))
     };
     name.starts_with("HUBCAP_") || KEPT.contains(&name) || HELPERS.iter().any(of_helper)
 }
 
 /// Whether a configuration names a credential helper with this in its name.
-fn names_helper(config: &str, part: &str) -> bool {
-    let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
+fn names_helper(config: &Value, part: &str) -> bool {
     let of_registries = config["credHelpers"].as_object().into_iter().flat_map(|helpers| helpers.values());
     let mut helpers = of_registries.chain([&config["credsStore"]]).filter_map(|helper| helper.as_str());
     helpers.any(|helper| helper.contains(part))
 }
 
-fn docker_config() -> String {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(text) = set("DOCKER_AUTH_CONFIG") {
-        return text.to_string_lossy().into_owned();
-    }
-    let directory =
-        set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".docker")));
-    directory
-        .and_then(|directory| std::fs::read_to_string(directory.join("config.json")).ok())
-        .unwrap_or_default()
+/// What can be read of them: logins are looked up in both.
+fn docker_configs() -> Vec<Value> {
+    let variable = std::env::var("DOCKER_AUTH_CONFIG").ok();
+    let file = docker_config().and_then(|docker| std::fs::read_to_string(docker.join("config.json")).ok());
+    [variable, file].into_iter().flatten().filter_map(|text| serde_json::from_str(&text).ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn the_daemon_keeps_what_it_needs_and_no_secret_of_the_job() {
         for name in ["HUBCAP_LOGIN", "HOME", "https_proxy", "DOCKER_CONFIG", "SSL_CERT_FILE"] {
-            assert!(is_kept(name, ""), "{name}");
+            assert!(is_kept(name, &[]), "{name}");
         }
         for name in
             ["ACTIONS_RUNTIME_TOKEN", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "NPM_TOKEN", "INPUT_KEY", "CI"]
         {
-            assert!(!is_kept(name, ""), "{name}");
+            assert!(!is_kept(name, &[]), "{name}");
         }
     }
 
     #[test]
     fn a_helper_keeps_the_variables_that_it_logs_in_with() {
         let registries =
-            r#"{"credHelpers": {"1.dkr.ecr.eu-west-1.amazonaws.com": "ecr-login", "gcr.io": "gcloud"}}"#;
-        let store = r#"{"credsStore": "acr-env"}"#;
-        assert!(is_kept("AWS_SECRET_ACCESS_KEY", registries) && is_kept("CLOUDSDK_CONFIG", registries));
-        assert!(is_kept("AZURE_CLIENT_SECRET", store));
-        assert!(!is_kept("AWS_SECRET_ACCESS_KEY", store) && !is_kept("AZURE_CLIENT_SECRET", registries));
-        assert!(!is_kept("AWS_SECRET_ACCESS_KEY", r#"{"auths": {"x": {"auth": "ecr-login"}}}"#));
+            [json!({"credHelpers": {"1.dkr.ecr.eu-west-1.amazonaws.com": "ecr-login", "gcr.io": "gcloud"}})];
+        let store = [json!({"credsStore": "acr-env"})];
+        assert!(is_kept("AWS_SECRET_ACCESS_KEY", &registries) && is_kept("CLOUDSDK_CONFIG", &registries));
+        assert!(is_kept("AZURE_CLIENT_SECRET", &store));
+        assert!(!is_kept("AWS_SECRET_ACCESS_KEY", &store) && !is_kept("AZURE_CLIENT_SECRET", &registries));
+        assert!(!is_kept("AWS_SECRET_ACCESS_KEY", &[json!({"auths": {"x": {"auth": "ecr-login"}}})]));
+        let both = [json!({"auths": {}}), registries[0].clone()];
+        assert!(is_kept("AWS_SECRET_ACCESS_KEY", &both), "the variable does not hide the file");
     }
 }

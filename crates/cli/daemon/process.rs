@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use hubcap_admin::{Daemon, Status};
+use hubcap_clients::is_running;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{client, environment};
@@ -124,10 +125,4 @@ pub(crate) fn stop(daemon: &Daemon) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
-}
-
-/// Whether a process runs. One that has ended, and that its parent has not waited for, does not.
-fn is_running(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X'])))
 }

@@ -50,5 +50,5 @@ pub use file_kind::FileKind;
 pub use journal::{Applied, FileState, Journal};
 pub use mirror::{Mirror, Registries, reachable};
 pub use podman::Podman;
-pub use process::is_installed;
+pub use process::{docker_config, is_installed, is_running};
 pub use version::{Fact, Version};

@@ -21,6 +21,11 @@ pub(crate) fn path_variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
+/// Where Docker's client has its configuration, its contexts and its plugins; `None` where no home directory is known.
+pub fn docker_config() -> Option<PathBuf> {
+    path_variable("DOCKER_CONFIG").or_else(|| path_variable("HOME").map(|home| home.join(".docker")))
+}
+
 /// Sends SIGHUP, which asks a daemon to read its files again; as root where the daemon is another user's.
 pub(crate) fn hang_up(pid: Pid) -> Result<(), Error> {
     match rustix::process::kill_process(pid, Signal::HUP) {
@@ -34,7 +39,7 @@ pub(crate) fn hang_up(pid: Pid) -> Result<(), Error> {
 }
 
 /// Whether a process runs. One that has ended, and that its parent has not waited for, does not.
-pub(crate) fn is_running(pid: Pid) -> bool {
+pub fn is_running(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X'])))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{DEFAULT, PLUGINS, SYSTEM};
 use crate::error::Error;
-use crate::process::{is_installed, path_variable};
+use crate::process::{docker_config, is_installed, path_variable};
 
 /// BuildKit's own builders.
 #[derive(Debug, Clone, Default)]
@@ -30,9 +30,7 @@ impl Buildkit {
 
 /// Whether buildx is installed: as a plugin of Docker's client, or by itself.
 pub(super) fn has_buildx() -> bool {
-    let own =
-        path_variable("DOCKER_CONFIG").or_else(|| path_variable("HOME").map(|home| home.join(".docker")));
-    let own = own.map(|docker| docker.join("cli-plugins"));
+    let own = docker_config().map(|docker| docker.join("cli-plugins"));
     let dirs = own.into_iter().chain(PLUGINS.map(PathBuf::from));
     dirs.into_iter().any(|dir| dir.join("docker-buildx").is_file()) || is_installed("buildx")
 }
@@ -42,12 +40,11 @@ pub(super) fn has_buildx() -> bool {
 /// # Errors
 /// [`Error::Client`] when there is no home directory to find it in.
 pub(super) fn buildx() -> Result<PathBuf, Error> {
-    path_variable("BUILDX_CONFIG")
-        .or_else(|| path_variable("DOCKER_CONFIG").map(|docker| docker.join("buildx")))
-        .or_else(|| path_variable("HOME").map(|home| home.join(".docker/buildx")))
-        .ok_or_else(|| {
+    path_variable("BUILDX_CONFIG").or_else(|| docker_config().map(|docker| docker.join("buildx"))).ok_or_else(
+        || {
             Error::Client(
                 "HOME is not set, so buildx's files are not found; name one with --buildkitd-toml".into(),
             )
-        })
+        },
+    )
 }

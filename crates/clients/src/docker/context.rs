@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::encoding::Encoding;
 use crate::error::Error;
-use crate::process::path_variable;
+use crate::process::docker_config;
 
 /// The context that means Docker's usual socket.
 const DEFAULT: &str = "default";
@@ -35,12 +35,7 @@ struct Meta {
 impl Environment {
     pub(super) fn of_this_process() -> Self {
         let text = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let own = || path_variable("HOME").map(|home| home.join(".docker"));
-        Self {
-            host: text("DOCKER_HOST"),
-            context: text("DOCKER_CONTEXT"),
-            config: path_variable("DOCKER_CONFIG").or_else(own),
-        }
+        Self { host: text("DOCKER_HOST"), context: text("DOCKER_CONTEXT"), config: docker_config() }
     }
 
     /// The host, as `unix:///run/user/1000/docker.sock`; `None` for the usual one.
