@@ -72,6 +72,13 @@ pub struct ImageRef {
     pub reference: Reference,
 }
 
+impl ImageRef {
+    /// Its repository.
+    pub fn target(&self) -> Target {
+        Target { registry: self.registry.clone(), repository: self.repository.clone() }
+    }
+}
+
 impl FromStr for ImageRef {
     type Err = ParseError;
 

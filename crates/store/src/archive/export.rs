@@ -9,8 +9,7 @@ use std::io::{Read, Write};
 use fs_err as fs;
 use hubcap_oci::select::{Found, Search};
 use hubcap_oci::{
-    Compression, Descriptor, Digest, ImageRef, Link, Manifest, Platform, Reference, Target, Verifier,
-    media_type,
+    Compression, Descriptor, Digest, ImageRef, Link, Manifest, Platform, Reference, Verifier, media_type,
 };
 use serde_json::json;
 
@@ -224,8 +223,7 @@ impl<W: Write, P: Fn(u64)> Writer<'_, W, P> {
                 entry.annotations.insert(name.into(), image.name.to_string());
             }
         }
-        let ImageRef { registry, repository, .. } = &image.name;
-        let target = Target { registry: registry.clone(), repository: repository.clone() };
+        let target = image.name.target();
         if self.layout.read_index()?.entries().any(|stored| stored.private && stored.target == target) {
             entry.annotations.insert(PRIVATE.into(), "true".into());
         }

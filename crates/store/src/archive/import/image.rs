@@ -28,10 +28,9 @@ pub(super) enum Origin {
 
 /// A name's repository, and its tag where it has one.
 pub(super) fn named(name: &ImageRef) -> (Target, Option<Tag>) {
-    let target = Target { registry: name.registry.clone(), repository: name.repository.clone() };
     let tag = match &name.reference {
         Reference::Tag(tag) => Some(tag.clone()),
         Reference::Digest(_) => None,
     };
-    (target, tag)
+    (name.target(), tag)
 }
