@@ -11,7 +11,7 @@ use crate::real::{layout, push};
 use crate::support::hubcap::{Place, command, manifest, run};
 use crate::support::image::{self, sha256};
 use crate::support::origin::Origin;
-use crate::support::programs::{Dockerd, Registry, program, succeed};
+use crate::support::programs::{Dockerd, Registry, podman, program, succeed};
 use crate::support::{noise, packed};
 
 fn text(bytes: &[u8]) -> String {
@@ -27,17 +27,6 @@ fn at(place: &Place, verb: &str, more: &[&str]) -> Output {
 fn succeeds(output: &Output) -> String {
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
-}
-
-fn podman(dir: &Path, arguments: &[&str]) -> String {
-    let mut command = program("podman");
-    command
-        .env("HOME", dir)
-        .arg("--root")
-        .arg(dir.join("podman"))
-        .arg("--runroot")
-        .arg(dir.join("podman-run"));
-    succeed(command.args(["--storage-driver", "vfs"]).args(arguments)).trim().to_owned()
 }
 
 const ID: [&str; 4] = ["image", "inspect", "--format", "{{.Id}}"];

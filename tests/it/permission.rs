@@ -1,7 +1,6 @@
 //! Naming a digest is no permission: what a manifest says of a content gives nobody the content, nor another name.
 
 use hubcap_oci::media_type;
-use reqwest::Method;
 use serde_json::json;
 
 use crate::support::hubcap::{Hubcap, Place, blob, command, header, manifest, run};
@@ -40,9 +39,8 @@ impl World {
 
     /// A client with a login pulls the private image, and another one the manifest that names its layer.
     async fn pull(&self, hubcap: &Hubcap) {
-        let login = [("authorization", SECRET)];
         for path in [manifest("org/private", "1"), blob("org/private", &self.private.blobs[1])] {
-            assert_eq!(hubcap.ask(Method::GET, &path, &login).await.status(), 200, "{path}");
+            assert_eq!(hubcap.get_as(&path, Some(SECRET)).await.status(), 200, "{path}");
         }
         let named = format!("{}?ns={EVIL}", manifest("evil/image", "1"));
         assert_eq!(hubcap.get(&named).await.status(), 200);
@@ -95,7 +93,7 @@ async fn a_private_layer_goes_though_no_image_needs_it() {
     let world = World::new().await;
     let hubcap = world.start();
     let path = blob("org/private", &world.private.blobs[1]);
-    assert_eq!(hubcap.ask(Method::GET, &path, &[("authorization", SECRET)]).await.status(), 200);
+    assert_eq!(hubcap.get_as(&path, Some(SECRET)).await.status(), 200);
     assert_eq!(hubcap.stop(), Some(0));
     assert!(world.has_layer());
     world.gc_private();
@@ -156,9 +154,8 @@ async fn an_import_of_another_store_keeps_what_is_private_private() {
     let hubcap = world.start();
     let config = format!("{}?ns={EVIL}", blob("evil/image", &world.named.blobs[0]));
     assert_eq!(hubcap.get(&config).await.status(), 200);
-    let login = [("authorization", SECRET)];
     let config = blob("org/private", &world.private.blobs[0]);
-    assert_eq!(hubcap.ask(Method::GET, &config, &login).await.status(), 200);
+    assert_eq!(hubcap.get_as(&config, Some(SECRET)).await.status(), 200);
     assert_eq!(hubcap.stop(), Some(0));
     world.evil.quirk(&format!("/blobs/{}", world.private.blobs[1]), quirk::status(404));
 

@@ -4,8 +4,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use reqwest::Method;
-
 use crate::support::hubcap::{Hubcap, Place, blob, command, header, manifest, run, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
@@ -22,11 +20,6 @@ async fn origin() -> (Origin, Image) {
     (origin, image)
 }
 
-async fn ask(hubcap: &Hubcap, path: &str, authorization: Option<&str>) -> reqwest::Response {
-    let headers: Vec<(&str, &str)> = authorization.iter().map(|value| ("authorization", *value)).collect();
-    hubcap.ask(Method::GET, path, &headers).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn private_content_is_given_only_to_whom_the_upstream_gives_it() {
     let ((mut origin, image), place) = (origin().await, Place::new());
@@ -37,28 +30,28 @@ async fn private_content_is_given_only_to_whom_the_upstream_gives_it() {
         blob("org/private", &image.blobs[1]),
     ];
     for path in &paths {
-        assert_eq!(ask(&hubcap, path, None).await.status(), 403, "{path}");
+        assert_eq!(hubcap.get_as(path, None).await.status(), 403, "{path}");
     }
     // Not because of what was remembered of the others.
     for path in &paths {
-        assert_eq!(ask(&hubcap, path, Some(SECRET)).await.status(), 200, "{path}");
+        assert_eq!(hubcap.get_as(path, Some(SECRET)).await.status(), 200, "{path}");
     }
     for path in &paths {
         for other in [None, Some("Bearer another"), Some("Basic bWU6aHVudGVyMw==")] {
-            let answer = ask(&hubcap, path, other).await;
+            let answer = hubcap.get_as(path, other).await;
             assert_eq!(answer.status(), 403, "{path} {other:?}: {}", status(&answer));
         }
         // Within the grant nobody is asked again.
         origin.forget();
-        let answer = status(&ask(&hubcap, path, Some(SECRET)).await);
+        let answer = status(&hubcap.get_as(path, Some(SECRET)).await);
         assert!(answer.starts_with("hubcap; hit"), "{path}: {answer}");
         assert_eq!(origin.log().len(), 0);
     }
     // Another process knows nothing of the grant, and asks before it gives.
     assert_eq!(hubcap.stop(), Some(0));
     let hubcap = place.start(&origin.url(), &["--tag-ttl", "1h"]);
-    assert_eq!(ask(&hubcap, &paths[2], None).await.status(), 403);
-    let answer = ask(&hubcap, &paths[2], Some(SECRET)).await;
+    assert_eq!(hubcap.get_as(&paths[2], None).await.status(), 403);
+    let answer = hubcap.get_as(&paths[2], Some(SECRET)).await;
     assert_eq!(status(&answer), "hubcap; fwd=miss; fwd-status=200; detail=granted");
     assert_eq!(hubcap.stop(), Some(0));
     // Nor does one that cannot ask.
@@ -66,7 +59,7 @@ async fn private_content_is_given_only_to_whom_the_upstream_gives_it() {
     let hubcap = place.start(&origin.url(), &["--tag-ttl", "1h"]);
     for path in &paths {
         for who in [None, Some(SECRET)] {
-            assert_eq!(ask(&hubcap, path, who).await.status(), 404, "{path}");
+            assert_eq!(hubcap.get_as(path, who).await.status(), 404, "{path}");
         }
     }
 }
@@ -76,15 +69,15 @@ async fn the_mark_outlives_the_index_and_a_private_image_can_be_kept_out_of_an_a
     let ((origin, image), place) = (origin().await, Place::new());
     let hubcap = place.start(&origin.url(), &[]);
     for path in [manifest("org/private", "1"), blob("org/private", &image.blobs[1])] {
-        assert_eq!(ask(&hubcap, &path, Some(SECRET)).await.status(), 200);
+        assert_eq!(hubcap.get_as(&path, Some(SECRET)).await.status(), 200);
     }
-    assert_eq!(ask(&hubcap, &manifest("library/public", "1"), Some("Bearer whatever")).await.status(), 200);
+    assert_eq!(hubcap.get_as(&manifest("library/public", "1"), Some("Bearer whatever")).await.status(), 200);
     assert_eq!(hubcap.stop(), Some(0));
     std::fs::remove_dir_all(place.store().join("index-sled034-v2")).expect("removed");
     let hubcap = place.start(&origin.url(), &[]);
-    assert_eq!(ask(&hubcap, &manifest("org/private", &image.digest), None).await.status(), 403);
+    assert_eq!(hubcap.get_as(&manifest("org/private", &image.digest), None).await.status(), 403);
     // What everybody may have is not private because a login came for it first.
-    let public = ask(&hubcap, &manifest("library/public", "1"), None).await;
+    let public = hubcap.get_as(&manifest("library/public", "1"), None).await;
     assert_eq!(public.status(), 200);
     assert_eq!(hubcap.stop(), Some(0));
     let store = place.store();
@@ -109,15 +102,15 @@ async fn hubcaps_own_login_is_for_its_clients_and_marks_what_it_brings() {
     };
     let path = manifest("org/private", "1");
     let hubcap = start(true);
-    assert_eq!(ask(&hubcap, &path, None).await.status(), 200);
-    assert_eq!(ask(&hubcap, &blob("org/private", &image.blobs[1]), None).await.status(), 200);
-    assert_eq!(ask(&hubcap, &manifest("library/public", "1"), None).await.status(), 200);
+    assert_eq!(hubcap.get_as(&path, None).await.status(), 200);
+    assert_eq!(hubcap.get_as(&blob("org/private", &image.blobs[1]), None).await.status(), 200);
+    assert_eq!(hubcap.get_as(&manifest("library/public", "1"), None).await.status(), 200);
     assert_eq!(hubcap.stop(), Some(0));
     // The next job has the store, and not the login.
     let hubcap = start(false);
-    assert_eq!(ask(&hubcap, &path, None).await.status(), 403);
-    assert_eq!(ask(&hubcap, &blob("org/private", &image.blobs[1]), None).await.status(), 403);
-    let public = ask(&hubcap, &manifest("library/public", "1"), None).await;
+    assert_eq!(hubcap.get_as(&path, None).await.status(), 403);
+    assert_eq!(hubcap.get_as(&blob("org/private", &image.blobs[1]), None).await.status(), 403);
+    let public = hubcap.get_as(&manifest("library/public", "1"), None).await;
     assert!(status(&public).starts_with("hubcap; hit"), "{}", status(&public));
 }
 
@@ -136,7 +129,7 @@ async fn no_secret_is_in_a_log_an_answer_the_store_or_an_archive_of_it() {
         for path in
             [manifest("org/private", "1"), blob("org/private", &image.blobs[1]), manifest("org/private", "2")]
         {
-            let answer = ask(&hubcap, &path, who).await;
+            let answer = hubcap.get_as(&path, who).await;
             answers += &header(&answer, "www-authenticate");
             answers += &format!("{:?}", answer.headers());
             if answer.status() != 200 {
@@ -191,7 +184,7 @@ async fn what_is_stored_is_its_owners_alone_under_any_umask() {
     shell.args(["-c", "umask 000; exec \"$@\"", "sh"]).arg(serve.get_program()).args(serve.get_args());
     let hubcap = Hubcap::spawn(shell);
     for path in [manifest("org/private", "1"), blob("org/private", &image.blobs[1])] {
-        assert_eq!(ask(&hubcap, &path, Some(SECRET)).await.status(), 200);
+        assert_eq!(hubcap.get_as(&path, Some(SECRET)).await.status(), 200);
     }
     assert_eq!(hubcap.stop(), Some(0));
     let store = place.store();

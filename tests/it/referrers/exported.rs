@@ -1,13 +1,11 @@
 //! An image with attestations as a file: today's clients load it, and it comes back with all of it.
 
-use std::path::Path;
-
 use super::attestations::{at, run_at, succeeds};
 use super::dockerd29::{Attested, pull};
 use crate::support::hubcap::{Place, manifest};
 use crate::support::image::sha256;
 use crate::support::origin::Origin;
-use crate::support::programs::{Dockerd, modern, program, succeed};
+use crate::support::programs::{Dockerd, modern, podman, program, succeed};
 
 /// A store that has an image with attestations, and nothing of the origin any more.
 struct Exported {
@@ -91,16 +89,6 @@ async fn an_export_fetches_attestations_and_goes_without_those_that_are_gone() {
     assert_eq!(sha256(&std::fs::read(&file).expect("the archive")), sha256(&first));
 }
 
-fn podman(dir: &Path, mut command: std::process::Command, arguments: &[&str]) -> String {
-    command
-        .env("HOME", dir)
-        .arg("--root")
-        .arg(dir.join("podman"))
-        .arg("--runroot")
-        .arg(dir.join("podman-run"));
-    succeed(command.args(["--storage-driver", "vfs"]).args(arguments)).trim().to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn skopeo_podman_and_dockerd_load_what_was_exported_with_attestations() {
     let exported = Exported::new().await;
@@ -113,11 +101,11 @@ async fn skopeo_podman_and_dockerd_load_what_was_exported_with_attestations() {
         succeed(skopeo.args(["--insecure-policy", "copy", &format!("oci-archive:{own}"), &to]));
     }
     for file in [&own, &other] {
-        podman(dir.path(), program("podman"), &["load", "--quiet", "--input", file]);
+        podman(dir.path(), &["load", "--quiet", "--input", file]);
         let inspected = ["image", "inspect", "--format", "{{.Id}}", "app:1"];
-        let id = podman(dir.path(), program("podman"), &inspected);
+        let id = podman(dir.path(), &inspected);
         assert_eq!(format!("sha256:{id}") == *config, *file == own);
-        podman(dir.path(), program("podman"), &["image", "rm", "app:1"]);
+        podman(dir.path(), &["image", "rm", "app:1"]);
     }
     let Some(today) = modern("dockerd") else { return };
     let docker = dir.path().join("docker");

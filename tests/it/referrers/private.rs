@@ -1,10 +1,9 @@
 //! Lists of a repository that its registry gives only to a login.
 
-use reqwest::Method;
 use serde_json::json;
 
 use super::{entries, entry, index, path};
-use crate::support::hubcap::{Hubcap, Place, manifest, status};
+use crate::support::hubcap::{Place, manifest, status};
 use crate::support::image::{self, Image};
 use crate::support::origin::{Origin, quirk};
 
@@ -18,30 +17,25 @@ async fn origin() -> (Origin, Image) {
     (origin, image)
 }
 
-async fn ask(hubcap: &Hubcap, path: &str, authorization: Option<&str>) -> reqwest::Response {
-    let headers: Vec<(&str, &str)> = authorization.iter().map(|value| ("authorization", *value)).collect();
-    hubcap.ask(Method::GET, path, &headers).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_list_is_kept_for_whom_the_registry_gives_the_repository() {
     let ((mut origin, image), place) = (origin().await, Place::new());
     let hubcap = place.start(&origin.url(), &[]);
     let path = path("org/private", &image.digest);
-    assert_eq!(ask(&hubcap, &manifest("org/private", "1"), Some(SECRET)).await.status(), 200);
-    let first = ask(&hubcap, &path, Some(SECRET)).await;
+    assert_eq!(hubcap.get_as(&manifest("org/private", "1"), Some(SECRET)).await.status(), 200);
+    let first = hubcap.get_as(&path, Some(SECRET)).await;
     assert_eq!(status(&first), "hubcap; fwd=miss; stored");
-    let kept = ask(&hubcap, &path, Some(SECRET)).await;
+    let kept = hubcap.get_as(&path, Some(SECRET)).await;
     assert!(status(&kept).starts_with("hubcap; hit"), "{}", status(&kept));
     assert_eq!(entries(kept).await, json!([entry("a/signature", b"one")]));
     for other in [None, Some("Bearer another")] {
-        assert_eq!(ask(&hubcap, &path, other).await.status(), 403, "{other:?}");
+        assert_eq!(hubcap.get_as(&path, other).await.status(), 403, "{other:?}");
     }
     origin.die().await;
-    assert_eq!(entries(ask(&hubcap, &path, Some(SECRET)).await).await.as_array().map(Vec::len), Some(1));
+    assert_eq!(entries(hubcap.get_as(&path, Some(SECRET)).await).await.as_array().map(Vec::len), Some(1));
     // To the others it is as if nothing were known.
     for other in [None, Some("Bearer another")] {
-        let answer = ask(&hubcap, &path, other).await;
+        let answer = hubcap.get_as(&path, other).await;
         let is_nothing = answer.status() != 200 || entries(answer).await == json!([]);
         assert!(is_nothing, "{other:?}");
     }
@@ -54,15 +48,15 @@ async fn what_a_registry_lists_for_anybody_is_not_what_it_lists_for_a_login() {
     origin.quirk("org/private", quirk::hidden(404));
     let hubcap = place.start(&origin.url(), &[]);
     let path = path("org/private", &image.digest);
-    assert_eq!(entries(ask(&hubcap, &path, None).await).await, json!([]));
+    assert_eq!(entries(hubcap.get_as(&path, None).await).await, json!([]));
     // Before the registry has given anything of the repository, and after it.
     for round in 0..2 {
-        let found = entries(ask(&hubcap, &path, Some(SECRET)).await).await;
+        let found = entries(hubcap.get_as(&path, Some(SECRET)).await).await;
         assert_eq!(found.as_array().map(Vec::len), Some(1), "{round}");
-        assert_eq!(ask(&hubcap, &manifest("org/private", "1"), Some(SECRET)).await.status(), 200);
+        assert_eq!(hubcap.get_as(&manifest("org/private", "1"), Some(SECRET)).await.status(), 200);
     }
-    assert_eq!(entries(ask(&hubcap, &path, None).await).await, json!([]));
-    let kept = ask(&hubcap, &path, Some(SECRET)).await;
+    assert_eq!(entries(hubcap.get_as(&path, None).await).await, json!([]));
+    let kept = hubcap.get_as(&path, Some(SECRET)).await;
     assert!(status(&kept).starts_with("hubcap; hit"), "{}", status(&kept));
     assert_eq!(entries(kept).await.as_array().map(Vec::len), Some(1));
 }

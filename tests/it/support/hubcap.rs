@@ -132,6 +132,12 @@ impl Hubcap {
         self.ask(Method::GET, path, &[]).await
     }
 
+    /// With this value of Authorization, if there is one.
+    pub(crate) async fn get_as(&self, path: &str, authorization: Option<&str>) -> Response {
+        let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
+        self.ask(Method::GET, path, &headers).await
+    }
+
     pub(crate) async fn head(&self, path: &str) -> Response {
         self.ask(Method::HEAD, path, &[]).await
     }

@@ -203,3 +203,15 @@ impl Dockerd {
         succeed(&mut self.command(arguments)).trim().to_owned()
     }
 }
+
+/// Runs podman with storage of its own in a directory; it must succeed. What it prints.
+pub(crate) fn podman(dir: &Path, arguments: &[&str]) -> String {
+    let mut podman = program("podman");
+    podman
+        .env("HOME", dir)
+        .arg("--root")
+        .arg(dir.join("podman"))
+        .arg("--runroot")
+        .arg(dir.join("podman-run"));
+    succeed(podman.args(["--storage-driver", "vfs"]).args(arguments)).trim().to_owned()
+}
