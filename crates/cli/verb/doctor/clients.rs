@@ -50,13 +50,13 @@ fn builders(subject: &Subject) -> Vec<Finding> {
     let setup = if is_set_up { String::new() } else { format!("{}; ", subject.command("setup buildkit")) };
     let bridges = subject.status().map_or(&subject.settings.bridges, |status| &status.daemon.bridges);
     let builders = buildkit::builders().into_iter().filter(Builder::has_own_buildkit);
-    builders
-        .map(|builder| match bridges.iter().find(|bridge| builder.config.contains(&bridge.to_string())) {
-            Some(_) => Finding::new(State::Through, Buildkit::NAME, format!("the builder {}", builder.name)),
-            None if bridges.is_empty() => self::builder(&builder, mirror.address, &setup),
-            None => self::builder(&builder, SocketAddr::V4(bridges[0]), &setup),
-        })
-        .collect()
+    // One that asks any bridge is right; else it is to ask the first one.
+    let address = |builder: &Builder| {
+        let mut bridges = bridges.iter().copied().map(SocketAddr::V4);
+        let asked = bridges.clone().find(|bridge| builder.config.contains(&bridge.to_string()));
+        asked.or_else(|| bridges.next()).unwrap_or(mirror.address)
+    };
+    builders.map(|builder| self::builder(&builder, address(&builder), &setup)).collect()
 }
 
 fn builder(builder: &Builder, address: SocketAddr, setup: &str) -> Finding {
