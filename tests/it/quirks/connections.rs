@@ -54,7 +54,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         "a blob of unknown length goes on after its end, without an end",
         |origin| {
             image::real(origin);
-            origin.quirk("/blobs/", quirk::endless());
+            origin.quirk("/blobs/", quirk::endless_slowly());
         },
     ),
     Situation::pull("HAProxy", "408, and the end, when a connection is used again", |origin| {

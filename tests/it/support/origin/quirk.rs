@@ -211,11 +211,25 @@ pub(crate) fn no_length() -> Quirk {
 
 /// A length that is not told, and no end.
 pub(crate) fn endless() -> Quirk {
-    change(|reply| {
+    endless_after(Duration::ZERO)
+}
+
+/// The same, but what is too much comes slowly: a client that takes all of it must not fill the tester's disk.
+pub(crate) fn endless_slowly() -> Quirk {
+    endless_after(Duration::from_millis(50))
+}
+
+fn endless_after(pause: Duration) -> Quirk {
+    change(move |reply| {
         if !reply.is_content() {
             return reply;
         }
-        let zeros = stream::repeat_with(|| Bytes::from_static(&[0; 64 << 10]));
+        let zeros = stream::repeat(Bytes::from_static(&[0; 64 << 10])).then(move |zeros| async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            zeros
+        });
         reply.untold().sent_by(|bytes| stream::iter([bytes]).chain(zeros).map(Ok))
     })
 }
