@@ -107,10 +107,12 @@ impl Reply {
 
     pub(super) fn into_response(self) -> Response<Body> {
         let length = self.bytes.len();
+        // A length that a situation tells may be a lie, at which hyper's server would panic if it knew the true one.
+        let is_length_own = self.is_length_told && !self.headers.contains_key(header::CONTENT_LENGTH);
         let body = match self.send {
             Some(send) => send(self.bytes),
-            // A stream: the server must not tell the length by itself.
-            None if !self.is_length_told => {
+            // A stream: the server must not know the length by itself.
+            None if !is_length_own => {
                 Body::from_stream(futures_util::stream::iter([Ok::<_, std::io::Error>(self.bytes)]))
             }
             None => Body::from(self.bytes),
@@ -118,7 +120,7 @@ impl Reply {
         let mut response = Response::new(body);
         *response.status_mut() = StatusCode::from_u16(self.status).expect("a status");
         *response.headers_mut() = self.headers;
-        if self.is_length_told && !response.headers().contains_key(header::CONTENT_LENGTH) {
+        if is_length_own {
             response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
         }
         response
