@@ -3,9 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
-use crate::support::PATIENCE;
 use crate::support::hubcap::{Hubcap, Place, command};
 use crate::support::programs::{Dockerd, modern, program};
 
@@ -14,9 +12,10 @@ const OTHER: &str = "quay.example";
 
 /// A dockerd, and a hubcap with a proxy.
 struct Machine {
-    place: Place,
-    hubcap: Hubcap,
+    // Ended before its files go with the place.
     dockerd: Dockerd,
+    hubcap: Hubcap,
+    place: Place,
 }
 
 impl Machine {
@@ -28,7 +27,7 @@ impl Machine {
         let hubcap =
             place.start("http://127.0.0.1:9", &["--proxy-listen", "127.0.0.1:0", "--upstream", &upstream]);
         let dockerd = Dockerd::start_as(command(&docker), &docker, (JSON, &[]));
-        Self { place, hubcap, dockerd }
+        Self { dockerd, hubcap, place }
     }
 
     fn docker(&self) -> PathBuf {
@@ -57,28 +56,10 @@ impl Machine {
         self.proxy().is_empty() && ["[]", "null"].contains(&self.dockerd.mirrors().as_str())
     }
 
-    fn pid(&self) -> i32 {
-        let text = std::fs::read_to_string(self.docker().join("docker.pid")).expect("its process");
-        text.trim().parse().expect("a number")
-    }
-
     fn is_as_it_was(&self) -> bool {
         std::fs::read_to_string(self.docker().join("daemon.json")).expect("there") == JSON
             && !self.docker().join("certs.d").exists()
             && !self.docker().join("service.d").exists()
-    }
-}
-
-impl Drop for Machine {
-    /// Ends the dockerd that hubcap has started; the first one ends with its own value.
-    fn drop(&mut self) {
-        let text = std::fs::read_to_string(self.docker().join("docker.pid")).unwrap_or_default();
-        let Some(pid) = text.trim().parse().ok().and_then(rustix::process::Pid::from_raw) else { return };
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let end = Instant::now() + PATIENCE;
-        while self.docker().join("docker.pid").exists() && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(20));
-        }
     }
 }
 
@@ -98,21 +79,21 @@ fn is_restarted_when_it_has_to_be(command: impl Fn(&Path) -> Command) {
     let said = succeed(&machine.setup(&[]));
     assert!(said.contains("to have it take effect: restart dockerd (or --restart does it here)"), "{said}");
     assert_eq!(machine.proxy(), "");
-    let first = machine.pid();
+    let first = machine.dockerd.pid();
     let said = succeed(&machine.setup(&["--restart"]));
     assert!(said.contains("dockerd is restarted"), "{said}");
     assert_eq!(machine.proxy(), ours);
-    let second = machine.pid();
+    let second = machine.dockerd.pid();
     assert_ne!(first, second);
     assert!(machine.dockerd.mirrors().contains(&machine.hubcap.https));
     let said = succeed(&machine.setup(&["--restart"]));
     assert!(said.contains("dockerd needs no restart"), "{said}");
-    assert_eq!(machine.pid(), second);
+    assert_eq!(machine.dockerd.pid(), second);
     let said = succeed(&machine.run(&["unset", "docker", "--restart"]));
     assert!(said.contains("dockerd is restarted"), "{said}");
     assert!(machine.is_as_it_was(), "{said}");
     assert!(machine.uses_no_hubcap());
-    assert_ne!(machine.pid(), second);
+    assert_ne!(machine.dockerd.pid(), second);
 }
 
 #[test]
@@ -162,10 +143,10 @@ fn a_dockerd_that_does_not_come_back_gets_its_files_back_and_runs_again() {
     assert!(machine.is_as_it_was());
     assert!(machine.uses_no_hubcap());
     // A command that does not work is told, too, and changes as little.
-    let pid = machine.pid();
+    let pid = machine.dockerd.pid();
     let output = machine.setup(&["--restart-command", "echo no such service >&2; false"]);
     assert!(said(&output).contains("no such service"), "{}", said(&output));
-    assert!(machine.is_as_it_was() && machine.pid() == pid);
+    assert!(machine.is_as_it_was() && machine.dockerd.pid() == pid);
 }
 
 #[test]

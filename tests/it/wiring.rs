@@ -1,5 +1,7 @@
 //! dockerd wired and unwired, with a real one: `up`, `down`, `setup docker` and `unset docker`.
 
+mod builds;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -13,9 +15,10 @@ const JSON: &str = "{\n\t\"max-concurrent-downloads\": 4,\n\t\"labels\": [ \"a=b
 
 /// A machine with a dockerd of its own, and a GitHub job's files.
 struct Machine {
-    place: Place,
-    docker: PathBuf,
+    // Ended before its files go with the place.
     dockerd: Dockerd,
+    docker: PathBuf,
+    place: Place,
     origin: String,
 }
 
@@ -30,7 +33,7 @@ impl Machine {
         let docker = place.dir.path().join("docker");
         std::fs::create_dir(&docker).expect("a directory");
         let dockerd = Dockerd::start_as(command(&docker), &docker, config);
-        Self { place, docker, dockerd, origin: origin.into() }
+        Self { dockerd, docker, place, origin: origin.into() }
     }
 
     fn command(&self, words: &[&str]) -> Command {

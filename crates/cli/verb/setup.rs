@@ -83,7 +83,9 @@ fn docker(
     let mut holders = Holders::open_to_hold(&config.state)?;
     refuse_anothers(&plan, &journal, mirror)?;
     let reads_at_start = proxy.is_some_and(|proxy| docker.proxy() != Some(&proxy.address.to_string()));
-    let restart = restart::plan(&docker, &flags.restart, reads_at_start || !docker.can_reload())?;
+    let builds_wait = docker.builds_wait_for_restart(&plan);
+    let is_needed = reads_at_start || builds_wait || !docker.can_reload();
+    let restart = restart::plan(&docker, &flags.restart, is_needed)?;
     docker.configure(&mut journal, (mirror, &plan), restart.as_ref())?;
     holders.hold(&Who::Setup(Docker::NAME.into()), Some(Docker::NAME))?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
@@ -100,7 +102,10 @@ fn docker(
              those pulls fail: `hubcap unset docker --restart` before it is stopped for good."
         );
     }
-    if reads_at_start && restart.is_none() {
+    if builds_wait && restart.is_none() && docker.version().is_ok() {
+        println!("docker build (BuildKit) in this dockerd asks it only once dockerd is restarted");
+    }
+    if (reads_at_start || builds_wait) && restart.is_none() {
         restart::print_how(&docker);
     }
     Ok(ExitCode::SUCCESS)

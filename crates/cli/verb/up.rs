@@ -131,7 +131,8 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
     let plan = docker.plan(&journal, mirror, registries)?;
     clients::refuse_anothers(&plan, &journal, mirror)?;
-    let restart = restart::plan(&docker, &flags.restart, !docker.can_reload())?;
+    let builds_wait = docker.builds_wait_for_restart(&plan);
+    let restart = restart::plan(&docker, &flags.restart, builds_wait || !docker.can_reload())?;
     let applied = docker.configure(&mut journal, (mirror, &plan), restart.as_ref())?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     let version = match docker.version() {
@@ -150,11 +151,18 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
         mirror.url(),
         hubcap_proxy::PROBE_IMAGE
     );
+    // After a restart it is another process.
+    let docker = flags.docker.client().find()?;
     for coverage in docker.coverage(&registries.named).unwrap_or_default() {
         let not = if coverage.uses_mirror { "" } else { "not " };
         println!("{not}through hubcap: {}", coverage.pulls);
     }
-    println!("not through hubcap: what the runner pulled before");
+    if builds_wait && restart.is_none() {
+        restart::print_how(&docker);
+    }
+    println!(
+        "not through hubcap: what the runner pulled before, and for some minutes builds from what it just built from"
+    );
     Ok(())
 }
 

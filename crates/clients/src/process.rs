@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal};
 
@@ -42,6 +43,18 @@ pub(crate) fn hang_up(pid: Pid) -> Result<(), Error> {
 pub fn is_running(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|rest| !rest.starts_with(['Z', 'X'])))
+}
+
+/// When a process was started, to a hundredth of a second; `None` where it does not run.
+pub(crate) fn started(pid: Pid) -> Option<SystemTime> {
+    // USER_HZ, the same on every architecture that hubcap is built for.
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // proc(5): the 22nd field; the second is in brackets, and may have blanks in it.
+    let ticks: f64 = stat.rsplit(") ").next()?.split(' ').nth(19)?.parse().ok()?;
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    SystemTime::now().checked_sub(Duration::try_from_secs_f64(uptime - ticks / TICKS).ok()?)
 }
 
 /// Runs `systemctl` with these arguments: the machine's as root, or the user's own.

@@ -120,9 +120,10 @@ impl Registry {
     }
 }
 
-/// A dockerd with everything of its own.
+/// A dockerd with everything of its own. It ends with this value, also if hubcap has started it anew.
 pub(crate) struct Dockerd {
     socket: String,
+    pid_file: PathBuf,
     process: Running,
 }
 
@@ -139,6 +140,7 @@ impl Dockerd {
     /// By this command, which becomes dockerd.
     pub(crate) fn start_as(mut command: Command, dir: &Path, (json, flags): (&str, &[&str])) -> Self {
         let (config, socket) = (dir.join("daemon.json"), dir.join("docker.sock"));
+        let pid_file = dir.join("docker.pid");
         std::fs::write(&config, json).expect("a file");
         let log = std::fs::File::create(dir.join("dockerd.log")).expect("a log");
         let socket = format!("unix://{}", socket.display());
@@ -151,12 +153,12 @@ impl Dockerd {
             .arg("--exec-root")
             .arg(dir.join("exec"))
             .arg("--pidfile")
-            .arg(dir.join("docker.pid"))
+            .arg(&pid_file)
             .args(flags)
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn();
-        let dockerd = Self { socket, process: Running(child.expect("dockerd starts")) };
+        let dockerd = Self { socket, pid_file, process: Running(child.expect("dockerd starts")) };
         let end = Instant::now() + PATIENCE;
         while !dockerd.command(&["version"]).output().is_ok_and(|output| output.status.success()) {
             let log = || std::fs::read_to_string(dir.join("dockerd.log")).unwrap_or_default();
@@ -176,6 +178,12 @@ impl Dockerd {
     pub(crate) fn hang_up(&self) {
         let pid = rustix::process::Pid::from_child(&self.process.0);
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("a running process");
+    }
+
+    /// The process that it is now.
+    pub(crate) fn pid(&self) -> Option<rustix::process::Pid> {
+        let text = std::fs::read_to_string(&self.pid_file).ok()?;
+        rustix::process::Pid::from_raw(text.trim().parse().ok()?)
     }
 
     /// Builds with the BuildKit that is in dockerd.
@@ -201,6 +209,17 @@ impl Dockerd {
 
     pub(crate) fn docker(&self, arguments: &[&str]) -> String {
         succeed(&mut self.command(arguments)).trim().to_owned()
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        let Some(pid) = self.pid() else { return };
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let end = Instant::now() + PATIENCE;
+        while self.pid_file.exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 use hubcap_oci::Registry;
 
 use super::find::Dockerd;
+use crate::change::Planned;
 use crate::coverage::Coverage;
+use crate::file_kind::FileKind;
+use crate::process::started;
 use crate::version::{self, Fact, Version};
 
 /// Something that dockerd does since a version.
@@ -11,6 +14,9 @@ use crate::version::{self, Fact, Version};
 pub enum Feature {
     /// It reads `proxies` of `daemon.json`; before, only its environment sets a proxy.
     ProxiesInDaemonJson,
+    /// `docker build` takes Docker Hub's mirrors as they are when it asks for a repository first; before, BuildKit has those
+    /// that dockerd had when it started.
+    BuildsTakeNewMirrors,
     /// `docker build`, and pulls into containerd's image store, read `certs.d/REGISTRY/hosts.toml`, for every registry;
     /// before, only Docker Hub has mirrors.
     HostsToml,
@@ -22,11 +28,16 @@ pub enum Feature {
 }
 
 /// What dockerd does since which version.
-pub const FACTS: [Fact<Feature>; 4] = [
+pub const FACTS: [Fact<Feature>; 5] = [
     Fact {
         feature: Feature::ProxiesInDaemonJson,
         since: Version::new(23, 0),
         source: "moby 23.0, daemon/config, `proxies`",
+    },
+    Fact {
+        feature: Feature::BuildsTakeNewMirrors,
+        since: Version::new(25, 0),
+        source: "moby 25.0, cmd/dockerd/daemon.go, `RegistryHosts`; seen with 20.10.24, 26.1.5 and 28.5.2",
     },
     Fact {
         feature: Feature::HostsToml,
@@ -61,21 +72,67 @@ impl Dockerd {
     /// # Errors
     /// Why its version is not known.
     pub fn coverage(&self, registries: &[Registry]) -> Result<Vec<Coverage>, &str> {
-        Ok(coverage(self.version()?, self.has_containerd_store(), registries))
+        let builds = if self.builds_have_its_mirrors() {
+            Builds::HaveItsMirrors
+        } else {
+            Builds::WaitFor(self.restart_command())
+        };
+        Ok(coverage(self.version()?, (builds, self.has_containerd_store()), registries))
     }
+
+    /// Whether builds have the mirrors of this plan only once dockerd is restarted.
+    pub fn builds_wait_for_restart(&self, plan: &[Planned]) -> bool {
+        if self.has(Feature::BuildsTakeNewMirrors) {
+            return false;
+        }
+        let json = plan.iter().find(|planned| planned.kind == FileKind::DaemonJson);
+        json.is_some_and(|json| !json.change.is_empty() || !self.builds_have_its_mirrors())
+    }
+
+    /// Whether BuildKit has the mirrors that `daemon.json` has now. Where it keeps those of dockerd's start, and the file is
+    /// newer, or dockerd's process is not known, they may be others.
+    fn builds_have_its_mirrors(&self) -> bool {
+        let started = self.pid.and_then(started);
+        let written = std::fs::metadata(&self.daemon_json).and_then(|file| file.modified()).ok();
+        self.has(Feature::BuildsTakeNewMirrors)
+            || started.zip(written).is_some_and(|(started, written)| written < started)
+    }
+}
+
+/// Which mirrors BuildKit in dockerd has.
+enum Builds {
+    HaveItsMirrors,
+    /// Those of `daemon.json` only after this command.
+    WaitFor(String),
 }
 
 fn has(version: &str, feature: Feature) -> bool {
     version::has(&FACTS, &feature, Version::parse(version))
 }
 
-fn coverage(version: &str, containerd_store: bool, registries: &[Registry]) -> Vec<Coverage> {
+fn coverage(
+    version: &str,
+    (builds, containerd_store): (Builds, bool),
+    registries: &[Registry],
+) -> Vec<Coverage> {
     let others: Vec<String> =
         registries.iter().filter(|one| !one.is_docker_hub()).map(ToString::to_string).collect();
     let (no_others, others) = (others.is_empty(), others.join(", "));
     let mut found = Vec::new();
     if registries.iter().any(Registry::is_docker_hub) {
-        found.push(Coverage::using("docker pull, run, compose and build with Docker Hub's images"));
+        match builds {
+            Builds::HaveItsMirrors => {
+                found.push(Coverage::using("docker pull, run, compose and build with Docker Hub's images"));
+            }
+            Builds::WaitFor(restart) => {
+                found.push(Coverage::using("docker pull, run and compose with Docker Hub's images"));
+                let builds = format!(
+                    "docker build with Docker Hub's images: BuildKit in dockerd {version} has the mirrors that dockerd had \
+                     when it started, and daemon.json was written later"
+                );
+                found.push(Coverage::not_using(builds, Some(restart)));
+            }
+        }
     }
     if !has(version, Feature::HostsToml) {
         let pulls =
@@ -103,7 +160,7 @@ mod tests {
 
     fn told(version: &str, containerd_store: bool, registries: &[&str]) -> Vec<(bool, String)> {
         let registries: Vec<Registry> = registries.iter().map(|name| name.parse().expect("a name")).collect();
-        let coverage = coverage(version, containerd_store, &registries);
+        let coverage = coverage(version, (Builds::HaveItsMirrors, containerd_store), &registries);
         coverage.into_iter().map(|one| (one.uses_mirror, one.pulls)).collect()
     }
 
@@ -114,6 +171,15 @@ mod tests {
             assert!(told[0].0 && told[0].1.contains("Docker Hub"), "{told:?}");
         }
         assert_eq!(told("28.0.4", false, &["docker.io"]).len(), 1);
+    }
+
+    #[test]
+    fn builds_of_a_dockerd_that_has_to_be_restarted_first_do_not_use_the_mirror() {
+        let hub = [Registry::docker_hub()];
+        let told = coverage("20.10.24", (Builds::WaitFor("restart it".into()), false), &hub);
+        assert!(told[0].uses_mirror && !told[0].pulls.contains("build"), "{told:?}");
+        assert!(!told[1].uses_mirror && told[1].pulls.starts_with("docker build"), "{told:?}");
+        assert_eq!(told[1].remedy.as_deref(), Some("restart it"));
     }
 
     #[test]
@@ -129,14 +195,16 @@ mod tests {
 
     #[test]
     fn a_fact_holds_from_its_version_on() {
-        for (version, proxies, hosts_toml) in [
-            ("20.10.24+dfsg1", false, false),
-            ("23.0.1", true, false),
-            ("27.5.1", true, false),
-            ("28.0.4", true, true),
-            ("29.1.0", true, true),
+        for (version, proxies, builds, hosts_toml) in [
+            ("20.10.24+dfsg1", false, false, false),
+            ("23.0.1", true, false, false),
+            ("26.1.5", true, true, false),
+            ("27.5.1", true, true, false),
+            ("28.0.4", true, true, true),
+            ("29.1.0", true, true, true),
         ] {
             assert_eq!(has(version, Feature::ProxiesInDaemonJson), proxies, "{version}");
+            assert_eq!(has(version, Feature::BuildsTakeNewMirrors), builds, "{version}");
             assert_eq!(has(version, Feature::HostsToml), hosts_toml, "{version}");
             let referrers = version == "29.1.0";
             assert_eq!(has(version, Feature::ReferrersCapability), referrers, "{version}");
