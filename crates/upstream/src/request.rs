@@ -1,5 +1,6 @@
-//! A request, as a pull has them: without a body, but for the form that asks for a token.
+//! A request: as a pull has them, without a body, but for the form that asks for a token; or a call or an upload to a cache.
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use hubcap_oci::ByteRange;
@@ -25,6 +26,8 @@ pub(crate) struct Request {
     /// The values of `Authorization` that it may carry, each to some hosts.
     pub(crate) authorizations: Vec<Authorization>,
     pub(crate) form: Option<Form>,
+    /// What else is sent. Redirects are not to be followed with it.
+    pub(crate) body: Bytes,
 }
 
 /// A value of `Authorization` (RFC 9110, section 11.6.2), and to whom it may be shown.
@@ -88,7 +91,8 @@ impl Request {
     pub(crate) fn new(method: Method, url: Url, mut headers: HeaderMap, policy: AddressPolicy) -> Self {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let redirects = Redirects::Follow;
-        Self { method, url, headers, policy, redirects, authorizations: Vec::new(), form: None }
+        let (authorizations, form, body) = (Vec::new(), None, Bytes::new());
+        Self { method, url, headers, policy, redirects, authorizations, form, body }
     }
 
     /// The same request, whose redirects are treated so.

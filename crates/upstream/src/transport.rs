@@ -5,6 +5,7 @@ mod clients;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{StatusCode, Uri, header};
 use reqwest::{Client, Response};
 use url::Url;
@@ -77,24 +78,40 @@ impl Transport {
         Err(Error::invalid(format!("more than {MAX_REDIRECTS} redirects")))
     }
 
+    /// Sends a request that must not be sent twice, or is long, and waits up to `patience` for the headers of its answer.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when there is no answer in time.
+    pub(crate) async fn send_only_once(
+        &self,
+        request: &Request,
+        connection: Connection,
+        patience: Duration,
+    ) -> Result<Response, Error> {
+        let sending = self.send_over(request, connection);
+        tokio::time::timeout(patience, sending).await.unwrap_or_else(|_| Err(late(request, patience)))
+    }
+
     async fn send_once(&self, request: &Request) -> Result<Response, Error> {
-        // Whatever is sent here may be sent twice: GET, HEAD, and the form that asks for a token.
+        // Whatever is sent here may be sent twice: GET, HEAD, the form that asks for a token, and a question to a cache.
         let fresh = || self.send_over(request, Connection::Fresh);
         let pooled = self.send_over(request, Connection::Pooled);
         let answering = first_answer(pooled, fresh, self.patience(), is_dead);
-        tokio::time::timeout(self.timeout, answering).await.unwrap_or_else(|_| {
-            let host = request.url.host_str().unwrap_or_default();
-            Err(Error::unavailable(format!("{host} did not answer within {} s", self.timeout.as_secs_f32())))
-        })
+        tokio::time::timeout(self.timeout, answering)
+            .await
+            .unwrap_or_else(|_| Err(late(request, self.timeout)))
     }
 
     async fn send_over(&self, request: &Request, connection: Connection) -> Result<Response, Error> {
         let Request { method, url, policy, .. } = request;
         let mut headers = request.headers.clone();
         headers.extend(request.authorization().map(|value| (header::AUTHORIZATION, value.clone())));
-        let form = request.form.as_ref().map(|form| form.text.expose().to_owned()).unwrap_or_default();
+        let body = match &request.form {
+            Some(form) => Bytes::from(form.text.expose().to_owned()),
+            None => request.body.clone(),
+        };
         if let Some((plain, uri)) = self.plain(url, *policy) {
-            let mut asked = http::Request::new(form.clone().into());
+            let mut asked = http::Request::new(body.clone().into());
             *asked.method_mut() = method.clone();
             *asked.uri_mut() = uri;
             *asked.headers_mut() = headers.clone();
@@ -105,8 +122,8 @@ impl Transport {
         }
         let client = self.clients.get(url, *policy, connection)?;
         let mut sending = client.request(method.clone(), url.clone()).headers(headers);
-        if !form.is_empty() {
-            sending = sending.body(form);
+        if !body.is_empty() {
+            sending = sending.body(body);
         }
         sending.send().await.map_err(Error::connection)
     }
@@ -120,6 +137,11 @@ impl Transport {
         let uri = url.as_str().parse().ok()?;
         (is_loopback(url) || plain.reaches(&uri)).then_some((plain, uri))
     }
+}
+
+fn late(request: &Request, patience: Duration) -> Error {
+    let host = request.url.host_str().unwrap_or_default();
+    Error::unavailable(format!("{host} did not answer within {} s", patience.as_secs_f32()))
 }
 
 /// Whether an answer over a connection that was used before says that the connection has ended: none, or the 408 that
