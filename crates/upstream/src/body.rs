@@ -99,6 +99,17 @@ impl BlobBody {
         Self { origin, ..self }
     }
 
+    /// The same for who knows only the bytes of `range`, which are a content of their own. It must be a range.
+    pub(crate) fn within(self, range: &Range<u64>) -> Self {
+        let size = self.size.map(|size| size.min(range.end).saturating_sub(range.start));
+        Self { size, position: self.position.saturating_sub(range.start), ..self }
+    }
+
+    /// The same as the whole of a content, although it came as a range of something longer.
+    pub(crate) fn unranged(self) -> Self {
+        Self { is_partial: false, ..self }
+    }
+
     /// Whether it is the range that was asked for, and not the whole blob.
     pub(crate) const fn is_partial(&self) -> bool {
         self.is_partial

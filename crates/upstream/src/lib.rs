@@ -14,11 +14,13 @@
 //! - [`status`], [`body`], [`coding`], [`link`], [`ratelimit`]: how an answer is read.
 //! - [`fetch`]: the one engine that fetches a blob or an archive: it resumes, and uses several connections.
 //! - [`archive`]: a store that an earlier job has saved.
+//! - [`actions_cache`]: the service that keeps what earlier jobs have saved, entry by entry.
 //! - [`passthrough`], [`tunnel`]: a client's own request to a registry, and its own TLS to any host, as they are.
 //! - [`shortcut`]: whether HEADs and ranges help at an origin.
 //! - [`circuit`]: a circuit breaker, which is open while an upstream fails.
 //! - [`error`]: what an answer means for the caller.
 
+pub mod actions_cache;
 mod address;
 mod archive;
 mod auth;

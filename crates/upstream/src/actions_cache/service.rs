@@ -1,0 +1,322 @@
+//! The service's three calls: Twirp (twitchtv.github.io/twirp/docs/spec_v7.html) in JSON.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method};
+use reqwest::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::error::{Call, Denial, Error};
+use super::key::EntryKey;
+use super::limiter::Limiter;
+use super::mode::Mode;
+use super::token::Token;
+use crate::address::AddressPolicy;
+use crate::body;
+use crate::connection::Connection;
+use crate::ratelimit::retry_after;
+use crate::request::{Authorization, Reach, Redirects, Request};
+use crate::transport::Transport;
+
+/// How long a 429 to a creation or to the end of an upload is waited for altogether. A look-up is not worth a wait: the
+/// registry has the same bytes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a 429 without `Retry-After` stands: the limits are of a minute.
+const UNTOLD: Duration = Duration::from_secs(60);
+/// How long nothing is looked up after the service could not be reached.
+const AWAY: Duration = Duration::from_secs(30);
+/// How long a call may take that must not be sent twice: what it did is not known without its answer.
+const ONCE: Duration = Duration::from_secs(30);
+/// The longest answer, in bytes. A signed URL has some hundred.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// Where the service is, and what the job may do there.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// `ACTIONS_RESULTS_URL`.
+    pub results_url: Url,
+    /// `ACTIONS_RUNTIME_TOKEN`.
+    pub token: Token,
+    /// `ACTIONS_CACHE_MODE`.
+    pub mode: Mode,
+}
+
+/// The service as this job knows it.
+#[derive(Debug)]
+pub(super) struct Calls {
+    transport: Arc<Transport>,
+    service: Service,
+    may_not_read: OnceLock<Denial>,
+    may_not_write: OnceLock<Denial>,
+    look_ups: Limiter,
+    creations: Limiter,
+    finalizations: Limiter,
+}
+
+/// A URL that gives whoever knows it a right, for some minutes. It is shown by nothing.
+#[derive(Clone)]
+pub(super) struct SignedUrl(Url);
+
+/// What a look-up found.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) key: EntryKey,
+    pub(super) url: SignedUrl,
+}
+
+/// What became of a creation.
+#[derive(Debug)]
+pub(super) enum Created {
+    /// It may be uploaded to there, for an hour.
+    At(SignedUrl),
+    /// 409: it exists, or was reserved before.
+    Taken,
+}
+
+/// An answer to any of the calls. GitHub's own library understands both spellings of the names.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    ok: bool,
+    #[serde(default, alias = "matchedKey")]
+    matched_key: String,
+    #[serde(default, alias = "signedDownloadUrl")]
+    signed_download_url: String,
+    #[serde(default, alias = "signedUploadUrl")]
+    signed_upload_url: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// An error, as Twirp frames it.
+#[derive(Default, Deserialize)]
+struct Failure {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    msg: String,
+}
+
+impl Calls {
+    pub(super) fn new(transport: Arc<Transport>, service: Service) -> Self {
+        let denial = |by_mode: bool, by_token: bool| match (by_mode, by_token) {
+            (false, _) => OnceLock::from(Denial::Mode),
+            (true, false) => OnceLock::from(Denial::Scopes),
+            (true, true) => OnceLock::new(),
+        };
+        let (mode, token) = (service.mode, &service.token);
+        Self {
+            transport,
+            may_not_read: denial(mode.reads(), token.reads()),
+            may_not_write: denial(mode.writes(), token.writes()),
+            service,
+            look_ups: Limiter::default(),
+            creations: Limiter::default(),
+            finalizations: Limiter::default(),
+        }
+    }
+
+    pub(super) const fn transport(&self) -> &Arc<Transport> {
+        &self.transport
+    }
+
+    /// Why nothing may be looked up now.
+    pub(super) fn read_refusal(&self) -> Option<Error> {
+        let resting = |left| Error::Resting { call: Call::LookUp, left };
+        let denied = self.may_not_read.get().map(|denial| Error::ReadDenied(*denial));
+        denied.or_else(|| self.look_ups.closed_for(Instant::now()).map(resting))
+    }
+
+    /// Why nothing may be written.
+    pub(super) fn write_refusal(&self) -> Option<Error> {
+        self.may_not_write.get().map(|denial| Error::WriteDenied(*denial))
+    }
+
+    /// The newest entry of a version whose key is the first of `keys`, or begins with one of them.
+    pub(super) async fn look_up(&self, keys: &[&str], version: &str) -> Result<Option<Found>, Error> {
+        if let Some(refusal) = self.read_refusal() {
+            return Err(refusal);
+        }
+        let Some((key, prefixes)) = keys.split_first() else { return Ok(None) };
+        let question = json!({"key": key, "restore_keys": prefixes, "version": version});
+        let answer = self.ask(Call::LookUp, &question).await;
+        if let Err(Error::Away(_)) = answer {
+            // Each further one would wait as long as this one did.
+            self.look_ups.close(Instant::now(), AWAY);
+        }
+        let answer = answer?;
+        if !answer.ok {
+            return Ok(None);
+        }
+        if answer.matched_key.is_empty() {
+            return Err(crate::Error::invalid("a look-up is answered without a key").into());
+        }
+        let key = EntryKey::matched(answer.matched_key, version);
+        Ok(Some(Found { key, url: self.signed(&answer.signed_download_url)? }))
+    }
+
+    /// Reserves a key. It can be done once.
+    pub(super) async fn create(&self, key: &EntryKey) -> Result<Created, Error> {
+        let question = json!({"key": key.key(), "version": key.version()});
+        match self.ask_patiently(Call::Create, &question).await {
+            Ok(answer) if answer.ok => Ok(Created::At(self.signed(&answer.signed_upload_url)?)),
+            Ok(_) => Err(Error::Refused { call: Call::Create, status: 200 }),
+            Err(Error::Refused { status: 409, .. }) => Ok(Created::Taken),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes an entry of what was uploaded.
+    pub(super) async fn finalize(&self, key: &EntryKey, size: u64) -> Result<(), Error> {
+        // A number of 64 bits is a string in the JSON of protocol buffers.
+        let size = size.to_string();
+        let question = json!({"key": key.key(), "version": key.version(), "size_bytes": size});
+        match self.ask_patiently(Call::Finalize, &question).await?.ok {
+            true => Ok(()),
+            false => Err(Error::Refused { call: Call::Finalize, status: 200 }),
+        }
+    }
+
+    /// Asks, and again after what a 429 asks to wait.
+    async fn ask_patiently(&self, call: Call, question: &Value) -> Result<Answer, Error> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(refusal) = self.write_refusal() {
+                return Err(refusal);
+            }
+            let now = Instant::now();
+            match self.limiter(call).closed_for(now) {
+                Some(left) if now + left > until => {
+                    return Err(Error::Resting { call, left });
+                }
+                Some(left) => {
+                    tracing::debug!(target: "hubcap::upstream", "the Actions cache takes no {call} for {left:?}");
+                    tokio::time::sleep(left).await;
+                }
+                None => match self.ask(call, question).await {
+                    Err(Error::RateLimited { .. }) => {}
+                    answered => return answered,
+                },
+            }
+        }
+    }
+
+    async fn ask(&self, call: Call, question: &Value) -> Result<Answer, Error> {
+        let response = self.send(call, question).await?;
+        if !response.status().is_success() {
+            return Err(self.understand(call, response).await);
+        }
+        let bytes = body::whole(response, MAX_ANSWER).await?;
+        // Why not is not told: the words would be those of the answer, which has a secret.
+        let answer: Answer = serde_json::from_slice(&bytes)
+            .map_err(|_| crate::Error::invalid("an answer of it cannot be read"))?;
+        if !answer.ok && is_denial(&answer.message) {
+            return Err(self.deny(call));
+        }
+        Ok(answer)
+    }
+
+    async fn send(&self, call: Call, question: &Value) -> Result<Response, crate::Error> {
+        let path = format!("/twirp/github.actions.results.api.v1.CacheService/{}", call.method());
+        let url = self.service.results_url.join(&path);
+        let url = url.map_err(|_| crate::Error::invalid("ACTIONS_RESULTS_URL leads nowhere"))?;
+        let json = HeaderValue::from_static("application/json");
+        let headers: HeaderMap = [(header::CONTENT_TYPE, json)].into_iter().collect();
+        let reach = Reach::Origin(url.origin());
+        let authorization = Authorization { value: self.service.token.authorization()?, reach };
+        let request = Request::new(Method::POST, url, headers, AddressPolicy::Any);
+        let request = Request {
+            authorizations: vec![authorization],
+            body: Bytes::from(question.to_string()),
+            redirects: Redirects::Return,
+            ..request
+        };
+        match call {
+            Call::LookUp => self.transport.send(request).await,
+            // A second one would find the key taken by the first.
+            Call::Create | Call::Finalize => {
+                self.transport.send_only_once(&request, Connection::Fresh, ONCE).await
+            }
+        }
+    }
+
+    /// What an answer means that is no success.
+    async fn understand(&self, call: Call, response: Response) -> Error {
+        let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
+        let told = body::whole(response, MAX_ANSWER).await.unwrap_or_default();
+        let Failure { code, msg } = serde_json::from_slice(&told).unwrap_or_default();
+        if msg.contains("insufficient usage") {
+            return Error::Full;
+        }
+        if is_denial(&msg) {
+            return self.deny(call);
+        }
+        match status {
+            401 => {
+                // It has run out, or is for something else.
+                self.deny(Call::LookUp);
+                self.deny(call)
+            }
+            403 => self.deny(call),
+            409 => Error::Refused { call, status },
+            429 => {
+                let retry_after = wait.unwrap_or(UNTOLD);
+                self.limiter(call).close(Instant::now(), retry_after);
+                Error::RateLimited { call, retry_after }
+            }
+            _ if code == "already_exists" => Error::Refused { call, status: 409 },
+            400..500 => Error::Refused { call, status },
+            _ => Error::Away(crate::Error::Failed { status }),
+        }
+    }
+
+    /// Notes that this is denied for the rest of the job.
+    fn deny(&self, call: Call) -> Error {
+        match call {
+            Call::LookUp => Error::ReadDenied(*self.may_not_read.get_or_init(|| Denial::Answer)),
+            Call::Create | Call::Finalize => {
+                Error::WriteDenied(*self.may_not_write.get_or_init(|| Denial::Answer))
+            }
+        }
+    }
+
+    const fn limiter(&self, call: Call) -> &Limiter {
+        match call {
+            Call::LookUp => &self.look_ups,
+            Call::Create => &self.creations,
+            Call::Finalize => &self.finalizations,
+        }
+    }
+
+    /// A URL that the service gave. What came over TLS goes out over TLS.
+    fn signed(&self, text: &str) -> Result<SignedUrl, Error> {
+        let url = Url::parse(text).ok().filter(|url| match self.service.results_url.scheme() {
+            "http" => matches!(url.scheme(), "http" | "https"),
+            _ => url.scheme() == "https",
+        });
+        url.map(SignedUrl).ok_or_else(|| crate::Error::invalid("it gives a URL that is none").into())
+    }
+}
+
+impl SignedUrl {
+    pub(super) const fn expose(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SignedUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Whether the service says no for good, in the words that GitHub's own library knows (`cache write denied:`).
+fn is_denial(message: &str) -> bool {
+    ["cache read denied:", "cache write denied:"].iter().any(|denial| message.contains(denial))
+}

@@ -1,0 +1,195 @@
+//! An upload: Azure's block blobs (learn.microsoft.com/rest/api/storageservices), Put Block and Put Block List.
+
+use std::fmt::Write as _;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use reqwest::Response;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use url::Url;
+
+use super::error::{Call, Error};
+use super::key::EntryKey;
+use super::service::{Calls, Created, SignedUrl};
+use crate::address::AddressPolicy;
+use crate::connection::Connection;
+use crate::request::{Redirects, Request};
+
+/// The length of a block, in bytes.
+const BLOCK: u64 = 16 << 20;
+/// Connections of all uploads together. Each holds a block in memory.
+const CONNECTIONS: usize = 4;
+/// How long one block may take: 16 MiB at 140 KB/s.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Waits before a block is sent again; a block may come twice.
+const AGAIN_AFTER: [Duration; 3] =
+    [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(8)];
+
+/// What became of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uploaded {
+    /// The entry is there, and others find it.
+    Saved,
+    /// It was there before, or may be: it cannot be looked up.
+    Exists,
+    /// The key is taken, and there is no entry: another job uploads it now, or one that ended too early has reserved it, for
+    /// ever. The next slot is free, or is the same.
+    Reserved,
+}
+
+/// What all uploads share.
+#[derive(Debug)]
+pub(super) struct Writing {
+    calls: Arc<Calls>,
+    connections: Arc<Semaphore>,
+}
+
+/// One upload that runs.
+#[derive(Clone)]
+struct Upload<R> {
+    writing: Arc<Writing>,
+    url: SignedUrl,
+    size: u64,
+    read: R,
+    paused: watch::Receiver<bool>,
+}
+
+impl Writing {
+    pub(super) fn new(calls: Arc<Calls>) -> Self {
+        Self { calls, connections: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+
+    /// Uploads `size` bytes. Nothing new is begun while `paused` says so.
+    pub(super) async fn upload<R>(
+        self: &Arc<Self>,
+        key: &EntryKey,
+        size: u64,
+        read: R,
+        mut paused: watch::Receiver<bool>,
+    ) -> Result<Uploaded, Error>
+    where
+        R: Fn(Range<u64>) -> io::Result<Bytes> + Clone + Send + Sync + 'static,
+    {
+        if size == 0 {
+            return Err(Error::Empty);
+        }
+        let calls = &self.calls;
+        // The hour for which the URL is good begins with it.
+        until_resumed(&mut paused).await;
+        let url = match calls.create(key).await? {
+            Created::At(url) => url,
+            Created::Taken => {
+                return Ok(match calls.look_up(&[key.key()], key.version()).await {
+                    Ok(found) if found.as_ref().is_none_or(|found| found.key != *key) => Uploaded::Reserved,
+                    _ => Uploaded::Exists,
+                });
+            }
+        };
+        let upload = Upload { writing: Arc::clone(self), url, size, read, paused };
+        upload.put_blocks().await?;
+        upload.put_list().await?;
+        calls.finalize(key, size).await?;
+        Ok(Uploaded::Saved)
+    }
+}
+
+impl<R> Upload<R>
+where
+    R: Fn(Range<u64>) -> io::Result<Bytes> + Clone + Send + Sync + 'static,
+{
+    async fn put_blocks(&self) -> Result<(), Error> {
+        let mut running = JoinSet::new();
+        for number in 0..self.blocks() {
+            let upload = self.clone();
+            running.spawn(async move { upload.put_block(number).await });
+        }
+        // The first that fails ends the others: they are dropped.
+        while let Some(ended) = running.join_next().await {
+            ended.unwrap_or_else(|error| Err(Error::Unreadable { why: error.to_string() }))?;
+        }
+        Ok(())
+    }
+
+    async fn put_block(mut self, number: u64) -> Result<(), Error> {
+        let connections = Arc::clone(&self.writing.connections);
+        let _connection = connections.acquire_owned().await;
+        until_resumed(&mut self.paused).await;
+        let range = number * BLOCK..self.size.min((number + 1) * BLOCK);
+        let length = range.end - range.start;
+        let read = self.read.clone();
+        let unreadable = |why: String| Error::Unreadable { why };
+        let bytes = tokio::task::spawn_blocking(move || read(range)).await;
+        let bytes = bytes.map_err(|error| unreadable(error.to_string()))?;
+        let bytes = bytes.map_err(|error| unreadable(error.to_string()))?;
+        if bytes.len() as u64 != length {
+            return Err(unreadable(format!("{} bytes came instead of {length}", bytes.len())));
+        }
+        let mut url = self.url.expose().clone();
+        url.query_pairs_mut().append_pair("comp", "block").append_pair("blockid", &name(number));
+        self.put(&url, bytes).await
+    }
+
+    /// Puts the blocks together.
+    async fn put_list(&self) -> Result<(), Error> {
+        let mut list = String::from(r#"<?xml version="1.0" encoding="utf-8"?><BlockList>"#);
+        for number in 0..self.blocks() {
+            let _ = write!(list, "<Latest>{}</Latest>", name(number));
+        }
+        list.push_str("</BlockList>");
+        let mut url = self.url.expose().clone();
+        url.query_pairs_mut().append_pair("comp", "blocklist");
+        self.put(&url, list.into()).await
+    }
+
+    /// Sends it, and again where that may help.
+    async fn put(&self, url: &Url, body: Bytes) -> Result<(), Error> {
+        let request = Request::new(Method::PUT, url.clone(), HeaderMap::new(), AddressPolicy::Any);
+        let request = Request { body, redirects: Redirects::Return, ..request };
+        let mut connection = Connection::Pooled;
+        let mut waits = AGAIN_AFTER.iter();
+        loop {
+            let transport = self.writing.calls.transport();
+            let sent = transport.send_only_once(&request, connection, PATIENCE).await;
+            let error = match sent.map_err(Error::from).and_then(|response| judge(&response)) {
+                Err(error @ Error::Away(_)) => error,
+                ended => return ended,
+            };
+            let Some(wait) = waits.next() else { return Err(error) };
+            tracing::debug!(target: "hubcap::upstream", "sending to the Actions cache again: {error}");
+            tokio::time::sleep(*wait).await;
+            // An old connection may have been the reason.
+            connection = Connection::Fresh;
+        }
+    }
+
+    const fn blocks(&self) -> u64 {
+        self.size.div_ceil(BLOCK)
+    }
+}
+
+/// Waits while the caller wants no uploads. Nobody who could resume them is no reason to wait.
+async fn until_resumed(paused: &mut watch::Receiver<bool>) {
+    let _ = paused.wait_for(|paused| !paused).await;
+}
+
+/// The name of a block, all of one length, as Azure wants it.
+fn name(number: u64) -> String {
+    STANDARD.encode(format!("{number:08}"))
+}
+
+/// What the blob store says to a Put.
+fn judge(response: &Response) -> Result<(), Error> {
+    match response.status().as_u16() {
+        200..300 => Ok(()),
+        403 => Err(Error::UploadExpired),
+        status @ (408 | 429 | 500..) => Err(Error::Away(crate::Error::Failed { status })),
+        status => Err(Error::Refused { call: Call::Finalize, status }),
+    }
+}
