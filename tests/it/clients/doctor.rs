@@ -136,6 +136,12 @@ async fn the_doctor_says_which_pulls_go_through_hubcap_and_what_mends_the_others
     assert!(!told.has("through", ""), "nothing goes through a hubcap that does not run: {:?}", told.findings);
     patient.hubcap(&["unset", "docker"]);
     assert!(patient.doctor("daemon").has("note: none runs", ""));
+    let told = patient.doctor("dockerd");
+    assert!(
+        told.has("past: it does not ask hubcap", ""),
+        "hubcap need not run for that: {:?}",
+        told.findings
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,7 +47,7 @@ fn one(subject: &Subject, client: &dyn Client, journal: &Journal) -> Vec<Finding
 fn builders(subject: &Subject) -> Vec<Finding> {
     let Some(mirror) = &subject.mirror else { return Vec::new() };
     let is_set_up = subject.journal(Buildkit::NAME).is_ok_and(|journal| !journal.is_empty());
-    let setup = if is_set_up { String::new() } else { format!("{}; ", subject.command("setup buildkit")) };
+    let setup = if is_set_up { String::new() } else { format!("{}; ", subject.setup(Buildkit::NAME)) };
     let bridges = subject.status().map_or(&subject.settings.bridges, |status| &status.daemon.bridges);
     let builders = buildkit::builders().into_iter().filter(Builder::has_own_buildkit);
     // One that asks any bridge is right; else it is to ask the first one.

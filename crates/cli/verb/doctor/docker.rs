@@ -35,13 +35,11 @@ pub(super) fn look(subject: &Subject, flags: &Doctor) -> Vec<Finding> {
         if docker.has_containerd_store() { "containerd's image store" } else { "its own image store" };
     let mut found = vec![Finding::new(State::Fine, ABOUT, format!("{version}, with {store}"))];
     found.extend(files.look(subject));
-    let asks = mirrors(subject, &docker, &files);
-    found.extend(asks.iter().filter(|finding| finding.state == State::Broken).cloned());
+    let mut asks = mirrors(subject, &docker, &files);
+    // Nothing goes through a hubcap that does not run; the daemon's finding says so. What goes past it does that all the same.
+    asks.retain(|finding| finding.state != State::Through || subject.answers.is_ok());
+    found.extend(asks);
     found.extend(proxy(subject, &docker, &files));
-    // While hubcap does not run, the daemon's finding says what its clients do.
-    if subject.answers.is_ok() {
-        found.extend(asks.into_iter().filter(|finding| finding.state != State::Broken));
-    }
     found.extend(proxy_in_between(subject, &docker));
     found
 }

@@ -6,7 +6,7 @@ use hubcap_clients::Coverage;
 use serde::Serialize;
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct Finding {
     pub(super) state: State,
     pub(super) about: &'static str,
