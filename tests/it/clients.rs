@@ -1,7 +1,6 @@
-//! The clients beside dockerd, each a real one: wired, pulling cold, warm and with the origins stopped, and unwired to
-//! the byte. `build` has the images that builds begin from, `doctor` what is said of all of them.
+//! The clients beside dockerd, each a real one, with files that a user has already. `doctor` has what is said of all of
+//! them. That each version of each client pulls cold, warm and with the origins stopped is in `matrix`.
 
-mod build;
 mod containerd;
 mod doctor;
 mod podman;

@@ -1,4 +1,4 @@
-//! The main job, with nothing played: dockerd pulls from docker-registry through hubcap.
+//! The store of one job in the next one, with nothing played: dockerd pulls from docker-registry through hubcap.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::support::programs::{Dockerd, Registry, program, succeed};
 const IMAGE: &str = "library/it:1";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dockerd_pulls_a_miss_then_a_hit_then_from_the_store_alone_and_from_a_copy_of_it() {
+async fn dockerd_pulls_from_a_copy_of_the_store_that_was_made_while_hubcap_ran() {
     let place = Place::new();
     let dir = place.dir.path();
     let registry = Registry::start(dir);
@@ -32,16 +32,8 @@ async fn dockerd_pulls_a_miss_then_a_hit_then_from_the_store_alone_and_from_a_co
         id
     };
 
-    let before = registry.blobs_served();
     let id = pull(&dockerd, "miss");
-    let served = registry.blobs_served();
-    assert_eq!(served - before, 4, "three layers and the configuration, once each");
-
-    assert_eq!(pull(&dockerd, "hit"), id);
-    assert_eq!(registry.blobs_served(), served, "no blob comes from the origin again");
-
     drop(registry);
-    assert_eq!(pull(&dockerd, "origin stopped"), id);
 
     // Copied while the daemon runs.
     let copy = Place::new();

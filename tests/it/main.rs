@@ -21,6 +21,7 @@ mod job;
 mod kill;
 mod limits;
 mod logins;
+mod matrix;
 mod permission;
 mod private;
 mod quirks;

@@ -6,6 +6,8 @@ pub(crate) mod disk;
 pub(crate) mod docs;
 pub(crate) mod hubcap;
 pub(crate) mod image;
+pub(crate) mod impostor;
+pub(crate) mod machine;
 pub(crate) mod multipart;
 pub(crate) mod origin;
 pub(crate) mod programs;

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::real::{layout, push};
 use crate::support::hubcap::{Place, command};
-use crate::support::programs::{Dockerd, Registry, free_port, modern, program};
+use crate::support::programs::{Dockerd, Registry, free_port, program};
 
 const IMAGE: &str = "library/it:1";
 const JSON: &str = "{\n\t\"max-concurrent-downloads\": 4,\n\t\"labels\": [ \"a=b\" ]\n}";
@@ -147,61 +147,6 @@ fn dockerd_pulls_through_what_up_wired_and_down_leaves_every_byte_as_it_was() {
     assert!(told.contains("changed=false\n") && !told.contains("bytes-saved=0\n"), "{told}");
     let page = machine.told("GITHUB_STEP_SUMMARY");
     assert!(page.contains("| hit |") && page.contains("```mermaid"), "{page}");
-}
-
-#[test]
-fn todays_dockerd_pulls_through_what_up_wired_with_either_image_store() {
-    if modern("dockerd").is_none() {
-        return;
-    }
-    // Its `/etc/docker/certs.d`, which no flag names, is the test's own.
-    let with_own_certs = |docker: &Path| {
-        let (certs, upper) = (docker.join("certs.d"), docker.join("etc"));
-        for dir in [&certs, &upper.join("upper"), &upper.join("work")] {
-            std::fs::create_dir_all(dir).expect("a directory");
-        }
-        let dockerd = modern("dockerd").expect("as before");
-        let mut command = program("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
-        command.arg(
-            "mount -t overlay overlay -o \"lowerdir=/etc,upperdir=$1/upper,workdir=$1/work\" /etc && \
-             mkdir -p /etc/docker/certs.d && mount --bind \"$2\" /etc/docker/certs.d && shift 2 && exec \"$@\"",
-        );
-        command.arg("sh").arg(&upper).arg(&certs).arg(dockerd.get_program());
-        command.envs(dockerd.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command
-    };
-    for containerd_store in [false, true] {
-        let dir = tempfile::tempdir().expect("a directory");
-        let registry = Registry::start(dir.path());
-        push(&registry, &layout(dir.path()), (IMAGE, "v2s2"));
-        let json = format!("{{\"features\": {{\"containerd-snapshotter\": {containerd_store}}}}}");
-        let machine =
-            Machine::start_as(with_own_certs, (&json, &[]), &format!("http://127.0.0.1:{}", registry.port));
-        let said = machine.up();
-        assert!(said.contains("dockerd 28.") && said.contains("proved with a pull"), "{said}");
-        let hosts = std::fs::read_to_string(machine.hosts()).expect("a hosts.toml");
-        assert!(!hosts.contains("referrers"), "this version refuses the word: {hosts}");
-        let pull = |what: &str| {
-            machine.dockerd.docker(&["pull", IMAGE]);
-            let id = machine.dockerd.docker(&["image", "inspect", "--format", "{{.Id}}", IMAGE]);
-            machine.dockerd.docker(&["image", "rm", "--force", IMAGE]);
-            println!("{what}: {id}");
-            id
-        };
-        let id = pull("cold");
-        assert_eq!(registry.blobs_served(), 4, "containerd's store: {containerd_store}");
-        assert_eq!(pull("warm"), id);
-        assert_eq!(registry.blobs_served(), 4, "no blob comes from the origin again");
-        drop(registry);
-        assert_eq!(pull("without the origin"), id);
-        // Its exit code tells of the origin, too, which is stopped.
-        let doctor = text(&machine.run(&["doctor"]).stdout);
-        assert!(doctor.contains("docker pull, run, compose and build with Docker Hub's images"), "{doctor}");
-        machine.hubcap(&["down"]);
-        assert_eq!(machine.json(), json);
-        assert_eq!(std::fs::read_dir(machine.certs()).expect("as before").count(), 0);
-    }
 }
 
 #[test]

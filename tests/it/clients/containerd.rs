@@ -56,8 +56,8 @@ impl Containerd {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn containerd_pulls_from_two_registries_cold_warm_and_without_them_and_its_files_come_back() {
-    let mut site = Site::start("oci");
+async fn hosts_that_containerd_has_already_are_asked_after_hubcap_and_come_back() {
+    let site = Site::start("oci");
     let containerd = Containerd::start(&site.dir("containerd"));
     let (certs, config) = (site.dir("certs.d"), site.place.dir.path().join("containerd/config.toml"));
     // Somebody's own, which is asked after hubcap, and which nobody answers.
@@ -84,15 +84,8 @@ async fn containerd_pulls_from_two_registries_cold_warm_and_without_them_and_its
     assert_eq!(tree(&certs), wired, "twice is once");
 
     let images = [format!("docker.io/{REPOSITORY}"), format!("{OTHER}/{REPOSITORY}")];
-    let pull = || images.each_ref().map(|image| containerd.pull(image, hosts));
-    let cold = pull();
-    assert_ne!(cold[0], cold[1], "two registries' images of one name are two");
-    let served = site.blobs_served();
-    assert_eq!(served, 6, "what both have comes from one of them, and the rest once");
-    assert_eq!(pull(), cold);
-    assert_eq!(site.blobs_served(), served, "no blob comes from an origin again");
-    site.origins.clear();
-    assert_eq!(pull(), cold, "with the origins stopped");
+    let [hubs, others] = images.map(|image| containerd.pull(&image, hosts));
+    assert_ne!(hubs, others, "two registries' images of one name are two");
 
     site.hubcap(&["unset", "containerd"]);
     assert_eq!(tree(&certs), before, "every file, mode and directory is as it was");

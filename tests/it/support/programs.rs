@@ -1,7 +1,6 @@
 //! The real programs, from Debian's packages, on free ports and in directories of their own.
 
 use std::io::Write as _;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,9 +18,14 @@ pub(crate) fn program(name: &str) -> Command {
     Command::new(name)
 }
 
+/// What `tests/modern` unpacked.
+pub(crate) fn modern_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/modern")
+}
+
 /// A client of today, where `tests/modern` could unpack it; else a loud line, or a failure with HUBCAP_REQUIRE_MODERN.
 pub(crate) fn modern(name: &str) -> Option<Command> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/modern");
+    let root = modern_root();
     let (bin, sbin) = (root.join("usr/bin"), root.join("usr/sbin"));
     let Some(found) = [bin.join(name), sbin.join(name)].into_iter().find(|path| path.exists()) else {
         assert!(
@@ -87,7 +91,11 @@ impl Registry {
 
     /// With further configuration, as its file has it.
     pub(crate) fn start_with(dir: &Path, more: &str) -> Self {
-        let port = free_port();
+        Self::start_by(program("docker-registry"), dir, (free_port(), more))
+    }
+
+    /// By this command, which becomes docker-registry, on a port that is free where it runs.
+    pub(crate) fn start_by(mut command: Command, dir: &Path, (port, more): (u16, &str)) -> Self {
         let (config, log, root) = (dir.join("registry.yml"), dir.join("registry.log"), dir.join("registry"));
         let text = format!(
             "version: 0.1\nlog:\n  accesslog:\n    disabled: false\n  level: info\nstorage:\n  filesystem:\n    \
@@ -97,15 +105,14 @@ impl Registry {
         std::fs::write(&config, text).expect("a file");
         let out = std::fs::File::create(&log).expect("a log");
         let both = (out.try_clone().expect("a log"), out);
-        let child =
-            program("docker-registry").arg("serve").arg(&config).stdout(both.0).stderr(both.1).spawn();
-        let process = Running(child.expect("docker-registry starts"));
+        let child = command.arg("serve").arg(&config).stdout(both.0).stderr(both.1).spawn();
+        let registry = Self { port, log, _process: Running(child.expect("docker-registry starts")) };
         let end = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < end, "docker-registry does not listen");
+        while !registry.log().contains("listening on") {
+            assert!(Instant::now() < end, "docker-registry does not listen: {}", registry.log());
             std::thread::sleep(Duration::from_millis(10));
         }
-        Self { port, log, _process: process }
+        registry
     }
 
     /// Its own log.

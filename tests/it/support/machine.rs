@@ -1,0 +1,178 @@
+//! A machine of its own: `/etc`, `/run`, a home directory and a network that nothing outside sees. There the clients have
+//! their usual files, and the registries' names lead to an address of this machine.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::PATIENCE;
+use super::programs::{Running, modern_root};
+
+/// Where the names of registries lead. It is not loopback: clients trust that more.
+pub(crate) const REGISTRIES_AT: &str = "203.0.113.1";
+/// Names of registries, of their token services, and of where their blobs are.
+pub(crate) const NAMES: [&str; 8] = [
+    "registry-1.docker.io",
+    "auth.docker.io",
+    "index.docker.io",
+    "docker.io",
+    "production.cloudflare.docker.com",
+    "quay.io",
+    "ghcr.io",
+    "cdn01.quay.io",
+];
+/// Makes the machine in new name spaces, and keeps them.
+const MAKE: &str = r#"set -e
+ip link set lo up
+ip address add "$1/32" dev lo
+mount -t overlay overlay -o "lowerdir=/etc,upperdir=$2/upper,workdir=$2/work" /etc
+mount -t tmpfs tmpfs /run
+rm -rf /etc/docker /etc/containerd /etc/buildkit
+mkdir -p /run/lock /etc/docker /etc/containers /etc/containerd
+printf '127.0.0.1 localhost\n%s\n' "$3" >/etc/hosts
+touch "$2/ready"
+exec sleep infinity
+"#;
+
+/// Whose programs a machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Programs {
+    /// This system's.
+    Installed,
+    /// Debian 13's containerd before this system's.
+    Trixie,
+    /// Debian unstable's before this system's.
+    Sid,
+}
+
+impl Programs {
+    /// Where they are looked for; `None`, with a loud line, where they are not here.
+    fn path(self) -> Option<String> {
+        let unpacked = match self {
+            Self::Installed => None,
+            Self::Trixie => Some(modern_root().join("trixie")),
+            Self::Sid => Some(modern_root()),
+        };
+        if let Some(root) = unpacked.as_ref().filter(|root| !root.join("usr/bin").exists()) {
+            assert!(
+                std::env::var_os("HUBCAP_REQUIRE_MODERN").is_none(),
+                "{} is missing: run tests/modern",
+                root.display()
+            );
+            // Past the harness, which keeps what a test that passes prints.
+            let mut stderr = std::io::stderr();
+            let _ = writeln!(
+                stderr,
+                "NOT TRIED with the programs of {self:?}: tests/modern has not unpacked {}",
+                root.display()
+            );
+            return None;
+        }
+        let before = unpacked.map(|root| format!("{0}/usr/sbin:{0}/usr/bin:", root.display()));
+        Some(format!("{}/usr/sbin:/usr/bin:/sbin:/bin", before.unwrap_or_default()))
+    }
+}
+
+/// The machine; it is gone with the test, and so is all that runs there.
+pub(crate) struct Machine {
+    keeper: Running,
+    dir: tempfile::TempDir,
+    path: String,
+}
+
+impl Machine {
+    /// Makes one that has these programs, if they are here.
+    pub(crate) fn with(programs: Programs) -> Option<Self> {
+        let path = programs.path()?;
+        let dir = tempfile::Builder::new().prefix("hubcap-it-").tempdir_in("/tmp").expect("a directory");
+        for name in ["upper", "work", "home"] {
+            std::fs::create_dir(dir.path().join(name)).expect("a directory");
+        }
+        let hosts: String = NAMES.iter().map(|name| format!("{REGISTRIES_AT} {name}\n")).collect();
+        let mut unshare = super::programs::program("unshare");
+        unshare.args(["--mount", "--net", "--propagation", "private", "sh", "-c", MAKE, "sh", REGISTRIES_AT]);
+        let keeper = unshare.arg(dir.path()).arg(hosts).stdin(Stdio::null()).spawn();
+        let machine = Self { keeper: Running(keeper.expect("unshare starts")), dir, path };
+        let end = Instant::now() + PATIENCE;
+        while !machine.dir.path().join("ready").exists() {
+            assert!(Instant::now() < end, "no machine: it needs root, ip and overlayfs");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Some(machine)
+    }
+
+    /// A program on this machine, with nothing of the tester's environment. It has the process id of the command.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = super::programs::program("nsenter");
+        command.args(["--target", &self.keeper.0.id().to_string(), "--mount", "--net", "--", program]);
+        command.env_clear().env("HOME", self.home()).env("PATH", &self.path).current_dir(self.dir.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// hubcap, as a user of this machine runs it.
+    pub(crate) fn hubcap(&self, words: &[&str]) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_hubcap"));
+        command.env("HUBCAP_CONFIG", self.home().join("hubcap.toml")).args(words);
+        command
+    }
+
+    /// A directory of the test, which exists under the same name on and off the machine.
+    pub(crate) fn dir(&self, name: &str) -> PathBuf {
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir_all(&dir).expect("a directory");
+        dir
+    }
+
+    /// root's home directory there.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    /// A path of the machine, as it is seen from outside.
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
+        self.of_keeper("root").join(path.trim_start_matches('/'))
+    }
+
+    /// Writes one of its files.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.at(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        std::fs::write(path, text).expect("written");
+    }
+
+    /// Below `/proc`, of the process that keeps the machine.
+    pub(crate) fn of_keeper(&self, name: &str) -> PathBuf {
+        Path::new("/proc").join(self.keeper.0.id().to_string()).join(name)
+    }
+}
+
+impl Drop for Machine {
+    /// Ends all that runs there: a test that fails leaves a hubcap, and a daemon that is killed leaves what it started.
+    fn drop(&mut self) {
+        let Ok(namespace) = std::fs::read_link(self.of_keeper("ns/mnt")) else { return };
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            let left = processes_in(&namespace);
+            if left.is_empty() {
+                break;
+            }
+            for pid in left {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The processes that have these mounts, without those that have ended.
+fn processes_in(namespace: &Path) -> Vec<Pid> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let there = processes.filter(|process| {
+        std::fs::read_link(process.path().join("ns/mnt")).is_ok_and(|mounts| mounts == namespace)
+    });
+    there.filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?)).collect()
+}
