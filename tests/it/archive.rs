@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use serde_json::json;
 
-use crate::real::{layout, push};
+use crate::real::{assert_greets, layout, push};
 use crate::support::hubcap::{Place, command, manifest, run};
 use crate::support::image::{self, sha256};
 use crate::support::origin::Origin;
@@ -55,7 +55,7 @@ async fn an_image_goes_from_the_store_into_dockerd_and_podman_and_comes_back_wit
         ));
         dockerd.docker(&["load", "--input", tar]);
         let id = dockerd.docker(&[ID.as_slice(), &[&name]].concat());
-        assert_eq!(dockerd.docker(&["run", "--rm", "--network=none", &name]), "hello from the store");
+        assert_greets(&mut dockerd.command(&[]), &name, "hello from the store");
         podman(dir, &["load", "--quiet", "--input", tar]);
         assert_eq!(format!("sha256:{}", podman(dir, &[ID.as_slice(), &[&name]].concat())), id);
         podman(dir, &["image", "rm", &name]);
@@ -92,7 +92,7 @@ async fn an_image_goes_from_the_store_into_dockerd_and_podman_and_comes_back_wit
     for (name, id) in &ids {
         dockerd.docker(&["pull", name]);
         assert_eq!(dockerd.docker(&[ID.as_slice(), &[name]].concat()), *id, "{}", hubcap.log());
-        assert_eq!(dockerd.docker(&["run", "--rm", "--network=none", name]), "hello from the store");
+        assert_greets(&mut dockerd.command(&[]), name, "hello from the store");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::real::{layout, push};
+use crate::real::{assert_greets, layout, push};
 use crate::support::hubcap::Place;
 use crate::support::programs::{Dockerd, Registry, program, succeed};
 
@@ -25,8 +25,7 @@ async fn dockerd_pulls_from_a_copy_of_the_store_that_was_made_while_hubcap_ran()
         dockerd.docker(&["pull", IMAGE]);
         println!("{what}: {:.2} s", start.elapsed().as_secs_f64());
         let id = dockerd.docker(&["image", "inspect", "--format", "{{.Id}}", IMAGE]);
-        let greeting = dockerd.docker(&["run", "--rm", "--network=none", IMAGE]);
-        assert_eq!(greeting, "hello from the store");
+        assert_greets(&mut dockerd.command(&[]), IMAGE, "hello from the store");
         dockerd.docker(&["image", "rm", "--force", IMAGE]);
         assert_eq!(dockerd.docker(&["image", "ls", "--quiet"]), "");
         id

@@ -67,6 +67,13 @@ pub(crate) fn layout_with(dir: &Path, greeting: &[u8]) -> std::path::PathBuf {
     root
 }
 
+/// Runs a container of the image, which must have this greeting. `docker` is its client. The exit code tells: on a busy machine
+/// `docker run` may lose what a container prints that ends at once.
+pub(crate) fn assert_greets(docker: &mut Command, image: &str, greeting: &str) {
+    let run = ["run", "--rm", "--network=none", image];
+    succeed(docker.args(run).args(["/bin/busybox", "grep", "-qxF", greeting, "/etc/greeting"]));
+}
+
 /// Pushes the image, in a form of skopeo's `--format`.
 pub(crate) fn push(registry: &Registry, layout: &Path, (name, format): (&str, &str)) {
     succeed(

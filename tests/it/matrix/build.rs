@@ -4,6 +4,7 @@ use super::client::{Client, Covers, Pull, Wiring};
 use super::origins::Image;
 use super::{assert_five_sentences, docker};
 use crate::clients::said;
+use crate::real::assert_greets;
 use crate::support::machine::Machine;
 use crate::support::programs::{modern_root, succeed};
 
@@ -62,10 +63,10 @@ fn building(machine: &Machine, json: &str, build: &'static [&'static str]) -> Pu
             return Err(said(&built));
         }
         let docker = |words: &[&str]| succeed(machine.command("docker").args(words));
-        let greeting = docker(&["run", "--rm", "--network=none", "built"]);
+        assert_greets(&mut machine.command("docker"), "built", &image.greeting);
         docker(&["image", "rm", "--force", "built"]);
         docker(&["builder", "prune", "--all", "--force"]);
-        Ok(greeting.trim().to_owned())
+        Ok(image.greeting.clone())
     })
 }
 

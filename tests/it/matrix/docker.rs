@@ -6,6 +6,7 @@ use super::assert_five_sentences;
 use super::client::{Client, Covers, Pull, Wiring};
 use super::origins::Image;
 use crate::clients::said;
+use crate::real::assert_greets;
 use crate::support::PATIENCE;
 use crate::support::machine::{Machine, Programs};
 use crate::support::programs::{Running, succeed};
@@ -67,21 +68,15 @@ fn pulling(machine: &Machine, json: &str) -> Pull {
     let dockerd = start(machine, json);
     Box::new(move |machine, image| {
         let _ = &dockerd;
-        let docker = |words: &[&str]| machine.command("docker").args(words).output().expect("docker starts");
-        let pulled = docker(&["pull", &image.name]);
+        let pulled = machine.command("docker").args(["pull", &image.name]).output().expect("docker starts");
         if !pulled.status.success() {
             return Err(said(&pulled));
         }
-        let id =
-            succeed(machine.command("docker").args(["image", "inspect", "--format", "{{.Id}}", &image.name]));
-        let greeting = docker(&["run", "--rm", "--network=none", &image.name]);
-        assert_eq!(said(&greeting).trim(), image.greeting);
-        succeed(machine.command("docker").args(["image", "rm", "--force", &image.name]));
-        assert_eq!(
-            succeed(machine.command("docker").args(["image", "ls", "--quiet"])),
-            "",
-            "the contents really go"
-        );
+        let docker = |words: &[&str]| succeed(machine.command("docker").args(words));
+        let id = docker(&["image", "inspect", "--format", "{{.Id}}", &image.name]);
+        assert_greets(&mut machine.command("docker"), &image.name, &image.greeting);
+        docker(&["image", "rm", "--force", &image.name]);
+        assert_eq!(docker(&["image", "ls", "--quiet"]), "", "the contents really go");
         Ok(id.trim().to_owned())
     })
 }
