@@ -142,6 +142,8 @@ async fn the_doctor_says_which_pulls_go_through_hubcap_and_what_mends_the_others
         "hubcap need not run for that: {:?}",
         told.findings
     );
+    let up = format!("hubcap up --docker-host {} --certs-dir ", patient.dockerd.host());
+    assert!(told.mend.starts_with(&up), "{}", told.mend);
 }
 
 #[tokio::test(flavor = "multi_thread")]

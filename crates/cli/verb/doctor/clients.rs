@@ -28,10 +28,10 @@ fn one(subject: &Subject, client: &dyn Client, journal: &Journal) -> Vec<Finding
         let installed: Vec<&str> =
             client.programs().iter().copied().filter(|program| is_installed(program)).collect();
         let says = format!("pulls of {} go past hubcap", installed.join(", "));
-        let past = Finding::new(State::Past, name, says).remedy(subject.setup(name));
+        let past = Finding::new(State::Past, name, says).remedy(subject.setup(name, "", ""));
         return if installed.is_empty() { Vec::new() } else { vec![past] };
     }
-    let mut found = Files { about: name, journal, setup: name.to_owned() }.look(subject);
+    let mut found = Files { about: name, journal, client: name, flags: String::new() }.look(subject);
     // While hubcap does not run, the daemon's finding says what its clients do.
     if subject.answers.is_ok() && found.iter().all(|finding| finding.state != State::Broken) {
         let registries = address::registries(&subject.settings, subject.status());
@@ -47,7 +47,8 @@ fn one(subject: &Subject, client: &dyn Client, journal: &Journal) -> Vec<Finding
 fn builders(subject: &Subject) -> Vec<Finding> {
     let Some(mirror) = &subject.mirror else { return Vec::new() };
     let is_set_up = subject.journal(Buildkit::NAME).is_ok_and(|journal| !journal.is_empty());
-    let setup = if is_set_up { String::new() } else { format!("{}; ", subject.setup(Buildkit::NAME)) };
+    let setup =
+        if is_set_up { String::new() } else { format!("{}; ", subject.setup(Buildkit::NAME, "", "")) };
     let bridges = subject.status().map_or(&subject.settings.bridges, |status| &status.daemon.bridges);
     let builders = buildkit::builders().into_iter().filter(Builder::has_own_buildkit);
     // One that asks any bridge is right; else it is to ask the first one.

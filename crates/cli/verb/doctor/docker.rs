@@ -20,7 +20,7 @@ pub(super) fn look(subject: &Subject, flags: &Doctor) -> Vec<Finding> {
         Ok(docker) => docker,
         Err(error) => return vec![Finding::new(State::Note, ABOUT, error.to_string())],
     };
-    let files = Files { about: ABOUT, journal: &journal, setup: words("docker", &flags.docker) };
+    let files = Files { about: ABOUT, journal: &journal, client: Docker::NAME, flags: typed(&flags.docker) };
     let version = match docker.version() {
         Ok(version) => version.to_owned(),
         Err(why) if journal.is_empty() => return vec![Finding::new(State::Note, ABOUT, why)],
@@ -44,18 +44,13 @@ pub(super) fn look(subject: &Subject, flags: &Doctor) -> Vec<Finding> {
     found
 }
 
-/// `setup`'s words with the flags of the dockerd that is looked at.
-fn words(setup: &str, flags: &DockerFlags) -> String {
-    let mut words = setup.to_owned();
-    if let Some(host) = &flags.docker_host {
-        words += &format!(" --docker-host {host}");
-    }
-    for (flag, path) in [("--daemon-json", &flags.daemon_json), ("--certs-dir", &flags.certs_dir)] {
-        if let Some(path) = path {
-            words += &format!(" {flag} {}", path.display());
-        }
-    }
-    words
+/// The flags of the dockerd that is looked at, as a user types them.
+fn typed(flags: &DockerFlags) -> String {
+    let host = flags.docker_host.iter().map(|host| format!("--docker-host {host}"));
+    let paths = [("--daemon-json", &flags.daemon_json), ("--certs-dir", &flags.certs_dir)];
+    let paths =
+        paths.into_iter().filter_map(|(flag, path)| Some(format!("{flag} {}", path.as_ref()?.display())));
+    host.chain(paths).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether it asks hubcap as a mirror, and for what.
@@ -67,7 +62,7 @@ fn mirrors(subject: &Subject, docker: &Dockerd, files: &Files<'_>) -> Vec<Findin
     let mut registries = files.registries(subject);
     if files.journal.is_empty() && !has_mirror {
         let says = format!("it does not ask hubcap{}", others(docker));
-        return vec![Finding::new(State::Past, ABOUT, says).remedy(subject.setup(&files.setup))];
+        return vec![Finding::new(State::Past, ABOUT, says).remedy(files.setup(subject, ""))];
     }
     let mut found = Vec::new();
     if wants_mirror && !has_mirror {
@@ -76,7 +71,7 @@ fn mirrors(subject: &Subject, docker: &Dockerd, files: &Files<'_>) -> Vec<Findin
             .journal
             .states(mirror)
             .is_ok_and(|states| states.iter().any(|(path, state)| is_wired(path) && state.works()));
-        let how = if is_in_file { docker.reload_command() } else { subject.setup(&files.setup) };
+        let how = if is_in_file { docker.reload_command() } else { files.setup(subject, "") };
         found.push(Finding::new(State::Broken, ABOUT, says).remedy(how));
         if !docker.has_containerd_store() {
             registries.retain(|one| !one.is_docker_hub());
@@ -107,7 +102,7 @@ fn proxy(subject: &Subject, docker: &Dockerd, files: &Files<'_>) -> Vec<Finding>
         return forgotten_proxy(subject, docker);
     };
     let names: Vec<String> = Proxy::registries(files.journal).iter().map(ToString::to_string).collect();
-    let set_up = format!("{} --proxy {} --restart", files.setup, names.join(" "));
+    let set_up = files.setup(subject, &format!("--proxy {} --restart", names.join(" ")));
     let Some(address) = subject.status().and(address::proxy(&subject.found.config, subject.status())) else {
         let says = format!(
             "it is set up for hubcap's proxy on {wired}, and hubcap has none: its pulls fail, except Docker Hub's"
@@ -123,11 +118,11 @@ fn proxy(subject: &Subject, docker: &Dockerd, files: &Files<'_>) -> Vec<Finding>
     let ours = address.to_string();
     if wired != ours {
         let says = format!("it is set up for a proxy on {wired}, and hubcap's is on {ours}");
-        return vec![Finding::new(State::Broken, ABOUT, says).remedy(subject.setup(&set_up))];
+        return vec![Finding::new(State::Broken, ABOUT, says).remedy(set_up)];
     }
     if docker.proxy() != Some(&ours) {
         let says = format!("it does not have {ours} as its proxy yet: it reads that when it starts");
-        let how = format!("{}, or {}", docker.restart_command(), subject.setup(&set_up));
+        let how = format!("{}, or {}", docker.restart_command(), set_up);
         return vec![Finding::new(State::Broken, ABOUT, says).remedy(how)];
     }
     let Some(mirror) = &subject.mirror else { return Vec::new() };

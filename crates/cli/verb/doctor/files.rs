@@ -12,8 +12,9 @@ use super::subject::Subject;
 pub(super) struct Files<'a> {
     pub(super) about: &'static str,
     pub(super) journal: &'a Journal,
-    /// The words of the `setup` that writes them again.
-    pub(super) setup: String,
+    pub(super) client: &'static str,
+    /// The flags that say where the client is.
+    pub(super) flags: String,
 }
 
 impl Files<'_> {
@@ -26,7 +27,7 @@ impl Files<'_> {
         };
         let registries = registries(states.iter().map(|(path, _)| path.as_path()));
         let names: Vec<String> = registries.iter().map(ToString::to_string).collect();
-        let setup = subject.setup(format!("{} {}", self.setup, names.join(" ")).trim());
+        let setup = self.setup(subject, &names.join(" "));
         let broken = |says: String| Finding::new(State::Broken, self.about, says).remedy(setup.clone());
         let found = states.iter().filter_map(|(path, state)| {
             let path = path.display();
@@ -48,6 +49,11 @@ impl Files<'_> {
             })
         });
         found.collect()
+    }
+
+    /// The command that writes them again, with more words for `setup`.
+    pub(super) fn setup(&self, subject: &Subject, more: &str) -> String {
+        subject.setup(self.client, &self.flags, more)
     }
 
     /// The registries whose `hosts.toml` has its client ask hubcap.

@@ -68,8 +68,14 @@ impl Subject {
         Finding::coverage(about, Coverage { remedy: coverage.remedy.map(typed), ..coverage })
     }
 
-    /// How a client is configured: by `setup` where hubcap runs, else by `up`, which starts it.
-    pub(super) fn setup(&self, words: &str) -> String {
-        if self.answers.is_ok() { self.command(&format!("setup {words}")) } else { self.command("up") }
+    /// How a client is configured: by `setup` where hubcap runs, else by `up`, which starts it. Both know the flags that say
+    /// where the client is; `more` is for `setup`.
+    pub(super) fn setup(&self, client: &str, flags: &str, more: &str) -> String {
+        let words = match self.answers {
+            Ok(()) => ["setup", client, flags, more],
+            Err(_) => ["up", flags, "", ""],
+        };
+        let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+        self.command(&words.join(" "))
     }
 }
