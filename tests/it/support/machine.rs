@@ -1,6 +1,7 @@
 //! A machine of its own: `/etc`, `/run`, a home directory and a network that nothing outside sees. There the clients have
 //! their usual files, and the registries' names lead to an address of this machine.
 
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -153,7 +154,9 @@ impl Machine {
 impl Drop for Machine {
     /// Ends all that runs there: a test that fails leaves a hubcap, and a daemon that is killed leaves what it started.
     fn drop(&mut self) {
-        let Ok(namespace) = std::fs::read_link(self.of_keeper("ns/mnt")) else { return };
+        let mounts = self.of_keeper("ns/mnt");
+        // Held until the end, since the kernel gives the number of one that is gone to the next new one.
+        let (Ok(_held), Ok(namespace)) = (File::open(&mounts), std::fs::read_link(&mounts)) else { return };
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             let left = processes_in(&namespace);
