@@ -185,17 +185,15 @@ impl Calls {
 
     /// Asks, and again after what a 429 asks to wait.
     async fn ask_patiently(&self, call: Call, question: &Value) -> Result<Answer, Error> {
-        let until = Instant::now() + PATIENCE;
+        let mut waited = Duration::ZERO;
         loop {
             if let Some(refusal) = self.write_refusal() {
                 return Err(refusal);
             }
-            let now = Instant::now();
-            match self.limiter(call).closed_for(now) {
-                Some(left) if now + left > until => {
-                    return Err(Error::Resting { call, left });
-                }
+            match self.limiter(call).closed_for(Instant::now()) {
+                Some(left) if waited + left > PATIENCE => return Err(Error::Resting { call, left }),
                 Some(left) => {
+                    waited += left;
                     tracing::debug!(target: "hubcap::upstream", "the Actions cache takes no {call} for {left:?}");
                     tokio::time::sleep(left).await;
                 }
