@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::support::cache_service::CacheService;
+use crate::support::actions_cache::ActionsCache;
 use crate::support::disk::SmallDisk;
 use crate::support::noise;
 use crate::support::programs::{program, succeed};
@@ -14,14 +14,14 @@ use crate::support::runner::{Ended, Job, nodes};
 /// A cache service, a played hubcap, and machines for jobs.
 struct Github {
     dir: TempDir,
-    cache: CacheService,
+    cache: ActionsCache,
     machines: usize,
 }
 
 impl Github {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let cache = CacheService::start(&dir.path().join("cache"));
+        let cache = ActionsCache::start();
         let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/job/fake-hubcap");
         std::fs::create_dir(dir.path().join("bin")).expect("a directory");
         std::fs::copy(fake, dir.path().join("bin/hubcap")).expect("copied");

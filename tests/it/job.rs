@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::real::{layout, push};
-use crate::support::cache_service::CacheService;
+use crate::support::actions_cache::ActionsCache;
 use crate::support::programs::{Dockerd, Registry};
 use crate::support::runner::{Ended, Job};
 use crate::support::user::User;
@@ -18,7 +18,7 @@ const DAEMON_JSON: &str = "{\n\t\"log-level\": \"warn\",\n    \"labels\": [ \"ke
 /// GitHub, as far as a job sees it: new machines, the cache, and somewhere a registry.
 struct Github {
     dir: tempfile::TempDir,
-    cache: CacheService,
+    cache: ActionsCache,
     registry: Registry,
     user: User,
 }
@@ -37,7 +37,7 @@ impl Github {
         std::fs::copy(env!("CARGO_BIN_EXE_hubcap"), dir.path().join("hubcap")).expect("copied");
         let registry = Registry::start(dir.path());
         push(&registry, &layout(dir.path()), (IMAGE, "v2s2"));
-        let cache = CacheService::start(&dir.path().join("cache"));
+        let cache = ActionsCache::start();
         Self { dir, cache, registry, user: User::with_sudo() }
     }
 

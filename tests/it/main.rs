@@ -4,6 +4,7 @@
 //! and starts the real programs.
 
 mod action;
+mod actions_cache;
 mod archive;
 mod bridge;
 mod budget;

@@ -1,7 +1,7 @@
 //! What the tests stand on.
 
+pub(crate) mod actions_cache;
 pub(crate) mod bridge;
-pub(crate) mod cache_service;
 pub(crate) mod disk;
 pub(crate) mod docs;
 pub(crate) mod hubcap;

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Stands in for GitHub's cache service in the tests: the three calls of its second protocol (Twirp in JSON) and the
-// blob store behind its signed URLs, on 127.0.0.1, as far as @actions/cache uses them.
+// Stands in for GitHub's cache service in tests/measure-job: the three calls of its second protocol (Twirp in JSON) and the
+// blob store behind its signed URLs, on 127.0.0.1, as far as @actions/cache uses them. The tests have another one.
 //
 //     node cache-service.mjs DIRECTORY
 //
