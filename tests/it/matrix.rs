@@ -47,7 +47,7 @@ pub(crate) fn assert_five_sentences(client: &Client) {
     let (mut origins, images) = Origins::start(&machine);
     let impostor = Impostor::start(&machine);
     let pull = (client.start)(&machine);
-    client.assert_version(&machine);
+    client.compare_version(&machine);
     let mut site = Site { client, machine, impostor, pull, served: None };
     let images: Vec<&Image> = images.iter().filter(|image| client.covers.has(image)).collect();
     // Not the same: the BuildKit in dockerd remembers for minutes where it asks for a repository.

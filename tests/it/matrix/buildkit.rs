@@ -17,7 +17,7 @@ use crate::support::programs::succeed;
 
 pub(crate) const PLAYED: Client = Client {
     title: "a builder of buildx; buildkitd is played",
-    version: "0.29",
+    version: "0.29.1",
     store: "none",
     process: "curl",
     name: "buildkit",

@@ -1,6 +1,7 @@
 //! One client of the matrix, as its test and its row in docs/clients.md have it.
 
 use crate::support::machine::{Machine, Programs};
+use crate::support::programs::loud;
 
 use super::origins::Image;
 
@@ -8,7 +9,7 @@ use super::origins::Image;
 pub(crate) struct Client {
     /// Its name in the table.
     pub(crate) title: &'static str,
-    /// The version that was tried; the program is asked whether that is so.
+    /// The version that was tried; a line is loud if the program says another one.
     pub(crate) version: &'static str,
     /// Where its images are.
     pub(crate) store: &'static str,
@@ -81,12 +82,12 @@ impl Client {
         }
     }
 
-    /// A program that was updated is tried all the same, and the table is out of date then.
-    pub(crate) fn assert_version(&self, machine: &Machine) {
+    /// Compares the version with the table's. A program that was updated is tried all the same.
+    pub(crate) fn compare_version(&self, machine: &Machine) {
         let told = (self.asks)(machine);
-        println!("{}: {}", self.title, told.trim());
         if !told.contains(self.version) {
-            println!("THE TABLE SAYS {} of {}, which is {told}", self.version, self.title);
+            let Self { title, version, .. } = self;
+            loud(&format!("docs/clients.md SAYS {version} of {title}, which is {}", told.trim()));
         }
     }
 }

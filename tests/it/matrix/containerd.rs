@@ -13,7 +13,7 @@ use crate::support::programs::{Running, succeed};
 
 pub(crate) const DEBIAN_12: Client = Client {
     title: "containerd, by `ctr --hosts-dir`",
-    version: "1.6",
+    version: "1.6.20",
     store: "its own",
     programs: Programs::Installed,
     process: "ctr",
@@ -27,10 +27,10 @@ pub(crate) const DEBIAN_12: Client = Client {
     identity: Image::of_manifest,
 };
 
-pub(crate) const DEBIAN_13: Client = Client { version: "1.7", programs: Programs::Trixie, ..DEBIAN_12 };
+pub(crate) const DEBIAN_13: Client = Client { version: "1.7.24", programs: Programs::Trixie, ..DEBIAN_12 };
 
 pub(crate) const SID: Client =
-    Client { version: "2.1", programs: Programs::Sid, process: "containerd", ..DEBIAN_12 };
+    Client { version: "2.1.9", programs: Programs::Sid, process: "containerd", ..DEBIAN_12 };
 
 /// containerd's own directory of registries.
 const CERTS_DIR: &str = "/etc/containerd/certs.d";

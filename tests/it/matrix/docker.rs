@@ -13,7 +13,7 @@ use crate::support::programs::{Running, succeed};
 
 pub(crate) const DEBIAN_12: Client = Client {
     title: "dockerd",
-    version: "20.10",
+    version: "20.10.24",
     store: "its own",
     programs: Programs::Installed,
     process: "dockerd",
@@ -28,7 +28,7 @@ pub(crate) const DEBIAN_12: Client = Client {
 };
 
 pub(crate) const OWN_STORE: Client = Client {
-    version: "28.5",
+    version: "28.5.2",
     programs: Programs::Sid,
     start: |machine| pulling(machine, "{\"features\": {\"containerd-snapshotter\": false}}"),
     ..DEBIAN_12

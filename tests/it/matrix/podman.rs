@@ -10,7 +10,7 @@ use crate::support::programs::{modern_root, succeed};
 
 pub(crate) const PODMAN_4: Client = Client {
     title: "podman",
-    version: "4.3",
+    version: "4.3.1",
     store: "containers/storage",
     programs: Programs::Installed,
     process: "podman",
@@ -27,11 +27,11 @@ pub(crate) const PODMAN_4: Client = Client {
     identity: Image::of_manifest,
 };
 
-pub(crate) const PODMAN_5: Client = Client { version: "5.8", programs: Programs::Sid, ..PODMAN_4 };
+pub(crate) const PODMAN_5: Client = Client { version: "5.8.6", programs: Programs::Sid, ..PODMAN_4 };
 
 pub(crate) const BUILDAH_1_28: Client = Client {
     title: "buildah",
-    version: "1.28",
+    version: "1.28.2",
     process: "buildah",
     asks: |machine| succeed(machine.command("buildah").arg("--version")),
     start: |machine| {
@@ -42,11 +42,11 @@ pub(crate) const BUILDAH_1_28: Client = Client {
     ..PODMAN_4
 };
 
-pub(crate) const BUILDAH_1_43: Client = Client { version: "1.43", programs: Programs::Sid, ..BUILDAH_1_28 };
+pub(crate) const BUILDAH_1_43: Client = Client { version: "1.43.2", programs: Programs::Sid, ..BUILDAH_1_28 };
 
 pub(crate) const SKOPEO_1_9: Client = Client {
     title: "skopeo",
-    version: "1.9",
+    version: "1.9.3",
     store: "none",
     process: "skopeo",
     asks: |machine| succeed(machine.command("skopeo").arg("--version")),
@@ -57,7 +57,7 @@ pub(crate) const SKOPEO_1_9: Client = Client {
     ..PODMAN_4
 };
 
-pub(crate) const SKOPEO_1_22: Client = Client { version: "1.22", programs: Programs::Sid, ..SKOPEO_1_9 };
+pub(crate) const SKOPEO_1_22: Client = Client { version: "1.22.0", programs: Programs::Sid, ..SKOPEO_1_9 };
 
 /// What a machine with podman has.
 fn prepare(machine: &Machine) {

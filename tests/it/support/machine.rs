@@ -2,7 +2,6 @@
 //! their usual files, and the registries' names lead to an address of this machine.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::PATIENCE;
-use super::programs::{Running, modern_root};
+use super::programs::{Running, loud, modern_root};
 
 /// Where the names of registries lead. It is not loopback: clients trust that more.
 pub(crate) const REGISTRIES_AT: &str = "203.0.113.1";
@@ -63,13 +62,10 @@ impl Programs {
                 "{} is missing: run tests/modern",
                 root.display()
             );
-            // Past the harness, which keeps what a test that passes prints.
-            let mut stderr = std::io::stderr();
-            let _ = writeln!(
-                stderr,
+            loud(&format!(
                 "NOT TRIED with the programs of {self:?}: tests/modern has not unpacked {}",
                 root.display()
-            );
+            ));
             return None;
         }
         let before = unpacked.map(|root| format!("{0}/usr/sbin:{0}/usr/bin:", root.display()));

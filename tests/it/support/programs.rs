@@ -32,9 +32,7 @@ pub(crate) fn modern(name: &str) -> Option<Command> {
             std::env::var_os("HUBCAP_REQUIRE_MODERN").is_none(),
             "{name} of today is missing: run tests/modern"
         );
-        // Past the harness, which keeps what a test that passes prints.
-        let mut stderr = std::io::stderr();
-        let _ = writeln!(stderr, "NOT TRIED with today's {name}: tests/modern has not unpacked it here");
+        loud(&format!("NOT TRIED with today's {name}: tests/modern has not unpacked it here"));
         return None;
     };
     // dockerd starts its containerd by name.
@@ -43,6 +41,11 @@ pub(crate) fn modern(name: &str) -> Option<Command> {
     let mut command = Command::new(found);
     command.env("PATH", std::env::join_paths(dirs).expect("a path"));
     Some(command)
+}
+
+/// Says something past the harness, which keeps what a test that passes prints.
+pub(crate) fn loud(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Runs to its end, which must be a success.
