@@ -3,13 +3,14 @@
 //!
 //! - [`mode`], [`token`]: what the job may do.
 //! - [`key`]: what names an entry.
-//! - [`service`], [`limiter`]: the three calls, and the limit of each.
+//! - [`service`], [`answer`], [`limiter`]: the three calls, what they bring, and the limit of each.
 //! - [`entry`]: an entry that was found, and the contents in it as sources.
 //! - [`upload`]: an entry that is made.
 //! - [`error`]: why not.
 //!
 //! The job's token and the signed URLs are in memory only: nothing here shows them.
 
+mod answer;
 mod entry;
 mod error;
 mod key;

@@ -10,9 +10,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hubcap_oci::Digest;
 use reqwest::Response;
 
+use super::answer::SignedUrl;
 use super::error::Error as ServiceError;
 use super::key::EntryKey;
-use super::service::{Calls, Found, SignedUrl};
+use super::service::{Calls, Found};
 use crate::address::AddressPolicy;
 use crate::body::{BlobBody, part_of};
 use crate::error::Error;

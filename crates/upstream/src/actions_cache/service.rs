@@ -1,6 +1,5 @@
 //! The service's three calls: Twirp (twitchtv.github.io/twirp/docs/spec_v7.html) in JSON.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -8,10 +7,10 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method};
 use reqwest::Response;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
+use super::answer::{Answer, Failure, SignedUrl};
 use super::error::{Call, Denial, Error};
 use super::key::EntryKey;
 use super::limiter::Limiter;
@@ -59,10 +58,6 @@ pub(super) struct Calls {
     finalizations: Limiter,
 }
 
-/// A URL that gives whoever knows it a right, for some minutes. It is shown by nothing.
-#[derive(Clone)]
-pub(super) struct SignedUrl(Url);
-
 /// What a look-up found.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -77,30 +72,6 @@ pub(super) enum Created {
     At(SignedUrl),
     /// 409: it exists, or was reserved before.
     Taken,
-}
-
-/// An answer to any of the calls. GitHub's own library understands both spellings of the names.
-#[derive(Deserialize)]
-struct Answer {
-    #[serde(default)]
-    ok: bool,
-    #[serde(default, alias = "matchedKey")]
-    matched_key: String,
-    #[serde(default, alias = "signedDownloadUrl")]
-    signed_download_url: String,
-    #[serde(default, alias = "signedUploadUrl")]
-    signed_upload_url: String,
-    #[serde(default)]
-    message: String,
-}
-
-/// An error, as Twirp frames it.
-#[derive(Default, Deserialize)]
-struct Failure {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    msg: String,
 }
 
 impl Calls {
@@ -211,10 +182,8 @@ impl Calls {
             return Err(self.understand(call, response).await);
         }
         let bytes = body::whole(response, MAX_ANSWER).await?;
-        // Why not is not told: the words would be those of the answer, which has a secret.
-        let answer: Answer = serde_json::from_slice(&bytes)
-            .map_err(|_| crate::Error::invalid("an answer of it cannot be read"))?;
-        if !answer.ok && is_denial(&answer.message) {
+        let answer = Answer::read(&bytes)?;
+        if answer.is_denial() {
             return Err(self.deny(call));
         }
         Ok(answer)
@@ -248,27 +217,22 @@ impl Calls {
     async fn understand(&self, call: Call, response: Response) -> Error {
         let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
         let told = body::whole(response, MAX_ANSWER).await.unwrap_or_default();
-        let Failure { code, msg } = serde_json::from_slice(&told).unwrap_or_default();
-        if msg.contains("insufficient usage") {
-            return Error::Full;
-        }
-        if is_denial(&msg) {
-            return self.deny(call);
-        }
+        let failure = Failure::read(&told);
         match status {
+            _ if failure.is_of_space() => Error::Full,
+            _ if failure.is_denial() => self.deny(call),
             401 => {
                 // It has run out, or is for something else.
                 self.deny(Call::LookUp);
                 self.deny(call)
             }
             403 => self.deny(call),
-            409 => Error::Refused { call, status },
             429 => {
                 let retry_after = wait.unwrap_or(UNTOLD);
                 self.limiter(call).close(Instant::now(), retry_after);
                 Error::RateLimited { call, retry_after }
             }
-            _ if code == "already_exists" => Error::Refused { call, status: 409 },
+            _ if failure.is_of_key() => Error::Refused { call, status: 409 },
             400..500 => Error::Refused { call, status },
             _ => Error::Away(crate::Error::Failed { status }),
         }
@@ -284,6 +248,10 @@ impl Calls {
         }
     }
 
+    fn signed(&self, text: &str) -> Result<SignedUrl, crate::Error> {
+        SignedUrl::read(text, &self.service.results_url)
+    }
+
     const fn limiter(&self, call: Call) -> &Limiter {
         match call {
             Call::LookUp => &self.look_ups,
@@ -291,30 +259,4 @@ impl Calls {
             Call::Finalize => &self.finalizations,
         }
     }
-
-    /// A URL that the service gave. What came over TLS goes out over TLS.
-    fn signed(&self, text: &str) -> Result<SignedUrl, Error> {
-        let url = Url::parse(text).ok().filter(|url| match self.service.results_url.scheme() {
-            "http" => matches!(url.scheme(), "http" | "https"),
-            _ => url.scheme() == "https",
-        });
-        url.map(SignedUrl).ok_or_else(|| crate::Error::invalid("it gives a URL that is none").into())
-    }
-}
-
-impl SignedUrl {
-    pub(super) const fn expose(&self) -> &Url {
-        &self.0
-    }
-}
-
-impl fmt::Debug for SignedUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// Whether the service says no for good, in the words that GitHub's own library knows (`cache write denied:`).
-fn is_denial(message: &str) -> bool {
-    ["cache read denied:", "cache write denied:"].iter().any(|denial| message.contains(denial))
 }

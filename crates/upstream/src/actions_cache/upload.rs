@@ -15,9 +15,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use url::Url;
 
+use super::answer::SignedUrl;
 use super::error::{Call, Error};
 use super::key::EntryKey;
-use super::service::{Calls, Created, SignedUrl};
+use super::service::{Calls, Created};
 use crate::address::AddressPolicy;
 use crate::connection::Connection;
 use crate::request::{Redirects, Request};
@@ -81,6 +82,9 @@ impl Writing {
             return Err(Error::Empty);
         }
         let calls = &self.calls;
+        if let Some(refusal) = calls.write_refusal() {
+            return Err(refusal);
+        }
         // The hour for which the URL is good begins with it.
         until_resumed(&mut paused).await;
         let url = match calls.create(key).await? {
