@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hubcap_oci::{Algorithm, Digest};
 use hubcap_upstream::actions_cache::{ActionsCache, CacheFile, Denial, EntryKey, Mode, Service, Token};
-use hubcap_upstream::{Config, Error, Fetch, Source as _, Upstreams};
+use hubcap_upstream::{Config, Error, Fetch, Piece, Source as _, Upstreams};
+use tokio::sync::mpsc;
 
 use crate::support::actions_cache::{ActionsCache as Stand, BOTH, MAIN, READ};
 use crate::support::noise;
@@ -104,6 +105,30 @@ async fn a_part_of_an_entry_is_a_content_of_its_own() {
     assert_eq!((part.position, part.size), (10, Some(end - start)));
     assert_eq!(part.chunk().await.expect("bytes").expect("bytes"), bytes[MIB + 17..MIB + 27]);
     assert!(file.open(end - start).await.is_err(), "nothing of what follows is given");
+}
+
+#[tokio::test]
+async fn a_slow_entry_is_read_over_several_connections() {
+    let stand = Stand::start();
+    let (key, bytes) = (EntryKey::pack("store@1"), noise(33 * MIB, 1));
+    stand.put(MAIN, named(&key), bytes.clone());
+    stand.bring(8 * MIB as u64);
+    let cache = of_main(&stand);
+    let entry = cache.find(&key).await.expect("an answer").expect("an entry");
+    let range = MIB..33 * MIB;
+    let fetch = Fetch::begin(entry.file(Some(range.start as u64..range.end as u64), None), 0).await;
+    let (sender, mut pieces) = mpsc::channel(16);
+    let fetching = tokio::spawn(async move { fetch.expect("it begins").stream(&sender).await });
+    let mut came = vec![0; range.len()];
+    while let Some(piece) = pieces.recv().await {
+        if let Piece::Chunk { offset, bytes } = piece {
+            came[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
+        }
+    }
+    fetching.await.expect("no panic").expect("to its end");
+    assert!(came == bytes[range], "each byte is in its place");
+    assert!(stand.count("GET") > 2, "{:?}", stand.log());
+    assert!(cache.rate().is_some_and(|rate| rate < 10.0 * MIB as f64), "{:?}", cache.rate());
 }
 
 #[tokio::test]

@@ -118,6 +118,11 @@ impl ActionsCache {
         self.lock().cuts.extend(after);
     }
 
+    /// From now on a connection brings so many bytes a second.
+    pub(crate) fn bring(&self, rate: u64) {
+        self.lock().rate = Some(rate);
+    }
+
     /// Answers the next requests to the blob store with these statuses.
     pub(crate) fn fail(&self, statuses: &[u16]) {
         self.lock().failures.extend(statuses);

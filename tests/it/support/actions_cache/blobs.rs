@@ -1,10 +1,12 @@
 //! The played blob store: of Azure's REST interface what uploads and ranged reads need.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, header};
 use hubcap_oci::{RangeRequest, Selection};
@@ -27,7 +29,7 @@ pub(super) fn answer(
     let comp = value("comp");
     let what = comp.map_or_else(|| asked.method.to_string(), |comp| format!("{} {comp}", asked.method));
     let failed = state.failures.pop_front();
-    let cut = state.cuts.front().copied();
+    let (cut, rate) = (state.cuts.front().copied(), state.rate);
     let signed = value("sig").and_then(|signature| state.signed(signature));
     let Some(signed) = signed else {
         return (what, String::new(), error(403, "AuthenticationFailed"));
@@ -42,7 +44,7 @@ pub(super) fn answer(
     } else if is_write != signed.is_for_writing {
         error(403, "AuthorizationPermissionMismatch")
     } else if !is_write {
-        let answer = read(entry, range, cut);
+        let answer = read(entry, range, cut, rate);
         if answer.status().is_success() {
             state.cuts.pop_front();
         }
@@ -62,7 +64,7 @@ pub(super) fn answer(
 }
 
 /// A GET or a HEAD, whose body hyper leaves away.
-fn read(entry: &Entry, range: Option<&str>, cut: Option<u64>) -> Response<Body> {
+fn read(entry: &Entry, range: Option<&str>, cut: Option<u64>, rate: Option<u64>) -> Response<Body> {
     let Some(bytes) = entry.bytes.clone() else { return error(404, "BlobNotFound") };
     let size = bytes.len() as u64;
     let response = Response::builder()
@@ -79,15 +81,28 @@ fn read(entry: &Entry, range: Option<&str>, cut: Option<u64>) -> Response<Body> 
         Ok(_) => (response, bytes),
     };
     let response = response.header(header::CONTENT_LENGTH, bytes.len());
-    let body = match cut {
-        None => Body::from(bytes),
-        Some(after) => {
+    let body = match (cut, rate) {
+        (None, None) => Body::from(bytes),
+        (None, Some(rate)) => Body::from_stream(slowly(bytes, rate)),
+        (Some(after), _) => {
             let sent = bytes.slice(..bytes.len().min(after as usize));
             let broken = std::io::Error::other("the connection breaks");
             Body::from_stream(stream::iter([Ok(sent)]).chain(stream::once(async { Err(broken) })))
         }
     };
     response.body(body).expect("an answer")
+}
+
+/// The bytes in steps of a twentieth of a second.
+fn slowly(bytes: Bytes, rate: u64) -> impl Stream<Item = std::io::Result<Bytes>> {
+    stream::unfold(bytes, move |mut left| async move {
+        if left.is_empty() {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let step = left.split_to(left.len().min(rate as usize / 20));
+        Some((Ok(step), left))
+    })
 }
 
 fn put_block(entry: &mut Entry, name: &str, bytes: &Bytes) -> Response<Body> {

@@ -30,6 +30,8 @@ pub(super) struct State {
     /// By method: how many calls are refused, and for how long.
     pub(super) refusals: HashMap<String, (usize, u64)>,
     pub(super) cuts: VecDeque<u64>,
+    /// Bytes a second and connection.
+    pub(super) rate: Option<u64>,
     pub(super) failures: VecDeque<u16>,
     started: Instant,
     /// When a method was called.
@@ -87,6 +89,7 @@ impl State {
             run_out: 0,
             refusals: HashMap::new(),
             cuts: VecDeque::new(),
+            rate: None,
             failures: VecDeque::new(),
             started: Instant::now(),
             calls: Vec::new(),
