@@ -5,6 +5,7 @@ mod containerd;
 mod doctor;
 mod podman;
 mod proxy;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;

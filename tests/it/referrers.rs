@@ -214,3 +214,22 @@ async fn a_push_through_the_proxy_makes_the_lists_of_its_repository_ones_to_ask_
     assert!(answer.status().is_success(), "{}", answer.status());
     assert_eq!(ask().await.0, json!([signature]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_refused_is_not_found_for_containerd_which_asks_the_registry_itself_only_then() {
+    for refusal in [401, 403, 429] {
+        let (origin, image, _) = origin(Kept::ByEndpoint).await;
+        origin.quirk("/referrers/", quirk::status(refusal));
+        let place = Place::new();
+        let hubcap = place.start(&origin.url(), &[]);
+        assert_eq!(hubcap.get(&manifest("app", "1")).await.status(), 200, "its manifests are for everybody");
+        let path = path("library/app", &image.digest);
+        let (told, others) = match refusal {
+            // Trouble: containerd gives up a pull without a list.
+            429 => (200, 200),
+            _ => (404, 403),
+        };
+        assert_eq!(hubcap.get(&format!("{path}?ns=docker.io")).await.status(), told, "{refusal}");
+        assert_eq!(hubcap.get(&path).await.status(), others, "{refusal}");
+    }
+}

@@ -142,12 +142,16 @@ async fn an_upstream_that_cannot_help_costs_a_client_no_time() {
         origin.quirk("/v2/library", fault);
         let hubcap = place.start(&origin.url(), &[]);
         for path in [manifest("x", "1"), blob("x", &image.blobs[1])] {
-            let start = Instant::now();
-            let answer = hubcap.get(&path).await;
-            // 404 is what sends every client to its next endpoint at once.
-            assert_eq!(answer.status(), 404);
-            assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-            assert!(status(&answer).contains("upstream-failed"), "{}", status(&answer));
+            // What sends each client to its next endpoint at once, and tells of trouble where that does so too.
+            for (asked, code) in [(path.clone(), 404), (format!("{path}?ns=docker.io"), 502)] {
+                let start = Instant::now();
+                let answer = hubcap.get(&asked).await;
+                assert_eq!(answer.status(), code);
+                assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+                assert!(status(&answer).contains("upstream-failed"), "{}", status(&answer));
+                let body = answer.text().await.expect("a body");
+                assert!(body.contains("the upstream cannot be used now: "), "{body}");
+            }
         }
     }
 }

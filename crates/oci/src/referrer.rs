@@ -87,6 +87,15 @@ pub fn tag_of(subject: &Digest) -> Option<Tag> {
     format!("{}-{hash}", subject.algorithm().name()).parse().ok()
 }
 
+/// Whether a tag may be that of a list of referrers.
+pub fn is_tag_of_a_subject(tag: &Tag) -> bool {
+    tag.as_str().split_once('-').is_some_and(|(algorithm, hash)| {
+        hash.len() == 64
+            && ["sha256", "sha512"].contains(&algorithm)
+            && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
 /// A list of referrers as a registry answers with it: an image index.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -15,12 +15,18 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use hubcap_cache::{Access, Outcome, RequestGuard};
+use hubcap_oci::Endpoint;
+use hyper::ext::ReasonPhrase;
 
 use crate::resolve::Selector;
+
+/// The longest reason in a status line, in characters. Clients have it in one line of their log.
+const MAX_REASON: usize = 240;
 
 /// A resolved request.
 pub(crate) struct Asked<'a> {
     pub(crate) parts: &'a Parts,
+    pub(crate) endpoint: &'a Endpoint,
     pub(crate) access: Access,
     pub(crate) selector: Selector<'a>,
 }
@@ -34,6 +40,8 @@ pub(crate) struct Reply {
     /// Counts it, until its body has gone out.
     pub(crate) guard: Option<RequestGuard>,
     headers: HeaderMap,
+    /// The words after the status, where they are others than the status's own.
+    reason: Option<ReasonPhrase>,
     body: Body,
 }
 
@@ -43,14 +51,14 @@ impl Reply {
         let mut headers = HeaderMap::with_capacity(6);
         let version = HeaderName::from_static("docker-distribution-api-version");
         headers.insert(version, HeaderValue::from_static("registry/2.0"));
-        Self { status, outcome, length: Some(0), guard: None, headers, body: Body::empty() }
+        Self { status, outcome, length: Some(0), guard: None, headers, reason: None, body: Body::empty() }
     }
 
     /// A registry's own answer, which is passed on as it is.
     pub(crate) fn passed(response: Response<Body>) -> Self {
         let (parts, body) = response.into_parts();
         let (status, headers) = (parts.status, parts.headers);
-        Self { status, outcome: Outcome::Passed, length: None, guard: None, headers, body }
+        Self { status, outcome: Outcome::Passed, length: None, guard: None, headers, reason: None, body }
     }
 
     /// Counts it as an answer to this.
@@ -84,6 +92,15 @@ impl Reply {
         self.body(media_type, text.len() as u64, text)
     }
 
+    /// Says why after the status (RFC 9112, section 4): every client of today shows that, and of an answer to a HEAD nothing else.
+    pub(crate) fn because(mut self, why: &str) -> Self {
+        let name = self.status.canonical_reason().unwrap_or_default();
+        let visible = |char: char| if char.is_ascii_graphic() || char == ' ' { char } else { '?' };
+        let why: String = why.chars().take(MAX_REASON).map(visible).collect();
+        self.reason = ReasonPhrase::try_from(format!("{name} (hubcap: {why})")).ok();
+        self
+    }
+
     /// Tells `?ns=` back, as the specification asks of a registry that answers for another.
     pub(crate) fn for_namespace(self, namespace: Option<&str>) -> Self {
         match namespace {
@@ -105,6 +122,9 @@ impl Reply {
         let mut response = Response::new(reply.body);
         *response.status_mut() = reply.status;
         *response.headers_mut() = reply.headers;
+        if let Some(reason) = reply.reason {
+            response.extensions_mut().insert(reason);
+        }
         response
     }
 }

@@ -30,11 +30,6 @@ impl<'a> Selector<'a> {
             Self::Connect(_) | Self::Path => None,
         }
     }
-
-    /// Whether the client takes hubcap for the registry itself, and has no other endpoint to fall back to.
-    pub(crate) const fn no_fallback(self) -> bool {
-        matches!(self, Self::Connect(_))
-    }
 }
 
 /// A request's meaning.

@@ -13,6 +13,7 @@ use hubcap_oci::{Endpoint, Page, Reference, Registry};
 use tokio::time::error::Elapsed;
 
 use crate::access_log::{self, Entry};
+use crate::api::error::Fallback;
 use crate::api::{self, Asked, Reply};
 use crate::resolve::{Resolver, Selector};
 
@@ -81,7 +82,10 @@ impl App {
         let reply = if parts.method == Method::GET || parts.method == Method::HEAD {
             let parsed = Parsed::new(&parts.uri);
             let reply = self.reply(&parts, &parsed, None, started).await;
-            reply.unwrap_or_else(|_| api::error::too_slow(REQUEST))
+            reply.unwrap_or_else(|_| {
+                let selector = Selector::new(None, parsed.namespace.as_deref());
+                api::error::too_slow(REQUEST, Fallback::of(selector, parsed.endpoint.as_ref().ok()))
+            })
         } else {
             api::error::unsupported()
         };
@@ -135,7 +139,7 @@ impl App {
             _ => None,
         };
         let guard = cache.count_request(&access.target, tag, started);
-        let asked = Asked { parts, access, selector };
+        let asked = Asked { parts, endpoint, access, selector };
         let reply = match endpoint {
             Endpoint::Version => api::version(),
             Endpoint::Manifest { reference, .. } => api::manifest::answer(cache, &asked, reference).await,

@@ -1,4 +1,4 @@
-//! containerd 1.6, with `ctr --hosts-dir`.
+//! containerd, with `ctr --hosts-dir`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,16 +6,28 @@ use std::time::{Duration, Instant};
 
 use super::{OTHER, REPOSITORY, Site, said, tree};
 use crate::support::PATIENCE;
-use crate::support::programs::{Running, program, succeed};
+use crate::support::programs::{Running, modern, program, succeed};
 
 /// A containerd with everything of its own.
-struct Containerd {
+pub(super) struct Containerd {
     socket: PathBuf,
+    ctr: fn() -> Command,
     _process: Running,
 }
 
+/// containerd 1.6.
+pub(super) fn of_debian(dir: &Path) -> Containerd {
+    Containerd::start(dir, program("containerd"), || program("ctr"))
+}
+
+/// containerd of today, where it is unpacked.
+pub(super) fn of_today(dir: &Path) -> Option<Containerd> {
+    let ctr = || modern("ctr").expect("as containerd");
+    Some(Containerd::start(dir, modern("containerd")?, ctr))
+}
+
 impl Containerd {
-    fn start(dir: &Path) -> Self {
+    fn start(dir: &Path, mut containerd: Command, ctr: fn() -> Command) -> Self {
         let (config, socket) = (dir.join("config.toml"), dir.join("containerd.sock"));
         let text = format!(
             "version = 2\nroot = \"{0}/root\"\nstate = \"{0}/run\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
@@ -26,8 +38,8 @@ impl Containerd {
         std::fs::write(&config, text).expect("a file");
         let log = std::fs::File::create(dir.join("containerd.log")).expect("a log");
         let both = (log.try_clone().expect("a log"), log);
-        let child = program("containerd").arg("--config").arg(&config).stdout(both.0).stderr(both.1).spawn();
-        let containerd = Self { socket, _process: Running(child.expect("containerd starts")) };
+        let child = containerd.arg("--config").arg(&config).stdout(both.0).stderr(both.1).spawn();
+        let containerd = Self { socket, ctr, _process: Running(child.expect("containerd starts")) };
         let end = Instant::now() + PATIENCE;
         while !containerd.ctr(&["version"]).output().is_ok_and(|output| output.status.success()) {
             let log = || std::fs::read_to_string(dir.join("containerd.log")).unwrap_or_default();
@@ -37,8 +49,8 @@ impl Containerd {
         containerd
     }
 
-    fn ctr(&self, words: &[&str]) -> Command {
-        let mut command = program("ctr");
+    pub(super) fn ctr(&self, words: &[&str]) -> Command {
+        let mut command = (self.ctr)();
         command.arg("--address").arg(&self.socket).args(["--namespace", "it"]).args(words);
         command
     }
@@ -58,7 +70,7 @@ impl Containerd {
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_containerd_has_already_are_asked_after_hubcap_and_come_back() {
     let site = Site::start("oci");
-    let containerd = Containerd::start(&site.dir("containerd"));
+    let containerd = of_debian(&site.dir("containerd"));
     let (certs, config) = (site.dir("certs.d"), site.place.dir.path().join("containerd/config.toml"));
     // Somebody's own, which is asked after hubcap, and which nobody answers.
     let own = certs.join("docker.io/hosts.toml");
@@ -95,7 +107,7 @@ async fn hosts_that_containerd_has_already_are_asked_after_hubcap_and_come_back(
 #[tokio::test(flavor = "multi_thread")]
 async fn one_file_covers_every_registry_and_what_cannot_be_merged_is_left_alone() {
     let site = Site::start("oci");
-    let containerd = Containerd::start(&site.dir("containerd"));
+    let containerd = of_debian(&site.dir("containerd"));
     let certs = site.dir("certs.d");
     let hosts = certs.to_str().expect("text");
     site.hubcap(&["setup", "containerd", "--all", "docker.io", "--certs-dir", hosts]);

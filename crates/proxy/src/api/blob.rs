@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hubcap_cache::{Answer, Blob, BlobBody, BlobRequest, Cache, Error, Outcome};
 use hubcap_oci::{ByteRange, Digest, RangeRequest, Selection};
 
-use crate::api::error::{Noun, failed};
+use crate::api::error::failed;
 use crate::api::multipart::Multipart;
 use crate::api::{Asked, DIGEST, Reply};
 
@@ -21,7 +21,7 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) ->
     let (reply, outcome) = match cache.blob(&asked.access, digest, request).await {
         Ok(Answer { value, outcome }) => (found(value, digest, outcome), outcome),
         Err(failure) => {
-            let reply = failed(&failure, Noun::Blob, asked);
+            let reply = failed(&failure, asked);
             let Error::UnsatisfiableRange { size } = failure.error else { return reply };
             (reply.with(header::CONTENT_RANGE, format!("bytes */{size}")), failure.outcome)
         }

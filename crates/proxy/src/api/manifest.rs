@@ -4,13 +4,13 @@ use http::{Method, StatusCode};
 use hubcap_cache::{Answer, Cache};
 use hubcap_oci::Reference;
 
-use crate::api::error::{Noun, failed};
+use crate::api::error::failed;
 use crate::api::{Asked, DIGEST, Reply};
 
 pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, reference: &Reference) -> Reply {
     let Answer { value, outcome } = match cache.manifest(&asked.access, reference).await {
         Ok(answer) => answer,
-        Err(failure) => return failed(&failure, Noun::Manifest, asked),
+        Err(failure) => return failed(&failure, asked),
     };
     // A HEAD is a look; a client that GETs a manifest is about to pull.
     if asked.parts.method == Method::GET {

@@ -6,7 +6,7 @@ use hubcap_cache::{Answer, Cache};
 use hubcap_oci::referrer::write_list;
 use hubcap_oci::{Digest, media_type};
 
-use crate::api::error::{Noun, failed};
+use crate::api::error::failed;
 use crate::api::{Asked, Reply};
 
 pub(crate) async fn answer(
@@ -17,7 +17,7 @@ pub(crate) async fn answer(
 ) -> Reply {
     let Answer { value, outcome } = match cache.referrers(&asked.access, subject, artifact_types).await {
         Ok(answer) => answer,
-        Err(failure) => return failed(&failure, Noun::Name, asked),
+        Err(failure) => return failed(&failure, asked),
     };
     let reply = Reply::new(StatusCode::OK, outcome).json(media_type::OCI_INDEX, write_list(&value));
     if artifact_types.is_empty() {

@@ -5,7 +5,7 @@ use hubcap_cache::{Answer, Cache, NextPage};
 use hubcap_oci::query::{parse_query, with_query};
 use hubcap_oci::{Endpoint, Page, Repository};
 
-use crate::api::error::{Noun, failed};
+use crate::api::error::failed;
 use crate::api::{Asked, Reply};
 
 #[derive(serde::Serialize)]
@@ -19,7 +19,7 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, name: &Repository, 
     let trail = query.find(|(key, _)| key == Page::TRAIL).and_then(|(_, text)| text.parse().ok());
     let Answer { value, outcome } = match cache.tags(&asked.access, page, &trail.unwrap_or_default()).await {
         Ok(answer) => answer,
-        Err(failure) => return failed(&failure, Noun::Name, asked),
+        Err(failure) => return failed(&failure, asked),
     };
     let list = List { name: name.as_str(), tags: value.tags };
     let text = serde_json::to_string(&list).unwrap_or_default();
