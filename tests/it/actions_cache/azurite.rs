@@ -1,7 +1,7 @@
 //! The same with a real blob store behind the service: block lists, ranges, and signatures that run out.
 
 use hubcap_upstream::Error;
-use hubcap_upstream::actions_cache::Uploaded;
+use hubcap_upstream::actions_cache::{Error as CacheError, Uploaded};
 
 use super::upload::put;
 use super::{MIB, content, fetched, of_main};
@@ -37,4 +37,13 @@ async fn azures_blob_store_takes_the_blocks_and_gives_their_ranges() {
     stand.run_out(2);
     let entry = found().await;
     assert_eq!(entry.read(5..10).await, Err(Error::Denied { status: 403 }), "one more look-up is enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_url_has_run_out_is_given_up_at_once() {
+    let azurite = Azurite::start().await;
+    let stand = Stand::start_on(&azurite);
+    stand.run_out(1);
+    // Long ones, of which Azure need not read much before it refuses them.
+    assert_eq!(put(&of_main(&stand), &noise(33 * MIB, 1)).await, Err(CacheError::UploadExpired));
 }
