@@ -103,7 +103,7 @@ impl ActionsCache {
         Ok(self.reading.calls.look_up(prefixes, version).await?.map(|found| self.entry(found)))
     }
 
-    /// Makes an entry of `size` bytes, which `read` gives by range, in blocks of 16 MiB, over at most four connections for all
+    /// Makes an entry of `size` bytes, which `read` gives by range, in blocks of 8 MiB, over at most eight connections for all
     /// uploads. While `paused` is true no further block is sent.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ async fn what_one_job_uploads_in_blocks_another_one_finds() {
     let stand = Stand::start();
     let bytes = noise(33 * MIB, 1);
     assert_eq!(put(&of_main(&stand), &bytes).await, Ok(Uploaded::Saved));
-    assert_eq!(stand.count("PUT block"), 3);
+    assert_eq!(stand.count("PUT block"), 5);
     assert!(stand.bytes(content(&bytes).key()).expect("an entry") == bytes);
     let entry = of_pull(&stand).find(&content(&bytes)).await.expect("an answer").expect("an entry");
     assert!(fetched(entry.file(None, None)).await.expect("bytes") == bytes);
@@ -163,14 +163,14 @@ async fn an_upload_is_held_back_between_its_blocks() {
     let (cache, key) = (of_main(&stand), content(b"large"));
     let uploading = {
         let (cache, key) = (cache.clone(), key.clone());
-        tokio::spawn(async move { cache.upload(&key, 9 * 16 * MIB as u64, read, held).await })
+        tokio::spawn(async move { cache.upload(&key, 17 * 8 * MIB as u64, read, held).await })
     };
     let reads = || reads.load(Ordering::SeqCst);
     eventually("what was read is sent", || reads() > 0 && stand.count("PUT block") == reads()).await;
     for _ in 0..20 {
         assert!(cache.find(&key).await.expect("an answer").is_none());
     }
-    assert!(reads() <= 4, "only what was on its way over the four connections is sent: {}", reads());
+    assert!(reads() <= 8, "only what was on its way over the eight connections is sent: {}", reads());
     eventually("saved", || {
         hold.send_replace(false);
         !stand.saved().is_empty()

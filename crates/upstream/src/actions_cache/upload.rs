@@ -24,10 +24,11 @@ use crate::connection::Connection;
 use crate::request::{Redirects, Request};
 
 /// The length of a block, in bytes.
-const BLOCK: u64 = 16 << 20;
-/// Connections of all uploads together. Each holds a block in memory.
-const CONNECTIONS: usize = 4;
-/// How long one block may take: 16 MiB at 140 KB/s.
+const BLOCK: u64 = 8 << 20;
+/// Connections of all uploads together. Each holds a block in memory, so 64 MiB are held. One connection brings some 10 MB/s,
+/// and each request costs 250 ms beside: many short blocks are faster than few long ones.
+const CONNECTIONS: usize = 8;
+/// How long one block may take: 8 MiB at 70 KB/s.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Waits before a block is sent again; a block may come twice.
 const AGAIN_AFTER: [Duration; 3] =
