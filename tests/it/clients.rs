@@ -3,6 +3,7 @@
 
 mod containerd;
 mod doctor;
+mod partial;
 mod podman;
 mod proxy;
 mod trouble;

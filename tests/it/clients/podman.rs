@@ -1,6 +1,7 @@
 //! podman 4.3, as root of a machine whose `/etc/containers` is the test's own: each command runs in
 //! a mount namespace, so the tester's files are neither read nor written.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -8,7 +9,7 @@ use super::{OTHER, REPOSITORY, Site, Tree, tree};
 use crate::support::programs::{program, succeed};
 
 /// A machine's `/etc/containers` and a home directory.
-struct Machine {
+pub(super) struct Machine {
     etc: PathBuf,
     home: PathBuf,
     storage: PathBuf,
@@ -16,7 +17,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(site: &Site) -> Self {
+    pub(super) fn new(site: &Site) -> Self {
         let etc = site.dir("etc-containers");
         std::fs::write(etc.join("policy.json"), r#"{"default": [{"type": "insecureAcceptAnything"}]}"#)
             .expect("written");
@@ -31,7 +32,7 @@ impl Machine {
     }
 
     /// A command on this machine.
-    fn on(&self, program: &str) -> Command {
+    pub(super) fn on(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = crate::support::programs::program("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c"]);
         command.arg("mount --bind \"$1\" /etc/containers && shift && exec \"$@\"").arg("sh").arg(&self.etc);
@@ -40,7 +41,7 @@ impl Machine {
         command
     }
 
-    fn hubcap(&self, site: &Site, words: &[&str]) -> String {
+    pub(super) fn hubcap(&self, site: &Site, words: &[&str]) -> String {
         let mut command = self.on(env!("CARGO_BIN_EXE_hubcap"));
         succeed(
             command.args(words).arg("--state").arg(site.place.state()).arg("--store").arg(site.place.store()),
@@ -63,7 +64,7 @@ impl Machine {
         digest
     }
 
-    fn assert_the_testers_own_files_are_untouched(&self) {
+    pub(super) fn assert_the_testers_own_files_are_untouched(&self) {
         for (dir, before) in &self.real {
             assert_eq!(&tree(dir), before, "{}", dir.display());
         }

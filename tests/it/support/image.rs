@@ -64,15 +64,26 @@ pub(crate) fn real_for(origin: &Origin, name: &str, seed: u64, architecture: &st
     put_with(origin, name, config.as_bytes(), &[&layer])
 }
 
+/// The same, with these files in its layer.
+pub(crate) fn of_files(origin: &Origin, name: &str, files: &[(String, Vec<u8>)]) -> Image {
+    let (layer, config) = layer_of(files, "amd64");
+    put_with(origin, name, config.as_bytes(), &[&layer])
+}
+
 /// A layer, and the configuration of an image that has it alone.
 fn real_layer(seed: u64, architecture: &str) -> (Vec<u8>, String) {
+    layer_of(&[("data/noise".into(), super::noise(600_000, seed))], architecture)
+}
+
+fn layer_of(files: &[(String, Vec<u8>)], architecture: &str) -> (Vec<u8>, String) {
     let mut archive = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_ustar();
-    let noise = super::noise(600_000, seed);
-    header.set_size(noise.len() as u64);
-    header.set_mode(0o644);
-    header.set_cksum();
-    archive.append_data(&mut header, "data/noise", noise.as_slice()).expect("an entry");
+    for (path, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        archive.append_data(&mut header, path, content.as_slice()).expect("an entry");
+    }
     let layer = archive.into_inner().expect("an archive");
     let config = json!({"os": "linux", "architecture": architecture, "config": {},
         "rootfs": {"type": "layers", "diff_ids": [sha256(&layer)]}});
