@@ -24,6 +24,13 @@ pub(crate) fn hosts_toml(directory: &Path) -> PathBuf {
     directory.join("hosts.toml")
 }
 
+/// The `hosts.toml` of each of these registries.
+pub(crate) fn hosts_tomls(certs_dir: &Path, registries: &Registries) -> Vec<PathBuf> {
+    let named = registries.named.iter().map(|registry| directory(certs_dir, registry));
+    let every = registries.every_other.then(|| certs_dir.join(EVERY));
+    named.chain(every).map(|directory| hosts_toml(&directory)).collect()
+}
+
 /// A `certs.d`, and who reads it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CertsDir<'a> {
@@ -39,14 +46,8 @@ impl CertsDir<'_> {
         mirror: &Mirror,
         registries: &Registries,
     ) -> Result<Plan, Error> {
-        let mut directories: Vec<PathBuf> =
-            registries.named.iter().map(|registry| directory(self.path, registry)).collect();
-        if registries.every_other {
-            directories.push(self.path.join(EVERY));
-        }
         let mut plan = Vec::new();
-        for directory in directories {
-            let path = hosts_toml(&directory);
+        for path in hosts_tomls(self.path, registries) {
             plan.push(journal.plan(path.clone(), FileKind::HostsToml, |original| {
                 hosts_toml::with_mirror(&path, original, mirror, self.capabilities).map(Some)
             })?);

@@ -12,8 +12,8 @@
 //! - [`certs_dir`], [`mod@format`]: directories and texts that several clients have.
 //! - [`change`]: a file before and after, and the difference for people. [`another`]: what is another hubcap's.
 //! - [`journal`], [`file_kind`]: what was changed, with which the files are restored, even after a crash.
-//! - [`mod@file`], [`encoding`], [`paths`], [`process`], [`sudo`]: reading and replacing files, and reaching daemons, as root where
-//!   needed.
+//! - [`mod@file`], [`encoding`], [`paths`], [`process`], [`piped`], [`sudo`]: reading and replacing files, and reaching
+//!   daemons, as root where needed.
 
 mod all;
 mod another;
@@ -32,6 +32,7 @@ mod format;
 mod journal;
 mod mirror;
 mod paths;
+mod piped;
 mod podman;
 mod process;
 mod sudo;

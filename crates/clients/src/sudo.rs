@@ -1,10 +1,10 @@
 //! Root's rights, by a sudo that asks for no password.
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use crate::error::Error;
+use crate::piped;
 
 /// The exit code by which a script says that there is no such file.
 pub(crate) const NO_FILE: i32 = 44;
@@ -20,13 +20,8 @@ pub(crate) fn run(path: &Path, script: &str, stdin: Option<&[u8]>) -> Result<Out
     }
     let mut command = Command::new("sudo");
     command.args(["-n", "sh", "-c", script, "sh"]).arg(path);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| rights(format!("sudo cannot be run ({error})")))?;
-    if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
-        // A script that ends before it has read everything says why by its exit code.
-        let _ = pipe.write_all(text);
-    }
-    let output = child.wait_with_output()?;
+    let output = piped::output(&mut command, stdin)
+        .map_err(|error| rights(format!("sudo cannot be run ({error})")))?;
     match output.status.code() {
         Some(0 | NO_FILE) => Ok(output),
         _ => Err(rights(String::from_utf8_lossy(&output.stderr).trim().to_owned())),

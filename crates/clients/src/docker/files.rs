@@ -43,14 +43,9 @@ impl Dockerd {
         }
         let our_proxies = super::proxy::our_proxies(journal, path);
         journal.plan(path.clone(), FileKind::DaemonJson, |original| {
-            let json = DaemonJson::parse(path, original)?;
-            let mut mirrors = json.mirrors(path)?.unwrap_or_default();
-            if mirrors.iter().any(|one| mirror.is_at(one)) {
-                // A user has written it; so it is theirs.
+            let Some(mut json) = DaemonJson::parse(path, original)?.with_first(path, mirror)? else {
                 return Ok(original.map(str::to_owned));
-            }
-            mirrors.insert(0, mirror.url());
-            let mut json = json.with_mirrors(Some(&mirrors));
+            };
             if our_proxies.is_some() {
                 // Set before; dockerd would keep it until its restart, whatever is written here.
                 json = json.with_proxies(our_proxies);

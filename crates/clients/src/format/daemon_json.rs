@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::Error;
+use crate::mirror::Mirror;
 
 const MIRRORS: &str = "registry-mirrors";
 const PROXIES: &str = "proxies";
@@ -54,6 +55,16 @@ impl DaemonJson {
     /// The same file with these mirrors; `None` takes the key out.
     pub(crate) fn with_mirrors(self, mirrors: Option<&[String]>) -> Self {
         self.with(MIRRORS, mirrors.and_then(|mirrors| serde_json::value::to_raw_value(mirrors).ok()))
+    }
+
+    /// The same file with this mirror before the others. `None` where the mirror is in it already: so a user has written it.
+    pub(crate) fn with_first(self, path: &Path, mirror: &Mirror) -> Result<Option<Self>, Error> {
+        let mut mirrors = self.mirrors(path)?.unwrap_or_default();
+        if mirrors.iter().any(|one| mirror.is_at(one)) {
+            return Ok(None);
+        }
+        mirrors.insert(0, mirror.url());
+        Ok(Some(self.with_mirrors(Some(&mirrors))))
     }
 
     /// dockerd's proxies, as they are written.
