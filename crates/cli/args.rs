@@ -11,7 +11,7 @@ use hubcap_clients::Client;
 use hubcap_oci::{ImageRef, Platform};
 
 pub(crate) use clients::{
-    DockerFlags, RestartFlags, Setup, SetupDocker, SetupFlags, Unset, UnsetDocker, UnsetFlags,
+    DockerFlags, RestartFlags, Setup, SetupCluster, SetupDocker, SetupFlags, Unset, UnsetDocker, UnsetFlags,
 };
 pub(crate) use handed_on::for_serve;
 

@@ -24,7 +24,15 @@ pub(crate) fn restore(config: &Config, client: &dyn Client) -> anyhow::Result<()
 /// # Errors
 /// Names the file, the other hubcap, and both ways out.
 pub(crate) fn refuse_anothers(plan: &[Planned], journal: &Journal, mirror: &Mirror) -> anyhow::Result<()> {
-    let Some(Another { path, address }) = Another::replaced_by(plan, journal, mirror) else { return Ok(()) };
+    refuse_another(Another::replaced_by(plan, journal, mirror))
+}
+
+/// Refuses to take a client away from this other hubcap, if it still runs.
+///
+/// # Errors
+/// As [`refuse_anothers`].
+pub(crate) fn refuse_another(another: Option<Another>) -> anyhow::Result<()> {
+    let Some(Another { path, address }) = another else { return Ok(()) };
     if answers::https(address).is_ok() {
         bail!(
             "{} is configured for another hubcap, which runs on {address}. Share that one by its --state, or end it first \

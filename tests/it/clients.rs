@@ -1,6 +1,7 @@
 //! The clients beside dockerd, each a real one, with files that a user has already. `doctor` has what is said of all of
 //! them. That each version of each client pulls cold, warm and with the origins stopped is in `matrix`.
 
+mod cluster;
 mod containerd;
 mod doctor;
 mod partial;

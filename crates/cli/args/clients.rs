@@ -18,6 +18,12 @@ pub(crate) enum Setup {
     Buildkit(SetupBuildkit),
     /// podman, buildah and skopeo: a file in registries.conf.d, and the CA
     Podman(SetupPodman),
+    /// The nodes of kind's clusters: certs.d/REGISTRY/hosts.toml and the CA, in each
+    Kind(SetupCluster),
+    /// The nodes of k3d's clusters: certs.d/REGISTRY/hosts.toml and the CA, in each
+    K3d(SetupCluster),
+    /// The nodes of minikube's clusters, with its driver docker: hosts.toml, daemon.json and the CA, in each
+    Minikube(SetupCluster),
 }
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +36,12 @@ pub(crate) enum Unset {
     Buildkit(UnsetFlags),
     /// podman, buildah and skopeo
     Podman(UnsetFlags),
+    /// The nodes of kind's clusters
+    Kind(UnsetFlags),
+    /// The nodes of k3d's clusters
+    K3d(UnsetFlags),
+    /// The nodes of minikube's clusters
+    Minikube(UnsetFlags),
 }
 
 impl Setup {
@@ -39,6 +51,7 @@ impl Setup {
             Self::Containerd(flags) => &flags.setup,
             Self::Buildkit(flags) => &flags.setup,
             Self::Podman(flags) => &flags.setup,
+            Self::Kind(flags) | Self::K3d(flags) | Self::Minikube(flags) => &flags.setup,
         }
     }
 }
@@ -47,7 +60,12 @@ impl Unset {
     pub(crate) fn settings(&self) -> &Settings {
         match self {
             Self::Docker(flags) => &flags.unset.settings,
-            Self::Containerd(flags) | Self::Buildkit(flags) | Self::Podman(flags) => &flags.settings,
+            Self::Containerd(flags)
+            | Self::Buildkit(flags)
+            | Self::Podman(flags)
+            | Self::Kind(flags)
+            | Self::K3d(flags)
+            | Self::Minikube(flags) => &flags.settings,
         }
     }
 }
@@ -179,6 +197,15 @@ pub(crate) struct SetupPodman {
     pub(crate) setup: SetupFlags,
     #[command(flatten)]
     pub(crate) podman: PodmanFlags,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SetupCluster {
+    #[command(flatten)]
+    pub(crate) setup: SetupFlags,
+    /// Cover every other registry too, with _default/hosts.toml
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// Which files of podman, buildah and skopeo.

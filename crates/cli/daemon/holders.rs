@@ -15,7 +15,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use hubcap_clients::Journal;
+use hubcap_clients::{Cluster, Journal, Nodes};
 use serde::{Deserialize, Serialize};
 
 use crate::replace::{PRIVATE, replace};
@@ -151,10 +151,13 @@ impl Holder {
     /// Why it needs nothing any more; `None` while it does.
     fn ended(&self, state: &Path) -> Option<String> {
         match &self.who {
-            // Its files were restored in another way.
-            Who::Setup(client) => Journal::open(state, client)
-                .is_ok_and(|journal| journal.is_empty())
-                .then(|| "its files are as they were".to_owned()),
+            // Its files were restored in another way, or went with the nodes that they were in.
+            Who::Setup(client) => match Cluster::named(client) {
+                Some(cluster) => Nodes::open(state, cluster).ok()?.ended().map(str::to_owned),
+                None => Journal::open(state, client)
+                    .is_ok_and(|journal| journal.is_empty())
+                    .then(|| "its files are as they were".to_owned()),
+            },
             _ => self.life.ended(),
         }
     }

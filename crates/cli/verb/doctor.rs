@@ -1,6 +1,7 @@
 //! `hubcap doctor`: shows which pulls use hubcap, which do not, and how to fix that. It changes nothing.
 
 mod clients;
+mod clusters;
 mod daemon;
 mod docker;
 mod files;
@@ -36,6 +37,7 @@ pub(crate) fn run(config: &Config, flags: &Doctor) -> anyhow::Result<ExitCode> {
     findings.extend(registries::look(&subject));
     findings.extend(docker::look(&subject, flags));
     findings.extend(clients::look(&subject));
+    findings.extend(clusters::look(&subject));
     findings.extend(machine::look(subject.mirror.as_ref()));
     let healthy = findings.iter().all(|finding| finding.state != State::Broken);
     let mut out = std::io::stdout().lock();

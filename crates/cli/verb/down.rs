@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hubcap_admin::{Daemon, Status};
-use hubcap_clients::{Docker, Journal};
+use hubcap_clients::{Cluster, Docker, Journal, Nodes};
 use hubcap_store::Layout;
 
 use crate::args::Down;
@@ -20,7 +20,7 @@ use crate::job::summary::Summary;
 use crate::job::{carry, github, speed};
 use crate::restart;
 use crate::settings::Config;
-use crate::show::removals;
+use crate::show::{changes, removals};
 
 /// How long `down` waits for an archive that is still being restored.
 const RESTORED: Duration = Duration::from_secs(60);
@@ -39,6 +39,9 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     for client in hubcap_clients::all().iter().filter(|client| client.name() != Docker::NAME) {
         let restored = clients::restore_unless_held(config, &**client, &holders);
         failures.note("a client's files are not as they were", restored);
+    }
+    for cluster in Cluster::ALL.into_iter().filter(|cluster| holders.of_client(cluster.name()).is_empty()) {
+        failures.note("a node's files are not as they were", restore_nodes(config, cluster));
     }
     let status = last_status(&config.state);
     let daemon = status.as_ref().map(|status| &status.daemon);
@@ -95,6 +98,15 @@ fn restore_dockerd(config: &Config, flags: &Down, holders: &Holders) -> anyhow::
         return Ok(());
     }
     restart::restore_dockerd(config, &flags.docker, &flags.restart)
+}
+
+/// Restores the files in the nodes of a tool's clusters; nothing to do is no error.
+fn restore_nodes(config: &Config, cluster: Cluster) -> anyhow::Result<()> {
+    let mut nodes = Nodes::open(&config.state, cluster)?;
+    if !nodes.is_empty() {
+        nodes.undo()?.iter().for_each(changes::print_done_in);
+    }
+    Ok(())
 }
 
 /// Steps that failed; each is a warning.

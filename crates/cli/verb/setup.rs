@@ -1,15 +1,18 @@
 //! `hubcap setup` and `hubcap unset`: configures a client, and restores its files.
 
 mod clients;
+mod cluster;
 
 use std::process::ExitCode;
 
 use anyhow::bail;
 use hubcap_admin::Status;
-use hubcap_clients::{Buildkit, Client, Containerd, Docker, Journal, Mirror, Podman, Proxy, Registries};
+use hubcap_clients::{
+    Buildkit, Client, Cluster, Containerd, Docker, Journal, Mirror, Podman, Proxy, Registries,
+};
 use hubcap_oci::Registry;
 
-use crate::args::{Setup, SetupDocker, SetupFlags, Unset, UnsetDocker};
+use crate::args::{Setup, SetupCluster, SetupDocker, SetupFlags, Unset, UnsetDocker};
 use crate::clients::{is_free_to_restore, refuse_anothers};
 use crate::daemon::find::{self, Found};
 use crate::daemon::holders::{Holders, Who};
@@ -36,6 +39,9 @@ pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
         Setup::Containerd(flags) => (Box::new(flags.client()), flags.all),
         Setup::Buildkit(flags) => (Box::new(flags.client()), false),
         Setup::Podman(flags) => (Box::new(flags.client()), false),
+        Setup::Kind(flags) => return nodes(&found, Cluster::Kind, flags, (&mirror, &known)),
+        Setup::K3d(flags) => return nodes(&found, Cluster::K3d, flags, (&mirror, &known)),
+        Setup::Minikube(flags) => return nodes(&found, Cluster::Minikube, flags, (&mirror, &known)),
     };
     let registries = Registries { named: named(setup.flags(), &known), every_other };
     let mirror = match address::bridge(&found, None, &mirror.ca).filter(|_| client.is_in_containers()) {
@@ -55,6 +61,23 @@ pub(crate) fn unset(config: &Config, unset: &Unset) -> anyhow::Result<ExitCode> 
         Unset::Containerd(flags) => clients::unset(config, flags, &Containerd::default()),
         Unset::Buildkit(flags) => clients::unset(config, flags, &Buildkit::default()),
         Unset::Podman(flags) => clients::unset(config, flags, &Podman::default()),
+        Unset::Kind(flags) => cluster::unset(config, flags, Cluster::Kind),
+        Unset::K3d(flags) => cluster::unset(config, flags, Cluster::K3d),
+        Unset::Minikube(flags) => cluster::unset(config, flags, Cluster::Minikube),
+    }
+}
+
+/// Configures the nodes of a tool's clusters, or prints what that would change.
+fn nodes(
+    found: &Found,
+    cluster: Cluster,
+    SetupCluster { setup, all }: &SetupCluster,
+    (mirror, known): (&Mirror, &[Registry]),
+) -> anyhow::Result<ExitCode> {
+    let what = (mirror, &Registries { named: named(setup, known), every_other: *all });
+    match setup.print {
+        true => cluster::print(found, cluster, what),
+        false => cluster::configure(found, cluster, what, setup.unchecked),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::change::Planned;
+use crate::change::{Change, Planned};
 use crate::format::HEADER;
 use crate::journal::Journal;
 use crate::mirror::Mirror;
@@ -20,11 +20,15 @@ pub struct Another {
 impl Another {
     /// The first one that a plan would replace: a part of hubcap's in a file that this journal knows nothing of.
     pub fn replaced_by(plan: &[Planned], journal: &Journal, mirror: &Mirror) -> Option<Self> {
-        plan.iter().map(|planned| &planned.change).find_map(|change| {
-            let address = marked_address(change.current.as_deref()?)?;
-            let is_another = address != mirror.address && journal.record(&change.path).is_none();
-            is_another.then(|| Self { path: change.path.clone(), address })
-        })
+        let changes = plan.iter().map(|planned| &planned.change);
+        let mut unknown = changes.filter(|change| journal.record(&change.path).is_none());
+        unknown.find_map(|change| Self::in_file(change, mirror))
+    }
+
+    /// The one that a change of a file would replace.
+    pub(crate) fn in_file(change: &Change, mirror: &Mirror) -> Option<Self> {
+        let address = marked_address(change.current.as_deref()?)?;
+        (address != mirror.address).then(|| Self { path: change.path.clone(), address })
     }
 }
 
@@ -38,7 +42,6 @@ fn marked_address(text: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Change;
     use crate::file_kind::FileKind;
 
     #[test]

@@ -9,7 +9,9 @@ mod find;
 
 use hubcap_oci::Registry;
 
+pub(crate) use facts::Cri;
 pub use find::Containerd;
+pub(crate) use find::{FoundContainerd, parse_version};
 
 use crate::change::Plan;
 use crate::client::Client;

@@ -7,7 +7,7 @@
 //! - [`disk`]: the journal's own file.
 
 mod apply;
-mod disk;
+pub(crate) mod disk;
 mod record;
 mod state;
 mod undo;
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use apply::Applied;
 pub(crate) use record::FileRecord;
 pub use state::FileState;
+pub(crate) use state::state as file_state;
 pub(crate) use undo::Undoing;
 
 use crate::change::{Change, Planned};
@@ -124,6 +125,10 @@ impl Journal {
             Some(record) => record.original(kind, now),
             None => Ok(now),
         }
+    }
+
+    fn write(&self) -> Result<(), Error> {
+        disk::write(&self.path, (!self.is_empty()).then_some(&self.contents))
     }
 
     fn kind(&self, record: &FileRecord) -> FileKind {

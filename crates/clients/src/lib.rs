@@ -8,6 +8,7 @@
 //! - [`client`]: what hubcap has to know of a client, as a trait.
 //! - [`docker`], [`containerd`], [`buildkit`], [`podman`]: the clients, each with `find` (which of it is here),
 //!   `facts` (what each version reads) and `files` (which files are written with what).
+//! - [`cluster`]: the nodes of clusters that are containers: kind, k3d and minikube.
 //! - [`version`], [`coverage`]: what follows from a client's version, and which of its pulls use the mirror.
 //! - [`certs_dir`], [`mod@format`]: directories and texts that several clients have.
 //! - [`change`]: a file before and after, and the difference for people. [`another`]: what is another hubcap's.
@@ -21,6 +22,7 @@ pub mod buildkit;
 mod certs_dir;
 mod change;
 mod client;
+mod cluster;
 pub mod containerd;
 mod coverage;
 pub mod docker;
@@ -43,6 +45,7 @@ pub use another::Another;
 pub use buildkit::Buildkit;
 pub use change::{Change, Plan, Planned};
 pub use client::Client;
+pub use cluster::{Cluster, InNode, Node, NodePlan, Nodes};
 pub use containerd::Containerd;
 pub use coverage::Coverage;
 pub use docker::{Docker, Dockerd, Proxy, Restart};

@@ -10,7 +10,7 @@ use crate::support::programs::{Running, modern, program, succeed};
 
 /// A containerd with everything of its own.
 pub(super) struct Containerd {
-    socket: PathBuf,
+    pub(super) socket: PathBuf,
     ctr: fn() -> Command,
     _process: Running,
 }
@@ -27,7 +27,8 @@ pub(super) fn of_today(dir: &Path) -> Option<Containerd> {
 }
 
 impl Containerd {
-    fn start(dir: &Path, mut containerd: Command, ctr: fn() -> Command) -> Self {
+    /// Starts `containerd`, of which `ctr` is the client.
+    pub(super) fn start(dir: &Path, mut containerd: Command, ctr: fn() -> Command) -> Self {
         let (config, socket) = (dir.join("config.toml"), dir.join("containerd.sock"));
         let text = format!(
             "version = 2\nroot = \"{0}/root\"\nstate = \"{0}/run\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\

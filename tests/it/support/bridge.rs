@@ -1,5 +1,6 @@
 //! A bridge as dockerd's, and a container on it: a network namespace with one leg on the bridge.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -12,8 +13,11 @@ pub(crate) struct Bridge {
     network: String,
 }
 
-/// A network namespace, held by a process that sleeps.
-pub(crate) struct Container(Child);
+/// A network namespace, held by a process that sleeps, and perhaps a mount namespace.
+pub(crate) struct Container {
+    process: Child,
+    namespaces: &'static [&'static str],
+}
 
 impl Bridge {
     /// One that has its address.
@@ -45,15 +49,24 @@ impl Bridge {
 
     /// A container, which reaches everything else through the gateway.
     pub(crate) fn container(&self) -> Container {
+        self.contained(&["--net"])
+    }
+
+    /// A container that has mounts of its own.
+    pub(crate) fn node(&self) -> Container {
+        self.contained(&["--net", "--mount"])
+    }
+
+    fn contained(&self, namespaces: &'static [&'static str]) -> Container {
         let mut sleep = program("unshare");
-        sleep.args(["--net", "sh", "-c", "echo here; exec sleep 600"]).stdout(Stdio::piped());
+        sleep.args(namespaces).args(["sh", "-c", "echo here; exec sleep 600"]).stdout(Stdio::piped());
         let mut child = sleep.spawn().expect("unshare starts");
         let mut word = [0; 5];
         let out = child.stdout.as_mut().expect("its words");
         std::io::Read::read_exact(out, &mut word).expect("its own network");
-        let container = Container(child);
+        let container = Container { process: child, namespaces };
         let (leg, inner, pid) =
-            (format!("{}v", self.name), format!("{}w", self.name), container.0.id().to_string());
+            (format!("{}v", self.name), format!("{}w", self.name), container.pid().to_string());
         ip(&[
             "link", "add", &leg, "master", &self.name, "type", "veth", "peer", "name", &inner, "netns", &pid,
         ]);
@@ -76,20 +89,28 @@ impl Drop for Bridge {
 }
 
 impl Container {
+    /// Has a node see a copy of `/etc`, which is `root/etc`, where no name of another machine is found.
+    pub(crate) fn has_own_etc(&self, root: &Path) {
+        succeed(program("cp").args(["--archive", "/etc"]).arg(root));
+        let resolv = root.join("etc/resolv.conf");
+        let _ = std::fs::remove_file(&resolv);
+        std::fs::write(resolv, "nameserver 127.0.0.1\n").expect("written");
+        succeed(self.command("mount").arg("--bind").arg(root.join("etc")).arg("/etc"));
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// A program of this machine in the container's network.
     pub(crate) fn command(&self, name: &str) -> Command {
         let mut command = program("nsenter");
-        command.arg("--target").arg(self.0.id().to_string()).args(["--net", name]);
+        command.arg("--target").arg(self.pid().to_string()).args(self.namespaces).arg(name);
         command
     }
 
     /// The status of a GET, and its body; an error is what curl says.
-    pub(crate) fn get(
-        &self,
-        ca: &std::path::Path,
-        url: &str,
-        header: Option<&str>,
-    ) -> Result<(u16, String), String> {
+    pub(crate) fn get(&self, ca: &Path, url: &str, header: Option<&str>) -> Result<(u16, String), String> {
         let mut curl = self.command("curl");
         curl.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "20", "--cacert"]).arg(ca);
         curl.args(["--write-out", "\n%{http_code}", url])
@@ -106,8 +127,8 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -44,7 +44,7 @@ pub const FACTS: [Fact<Feature>; 4] = [
 
 /// Whether Kubernetes' pulls read a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cri {
+pub(crate) enum Cri {
     /// `config_path` names it.
     Configured,
     /// `config_path` is empty, and this version looks there then.

@@ -22,13 +22,13 @@ pub struct Containerd {
 
 /// A containerd that was found, running or not; or where one would be.
 #[derive(Debug)]
-pub(super) struct FoundContainerd {
+pub(crate) struct FoundContainerd {
     pub(super) config: PathBuf,
-    pub(super) certs_dir: PathBuf,
+    pub(crate) certs_dir: PathBuf,
     /// Whether Kubernetes' pulls read `certs_dir`.
-    pub(super) cri: Cri,
+    pub(crate) cri: Cri,
     /// What its `hosts.toml` may say.
-    pub(super) capabilities: Capabilities,
+    pub(crate) capabilities: Capabilities,
     pub(super) installed: bool,
 }
 
@@ -44,15 +44,25 @@ impl Containerd {
     pub(super) fn find(&self) -> Result<FoundContainerd, Error> {
         let config = self.config.clone().unwrap_or_else(|| facts::CONFIG.into());
         let text = file::read(&config)?;
-        let version = installed_version();
-        let (paths, plugin) = config_path(&config, text.as_deref())?;
-        let certs_dir = self.certs_dir.clone().or_else(|| paths.first().cloned());
+        FoundContainerd::new(config, self.certs_dir.clone(), (text.as_deref(), installed_version()))
+    }
+}
+
+impl FoundContainerd {
+    /// One of this version, by the text of its configuration; the directory is what the user says, else what that says.
+    pub(crate) fn new(
+        config: PathBuf,
+        certs_dir: Option<PathBuf>,
+        (text, version): (Option<&str>, Option<Version>),
+    ) -> Result<Self, Error> {
+        let (paths, plugin) = config_path(&config, text)?;
+        let certs_dir = certs_dir.or_else(|| paths.first().cloned());
         let certs_dir = certs_dir.unwrap_or_else(|| facts::CERTS_DIR.into());
         let cri = Cri::new(version, plugin, &paths, &certs_dir);
         let capabilities =
             Capabilities::of(version::has(&facts::FACTS, &Feature::ReferrersCapability, version));
         let installed = version.is_some() || text.is_some();
-        Ok(FoundContainerd { config, certs_dir, cri, capabilities, installed })
+        Ok(Self { config, certs_dir, cri, capabilities, installed })
     }
 }
 
@@ -67,13 +77,13 @@ fn config_path(path: &Path, text: Option<&str>) -> Result<(Vec<PathBuf>, &'stati
     Ok((paths.map(PathBuf::from).collect(), plugin))
 }
 
-/// `containerd github.com/containerd/containerd 1.6.20~ds1 ...`
 fn installed_version() -> Option<Version> {
     let output = Command::new("containerd").arg("--version").output().ok()?;
     parse_version(&String::from_utf8_lossy(&output.stdout))
 }
 
-fn parse_version(told: &str) -> Option<Version> {
+/// Of `containerd github.com/containerd/containerd 1.6.20~ds1 ...`, and of `Docker version 28.2.2, build ...`.
+pub(crate) fn parse_version(told: &str) -> Option<Version> {
     Version::parse(told.split_whitespace().nth(2)?)
 }
 

@@ -52,7 +52,8 @@ impl Journal {
         let before = self.contents.clone();
         let by_others = disk::made_by_others(&self.path);
         let mut new = Vec::new();
-        for Planned { change, original, kind } in plan {
+        for planned in plan {
+            let change = &planned.change;
             let at = self.contents.files.iter().position(|record| record.path == change.path);
             let known = at.map(|at| self.contents.files.remove(at));
             let missing = paths::missing_directories(&change.path);
@@ -65,23 +66,11 @@ impl Journal {
                 |known| known.made.clone(),
             );
             new.extend(missing);
-            let earlier = known
-                .iter()
-                .flat_map(FileRecord::written)
-                .filter(|ours| change.wanted.as_ref() != Some(ours));
-            if change.wanted != *original || known.is_some() {
-                self.contents.files.push(FileRecord {
-                    path: change.path.clone(),
-                    kind: Some(*kind),
-                    host: self.contents.host.clone(),
-                    before: original.clone(),
-                    after: change.wanted.clone(),
-                    earlier: earlier.cloned().collect(),
-                    made,
-                });
-            }
+            let record = FileRecord::planned(planned, known.as_ref(), made);
+            let host = self.contents.host.clone();
+            self.contents.files.extend(record.map(|record| FileRecord { host, ..record }));
         }
-        disk::write(&self.path, &self.contents)?;
+        self.write()?;
         Ok(Applied { changes: Vec::new(), made: new, before })
     }
 
@@ -92,11 +81,8 @@ impl Journal {
         for record in self.contents.files.iter_mut().filter(|record| is_planned(record)) {
             record.earlier.clear();
         }
-        // A file that hubcap has nothing in is someone else's, unless hubcap made its directory.
-        self.contents.files.retain(|record| {
-            record.before != record.after || !record.made.is_empty() || !record.earlier.is_empty()
-        });
-        disk::write(&self.path, &self.contents)
+        self.contents.files.retain(FileRecord::is_ours);
+        self.write()
     }
 
     /// Makes the files and the journal what they were before these changes.
@@ -112,6 +98,6 @@ impl Journal {
         paths::remove_empty_directories(made);
         done?;
         self.contents = before;
-        disk::write(&self.path, &self.contents)
+        self.write()
     }
 }

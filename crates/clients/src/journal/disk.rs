@@ -5,6 +5,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::Contents;
 use crate::error::Error;
 use crate::file;
@@ -13,12 +16,13 @@ use crate::file;
 const MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
-pub(super) fn path(state: &Path, client: &str) -> PathBuf {
+pub(crate) fn path(state: &Path, client: &str) -> PathBuf {
     state.join("wiring").join(format!("{client}.json"))
 }
 
-pub(super) fn read(path: &Path) -> Result<Contents, Error> {
-    let Some(text) = file::read(path)? else { return Ok(Contents::default()) };
+/// Reads a journal; no file is an empty one.
+pub(crate) fn read<T: Default + DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let Some(text) = file::read(path)? else { return Ok(T::default()) };
     serde_json::from_str(&text).map_err(|error| {
         let why = format!(
             "it says what hubcap changed, and is damaged ({error}). Take hubcap's lines out of the client's files by hand, \
@@ -28,15 +32,15 @@ pub(super) fn read(path: &Path) -> Result<Contents, Error> {
     })
 }
 
-/// Writes the journal; an empty one is no file.
-pub(super) fn write(path: &Path, contents: &Contents) -> Result<(), Error> {
-    if contents.files.is_empty() {
+/// Writes the journal; `None`, which is an empty one, is no file.
+pub(crate) fn write<T: Serialize>(path: &Path, contents: Option<&T>) -> Result<(), Error> {
+    let Some(contents) = contents else {
         file::remove_leftover(path);
         return match std::fs::remove_file(path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(file::named(path, &error)),
             _ => Ok(()),
         };
-    }
+    };
     let Some(dir) = path.parent() else { return Ok(()) };
     let named = |error: std::io::Error| file::named(path, &error);
     std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir).map_err(named)?;
@@ -65,6 +69,6 @@ pub(super) fn made_by_others(path: &Path) -> Vec<PathBuf> {
     let others = entries
         .map(|entry| entry.path())
         .filter(|other| other != path && other.extension().is_some_and(|extension| extension == "json"));
-    let contents = others.filter_map(|other| read(&other).ok());
+    let contents = others.filter_map(|other| read::<Contents>(&other).ok());
     contents.flat_map(|contents| contents.files).flat_map(|record| record.made).collect()
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::Planned;
 use crate::error::Error;
 use crate::file_kind::FileKind;
 
@@ -12,7 +13,7 @@ use crate::file_kind::FileKind;
 pub(crate) struct FileRecord {
     pub(crate) path: PathBuf,
     /// `None` in a journal of an earlier hubcap.
-    pub(super) kind: Option<FileKind>,
+    pub(crate) kind: Option<FileKind>,
     /// The daemon that reads it; `None` for a client that has no daemon, and in a journal of an earlier hubcap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) host: Option<String>,
@@ -21,17 +22,40 @@ pub(crate) struct FileRecord {
     /// What hubcap wrote before `after`, as long as that may still be in the file: between the journal and the file a
     /// process can be killed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) earlier: Vec<String>,
+    pub(crate) earlier: Vec<String>,
     /// Directories that were made for it, the outermost first.
-    pub(super) made: Vec<PathBuf>,
+    pub(crate) made: Vec<PathBuf>,
 }
 
 impl FileRecord {
+    /// The record of a planned change, of which `known` is the earlier one and `made` are the directories that are made for
+    /// it. `None` where hubcap has nothing in the file, and had nothing.
+    pub(crate) fn planned(planned: &Planned, known: Option<&Self>, made: Vec<PathBuf>) -> Option<Self> {
+        let Planned { change, original, kind } = planned;
+        let is_ours = change.wanted != *original || known.is_some();
+        let earlier =
+            known.into_iter().flat_map(Self::written).filter(|ours| change.wanted.as_ref() != Some(ours));
+        is_ours.then(|| Self {
+            path: change.path.clone(),
+            kind: Some(*kind),
+            host: None,
+            before: original.clone(),
+            after: change.wanted.clone(),
+            earlier: earlier.cloned().collect(),
+            made,
+        })
+    }
+
+    /// Whether hubcap has anything in the file. Where not, it is someone else's, unless hubcap made its directory.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.before != self.after || !self.made.is_empty() || !self.earlier.is_empty()
+    }
+
     /// The file without hubcap's part, where its text is `now`.
     ///
     /// # Errors
     /// [`Error::NotUnderstood`] when someone has changed it, and hubcap's part cannot be found in it.
-    pub(super) fn original(&self, kind: FileKind, now: Option<String>) -> Result<Option<String>, Error> {
+    pub(crate) fn original(&self, kind: FileKind, now: Option<String>) -> Result<Option<String>, Error> {
         // What someone else has removed stays removed.
         let Some(mut now) = now else { return Ok(None) };
         if Some(&now) == self.before.as_ref() {

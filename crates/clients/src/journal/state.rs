@@ -49,7 +49,8 @@ impl Journal {
     }
 }
 
-fn state(
+/// What has become of one, of which the text is `now`.
+pub(crate) fn state(
     record: &FileRecord,
     kind: FileKind,
     now: Option<&str>,

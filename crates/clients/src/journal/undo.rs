@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{FileRecord, Journal, disk};
+use super::{FileRecord, Journal};
 use crate::change::Change;
 use crate::error::Error;
 use crate::file;
@@ -65,7 +65,7 @@ impl Journal {
             }
         }
         paths::remove_empty_directories(made);
-        disk::write(&self.path, &self.contents)?;
+        self.write()?;
         failed.map_or(Ok(()), Err)
     }
 
