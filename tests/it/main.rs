@@ -28,6 +28,7 @@ mod private;
 mod quirks;
 mod ranged;
 mod real;
+mod recipes;
 mod referee;
 mod referrers;
 mod registries;
