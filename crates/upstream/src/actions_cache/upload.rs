@@ -41,8 +41,8 @@ pub enum Uploaded {
     Saved,
     /// It was there before, or may be: it cannot be looked up.
     Exists,
-    /// The key is taken, and there is no entry: another job uploads it now, or one that ended too early has reserved it, for
-    /// ever. The next slot is free, or is the same.
+    /// The key is taken, and there is no entry. Most likely another job uploads it now: then it is found some minutes later.
+    /// Where it is not, a job that ended too early has reserved it, for ever, and the next slot is free.
     Reserved,
 }
 
