@@ -2,6 +2,7 @@
 
 mod azurite;
 mod limits;
+mod secrets;
 mod upload;
 
 use std::time::Duration;
@@ -22,7 +23,7 @@ const PULL: &str = "refs/pull/7/merge";
 
 /// The cache as a job with this token has it.
 fn with_token(url: &str, token: impl Into<String>, mode: Mode) -> ActionsCache {
-    let config = Config { upstreams: Vec::new(), allowed: Vec::new(), timeout: Duration::from_secs(5) };
+    let config = Config { upstreams: Vec::new(), allowed: Vec::new(), timeout: Duration::from_secs(30) };
     let results_url = format!("{url}/").parse().expect("a URL");
     let service = Service { results_url, token: Token::new(token), mode };
     Upstreams::new(config).expect("a configuration").actions_cache(service)
@@ -206,34 +207,6 @@ async fn a_service_that_is_away_is_not_asked_again_at_once() {
     let error = cache.find(&content(b"it")).await.expect_err("nobody is asked").to_string();
     assert!(error.starts_with("the Actions cache is not asked for look-ups for another "), "{error}");
     assert!(!cache.may_read() && cache.may_write());
-}
-
-#[tokio::test]
-async fn no_secret_is_shown_by_anything() {
-    let stand = Stand::start();
-    let key = content(b"it");
-    stand.put(MAIN, named(&key), "it");
-    let cache = of_main(&stand);
-    let entry = cache.find(&key).await.expect("an answer").expect("an entry");
-    let file = entry.file(None, None);
-    let mut shown = format!("{cache:?}{entry:?}{file:?}{file}");
-    stand.fail(&[500, 400]);
-    for _ in 0..2 {
-        shown += &format!("{:?}", file.open(0).await.expect_err("refused"));
-    }
-    stand.evict(key.key());
-    shown += &format!("{:?}", file.open(0).await.expect_err("refused"));
-    let url = stand.url.clone();
-    drop(stand);
-    shown += &format!("{:?}", file.open(0).await.expect_err("away"));
-    shown += &format!("{:?}", cache.find(&key).await.expect_err("away"));
-    let claims = Stand::token(&[(MAIN, BOTH)]);
-    for secret in ["s3cret", "sig=", url.as_str(), &claims[..20]] {
-        assert!(
-            !shown.replace(&format!("results_url: Url {{ {url}"), "").contains(secret),
-            "{secret}: {shown}"
-        );
-    }
 }
 
 #[tokio::test]
