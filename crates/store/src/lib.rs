@@ -14,6 +14,7 @@
 //! - [`evict`]: limits, room that is reserved before bytes are written, and what goes when room is needed.
 //! - [`reopen`]: what happens when the store is removed while it is open.
 //! - [`store`]: the open store, on top of all that.
+//! - [`pack`]: a store in a cache service.
 //! - [`archive`]: images as files, as `docker save` writes them and `docker load` reads them; a store from its archive.
 
 mod archive;
@@ -32,6 +33,7 @@ mod layout;
 mod lock;
 mod memory;
 mod mutex;
+mod pack;
 mod permissions;
 mod reopen;
 mod replace;
@@ -52,5 +54,9 @@ pub use ingest::{Aborter, Ingest};
 pub use layout::Layout;
 pub use layout::list::StoredImage;
 pub use layout::verify::{Finding, Report};
+pub use pack::LARGE;
+pub use pack::directory::{Directory, Location};
+pub use pack::read::Head;
+pub use pack::write::{NewPack, Saving};
 pub use replace::replace_file;
 pub use store::{Options, Store, StoredReferrers};

@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// Adds what an earlier `index.json` says. What this process has learned since is newer.
-    fn take_names(&self, found: &ImageIndex) -> Result<(), Error> {
+    pub(crate) fn take_names(&self, found: &ImageIndex) -> Result<(), Error> {
         let mut images = lock(&self.catalog().images);
         let known: Vec<_> = images.entries().collect();
         let mut missing = ImageIndex::default();
