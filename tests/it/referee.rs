@@ -74,26 +74,28 @@ impl Client {
         let origin = situation.origin().await;
         let address = origin.url().trim_start_matches("http://").to_owned();
         let directly = self.attempt(dir, situation, (&address, situation.login)).await;
-        let through = self.through(dir, situation).await;
+        let (through, log) = self.through(dir, situation).await;
         let client = self.name();
         let line = format!("{}: {client}: {}", situation.quirk, verdict(&directly, &through));
-        Some(Verdict { line, is_worse: matches!(directly, Attempt::Took(_)) && directly != through })
+        let is_worse = matches!(directly, Attempt::Took(_)) && directly != through;
+        Some(Verdict { line, log: is_worse.then_some(log) })
     }
 
-    /// Through hubcap, twice: a miss, then what is stored. What the two got must be the same.
-    async fn through(&self, dir: &Path, situation: &Situation) -> Attempt {
+    /// Through hubcap, twice: a miss, then what is stored. What the two got must be the same. With hubcap's log.
+    async fn through(&self, dir: &Path, situation: &Situation) -> (Attempt, String) {
         let (origin, place) = (situation.origin().await, Place::new());
         let hubcap = situation.hubcap(&place, &origin);
         let address = format!("{}/{REGISTRY}", hubcap.http.trim_start_matches("http://"));
         let first = self.attempt(dir, situation, (&address, None)).await;
         let second = self.attempt(dir, situation, (&address, None)).await;
-        match (&first, &second) {
+        let attempt = match (&first, &second) {
             (Attempt::Took(one), Attempt::Took(other)) if one != other => {
                 Attempt::Failed(format!("{one}, and then {other}"))
             }
             (Attempt::Took(_), Attempt::Failed(_)) => second,
             _ => first,
-        }
+        };
+        (attempt, hubcap.log())
     }
 
     async fn attempt(
@@ -118,8 +120,8 @@ impl Client {
 /// A situation and a client, judged.
 struct Verdict {
     line: String,
-    /// Whether the client gets less through hubcap than directly.
-    is_worse: bool,
+    /// hubcap's log, where the client gets less through hubcap than directly.
+    log: Option<String>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,17 +138,19 @@ async fn what_a_client_takes_from_a_registry_it_takes_through_hubcap() {
     });
     // Dockerd waits for seconds before it tries again, so several are played at a time, and told in their order.
     let mut compared = pin!(compared.buffered(AT_A_TIME));
+    // A test's output that is long hides, in most logs, why it failed: the table is for who asks for it.
+    let shows_table = std::env::var_os("REFEREE_TABLE").is_some();
     let mut told = "";
     while let Some((kind, verdicts)) = compared.next().await {
-        if told != kind {
+        if shows_table && told != kind {
             println!("\n{kind}\n");
             told = kind;
         }
-        for Verdict { line, is_worse } in verdicts.into_iter().flatten() {
-            println!("  {line}");
-            if is_worse {
-                worse.push(line);
+        for Verdict { line, log } in verdicts.into_iter().flatten() {
+            if shows_table {
+                println!("  {line}");
             }
+            worse.extend(log.map(|log| format!("{line}\n{log}")));
         }
     }
     assert!(worse.is_empty(), "{}", worse.join("\n"));
