@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::queue::{Parts, Queue, part_length};
+use super::queue::{FIRST, Part, Parts, Queue, part_length};
 use super::resume::{Fetch, RESUME_AFTER};
 use super::source::{Next, Piece, Source};
 use crate::error::Error;
@@ -53,7 +53,9 @@ impl<S: Source> Fetch<S> {
     /// # Errors
     /// [`Error`], when no connection can go on, or nothing takes the pieces any more.
     pub async fn stream(self, pieces: &mpsc::Sender<Piece>) -> Result<FirstConnection, Error> {
-        self.run(false, None, JoinSet::new(), pieces).await
+        let mut running = JoinSet::new();
+        let workers = self.call_beside(pieces, &mut running);
+        self.run(false, workers, running, pieces).await
     }
 
     /// The same for a fetch of a first part of `length` bytes: all others are of that length, are fetched by
@@ -70,12 +72,25 @@ impl<S: Source> Fetch<S> {
         {
             let queue = Queue::new(Parts { size, length, window }, self.position(), stop, stop);
             let new = Workers::new(&self, queue, pieces);
-            // The first connection, which will fetch parts as well.
-            new.queue.join();
             new.call_others(1, &mut running);
             workers = Some(new);
         }
         self.run(true, workers, running, pieces).await.map(drop)
+    }
+
+    /// Calls connections to another place that has the same bytes: what it brings needs not be waited for here.
+    fn call_beside(
+        &self,
+        pieces: &mpsc::Sender<Piece>,
+        running: &mut JoinSet<Result<(), Error>>,
+    ) -> Option<Workers<S>> {
+        let (beside, size) = self.source().beside().zip(self.size())?;
+        let begin = self.position();
+        let length = part_length(size.saturating_sub(begin)).filter(|_| !self.is_packed())?;
+        let (parts, next) = (Parts { size, length, window: u64::MAX }, begin + length);
+        let workers = Workers::new(self, Queue::new(parts, begin, next, next), pieces);
+        Workers { source: beside, ..workers.clone() }.call_others(0, running);
+        Some(workers)
     }
 
     async fn run(
@@ -86,48 +101,48 @@ impl<S: Source> Fetch<S> {
         pieces: &mpsc::Sender<Piece>,
     ) -> Result<FirstConnection, Error> {
         let (started, begun) = (Instant::now(), self.position());
-        // Where the first connection's own part begins.
-        let mut own = begun;
         loop {
             let offset = self.position();
             let Some(mut chunk) = self.chunk().await? else { break };
+            let mut is_last = false;
             if let Some(workers) = &workers {
-                chunk.truncate(workers.queue.advance_first(offset, chunk.len()));
+                let (kept, last) = workers.queue.advance(FIRST, chunk.len());
+                chunk.truncate(kept);
+                is_last = last;
             }
             let end = offset + chunk.len() as u64;
             let sample = chunk.slice(chunk.len().saturating_sub(SAMPLE)..);
             send(pieces, Piece::Chunk { offset, bytes: chunk }).await?;
-            if workers.as_ref().is_some_and(|workers| workers.queue.stop() == end) {
-                break;
-            }
-            if !decided && started.elapsed() >= WATCH {
+            let elapsed = started.elapsed();
+            if !decided && (elapsed >= WATCH || is_last) {
                 decided = true;
                 let size = self.size().unwrap_or(0);
                 let left = size.saturating_sub(end);
                 // Bytes of a content are far from f64's limits.
-                let rate = end as f64 / started.elapsed().as_secs_f64();
+                let rate = end as f64 / elapsed.as_secs_f64();
                 if self.has_parts()
                     && left as f64 > rate * WORTH.as_secs_f64()
                     && let Some(length) = part_length(left)
                 {
-                    own = end;
                     // The first connection goes on to where the first part begins.
-                    let next = end + length;
-                    let queue = Queue::new(Parts { size, length, window: u64::MAX }, end, size, next);
-                    let new = Workers::new(&self, queue, pieces);
-                    running.spawn(new.clone().probe(end, sample));
-                    workers = Some(new);
+                    let parts = Parts { size, length, window: u64::MAX };
+                    let queue = || Queue::new(parts, end, size, end + length);
+                    let workers = workers.get_or_insert_with(|| Workers::new(&self, queue(), pieces));
+                    running.spawn(workers.clone().probe(end, sample));
                 }
+            }
+            if is_last {
+                break;
             }
         }
         let first = FirstConnection { bytes: self.position() - begun, elapsed: started.elapsed() };
         // Where it stops at the end it brought everything itself, and nobody waits for a probe that is still open.
         if let Some(workers) = workers
-            && workers.queue.stop() != workers.queue.size()
+            && !workers.queue.has_only_first()
         {
             // The first connection's work is done: it is closed, and another fetches parts in its place.
             drop(self);
-            workers.queue.finish(own);
+            workers.queue.finish(FIRST);
             running.spawn(workers.work(None));
             while let Some(ended) = running.join_next().await {
                 ended.map_err(|error| Error::unavailable(error.to_string()))??;
@@ -143,7 +158,9 @@ async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), Error> {
 }
 
 impl<S: Source> Workers<S> {
+    /// The first connection will fetch parts as well, when its own is complete.
     fn new(fetch: &Fetch<S>, queue: Queue, pieces: &mpsc::Sender<Piece>) -> Self {
+        queue.join();
         Self { source: fetch.source().clone(), queue: Arc::new(queue), pieces: pieces.clone() }
     }
 
@@ -155,22 +172,22 @@ impl<S: Source> Workers<S> {
             return Ok(());
         }
         let Some(part) = self.queue.take().await else { return Ok(()) };
-        let fetch = match self.begin(&part).await {
+        let fetch = match self.begin(&part.range).await {
             Ok(fetch) => fetch,
-            // Whatever is wrong here, the first connection goes on to the end.
+            // Whatever is wrong here, the first connection goes on to the end, or others take it.
             Err(error) => {
                 if error.is_of_range() {
                     self.source.ranges().did_not_help(Instant::now());
                 }
+                self.queue.give_back(part.id);
                 return Ok(());
             }
         };
-        if !self.queue.stop_first_at(part.start) {
+        if !self.queue.stop_first_at(part.range.start) {
             // It was faster than the question.
+            self.queue.finish(part.id);
             return Ok(());
         }
-        // The first connection, which will fetch parts as well, and this one.
-        self.queue.join();
         self.queue.join();
         let mut others = JoinSet::new();
         self.call_others(2, &mut others);
@@ -214,7 +231,7 @@ impl<S: Source> Workers<S> {
 
     /// One connection's work, with the part that it has begun already. A connection that fails leaves its part to the
     /// others; the last one has no other to leave it to, and does without parts where these are what is refused.
-    async fn work(self, begun: Option<(Fetch<S>, Range<u64>)>) -> Result<(), Error> {
+    async fn work(self, begun: Option<(Fetch<S>, Part)>) -> Result<(), Error> {
         let worked = self.fetch_parts(begun).await;
         let was_last = self.queue.leave();
         match worked {
@@ -245,7 +262,7 @@ impl<S: Source> Workers<S> {
         Ok(())
     }
 
-    async fn fetch_parts(&self, mut begun: Option<(Fetch<S>, Range<u64>)>) -> Result<(), Error> {
+    async fn fetch_parts(&self, mut begun: Option<(Fetch<S>, Part)>) -> Result<(), Error> {
         'parts: loop {
             let (mut fetch, part) = match begun.take() {
                 Some(begun) => begun,
@@ -257,10 +274,17 @@ impl<S: Source> Workers<S> {
             loop {
                 let offset = fetch.position();
                 match fetch.chunk().await {
-                    Ok(Some(chunk)) => send(&self.pieces, Piece::Chunk { offset, bytes: chunk }).await?,
+                    Ok(Some(mut chunk)) => {
+                        let (kept, is_last) = self.queue.advance(part.id, chunk.len());
+                        chunk.truncate(kept);
+                        send(&self.pieces, Piece::Chunk { offset, bytes: chunk }).await?;
+                        if is_last {
+                            break;
+                        }
+                    }
                     Ok(None) => break,
                     Err(error) => {
-                        self.queue.give_back(part.start, offset..part.end);
+                        self.queue.give_back(part.id);
                         if self.goes_on_elsewhere(fetch.origin(), &error) {
                             continue 'parts;
                         }
@@ -268,16 +292,16 @@ impl<S: Source> Workers<S> {
                     }
                 }
             }
-            self.queue.finish(part.start);
+            self.queue.finish(part.id);
         }
     }
 
     /// Begins a part, several times when this is the last connection.
-    async fn open_with_retry(&self, part: &Range<u64>) -> Result<Fetch<S>, Error> {
+    async fn open_with_retry(&self, part: &Part) -> Result<Fetch<S>, Error> {
         let mut waits = RESUME_AFTER.iter();
         loop {
             let origin = self.source.origin();
-            let error = match self.begin(part).await {
+            let error = match self.begin(&part.range).await {
                 Ok(fetch) => return Ok(fetch),
                 Err(error) => error,
             };
@@ -288,7 +312,7 @@ impl<S: Source> Workers<S> {
             match waits.next().filter(|_| is_worth_it) {
                 Some(wait) => tokio::time::sleep(*wait).await,
                 None => {
-                    self.queue.give_back(part.start, part.clone());
+                    self.queue.give_back(part.id);
                     return Err(error);
                 }
             }

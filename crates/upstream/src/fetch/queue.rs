@@ -1,15 +1,23 @@
 //! The parts of a content that are still to be fetched, from the front on.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 /// A part has so many bytes at least: a registry counts requests, whatever they bring.
 const SMALLEST_PART: u64 = 8 << 20;
 /// A content has so many parts at most: two for each connection, so that a slow one is not waited for long.
 const MOST_PARTS: u64 = 16;
+
+/// The rest of a part is shared with a connection that has nothing left to do when it has so many bytes and would take so long.
+const WORTH_SHARING: u64 = 4 << 20;
+const SHARED_AFTER: Duration = Duration::from_secs(1);
+/// How often who has nothing left to do looks whether a part has become slow.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The length of the parts, all alike, of `left` bytes; `None` where these are too few for more than one part.
 pub(super) fn part_length(left: u64) -> Option<u64> {
@@ -36,32 +44,74 @@ pub(super) struct Parts {
     pub(super) window: u64,
 }
 
+/// A part that a connection is to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    /// No other part of the content has this number.
+    pub(super) id: usize,
+    /// Its bytes. Where the connection is slow another one takes the last of them.
+    pub(super) range: Range<u64>,
+}
+
+/// The number of the part that the first connection fetches.
+pub(super) const FIRST: usize = 0;
+
 struct State {
     parts: Parts,
-    /// Where the first connection is, and where it stops because a part begins there.
-    first: u64,
-    stop: u64,
-    /// Where the next part begins.
+    /// Where the next part begins, and its number.
     next: u64,
+    id: usize,
     given_back: VecDeque<Range<u64>>,
-    /// Where the parts begin that are being fetched, the first connection's own among them.
-    taken: BTreeSet<u64>,
+    /// The parts that are being fetched, the first connection's own among them.
+    taken: BTreeMap<usize, Taken>,
     /// How many connections fetch parts.
     running: usize,
 }
 
+/// A part that is being fetched.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    start: u64,
+    /// The next byte.
+    at: u64,
+    end: u64,
+    since: Instant,
+}
+
+impl Taken {
+    fn new(Range { start, end }: Range<u64>) -> Self {
+        Self { start, at: start, end, since: Instant::now() }
+    }
+
+    const fn left(&self) -> u64 {
+        self.end - self.at
+    }
+
+    /// From where on another connection may take it, where it is slow: half of the rest, and all of it where nothing has come.
+    fn shared_from(&self, now: Instant) -> Option<u64> {
+        let took = now.saturating_duration_since(self.since);
+        // Bytes of a content are far from f64's limits.
+        let rate = (self.at - self.start) as f64 / took.as_secs_f64();
+        let is_slow = took >= SHARED_AFTER && self.left() as f64 > rate * SHARED_AFTER.as_secs_f64();
+        let from = if self.at == self.start { self.at } else { self.at + self.left() / 2 };
+        (self.left() >= WORTH_SHARING && is_slow).then_some(from)
+    }
+}
+
 enum Next {
-    Part(Range<u64>),
+    Part(Part),
     /// Nothing before an older part is complete.
     Later,
+    /// Nothing unless a part turns out to be slow.
+    Perhaps,
     Nothing,
 }
 
 impl Queue {
     /// Parts from byte `next` on; the first connection is at `first`, and goes on to `stop`.
     pub(super) fn new(parts: Parts, first: u64, stop: u64, next: u64) -> Self {
-        let (given_back, taken) = (VecDeque::new(), BTreeSet::from([first]));
-        let state = State { parts, first, stop, next, given_back, taken, running: 0 };
+        let taken = BTreeMap::from([(FIRST, Taken::new(first..stop))]);
+        let state = State { parts, next, id: FIRST, given_back: VecDeque::new(), taken, running: 0 };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -69,8 +119,8 @@ impl Queue {
         self.state().parts.size
     }
 
-    /// Takes a part, as soon as the window allows one; `None` when there is no more.
-    pub(super) async fn take(&self) -> Option<Range<u64>> {
+    /// Takes a part, as soon as the window allows one, or shares one that is slow; `None` when there is no more.
+    pub(super) async fn take(&self) -> Option<Part> {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // Before the look, so that no change is missed after it.
@@ -80,21 +130,23 @@ impl Queue {
                 Next::Part(part) => return Some(part),
                 Next::Nothing => return None,
                 Next::Later => changed.await,
+                Next::Perhaps => drop(timeout(LOOK, changed).await),
             }
         }
     }
 
-    /// The part that began at `start` is complete.
-    pub(super) fn finish(&self, start: u64) {
-        self.state().taken.remove(&start);
+    /// A part is complete.
+    pub(super) fn finish(&self, id: usize) {
+        self.state().taken.remove(&id);
         self.changed.notify_waiters();
     }
 
-    /// Gives back what is left of the part that began at `start`.
-    pub(super) fn give_back(&self, start: u64, left: Range<u64>) {
+    /// Gives back what is left of a part.
+    pub(super) fn give_back(&self, id: usize) {
         let mut state = self.state();
-        state.taken.remove(&start);
-        state.given_back.push_front(left);
+        if let Some(part) = state.taken.remove(&id).filter(|part| part.left() > 0) {
+            state.given_back.push_front(part.at..part.end);
+        }
         drop(state);
         self.changed.notify_waiters();
     }
@@ -110,25 +162,29 @@ impl Queue {
         all
     }
 
-    /// The first connection has bytes from `offset` on; gives back how many of them are still its own.
-    pub(super) fn advance_first(&self, offset: u64, length: usize) -> usize {
+    /// The connection that fetches a part has so many bytes more; gives back how many of them are still its own, and whether
+    /// these were the last.
+    pub(super) fn advance(&self, id: usize, length: usize) -> (usize, bool) {
         let mut state = self.state();
-        let kept = usize::try_from(state.stop - offset).unwrap_or(length).min(length);
-        state.first = offset + kept as u64;
-        kept
+        let Some(part) = state.taken.get_mut(&id) else { return (0, true) };
+        let kept = usize::try_from(part.left()).unwrap_or(length).min(length);
+        part.at += kept as u64;
+        (kept, part.left() == 0)
     }
 
-    /// Where the first connection stops.
-    pub(super) fn stop(&self) -> u64 {
-        self.state().stop
+    /// Whether the first connection goes on to the content's end.
+    pub(super) fn has_only_first(&self) -> bool {
+        let state = self.state();
+        state.taken.get(&FIRST).is_some_and(|part| part.end == state.parts.size)
     }
 
-    /// Lets the first connection stop at `stop`; false when it is past that already.
+    /// Lets the first connection stop at `stop`, unless it stops earlier; false when it is past that already.
     pub(super) fn stop_first_at(&self, stop: u64) -> bool {
         let mut state = self.state();
-        let is_in_time = state.first <= stop;
+        let Some(part) = state.taken.get_mut(&FIRST) else { return true };
+        let is_in_time = part.at <= stop;
         if is_in_time {
-            state.stop = stop;
+            part.end = part.end.min(stop);
         }
         is_in_time
     }
@@ -157,23 +213,41 @@ impl Queue {
 
 impl State {
     fn next(&mut self) -> Next {
-        let part = match self.given_back.pop_front() {
-            Some(part) => part,
+        let range = match self.given_back.pop_front() {
+            Some(range) => range,
             None => {
                 let Parts { size, length, window } = self.parts;
-                let part = self.next..(self.next + length).min(size);
-                if part.is_empty() {
-                    return Next::Nothing;
+                let range = self.next..(self.next + length).min(size);
+                if range.is_empty() {
+                    return self.share(Instant::now());
                 }
-                if self.taken.first().is_some_and(|oldest| part.start - oldest >= window) {
+                let oldest = self.taken.values().map(|part| part.start).min();
+                if oldest.is_some_and(|oldest| range.start - oldest >= window) {
                     return Next::Later;
                 }
-                self.next = part.end;
-                part
+                self.next = range.end;
+                range
             }
         };
-        self.taken.insert(part.start);
-        Next::Part(part)
+        self.begin(range)
+    }
+
+    fn begin(&mut self, range: Range<u64>) -> Next {
+        self.id += 1;
+        self.taken.insert(self.id, Taken::new(range.clone()));
+        Next::Part(Part { id: self.id, range })
+    }
+
+    /// Some of a part that another connection fetches slowly. Otherwise a content would take as long as its slowest part.
+    fn share(&mut self, now: Instant) -> Next {
+        let slow = self.taken.values_mut().filter_map(|part| Some((part.shared_from(now)?, part)));
+        let Some((from, slow)) = slow.max_by_key(|(from, part)| part.end - from) else {
+            let is_worth_waiting = self.taken.values().any(|part| part.left() >= WORTH_SHARING);
+            return if is_worth_waiting { Next::Perhaps } else { Next::Nothing };
+        };
+        let range = from..slow.end;
+        slow.end = from;
+        self.begin(range)
     }
 }
 
@@ -208,7 +282,7 @@ mod tests {
     }
 
     fn take(queue: &Queue) -> Option<Option<Range<u64>>> {
-        queue.take().now_or_never()
+        Some(queue.take().now_or_never()?.map(|part| part.range))
     }
 
     #[test]
@@ -225,7 +299,8 @@ mod tests {
         let queue = queue(u64::MAX);
         take(&queue);
         take(&queue);
-        queue.give_back(10, 13..20);
+        queue.advance(1, 3);
+        queue.give_back(1);
         assert_eq!(take(&queue), Some(Some(13..20)));
         assert_eq!(take(&queue), Some(Some(30..40)));
     }
@@ -235,10 +310,11 @@ mod tests {
         let queue = queue(20);
         assert_eq!(take(&queue), Some(Some(10..20)));
         assert_eq!(take(&queue), None, "20 bytes ahead of the first connection");
-        queue.finish(0);
+        queue.finish(FIRST);
         assert_eq!(take(&queue), Some(Some(20..30)));
         assert_eq!(take(&queue), None, "20 bytes ahead of the part at 10");
-        queue.give_back(10, 15..20);
+        queue.advance(1, 5);
+        queue.give_back(1);
         assert_eq!(take(&queue), Some(Some(15..20)));
         assert_eq!(take(&queue), Some(Some(30..40)));
     }
@@ -248,8 +324,9 @@ mod tests {
         let queue = queue(u64::MAX);
         take(&queue);
         take(&queue);
-        queue.give_back(20, 25..30);
-        queue.give_back(10, 10..20);
+        queue.advance(2, 5);
+        queue.give_back(2);
+        queue.give_back(1);
         assert_eq!(queue.take_all(), [10..20, 25..30, 30..45]);
         assert_eq!(take(&queue), Some(None));
     }
@@ -257,16 +334,64 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_the_window_hears_of_its_move() {
         let queue = queue(10);
-        let (part, ()) = tokio::join!(queue.take(), async { queue.finish(0) });
-        assert_eq!(part, Some(10..20));
+        let (part, ()) = tokio::join!(queue.take(), async { queue.finish(FIRST) });
+        assert_eq!(part.map(|part| part.range), Some(10..20));
     }
 
     #[test]
     fn the_first_connection_stops_where_a_part_begins_unless_it_is_past_that() {
         let queue = Queue::new(Parts { size: 45, length: 10, window: u64::MAX }, 0, 45, 10);
-        assert_eq!(queue.advance_first(0, 8), 8);
+        assert!(queue.has_only_first());
+        assert_eq!(queue.advance(FIRST, 8), (8, false));
         assert!(queue.stop_first_at(10));
-        assert_eq!(queue.advance_first(8, 8), 2);
-        assert!(!queue.stop_first_at(5));
+        assert!(queue.stop_first_at(20), "it stops earlier already");
+        assert_eq!(queue.advance(FIRST, 8), (2, true));
+        assert!(!queue.stop_first_at(5) && !queue.has_only_first());
+    }
+
+    /// Two parts, which are taken, and the number of the second.
+    fn two_parts() -> Queue {
+        let parts = Parts { size: 32 << 20, length: 16 << 20, window: u64::MAX };
+        let queue = Queue::new(parts, 0, 16 << 20, 16 << 20);
+        assert_eq!(take(&queue), Some(Some(16 << 20..32 << 20)));
+        queue
+    }
+
+    /// What who has nothing left to do takes a little later.
+    fn share(queue: &Queue) -> Option<Range<u64>> {
+        match queue.state().share(Instant::now() + SHARED_AFTER) {
+            Next::Part(part) => Some(part.range),
+            _ => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_nothing_left_to_do_takes_half_of_what_is_left_of_a_slow_part() {
+        let queue = two_parts();
+        queue.advance(FIRST, 15 << 20);
+        queue.advance(1, 1 << 20);
+        assert_eq!(take(&queue), None, "it is too early to tell");
+        let half = (17 << 20) + (15 << 19);
+        assert_eq!(share(&queue), Some(half..32 << 20));
+        assert_eq!(queue.advance(1, 15 << 20), (15 << 19, true), "the slow one stops there");
+    }
+
+    #[test]
+    fn a_part_of_which_nothing_comes_is_taken_over_as_a_whole() {
+        let queue = two_parts();
+        queue.advance(FIRST, 16 << 20);
+        queue.finish(FIRST);
+        assert_eq!(share(&queue), Some(16 << 20..32 << 20));
+        assert_eq!(queue.advance(1, 1), (0, true));
+        assert_eq!(queue.advance(2, 1), (1, false));
+    }
+
+    #[test]
+    fn nobody_takes_what_will_be_here_soon() {
+        let queue = two_parts();
+        queue.advance(FIRST, 16 << 20);
+        queue.advance(1, 13 << 20);
+        assert_eq!(share(&queue), None);
+        assert_eq!(take(&queue), Some(None), "less than is worth a request");
     }
 }

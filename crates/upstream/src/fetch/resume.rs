@@ -121,7 +121,12 @@ impl<S: Source> Fetch<S> {
 
     /// Whether more connections could fetch parts of it beside this one.
     pub(super) fn has_parts(&self) -> bool {
-        !self.body.is_packed() && self.source.ranges().may_help(Instant::now())
+        !self.is_packed() && self.source.ranges().may_help(Instant::now())
+    }
+
+    /// Whether what comes has to be unpacked.
+    pub(super) fn is_packed(&self) -> bool {
+        self.body.is_packed()
     }
 
     /// Where the next byte belongs.

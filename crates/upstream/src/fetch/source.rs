@@ -61,6 +61,11 @@ pub trait Source: Clone + Display + Send + Sync + 'static {
     /// Notes what one connection to an origin brought, and how long that took.
     fn measured(&self, _origin: usize, _bytes: u64, _took: Duration) {}
 
+    /// The same content at a place that can be asked at the same time: connections to it fetch parts beside those to this one.
+    fn beside(&self) -> Option<Self> {
+        None
+    }
+
     /// The limit that connections beyond the content's first count against.
     fn limit(&self) -> &ConnectionLimit;
 
