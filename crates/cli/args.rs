@@ -73,6 +73,9 @@ pub(crate) struct Serve {
     /// Internal; `up` sets it: run in a session of its own, which outlives the terminal
     #[arg(long, hide = true)]
     pub(crate) background: bool,
+    /// Internal; `up` sets it: standard input says where the job's cache is
+    #[arg(long, hide = true)]
+    pub(crate) job_cache: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -87,6 +90,10 @@ pub(crate) struct Up {
     /// they are installed and would use hubcap, unless a dockerd elsewhere is named)
     #[arg(long, value_name = "CLIENT", value_parser = hubcap_clients::named)]
     pub(crate) client: Vec<Arc<dyn Client>>,
+    /// Carry contents from job to job in GitHub's cache, under this key; of further keys the first that has something is read
+    /// (default: none; needs the variables that GitHub gives to actions)
+    #[arg(long, value_name = "KEY")]
+    pub(crate) cache_key: Vec<String>,
     /// Only print what would be changed, as a diff
     #[arg(long)]
     pub(crate) print: bool,

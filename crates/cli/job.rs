@@ -1,5 +1,6 @@
 //! The GitHub job that hubcap runs in: its workspace, what hubcap reports to it, and the store for the next job.
 
+pub(crate) mod cache;
 pub(crate) mod carry;
 pub(crate) mod github;
 pub(crate) mod speed;

@@ -8,6 +8,7 @@ mod actions_cache;
 mod archive;
 mod bridge;
 mod budget;
+mod carried;
 mod carry;
 mod cli;
 mod clients;

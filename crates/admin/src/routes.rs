@@ -22,6 +22,9 @@ use crate::status::{Daemon, Status};
 /// A request is a few images' names; larger bodies are refused.
 const MAX_BODY: usize = 1 << 20;
 
+/// How long the end of a job waits for uploads that are under way.
+const UPLOADS: Duration = Duration::from_secs(20);
+
 /// What the routes answer from.
 #[derive(Clone)]
 pub struct Admin {
@@ -40,6 +43,8 @@ pub(crate) fn router(admin: Admin, patience: Duration) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer((HandleErrorLayer::new(timed_out), TimeoutLayer::new(patience)))
+        // Whose answer comes when everything is saved.
+        .route("/save", post(save))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(admin)
 }
@@ -66,6 +71,11 @@ async fn pull(State(admin): State<Admin>, body: Result<Bytes, BytesRejection>) -
         Ok(answer) => answer,
         Err(error) => answer::refuse(StatusCode::BAD_REQUEST, error.to_string()),
     }
+}
+
+/// Saves what the job adds to its cache service; `null` where there is none.
+async fn save(State(admin): State<Admin>) -> Response<Body> {
+    answer::json(StatusCode::OK, &admin.cache.save_carried(UPLOADS).await)
 }
 
 async fn unknown(uri: Uri) -> Response<Body> {

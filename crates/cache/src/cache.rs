@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::access::Access;
 use crate::attestations::Attestations;
 use crate::authorization::{Admission, Grants};
+use crate::carry::Carrier;
 use crate::error::{Error, Failure};
 use crate::fill::Filler;
 use crate::flight::Flights;
@@ -58,6 +59,8 @@ pub(crate) struct Inner {
     /// Where what outlives a request runs: a connection's own event loop is for answers.
     pub(crate) tasks: Handle,
     pub(crate) filler: Filler,
+    /// The job's cache service, where there is one.
+    pub(crate) carrier: Arc<Carrier>,
     pub(crate) manifests: Flights<Question, Result<Answer<ManifestContent>, Error>>,
     pub(crate) referrers: Flights<Question, Result<Answer<Vec<Referrer>>, Error>>,
     /// Permits for fills that no client has asked for yet.
@@ -81,8 +84,10 @@ impl Cache {
         let tasks = Handle::current();
         let (grants, meter, storage_warning) =
             (Arc::<Grants>::default(), Arc::<Meter>::default(), Arc::<StorageWarning>::default());
+        let carrier = Arc::<Carrier>::default();
         let filler = Filler::new(
             store.clone(),
+            Arc::clone(&carrier),
             Arc::clone(&grants),
             Arc::clone(&meter),
             Arc::clone(&storage_warning),
@@ -94,6 +99,7 @@ impl Cache {
             upstreams,
             config,
             filler,
+            carrier,
             manifests: Flights::new(tasks.clone()),
             referrers: Flights::new(tasks.clone()),
             tasks,

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::access::Access;
 use crate::authorization::Grants;
+use crate::carry::Carrier;
 use crate::error::Error;
 use crate::flight::{Flights, Publisher, Subscription};
 use crate::hint::hint;
@@ -60,6 +61,7 @@ pub(crate) struct Filler(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    carrier: Arc<Carrier>,
     grants: Arc<Grants>,
     meter: Arc<Meter>,
     warning: Arc<StorageWarning>,
@@ -72,13 +74,14 @@ impl Filler {
     /// A filler of `store`, whose tasks run on `runtime`.
     pub(crate) fn new(
         store: Store,
+        carrier: Arc<Carrier>,
         grants: Arc<Grants>,
         meter: Arc<Meter>,
         warning: Arc<StorageWarning>,
         runtime: Handle,
     ) -> Self {
         let (flights, permits) = (Flights::new(runtime), Semaphore::new(MAX_FILLS as usize));
-        Self(Arc::new(Inner { store, grants, meter, warning, flights, permits }))
+        Self(Arc::new(Inner { store, carrier, grants, meter, warning, flights, permits }))
     }
 
     /// Whether a fill of this blob runs.
@@ -113,10 +116,12 @@ impl Filler {
         publisher: Publisher<Digest, Result<FillHandle, FillError>>,
     ) {
         // Between a request's look into the store and its join another flight may have ended.
-        let Inner { store, meter, warning, permits, .. } = &*self.0;
+        let Inner { store, carrier, meter, warning, permits, .. } = &*self.0;
         if let (Ok(Some(content)), true) = (store.blob(&digest), store.is_linked(&access.target, &digest)) {
             return publisher.finish(Ok(FillHandle { content, asked: Asked::default(), access }));
         }
+        // What is uploaded to the job's cache meanwhile waits.
+        let _pulling = carrier.pulling();
         let (fetch, ingest, _permit) = match self.begin(upstream, &access, digest).await {
             Ok(begun) => begun,
             Err(error) => return publisher.finish(Err(FillError { access, error })),
@@ -157,11 +162,12 @@ impl Filler {
             Ok(())
         };
         let (written, fetched) = tokio::join!(disk, network);
-        transfer.fetched(grown.available());
+        transfer.fetched(grown.available(), blob.from_cache());
         drop(transfer);
         let target = &access.target;
         // Where the disk failed, the network's failure is only that nothing took its bytes.
         let Err(error) = written.and(fetched) else {
+            carrier.stored(&self.0.store, target, &digest, grown.available());
             tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest, "stored");
             return;
         };
@@ -193,6 +199,10 @@ impl Filler {
         let fetching = async {
             // Whether hubcap has a login is needed below, and the first time it is looked up in a file.
             let blob = upstream.blob(&access.target.repository, &digest);
+            let blob = match self.0.carrier.content(&self.0.store, &access.target, &digest).await {
+                Some(content) => blob.cached(content),
+                None => blob,
+            };
             if upstream.has_others() {
                 let others = grants.others_while_away(&self.0.store, &upstream, &question).await;
                 // What may not be stored is no fill's.

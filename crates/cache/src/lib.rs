@@ -30,6 +30,7 @@ mod attestations;
 mod authorization;
 pub mod blob;
 mod cache;
+pub mod carry;
 pub mod error;
 mod fill;
 mod flight;

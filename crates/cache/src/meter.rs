@@ -134,10 +134,13 @@ pub(crate) struct TransferGuard {
 }
 
 impl TransferGuard {
-    /// Counts `bytes` of the blob, over all connections.
-    pub(crate) fn fetched(&self, bytes: u64) {
-        lock(&self.repository.0).0.fetched += bytes;
-        lock(&self.registry.0).0.fetched += bytes;
+    /// Counts `bytes` of the blob, over all connections, of which `cached` came from the job's cache.
+    pub(crate) fn fetched(&self, bytes: u64, cached: u64) {
+        let cached = cached.min(bytes);
+        let repository = &mut lock(&self.repository.0).0;
+        repository.fetched += bytes - cached;
+        repository.cached += cached;
+        lock(&self.registry.0).0.fetched += bytes - cached;
     }
 
     /// Notes the rate of the blob's first connection, which brought `bytes` in `took`.
@@ -193,9 +196,10 @@ mod tests {
     #[test]
     fn a_transfer_counts_for_its_repository_and_its_registry() {
         let (meter, target) = (Meter::default(), target("library/x"));
-        meter.transfer(&target).fetched(5);
+        meter.transfer(&target).fetched(8, 3);
         meter.manifest(&target, 2);
-        assert_eq!(meter.repositories()["docker.io/library/x"].fetched, 7);
+        let stats = &meter.repositories()["docker.io/library/x"];
+        assert_eq!((stats.fetched, stats.cached), (7, 3));
         assert_eq!(meter.registry(&target.registry).fetched, 5);
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use hubcap_admin::{Refusal, Status, pull, socket};
+use hubcap_cache::carry::Saved;
 use hubcap_cache::prefetch::Image;
 use hubcap_oci::{ImageRef, Platform};
 
@@ -79,6 +80,16 @@ pub(crate) fn pull(
         }
     }
     bail!("the daemon ended before the pull was done")
+}
+
+/// Has the daemon save what the job adds to its cache service; `None` where the daemon has none.
+///
+/// # Errors
+/// When none answers, or it refuses.
+pub(crate) fn save(state: &Path) -> anyhow::Result<Option<Saved>> {
+    // It takes as long as uploads take, which are bounded by the daemon.
+    let answer = ask(state, "POST /save", &[], None)?;
+    serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
 }
 
 /// Sends a request, and reads its answer up to the body. `call` is the method and the path.

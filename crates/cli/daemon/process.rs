@@ -1,7 +1,7 @@
 //! Starts the daemon, so that it outlives the command that starts it, waits for it, and stops it.
 
 use std::ffi::OsString;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,7 @@ use hubcap_clients::is_running;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{client, environment};
+use crate::job::cache::JobCache;
 use crate::settings::Config;
 
 /// How long a start may take: a store that was not shut down cleanly is scanned first.
@@ -36,11 +37,15 @@ pub(crate) struct Running {
     pub(crate) already: bool,
 }
 
-/// The daemon of this state directory. Where none runs, starts one with these arguments for `serve`.
+/// The daemon of this state directory. Where none runs, starts one with these arguments for `serve`, and with the job's cache.
 ///
 /// # Errors
 /// When it does not start, with the end of its log; when one runs on another store.
-pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<Running> {
+pub(crate) fn ensure(
+    config: &Config,
+    arguments: &[OsString],
+    job_cache: Option<&JobCache>,
+) -> anyhow::Result<Running> {
     if let Ok(status) = client::status(&config.state) {
         let daemon = &status.daemon;
         let wants_store = config.given.store || config.given.is_jobs_store;
@@ -55,7 +60,7 @@ pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<
         }
         return Ok(Running { status, already: true });
     }
-    let mut child = spawn(config, arguments)?;
+    let mut child = spawn(config, arguments, job_cache)?;
     let end = Instant::now() + START;
     loop {
         match client::status(&config.state) {
@@ -74,7 +79,7 @@ pub(crate) fn ensure(config: &Config, arguments: &[OsString]) -> anyhow::Result<
     }
 }
 
-fn spawn(config: &Config, arguments: &[OsString]) -> anyhow::Result<Child> {
+fn spawn(config: &Config, arguments: &[OsString], job_cache: Option<&JobCache>) -> anyhow::Result<Child> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -94,7 +99,13 @@ fn spawn(config: &Config, arguments: &[OsString]) -> anyhow::Result<Child> {
     command.env_clear().envs(environment::kept());
     // The daemon inherits no pipe of the step: a step ends when its pipes are closed.
     command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
-    Ok(command.spawn()?)
+    let Some(job_cache) = job_cache else { return Ok(command.spawn()?) };
+    let mut child = command.arg("--job-cache").stdin(Stdio::piped()).spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        // A daemon that has ended already says why itself.
+        let _ = input.write_all(&job_cache.to_bytes());
+    }
+    Ok(child)
 }
 
 /// The end of the log, for an error.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hubcap_admin::{Daemon, Status};
+use hubcap_cache::carry::{PackEnd, Saved};
 use hubcap_clients::{Cluster, Docker, Journal, Nodes};
 use hubcap_store::Layout;
 
@@ -20,6 +21,7 @@ use crate::job::summary::Summary;
 use crate::job::{carry, github, speed};
 use crate::restart;
 use crate::settings::Config;
+use crate::show::progress::bytes;
 use crate::show::{changes, removals};
 
 /// How long `down` waits for an archive that is still being restored.
@@ -53,7 +55,12 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
             // A `down` that had nothing to give up has done nothing.
             failures.any |= !had_own;
         }
-        None => failures.note("the daemon still runs", stop(daemon)),
+        None => {
+            if daemon.is_some() {
+                save_carried(&config.state);
+            }
+            failures.note("the daemon still runs", stop(daemon));
+        }
     }
     let store = store(config, daemon, run.as_ref());
     let run_here = run.as_ref().filter(|run| run.store == store);
@@ -134,6 +141,23 @@ fn last_status(state: &Path) -> Option<Status> {
             return Some(status);
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Has the daemon save what later jobs will find in GitHub's cache, and tells what became of that. The job goes on whatever it is.
+fn save_carried(state: &Path) {
+    let Ok(Some(Saved { uploaded, left, pack })) = client::save(state) else { return };
+    if uploaded > 0 {
+        println!("uploaded {} while the job ran", bytes(uploaded));
+    }
+    if left > 0 {
+        println!("{left} large contents are left for a later job to upload");
+    }
+    match pack {
+        PackEnd::Saved { key, bytes: size } => println!("saved {key}, {}", bytes(size)),
+        PackEnd::Unchanged => println!("nothing has changed for later jobs"),
+        PackEnd::Empty => println!("nothing was pulled that later jobs may have"),
+        PackEnd::Failed(why) => println!("nothing is saved for later jobs: {why}"),
     }
 }
 

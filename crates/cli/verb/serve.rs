@@ -13,6 +13,7 @@ use hubcap_oci::Registry;
 use hubcap_proxy::{Bound, DRAIN};
 use hubcap_store::{Restored, Store};
 use hubcap_upstream::UpstreamConfig;
+use hubcap_upstream::actions_cache::Service;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ use crate::args::Serve;
 use crate::compose;
 use crate::daemon::records;
 use crate::daemon::run::Run;
+use crate::job::cache::JobCache;
 use crate::job::{speed, workspace};
 use crate::settings::{Archive, Config};
 
@@ -45,15 +47,16 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
             }
         });
     }
+    let job_cache = flags.job_cache.then(|| JobCache::read(std::io::stdin())).transpose()?;
     limits::keep_memory();
     let runtime = compose::runtime()?;
-    let served = runtime.block_on(serve(config, flags.background));
+    let served = runtime.block_on(serve(config, flags.background, job_cache));
     // Tasks that still run are given up: nothing waits for the hash of some gigabytes.
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
+async fn serve(config: Config, go_on: bool, job_cache: Option<(Service, Vec<String>)>) -> anyhow::Result<()> {
     // First of all: a signal that comes early must not be lost.
     let signals = Signals::listen()?;
     limits::raise_open_files();
@@ -68,6 +71,9 @@ async fn serve(config: Config, go_on: bool) -> anyhow::Result<()> {
     run.write(&config.state);
     // Before the first request: requests wait for contents that the archive may have.
     let restoring = config.restore.clone().map(|archive| tokio::spawn(restore(&cache, archive)));
+    if let Some((service, keys)) = job_cache {
+        tokio::spawn(carry(&cache, service, keys));
+    }
     let listen = run.listen;
     let admin = start_admin(cache.clone(), run, &bound, &config).await;
     // Once its socket answers: a record without a daemon is one of a killed daemon.
@@ -194,6 +200,25 @@ fn restore(cache: &Cache, Archive(url): Archive) -> impl Future<Output = ()> + S
             Err(error) => {
                 tracing::warn!(target: "hubcap::restore", "the archive was not restored, or not whole: {error}. \
                 What is missing is fetched")
+            }
+        }
+    }
+}
+
+/// Reads what the job's cache service has, while serving.
+fn carry(cache: &Cache, service: Service, keys: Vec<String>) -> impl Future<Output = ()> + Send + use<> {
+    let (started, carrying) = (Instant::now(), cache.carry(service, keys));
+    async move {
+        let found = carrying.await;
+        let seconds = started.elapsed().as_secs_f64();
+        match found {
+            Ok(Some(found)) => tracing::info!(target: "hubcap::carry",
+                "{} names {} contents, {} bytes; known after {seconds:.1} s", found.key, found.contents, found.bytes),
+            Ok(None) => {
+                tracing::info!(target: "hubcap::carry", "no earlier job has saved anything under these keys")
+            }
+            Err(why) => {
+                tracing::warn!(target: "hubcap::carry", "what earlier jobs have saved is not used: {why}")
             }
         }
     }

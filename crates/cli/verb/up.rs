@@ -15,6 +15,7 @@ use crate::daemon::find::{self, Found};
 use crate::daemon::holders::{Holders, Who};
 use crate::daemon::process::{self, Running};
 use crate::daemon::{address, agree};
+use crate::job::cache::JobCache;
 use crate::job::github;
 use crate::restart;
 use crate::settings::Config;
@@ -43,7 +44,7 @@ pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow
     };
     let started = found.and_then(|found| {
         let bridge = bridge::flag(&found, flags);
-        start(found, &arguments.iter().cloned().chain(bridge).collect::<Vec<_>>())
+        start(found, flags, &arguments.iter().cloned().chain(bridge).collect::<Vec<_>>())
     });
     let failed = match started {
         Ok(mut started) => match configure(&mut started, flags) {
@@ -59,12 +60,21 @@ pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow
 }
 
 /// Starts the daemon where none runs, holds it, and says where it is.
-fn start(found: Found, arguments: &[OsString]) -> anyhow::Result<Started> {
+fn start(found: Found, flags: &Up, arguments: &[OsString]) -> anyhow::Result<Started> {
     if let Some(status) = &found.status {
         agree::check(&found.config, &status.daemon)?;
     }
     let mut holders = Holders::open_to_hold(&found.config.state)?;
-    let Running { status, already } = process::ensure(&found.config, arguments)?;
+    let job_cache = match flags.cache_key.as_slice() {
+        [] => None,
+        keys => JobCache::of_job(keys)
+            .map_err(|why| github::warning(&format!("nothing is carried in GitHub's cache: {why:#}")))
+            .ok(),
+    };
+    let Running { status, already } = process::ensure(&found.config, arguments, job_cache.as_ref())?;
+    if already && job_cache.is_some() {
+        println!("the daemon runs already, so what is carried in GitHub's cache is decided");
+    }
     holders.hold(&Who::of_this_process(), None)?;
     let runs = if already { "runs already as" } else { "runs as" };
     println!("hubcap {runs} {}, log {}", status.daemon.pid, process::log(&found.config.state).display());

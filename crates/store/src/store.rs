@@ -6,10 +6,13 @@ mod referrers;
 mod tests;
 
 use std::collections::HashSet;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use bytes::{Bytes, BytesMut};
 use hubcap_oci::{Digest, Pattern, Target};
 
 use crate::catalog::Catalog;
@@ -122,6 +125,19 @@ impl Store {
     /// [`Error::Io`] when it is there and cannot be opened.
     pub fn blob(&self, digest: &Digest) -> Result<Option<Content>, Error> {
         self.0.catalog.blob(digest)
+    }
+
+    /// Some bytes of a committed content. Nothing is verified, and it does not count as a use.
+    ///
+    /// # Errors
+    /// [`std::io::Error`] when it is not here, or shorter.
+    pub fn read(&self, digest: &Digest, range: Range<u64>) -> std::io::Result<Bytes> {
+        // What is asked for fits into memory.
+        let mut bytes = BytesMut::zeroed(range.end.saturating_sub(range.start) as usize);
+        fs_err::File::open(self.0.catalog.layout.blob(digest))?
+            .file()
+            .read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes.freeze())
     }
 
     /// Whether there is a committed content of that name.

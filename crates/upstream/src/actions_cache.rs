@@ -5,12 +5,14 @@
 //! - [`key`]: what names an entry.
 //! - [`service`], [`answer`], [`limiter`]: the three calls, what they bring, and the limit of each.
 //! - [`entry`]: an entry that was found, and the contents in it as sources.
+//! - [`content`]: a content that should be there, beside its registry.
 //! - [`upload`]: an entry that is made.
 //! - [`error`]: why not.
 //!
 //! The job's token and the signed URLs are in memory only: nothing here shows them.
 
 mod answer;
+mod content;
 mod entry;
 mod error;
 mod key;
@@ -34,6 +36,7 @@ use entry::Reading;
 use service::{Calls, Found};
 use upload::Writing;
 
+pub use content::{CacheContent, Place};
 pub use entry::{CacheFile, Entry};
 pub use error::{Call, Denial, Error};
 pub use key::EntryKey;

@@ -89,9 +89,14 @@ pub(crate) struct Hubcap {
 
 impl Hubcap {
     /// Starts it, and reads from its own words where it listens.
-    pub(crate) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self::spawn_with(command, Stdio::null())
+    }
+
+    /// The same with something to read.
+    pub(crate) fn spawn_with(mut command: Command, stdin: Stdio) -> Self {
         let log = NamedTempFile::new().expect("a log");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log.reopen().expect("a log"));
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(log.reopen().expect("a log"));
         let mut child = command.spawn().expect("hubcap starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its words"));
         let (mut https, mut http, mut proxy) = (None, None, None);

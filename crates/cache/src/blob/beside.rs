@@ -67,7 +67,7 @@ impl Fetched {
     /// The registry's, after which the fill is to be waited for.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         let chunk = self.body.chunk().await?;
-        self.transfer.fetched(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64));
+        self.transfer.fetched(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64), 0);
         Ok(chunk)
     }
 }

@@ -41,6 +41,9 @@ pub struct RepositoryStats {
     pub largest: u64,
     /// Bytes of contents that came from the upstream, asked for by a client or read ahead.
     pub fetched: u64,
+    /// Bytes of contents that came from the job's cache.
+    #[serde(default)]
+    pub cached: u64,
     /// How long at least one client was being answered, in milliseconds.
     pub answering_ms: u64,
 }

@@ -77,6 +77,11 @@ impl Directory {
         Some((location, size))
     }
 
+    /// The contents that the service has.
+    pub fn digests(&self) -> impl Iterator<Item = Digest> {
+        self.contents.keys().copied()
+    }
+
     /// How many contents the service has.
     pub fn len(&self) -> usize {
         self.contents.len()

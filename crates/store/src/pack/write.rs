@@ -2,12 +2,12 @@
 //! the store's own files when they are sent.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use fs_err as fs;
 use hubcap_oci::{Algorithm, Digest, Link, Verifier};
 
 use super::directory::{Carried, Directory, MAX_PACKS, Pack, Place, Written, WrittenContent};
@@ -44,6 +44,7 @@ pub struct Saving<'a> {
 #[derive(Debug, Clone)]
 pub struct NewPack {
     key: String,
+    is_empty: bool,
     /// Everything before the contents.
     directory: Bytes,
     /// Contents by where they begin.
@@ -56,6 +57,11 @@ impl NewPack {
     /// The key of what it names: lowercase hexadecimal. The same images at about the same time have the same one.
     pub fn key(&self) -> &str {
         &self.key
+    }
+
+    /// Whether it names no content at all.
+    pub const fn is_empty(&self) -> bool {
+        self.is_empty
     }
 
     /// Its length in bytes.
@@ -85,7 +91,7 @@ impl NewPack {
             let begin = bytes.len();
             // What is asked for fits into memory.
             bytes.resize(begin + (to - from) as usize, 0);
-            File::open(self.layout.blob(digest))?.read_exact_at(&mut bytes[begin..], from - at)?;
+            fs::File::open(self.layout.blob(digest))?.file().read_exact_at(&mut bytes[begin..], from - at)?;
         }
         Ok(bytes.freeze())
     }
@@ -170,7 +176,14 @@ impl Store {
         let contents = places.iter().map(|(digest, at)| (begin + at, (*digest, named[digest].size)));
         let contents = contents.filter(|(_, (_, size))| *size > 0).collect();
         let (directory, size) = (directory.into(), begin + at);
-        Ok(NewPack { key, directory, contents, size, layout: self.catalog().layout.clone() })
+        Ok(NewPack {
+            key,
+            is_empty: named.is_empty(),
+            directory,
+            contents,
+            size,
+            layout: self.catalog().layout.clone(),
+        })
     }
 }
 
@@ -213,6 +226,8 @@ impl Packer<'_> {
         let carried = self.carried(digest);
         let here = self.here(digest);
         let (size, place) = match (carried, here) {
+            // Restored with each head, so it is in the next one too.
+            (_, Some(size)) if size <= SMALL => (size, None),
             (Some(Carried { size, place, .. }), _) => (size, Some(place)),
             (None, Some(size)) if size >= LARGE => {
                 let slot = *self.saving.entries.get(digest)?;

@@ -237,7 +237,7 @@ fn etag(response: &Response) -> Option<HeaderValue> {
 }
 
 /// What an error of a look-up means to a fetch that has begun.
-fn in_a_fetch(error: ServiceError) -> Error {
+pub(super) fn in_a_fetch(error: ServiceError) -> Error {
     match error {
         ServiceError::RateLimited { retry_after, .. } => {
             Error::RateLimited { retry_after: Some(retry_after) }

@@ -52,6 +52,18 @@ impl Route {
         }
     }
 
+    /// Lets one of the others be asked, whatever [`allow`](Self::allow) says of it.
+    pub(super) fn open(&mut self, origin: usize) {
+        self.standings[origin] = Standing::Open;
+    }
+
+    /// Begins at one of the others, which may be asked; the first is the next then.
+    pub(super) fn prefer(&mut self, origin: usize) {
+        if self.standings[origin] == Standing::Open {
+            self.present = origin;
+        }
+    }
+
     /// Asks an origin that may be asked after all others.
     pub(super) fn avoid(&mut self, origin: usize) {
         if self.standings[origin] != Standing::Open {

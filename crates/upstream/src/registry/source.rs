@@ -12,8 +12,10 @@ use hubcap_oci::{ByteRange, Digest, Endpoint, Repository};
 use super::packed::{self, Form};
 use super::route::{Left, Route};
 use super::{Others, Upstream};
+use crate::actions_cache::CacheContent;
 use crate::body::{self, BlobBody};
 use crate::byteranges::RangesBody;
+use crate::circuit::CircuitState;
 use crate::coding::Codings;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
@@ -21,14 +23,30 @@ use crate::fetch::pace;
 use crate::fetch::source::{Next, Source};
 use crate::request::{range, several};
 use crate::shortcut::Shortcut;
+use crate::speed::Speed;
 
-/// A blob that is to be fetched. All clones are at the same origin.
+/// How long the registry may take to begin where the job's cache has the content as well.
+const BEGIN: Duration = Duration::from_millis(1500);
+/// A content of so many bytes or more is worth connections to both.
+const WORTH_BOTH: u64 = 16 << 20;
+
+/// A blob that is to be fetched. All clones are at the same origin, but for the one that is [`beside`](Source::beside) them.
 #[derive(Debug, Clone)]
 pub struct RegistryBlob {
     upstream: Upstream,
     endpoint: Endpoint,
     digest: Digest,
+    /// Where else it is: the last of the origins.
+    cached: Option<CacheContent>,
+    /// Whether this one asks the job's cache, wherever the others are.
+    is_beside: bool,
     way: Arc<Way>,
+}
+
+/// A place that has the blob.
+enum At<'a> {
+    Registry(&'a Upstream),
+    Cache(&'a CacheContent),
 }
 
 /// The first origin's permission.
@@ -69,14 +87,37 @@ impl RegistryBlob {
     /// A blob that comes from the first origin alone.
     pub(super) fn new(upstream: Upstream, repository: &Repository, digest: &Digest) -> Self {
         let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
-        let count = 1 + upstream.others.len();
-        let way = Way {
-            route: Mutex::new(Route::new(count)),
-            permission: Mutex::new(Permission::Asked),
-            brought: (0..count).map(|_| AtomicU64::default()).collect(),
-            forms: (0..count).map(|_| OnceLock::new()).collect(),
-        };
-        Self { upstream, endpoint, digest: *digest, way: Arc::new(way) }
+        let way = Arc::new(Way::new(1 + upstream.others.len()));
+        Self { upstream, endpoint, digest: *digest, cached: None, is_beside: false, way }
+    }
+
+    /// The same blob, which the job's cache has as well, and which anybody may have: the two are asked beside each other where
+    /// the content is large, and one after the other where it is not.
+    #[must_use]
+    pub fn cached(self, content: CacheContent) -> Self {
+        let last = 1 + self.upstream.others.len();
+        let way = Way::new(last + 1);
+        {
+            let mut route = way.route.lock().unwrap_or_else(PoisonError::into_inner);
+            route.open(last);
+            let (registry, cache) = (self.upstream.origin.speed.rate(), content.speed().rate());
+            let is_slower = registry.zip(cache).is_some_and(|(registry, cache)| cache < registry / 2.0);
+            // A look-up that many contents share is made once.
+            let is_near = content.is_found() || content.is_of_pack();
+            let is_small = content.size() < WORTH_BOTH && is_near && !is_slower;
+            if is_small
+                || matches!(self.upstream.origin.circuit.state(Instant::now()), CircuitState::Open { .. })
+            {
+                route.prefer(last);
+            }
+        }
+        Self { cached: Some(content), way: Arc::new(way), ..self }
+    }
+
+    /// Bytes of it that came from the job's cache so far.
+    pub fn from_cache(&self) -> u64 {
+        let last = self.cached.as_ref().and_then(|_| self.way.brought.last());
+        last.map_or(0, |brought| brought.load(Ordering::Relaxed))
     }
 
     /// Says which of the other origins may give the blob while the ones before them are in trouble.
@@ -85,8 +126,8 @@ impl RegistryBlob {
         *self.way.permission.lock().unwrap_or_else(PoisonError::into_inner) = permission;
         let mut route = self.route();
         route.allow(&allowed);
-        for origin in 0..=allowed.len() {
-            if self.at(origin).origin.was_wrong(&self.digest) {
+        for (origin, upstream) in self.registries().enumerate() {
+            if upstream.origin.was_wrong(&self.digest) {
                 route.avoid(origin);
             }
         }
@@ -108,7 +149,7 @@ impl RegistryBlob {
         let sent = |origin: &usize| self.way.brought[*origin].load(Ordering::Relaxed) > 0;
         // Ranges may be to blame. Of a single origin the bytes are not counted.
         for origin in (0..self.way.brought.len()).filter(|origin| !self.has_others() || sent(origin)) {
-            self.at(origin).ranges().did_not_help(Instant::now());
+            self.ranges_of(origin).did_not_help(Instant::now());
         }
         let mut senders: Vec<usize> = (0..self.way.brought.len()).filter(sent).collect();
         if senders.is_empty() {
@@ -116,7 +157,15 @@ impl RegistryBlob {
             senders.push(self.origin());
         }
         for origin in senders.iter().filter(|origin| **origin > 0 || senders.len() == 1) {
-            let origin = &self.at(*origin).origin;
+            let origin = match self.at(*origin) {
+                At::Registry(upstream) => &upstream.origin,
+                At::Cache(content) => {
+                    tracing::warn!(target: "hubcap::upstream", digest = %self.digest,
+                        "the Actions cache has other bytes than those of this digest; it is not asked for them again");
+                    content.note_wrong();
+                    continue;
+                }
+            };
             tracing::warn!(target: "hubcap::upstream", %origin, digest = %self.digest,
                 "it sent other bytes than those of this digest; the other origins are asked before it");
             origin.note_wrong(&self.digest);
@@ -128,7 +177,9 @@ impl RegistryBlob {
     /// # Errors
     /// [`Error`], when the origin does not give exactly these, or has enough connections.
     pub async fn ranges(&self, ranges: &[ByteRange]) -> Result<RangesBody, Error> {
-        let at = self.at(self.origin());
+        let At::Registry(at) = self.at(self.origin()) else {
+            return Err(Error::no_range("the registry is not asked for it now"));
+        };
         let shortcut = if ranges.len() > 1 { &at.origin.several_ranges } else { &at.origin.ranges };
         if !shortcut.may_help(Instant::now()) {
             return Err(Error::no_range("the origin gave no such ranges lately"));
@@ -143,17 +194,44 @@ impl RegistryBlob {
         body
     }
 
-    /// The registry as it is at one origin.
-    fn at(&self, origin: usize) -> &Upstream {
-        match origin.checked_sub(1).and_then(|other| self.upstream.others.get(other)) {
-            Some(other) => other,
-            None => &self.upstream,
+    /// The registry as it is at each of its origins.
+    fn registries(&self) -> impl Iterator<Item = &Upstream> {
+        std::iter::once(&self.upstream).chain(self.upstream.others.iter())
+    }
+
+    fn at(&self, origin: usize) -> At<'_> {
+        match (self.registries().nth(origin), &self.cached) {
+            (None, Some(content)) => At::Cache(content),
+            (upstream, _) => At::Registry(upstream.unwrap_or(&self.upstream)),
+        }
+    }
+
+    fn speed_of(&self, origin: usize) -> &Speed {
+        match self.at(origin) {
+            At::Registry(upstream) => &upstream.origin.speed,
+            At::Cache(content) => content.speed(),
+        }
+    }
+
+    fn ranges_of(&self, origin: usize) -> &Shortcut {
+        match self.at(origin) {
+            At::Registry(upstream) => upstream.ranges(),
+            At::Cache(content) => content.ranges(),
+        }
+    }
+
+    /// Ends when the registry had its time to begin, and the job's cache has the content.
+    async fn is_late(&self) {
+        tokio::time::sleep(BEGIN).await;
+        match &self.cached {
+            Some(content) if content.file().await.is_ok() => {}
+            _ => std::future::pending().await,
         }
     }
 
     /// The whole from its start on, unpacked where it is packed.
-    async fn open_whole(&self, origin: usize) -> Result<BlobBody, Error> {
-        let get = async || self.at(origin).ask(Method::GET, &self.endpoint, HeaderMap::new()).await;
+    async fn open_whole(&self, origin: usize, upstream: &Upstream) -> Result<BlobBody, Error> {
+        let get = async || upstream.ask(Method::GET, &self.endpoint, HeaderMap::new()).await;
         let response = get().await?;
         let nothing = || Digest::of(self.digest.algorithm(), b"");
         if body::content_length(&response) == Some(0) && nothing() != self.digest {
@@ -179,6 +257,27 @@ impl RegistryBlob {
     }
 }
 
+impl Way {
+    /// A way that begins at the first of `count` places, and may not leave it.
+    fn new(count: usize) -> Self {
+        Self {
+            route: Mutex::new(Route::new(count)),
+            permission: Mutex::new(Permission::Asked),
+            brought: (0..count).map(|_| AtomicU64::default()).collect(),
+            forms: (0..count).map(|_| OnceLock::new()).collect(),
+        }
+    }
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(upstream) => upstream.origin.fmt(f),
+            Self::Cache(_) => f.write_str("the Actions cache"),
+        }
+    }
+}
+
 impl fmt::Display for RegistryBlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.upstream.registry(), self.endpoint.path())
@@ -191,10 +290,13 @@ impl Source for RegistryBlob {
     }
 
     fn origin(&self) -> usize {
-        self.route().present()
+        if self.is_beside { self.way.brought.len() - 1 } else { self.route().present() }
     }
 
     fn leave(&self, origin: usize, why: &Error) -> Next {
+        if self.is_beside {
+            return Next::Same;
+        }
         let left = match why {
             Error::Crawls => Left::Crawls,
             error if error.is_trouble() => Left::Trouble,
@@ -211,20 +313,30 @@ impl Source for RegistryBlob {
         };
         if let Some(present) = present.filter(|_| next != Next::Same) {
             tracing::warn!(target: "hubcap::fetch", source = %self,
-                "{} is left for {}: {why}", self.at(origin).origin, self.at(present).origin);
+                "{} is left for {}: {why}", self.at(origin), self.at(present));
         }
         next
     }
 
     fn has_others(&self) -> bool {
-        self.upstream.has_others()
+        self.upstream.has_others() || self.cached.is_some()
+    }
+
+    fn beside(&self) -> Option<Self> {
+        let is_worth_it = self.cached.as_ref().is_some_and(|content| content.size() >= WORTH_BOTH);
+        let is_at_registry = matches!(self.at(self.origin()), At::Registry(_));
+        (is_worth_it && is_at_registry).then(|| Self { is_beside: true, ..self.clone() })
     }
 
     fn is_too_slow(&self, origin: usize, rate: Option<f64>, left: Option<u64>) -> bool {
+        if self.is_beside {
+            // Others take what it does not bring.
+            return false;
+        }
         let route = self.route();
         // A connection that is still open to an origin that was left is compared with the present one.
         let next = if origin == route.present() { route.next() } else { Some(route.present()) };
-        let speed = |origin: usize| self.at(origin).origin.speed.rate();
+        let speed = |origin: usize| self.speed_of(origin).rate();
         route.is_given_up(origin)
             || rate.zip(next).is_some_and(|(rate, next)| pace::crawls(rate, speed(next), left))
     }
@@ -234,31 +346,50 @@ impl Source for RegistryBlob {
     }
 
     fn measured(&self, origin: usize, bytes: u64, took: Duration) {
-        self.at(origin).origin.speed.note(bytes, took);
+        self.speed_of(origin).note(bytes, took);
     }
 
     fn limit(&self) -> &ConnectionLimit {
-        self.at(self.origin()).limit()
+        match self.at(self.origin()) {
+            At::Registry(upstream) => upstream.limit(),
+            At::Cache(content) => content.limit(),
+        }
     }
 
     fn ranges(&self) -> &Shortcut {
-        self.at(self.origin()).ranges()
+        self.ranges_of(self.origin())
     }
 
     async fn open(&self, offset: u64) -> Result<BlobBody, Error> {
         let origin = self.origin();
-        if offset == 0 {
-            return Ok(self.open_whole(origin).await?.of(origin));
-        }
-        let response = self.at(origin).ask(Method::GET, &self.endpoint, range(offset, None)).await?;
-        Ok(BlobBody::ranged(response, &(offset..u64::MAX))?.of(origin))
+        let body = match self.at(origin) {
+            At::Cache(content) => content.file().await?.open(offset).await?,
+            At::Registry(upstream) if offset == 0 => {
+                tokio::select! {
+                    biased;
+                    opened = self.open_whole(origin, upstream) => opened?,
+                    () = self.is_late() => return Err(Error::Crawls),
+                }
+            }
+            At::Registry(upstream) => {
+                let response = upstream.ask(Method::GET, &self.endpoint, range(offset, None)).await?;
+                BlobBody::ranged(response, &(offset..u64::MAX))?
+            }
+        };
+        Ok(body.of(origin))
     }
 
     /// What the registry says against one connection more than needed does not count for its circuit.
     async fn open_part(&self, part: Range<u64>) -> Result<BlobBody, Error> {
-        let headers = range(part.start, Some(part.end));
         let origin = self.origin();
-        let response = self.at(origin).ask_uncounted(Method::GET, &self.endpoint, headers).await?;
-        Ok(body::part_of(response, &part)?.of(origin))
+        let body = match self.at(origin) {
+            At::Cache(content) => content.file().await?.open_part(part).await?,
+            At::Registry(upstream) => {
+                let headers = range(part.start, Some(part.end));
+                let response = upstream.ask_uncounted(Method::GET, &self.endpoint, headers).await?;
+                body::part_of(response, &part)?
+            }
+        };
+        Ok(body.of(origin))
     }
 }

@@ -1,0 +1,141 @@
+//! Large contents, each an entry of its own, which are uploaded one after the other while the job runs. A pull comes first:
+//! while one is in progress no block is sent.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hubcap_oci::Digest;
+use hubcap_store::Store;
+use hubcap_upstream::actions_cache::{ActionsCache, EntryKey, Error, Uploaded};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+use crate::lock::lock;
+
+/// Slots that are tried for one content: the others were reserved by jobs that died.
+const SLOTS: u32 = 4;
+
+/// Uploads that wait, and what came of those before.
+pub(super) struct Uploads {
+    queue: mpsc::UnboundedSender<(Digest, u64)>,
+    shared: Arc<Shared>,
+    /// How many pulls are in progress.
+    pulls: Arc<Mutex<usize>>,
+    paused: watch::Sender<bool>,
+}
+
+struct Shared {
+    /// How many contents are queued or being uploaded.
+    left: watch::Sender<usize>,
+    done: Mutex<Done>,
+}
+
+/// What was uploaded so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Done {
+    /// The slot of each content.
+    pub(super) entries: HashMap<Digest, u32>,
+    /// Bytes that were sent for them.
+    pub(super) bytes: u64,
+    /// Why the last one that failed did so.
+    pub(super) failure: Option<Error>,
+}
+
+/// A pull in progress.
+pub(crate) struct Pulling {
+    pulls: Arc<Mutex<usize>>,
+    paused: watch::Sender<bool>,
+}
+
+impl Drop for Pulling {
+    fn drop(&mut self) {
+        let mut pulls = lock(&self.pulls);
+        *pulls -= 1;
+        self.paused.send_replace(*pulls > 0);
+    }
+}
+
+impl Uploads {
+    /// Starts the task that uploads. It ends with this value.
+    pub(super) fn start(runtime: &Handle, service: ActionsCache, store: Store) -> Self {
+        let (queue, mut queued) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared { left: watch::Sender::new(0), done: Mutex::default() });
+        let paused = watch::Sender::new(false);
+        let (pausing, working) = (paused.subscribe(), Arc::clone(&shared));
+        runtime.spawn(async move {
+            while let Some((digest, size)) = queued.recv().await {
+                working.upload(&service, &store, (digest, size), &pausing).await;
+                working.left.send_modify(|left| *left -= 1);
+            }
+        });
+        Self { queue, shared, pulls: Arc::default(), paused }
+    }
+
+    /// Queues a content that was verified.
+    pub(super) fn add(&self, digest: Digest, size: u64) {
+        self.shared.left.send_modify(|left| *left += 1);
+        if self.queue.send((digest, size)).is_err() {
+            self.shared.left.send_modify(|left| *left -= 1);
+        }
+    }
+
+    /// Waits until nothing is left to upload, for at most `patience`. Returns how many contents are left.
+    pub(super) async fn finish(&self, patience: Duration) -> usize {
+        let mut left = self.shared.left.subscribe();
+        let _ = tokio::time::timeout(patience, left.wait_for(|left| *left == 0)).await;
+        *self.shared.left.borrow()
+    }
+
+    /// What was uploaded so far.
+    pub(super) fn done(&self) -> Done {
+        lock(&self.shared.done).clone()
+    }
+
+    /// What the job's last upload waits for.
+    pub(super) fn paused(&self) -> watch::Receiver<bool> {
+        self.paused.subscribe()
+    }
+
+    /// Notes a pull, for as long as the returned value lives.
+    pub(super) fn pulling(&self) -> Pulling {
+        let mut pulls = lock(&self.pulls);
+        *pulls += 1;
+        self.paused.send_replace(true);
+        Pulling { pulls: Arc::clone(&self.pulls), paused: self.paused.clone() }
+    }
+}
+
+impl Shared {
+    async fn upload(
+        &self,
+        service: &ActionsCache,
+        store: &Store,
+        (digest, size): (Digest, u64),
+        paused: &watch::Receiver<bool>,
+    ) {
+        if !service.may_write() || lock(&self.done).entries.contains_key(&digest) {
+            return;
+        }
+        for slot in 0..SLOTS {
+            let store = store.clone();
+            let read = move |range| store.read(&digest, range);
+            match service.upload(&EntryKey::content(&digest, slot), size, read, paused.clone()).await {
+                Ok(uploaded @ (Uploaded::Saved | Uploaded::Exists)) => {
+                    let mut done = lock(&self.done);
+                    done.entries.insert(digest, slot);
+                    done.bytes += if uploaded == Uploaded::Saved { size } else { 0 };
+                    return;
+                }
+                Ok(Uploaded::Reserved) => {}
+                Err(error) => {
+                    tracing::warn!(target: "hubcap::carry", digest = %digest, "not saved for later jobs: {error}");
+                    lock(&self.done).failure = Some(error);
+                    return;
+                }
+            }
+        }
+        tracing::warn!(target: "hubcap::carry", digest = %digest,
+            "not saved for later jobs: {SLOTS} entries were reserved for it and never completed");
+    }
+}
