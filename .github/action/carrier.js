@@ -45,27 +45,28 @@ export function empty(path) {
 }
 
 /**
- * The newest store of a prefix: its content key, and the URL of the archive that hubcap restores. Without a URL, the library has
+ * The newest store of the first of these prefixes that has one: its content key, and the URL of the archive that hubcap restores. Without a URL, the library has
  * restored it to the disk. Undefined if there is none.
  */
-export async function restore({ path, prefix }) {
-  const found = await find(path, [`${prefix}@`]).catch(async (error) => {
+export async function restore({ path, prefixes }) {
+  const keys = prefixes.map((prefix) => `${prefix}@`);
+  const found = await find(path, keys).catch(async (error) => {
     say(`restoring with @actions/cache, because ${error.message}`);
-    return { key: await restoreByLibrary(path, prefix) };
+    return { key: await restoreByLibrary(path, keys) };
   });
   if (found?.key) {
     say(`${found.url ? "restoring, beside the job," : "restored"} ${found.key}`);
-    return { content: found.key.slice(prefix.length + 1), url: found.url };
+    return { content: found.key.slice(found.key.indexOf("@") + 1), url: found.url };
   }
-  say(`nothing to restore: no cache whose key begins with ${prefix}@`);
+  say(`nothing to restore: no cache whose key begins with ${keys[0]}`);
   return undefined;
 }
 
 /** A restore that broke off leaves what came so far, on a disk that may now be full: it is removed. */
-async function restoreByLibrary(path, prefix) {
+async function restoreByLibrary(path, keys) {
   const ours = !existsSync(path);
   const cache = await library();
-  const key = await cache.restoreCache([path], `${prefix}@`, [`${prefix}@`]);
+  const key = await cache.restoreCache([path], keys[0], keys);
   if (!key && ours) rmSync(path, { recursive: true, force: true });
   return key;
 }

@@ -1,16 +1,31 @@
 // The step: finds the store of an earlier job, starts hubcap with it, configures dockerd.
 
+import { createHash } from "node:crypto";
 import { dirname, resolve } from "node:path";
 import { obtain } from "./binary.js";
 import { checked, present, restore } from "./carrier.js";
-import { hubcap, leave } from "./program.js";
+import { cacheService, hubcap, leave } from "./program.js";
 import { addPath, attempt, input, output, remember, say, step, warn, words } from "./runner.js";
 
-/** The default prefix: shared by all runs of this job, and by no other job. */
-function defaultPrefix() {
+/**
+ * The default prefixes: shared by all runs of this job, and by no other job. The legs of a matrix have one each; a leg that has
+ * nothing yet begins with what the job had before.
+ */
+function defaultPrefixes() {
   const { RUNNER_OS, RUNNER_ARCH, GITHUB_WORKFLOW, GITHUB_JOB } = process.env;
   const parts = ["hubcap", RUNNER_OS, RUNNER_ARCH, GITHUB_WORKFLOW, GITHUB_JOB].filter(Boolean);
-  return parts.join("-").toLowerCase().replace(/[^a-z0-9._-]+/g, "-").slice(0, 300);
+  const prefix = parts.join("-").toLowerCase().replace(/[^a-z0-9._-]+/g, "-").slice(0, 280);
+  const matrix = input("matrix");
+  if (!matrix || matrix === "null" || matrix === "{}") return [prefix];
+  return [`${prefix}-${createHash("sha256").update(matrix).digest("hex").slice(0, 12)}`, prefix];
+}
+
+/** Whether contents can be carried one by one: GitHub has the second version of its cache service here. */
+function carriesContents() {
+  const { ACTIONS_CACHE_SERVICE_V2, ACTIONS_RESULTS_URL, ACTIONS_RUNTIME_TOKEN } = process.env;
+  const carry = input("carry") || "contents";
+  if (carry !== "contents" && carry !== "archive") warn(`the input carry is "${carry}"; it may be "contents" or "archive"`);
+  return carry !== "archive" && Boolean(ACTIONS_CACHE_SERVICE_V2 && ACTIONS_RESULTS_URL && ACTIONS_RUNTIME_TOKEN);
 }
 
 /** Relative to the workspace, and literal: GitHub's cache finds an entry only by the same text. */
@@ -33,15 +48,20 @@ await step(async () => {
   const began = Date.now();
   const binary = await attempt("there is no hubcap, the job goes on without it", () => obtain(input("version")));
   if (!binary) return;
-  const prefix = await attempt("the job goes on without the cache", async () => checked(input("key") || defaultPrefix()));
+  const prefixes = await attempt("the job goes on without the cache", async () =>
+    (input("key") ? [input("key")] : defaultPrefixes()).map(checked),
+  );
+  const prefix = prefixes?.[0];
+  const contents = prefix !== undefined && carriesContents();
 
   let archive;
   if (prefix) remember("prefix", prefix);
+  if (contents) remember("contents", "true");
   if (present(path)) {
     remember("kept", "true");
     say(`a store is in ${path} already, nothing is restored over it`);
-  } else if (prefix) {
-    const restored = await attempt("nothing is restored", () => restore({ path, prefix }));
+  } else if (prefix && !contents) {
+    const restored = await attempt("nothing is restored", () => restore({ path, prefixes }));
     if (restored) {
       archive = restored.url;
       remember("restored", restored.content);
@@ -58,10 +78,13 @@ await step(async () => {
   const args = [...common()];
   if (input("max-size")) args.push(`--max-size=${input("max-size")}`);
   for (const upstream of words("upstreams")) args.push(`--upstream=${upstream}`);
+  if (contents) for (const key of prefixes) args.push(`--cache-key=${key}`);
+  const env = contents ? cacheService(input("save") === "false") : archive ? { HUBCAP_RESTORE: archive } : {};
   const told = await attempt("hubcap does not run, the job goes on without it", () =>
-    hubcap(binary, ["up", ...args], { minutes: 5, env: archive ? { HUBCAP_RESTORE: archive } : {} }),
+    hubcap(binary, ["up", ...args], { minutes: 5, env }),
   );
   if (!told) return attempt("and the files that it changed could not be restored", () => hubcap(binary, ["down", ...common()], { minutes: 2 }));
+  if (told["cache-hit"]) output("cache-hit", told["cache-hit"]);
   // If dockerd could not be configured, hubcap has said so.
   if (told.wired === "false") return;
   remember("started", "true");

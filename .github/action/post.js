@@ -30,6 +30,8 @@ await step(async () => {
   output("changed", told.changed ?? "false");
   output("bytes-saved", told["bytes-saved"] ?? "0");
 
+  // What is carried one by one was saved by hubcap, which has said what became of it.
+  if (remembered("contents")) return;
   const [path, prefix, content] = [remembered("path"), remembered("prefix"), told.key];
   if (!remembered("started") || !prefix) return say("there was no cache or no hubcap in this job, nothing is saved");
   if (input("save") === "false") return say("nothing is saved, as the input save says");

@@ -55,6 +55,15 @@ export function leave(binary, args) {
   return log;
 }
 
+/**
+ * What `hubcap up` needs to find the job's cache. It hands the token to the daemon through a pipe; no process that outlives
+ * this step has it in its environment.
+ */
+export function cacheService(readOnly) {
+  const { ACTIONS_RUNTIME_TOKEN, ACTIONS_CACHE_MODE } = process.env;
+  return { ACTIONS_RUNTIME_TOKEN, ...(readOnly && ACTIONS_CACHE_MODE !== "none" ? { ACTIONS_CACHE_MODE: "read" } : {}) };
+}
+
 /** The daemon lives as long as the job and needs none of the job's tokens. */
 function withoutTokens(environment) {
   const secret = /^(ACTIONS_RUNTIME_TOKEN|ACTIONS_ID_TOKEN_REQUEST_TOKEN|INPUT_.*|STATE_.*)$/;

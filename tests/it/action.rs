@@ -44,6 +44,8 @@ impl Github {
         std::fs::create_dir(&machine).expect("a directory");
         let mut job = Job::new(&machine, &self.cache.url);
         job.input("version", self.hubcap("hubcap").to_str().expect("text"));
+        // The played hubcap has no contents to carry.
+        job.input("carry", "archive");
         job
     }
 
@@ -293,6 +295,50 @@ fn hubcap_gets_none_of_the_jobs_tokens() {
     let environment = std::fs::read_to_string(github.hubcap("environment")).expect("it ran");
     assert!(environment.contains("GITHUB_WORKSPACE="), "{environment}");
     assert!(!environment.contains("TOKEN"), "{environment}");
+}
+
+#[test]
+fn hubcap_itself_carries_contents_and_up_alone_gets_the_token_for_that() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    job.input("carry", "contents");
+    job.input("matrix", r#"{ "image": "sdk" }"#);
+    fine(&job.main());
+    let environment = || {
+        std::fs::read_to_string(github.hubcap("environment")).expect("it ran").contains("RUNTIME_TOKEN=main")
+    };
+    assert!(environment());
+    let calls = github.calls();
+    let keys: Vec<&str> = calls[0].split(' ').filter_map(|word| word.strip_prefix("--cache-key=")).collect();
+    let [leg, job_key] = keys.try_into().expect("two keys");
+    assert_eq!(job_key, "hubcap-linux-x64-played-in-a-test-it");
+    assert!(leg.starts_with(job_key) && leg.len() == job_key.len() + 13, "{leg}");
+    pull(&job, "one");
+    fine(&job.post("success"));
+    assert!(!environment());
+    assert_eq!(github.cache.asked_to_save(), 0, "no archive is made");
+}
+
+#[test]
+fn legs_of_a_matrix_have_keys_of_their_own_and_a_key_that_is_given_is_shared() {
+    let mut github = Github::new();
+    let mut keys = |matrix: &str, key: &str| {
+        let mut job = github.job();
+        job.input("carry", "contents");
+        job.input("matrix", matrix);
+        job.input("key", key);
+        fine(&job.main());
+        let calls = github.calls();
+        calls[0]
+            .split(' ')
+            .filter(|word| word.starts_with("--cache-key="))
+            .map(Into::into)
+            .collect::<Vec<String>>()
+    };
+    let (one, other) = (keys(r#"{"a": 1}"#, ""), keys(r#"{"a": 2}"#, ""));
+    assert!(one[0] != other[0] && one[1] == other[1], "{one:?} {other:?}");
+    assert_eq!(keys("null", ""), [one[1].clone()]);
+    assert_eq!(keys(r#"{"a": 1}"#, "sdk"), ["--cache-key=sdk"]);
 }
 
 #[test]

@@ -59,7 +59,8 @@ impl<'a> Job<'a> {
     fn end(self) -> String {
         let state = self.place.state();
         let output = run(self.place.dir.path(), &["down", "--state", state.to_str().expect("text")]);
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
         let log = self.hubcap.log();
         assert!(!log.contains("s3cret") && !said.contains("s3cret") && !log.contains("sig="), "{log}");
         said
@@ -87,6 +88,7 @@ async fn jobs_with_images_a_b_a_a_hit_and_the_last_one_saves_nothing() {
         assert_eq!(asked > 0, number < 2, "job {number}: {:?}", origin.log());
         let said = job.end();
         assert_eq!(said.contains("saved key@"), number < 2, "{said}");
+        assert_eq!(said.contains("nothing that it pulled was there"), number == 1, "{said}");
     }
     assert_eq!(cache.saved().len(), 2);
 }
@@ -181,6 +183,22 @@ async fn a_registry_that_drips_holds_up_nothing_that_the_cache_has() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     assert!(gets(&origin, &image::sha256(&layer)) > 0, "both are asked");
     second.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_jobs_that_upload_the_same_content_at_once_save_it_once() {
+    let (origin, cache) = (Origin::start().await, ActionsCache::start());
+    let image = image::put(&origin, "library/a:1", &[&noise(LARGE, 16)]);
+    cache.take(Duration::from_millis(100));
+    let jobs = [Job::start(&origin, &cache), Job::start(&origin, &cache)];
+    for job in &jobs {
+        job.pull("a", &image).await;
+    }
+    for job in jobs {
+        let said = job.end();
+        assert!(said.contains("saved key@") || said.contains("nothing has changed"), "{said}");
+    }
+    assert_eq!(cache.saved().iter().filter(|key| key.starts_with("hubcap-b1-")).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

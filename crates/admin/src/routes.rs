@@ -54,7 +54,8 @@ async fn health() -> Response<Body> {
 }
 
 async fn status(State(Admin { cache, daemon }): State<Admin>) -> Response<Body> {
-    let status = Status { daemon, restoring: cache.is_restoring(), meter: cache.snapshot() };
+    let (restoring, carried) = (cache.is_restoring(), cache.carried());
+    let status = Status { daemon, restoring, carried, meter: cache.snapshot() };
     answer::json(StatusCode::OK, &status)
 }
 

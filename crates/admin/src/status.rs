@@ -48,6 +48,9 @@ pub struct Status {
     pub daemon: Daemon,
     /// Whether an archive of the store is still being restored.
     pub restoring: bool,
+    /// The pack of GitHub's cache that this job began with, if it carries contents there and there was one.
+    #[serde(default)]
+    pub carried: Option<String>,
     /// What was counted since the start.
     pub meter: Snapshot,
 }

@@ -84,6 +84,13 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// The key of the newest pack that is known, where contents are carried and there is one.
+    pub fn carried(&self) -> Option<String> {
+        self.0.carrier.0.get()?.known.directory().key().map(str::to_owned)
+    }
+}
+
 impl Carrier {
     /// A content of a repository at the service. Only what anybody may have is there, and only what a manifest of the
     /// repository names is asked for.

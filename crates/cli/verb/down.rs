@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hubcap_admin::{Daemon, Status};
+use hubcap_cache::RepositoryStats;
 use hubcap_cache::carry::{PackEnd, Saved};
 use hubcap_clients::{Cluster, Docker, Journal, Nodes};
 use hubcap_store::Layout;
@@ -49,6 +50,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let daemon = status.as_ref().map(|status| &status.daemon);
     let run = Run::read(&config.state).ok().flatten();
     let stays = if flags.force { None } else { stays::why(&dockerd, daemon.and(run.as_ref()), &holders) };
+    let mut carried = None;
     match &stays {
         Some(why) => {
             println!("the daemon goes on: {why}; `hubcap down --force` ends it all the same");
@@ -56,9 +58,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
             failures.any |= !had_own;
         }
         None => {
-            if daemon.is_some() {
-                save_carried(&config.state);
-            }
+            carried = daemon.and_then(|_| save_carried(&config.state));
             failures.note("the daemon still runs", stop(daemon));
         }
     }
@@ -66,12 +66,14 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let run_here = run.as_ref().filter(|run| run.store == store);
     if let Some(run) = run_here
         && stays.is_none()
+        && carried.is_none()
         && flags.trims(&store)
         && store.exists()
     {
         failures.note("the store is not trimmed", trim(config, run, flags.keep_private));
     }
-    let is_carried = flags.is_carried(&store) && !flags.keep_private;
+    // What is in GitHub's cache already needs no store.
+    let is_carried = carried.is_none() && flags.is_carried(&store) && !flags.keep_private;
     if is_carried && stays.is_none() && store.exists() {
         failures.note("what is private is not removed", carry::remove_private(config, &store));
     }
@@ -82,6 +84,17 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         false => report_key(&store, key_before),
     };
     failures.note("the store has no key, so that it is not saved", told);
+    if let Some(status) = &status
+        && let Some(key) = missed(status)
+    {
+        github::warning(&format!(
+            "the job began with {key}, and nothing that it pulled was there: its images are not those that earlier jobs under this \
+             key have saved. Give jobs with other images another key"
+        ));
+    }
+    if let Some(changed) = carried {
+        github::output("changed", if changed { "true" } else { "false" });
+    }
     github::output("store", &store.display().to_string());
     if let Some(status) = &status {
         report_savings(&store, status, flags);
@@ -144,9 +157,11 @@ fn last_status(state: &Path) -> Option<Status> {
     }
 }
 
-/// Has the daemon save what later jobs will find in GitHub's cache, and tells what became of that. The job goes on whatever it is.
-fn save_carried(state: &Path) {
-    let Ok(Some(Saved { uploaded, left, pack })) = client::save(state) else { return };
+/// Has the daemon save what later jobs will find in GitHub's cache, and tells what became of that. Returns whether there is
+/// something new; `None` where nothing is carried so. The job goes on whatever it is.
+fn save_carried(state: &Path) -> Option<bool> {
+    let Saved { uploaded, left, pack } = client::save(state).ok()??;
+    let is_new = uploaded > 0 || matches!(pack, PackEnd::Saved { .. });
     if uploaded > 0 {
         println!("uploaded {} while the job ran", bytes(uploaded));
     }
@@ -159,6 +174,14 @@ fn save_carried(state: &Path) {
         PackEnd::Empty => println!("nothing was pulled that later jobs may have"),
         PackEnd::Failed(why) => println!("nothing is saved for later jobs: {why}"),
     }
+    Some(is_new)
+}
+
+/// The pack that a job began with, where it pulled and nothing of that was there, but for what is as good as nothing.
+fn missed(status: &Status) -> Option<&str> {
+    let all = |count: fn(&RepositoryStats) -> u64| status.meter.repositories.values().map(count).sum::<u64>();
+    let has_missed = all(|one| one.fetched) > 100 * all(RepositoryStats::saved);
+    status.carried.as_deref().filter(|_| has_missed)
 }
 
 fn stop(daemon: Option<&Daemon>) -> anyhow::Result<()> {

@@ -3,9 +3,10 @@
 mod bridge;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries};
 
@@ -14,12 +15,16 @@ use crate::clients;
 use crate::daemon::find::{self, Found};
 use crate::daemon::holders::{Holders, Who};
 use crate::daemon::process::{self, Running};
-use crate::daemon::{address, agree};
+use crate::daemon::{address, agree, client};
 use crate::job::cache::JobCache;
 use crate::job::github;
 use crate::restart;
 use crate::settings::Config;
 use crate::show::changes;
+
+/// How long what earlier jobs have saved is waited for, and how often that is looked at.
+const CARRIED: Duration = Duration::from_secs(6);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What each client is configured with.
 struct Hubcap {
@@ -76,10 +81,32 @@ fn start(found: Found, flags: &Up, arguments: &[OsString]) -> anyhow::Result<Sta
         println!("the daemon runs already, so what is carried in GitHub's cache is decided");
     }
     holders.hold(&Who::of_this_process(), None)?;
+    if job_cache.is_some() && !already {
+        tell_carried(&found.config.state);
+    }
     let runs = if already { "runs already as" } else { "runs as" };
     println!("hubcap {runs} {}, log {}", status.daemon.pid, process::log(&found.config.state).display());
     println!("store {}", status.daemon.store.display());
     Ok(Started { found: Found { status: Some(status), ..found }, holders })
+}
+
+/// Says what the job begins with, once that is known: the daemon waits for it for some seconds at most.
+fn tell_carried(state: &Path) {
+    let end = Instant::now() + CARRIED;
+    let status = loop {
+        match client::status(state) {
+            Ok(status) if status.restoring && Instant::now() < end => std::thread::sleep(LOOK),
+            status => break status.ok(),
+        }
+    };
+    let key = status.and_then(|status| status.carried);
+    github::output("cache-hit", if key.is_some() { "true" } else { "false" });
+    match key {
+        Some(key) => println!("begins with {key}"),
+        None => println!(
+            "begins with nothing: no earlier job has saved anything under this key, or it cannot be read"
+        ),
+    }
 }
 
 /// Configures the clients. Only dockerd's failure is an error; another client's is a warning.

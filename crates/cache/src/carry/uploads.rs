@@ -15,6 +15,9 @@ use crate::lock::lock;
 
 /// Slots that are tried for one content: the others were reserved by jobs that died.
 const SLOTS: u32 = 4;
+/// Another job may be uploading the same content: so often it is looked up, after such pauses, before the slot counts as lost.
+const LOOKS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(2500);
 
 /// Uploads that wait, and what came of those before.
 pub(super) struct Uploads {
@@ -118,16 +121,16 @@ impl Shared {
             return;
         }
         for slot in 0..SLOTS {
-            let store = store.clone();
+            let (key, store) = (EntryKey::content(&digest, slot), store.clone());
             let read = move |range| store.read(&digest, range);
-            match service.upload(&EntryKey::content(&digest, slot), size, read, paused.clone()).await {
-                Ok(uploaded @ (Uploaded::Saved | Uploaded::Exists)) => {
+            match service.upload(&key, size, read, paused.clone()).await {
+                Ok(Uploaded::Reserved) if !comes(service, &key).await => {}
+                Ok(uploaded) => {
                     let mut done = lock(&self.done);
                     done.entries.insert(digest, slot);
                     done.bytes += if uploaded == Uploaded::Saved { size } else { 0 };
                     return;
                 }
-                Ok(Uploaded::Reserved) => {}
                 Err(error) => {
                     tracing::warn!(target: "hubcap::carry", digest = %digest, "not saved for later jobs: {error}");
                     lock(&self.done).failure = Some(error);
@@ -138,4 +141,15 @@ impl Shared {
         tracing::warn!(target: "hubcap::carry", digest = %digest,
             "not saved for later jobs: {SLOTS} entries were reserved for it and never completed");
     }
+}
+
+/// Whether an entry that was reserved is there after a while.
+async fn comes(service: &ActionsCache, key: &EntryKey) -> bool {
+    for _ in 0..LOOKS {
+        tokio::time::sleep(PAUSE).await;
+        if matches!(service.find(key).await, Ok(Some(_))) {
+            return true;
+        }
+    }
+    false
 }
