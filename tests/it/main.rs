@@ -47,5 +47,6 @@ mod store;
 mod support;
 mod tls;
 mod upstream;
+mod visibility;
 mod wiring;
 mod workflows;

@@ -1,14 +1,13 @@
 //! Authorization: who may have what is stored of a private repository.
 //!
-//! A repository is private when its registry refuses it to a client without a login. hubcap finds that out once, with a
-//! HEAD (or a GET, where HEADs do not help) that carries no login, when something of the repository first comes in through a login; the store keeps it. What is
-//! private is served only to a caller with a *grant*: the upstream itself gave this caller something of the repository, a
-//! short while ago.
+//! A repository is private when its registry refuses it to a client without a login. hubcap finds that out with a HEAD (or a
+//! GET, where HEADs do not help) that carries no login, when something of the repository comes in through a login; the store
+//! keeps it, and it is found out again after a while ([`Seen`]). What is private is served only to a caller with a *grant*:
+//! the upstream itself gave this caller something of the repository, a short while ago.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use hubcap_oci::Target;
 use hubcap_store::Store;
 use hubcap_upstream::Upstream;
 
@@ -18,6 +17,7 @@ use crate::lock::lock;
 use crate::on_disk::on_disk;
 use crate::question::Question;
 use crate::storage_warning::StorageWarning;
+use crate::visibility::{Seen, Sight};
 
 /// How long a grant is good without asking again.
 const GRANT: Duration = Duration::from_secs(300);
@@ -25,8 +25,6 @@ const GRANT: Duration = Duration::from_secs(300);
 const GRACE: Duration = Duration::from_secs(3600);
 /// Grants that are remembered at most. A caller whose grant is not remembered is asked for upstream each time.
 const MAX_GRANTS: usize = 10_000;
-/// Public repositories that are remembered at most. One that is not costs a HEAD with each fetch through a login.
-const MAX_PUBLIC: usize = 10_000;
 
 /// Whether what is stored of a repository may be given to a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,16 +40,12 @@ pub(crate) enum Admission {
 /// What this process has learned of repositories that it reaches through logins.
 pub(crate) struct Grants {
     granted: Mutex<LimitedMap<Access, ()>>,
-    /// Repositories that anybody may have.
-    public: Mutex<LimitedMap<Target, ()>>,
+    seen: Seen,
 }
 
 impl Default for Grants {
     fn default() -> Self {
-        Self {
-            granted: Mutex::new(LimitedMap::new(MAX_GRANTS, GRANT)),
-            public: Mutex::new(LimitedMap::new(MAX_PUBLIC, GRACE)),
-        }
+        Self { granted: Mutex::new(LimitedMap::new(MAX_GRANTS, GRANT)), seen: Seen::default() }
     }
 }
 
@@ -76,8 +70,9 @@ impl Grants {
     /// Finds out whether anybody may have what `upstream` has just given to a caller, and grants it to the caller. This must
     /// be done before the content is linked to the repository: in between, others could have it.
     ///
-    /// What could not be found out counts as private. A disk that does not take the mark does not cost the caller its
-    /// answer: the repository is private in memory all the same, and such a disk takes nothing of it either.
+    /// What could not be found out counts as private, unless it was found out a while ago. A disk that does not take the mark
+    /// does not cost the caller its answer: the repository is private in memory all the same, and such a disk takes nothing of
+    /// it either.
     pub(crate) async fn classify(
         &self,
         store: &Store,
@@ -86,15 +81,21 @@ impl Grants {
         question: &Question,
     ) {
         let target = &question.access.target;
-        if !self.is_public(target) && !store.is_private(target) && upstream.is_privileged().await {
-            if question.ask(&upstream.for_anybody()).await.is_ok() {
-                lock(&self.public).insert(target.clone(), (), Instant::now());
-            } else {
-                tracing::debug!(target: "hubcap::cache", upstream = %target, "the repository is private");
-                let (store, target) = (store.clone(), target.clone());
-                if let Err(error) = on_disk(move || store.mark_private(&target)).await {
-                    warning.warn(&error);
-                }
+        if let Some(sight) = self.look(store, upstream, question).await
+            && let Some(is_private) = self.seen.learn(target, sight, Instant::now())
+            && is_private != store.is_private(target)
+        {
+            tracing::debug!(target: "hubcap::cache", upstream = %target, "the repository is {}",
+            match sight {
+                Sight::Public => "public",
+                Sight::Private => "private",
+                Sight::Nothing => "private until its registry says whether it is",
+            });
+            let (store, target) = (store.clone(), target.clone());
+            let mark =
+                move || if is_private { store.mark_private(&target) } else { store.mark_public(&target) };
+            if let Err(error) = on_disk(mark).await {
+                warning.warn(&error);
             }
         }
         if store.is_private(target) {
@@ -102,14 +103,24 @@ impl Grants {
         }
     }
 
-    fn is_public(&self, target: &Target) -> bool {
-        // However old: what was public is asked for again only when it was forgotten.
-        lock(&self.public).age(target, Instant::now()).is_some()
+    /// Looks whether anybody may have what `upstream` has just given; `None` where that need not be known.
+    async fn look(&self, store: &Store, upstream: &Upstream, question: &Question) -> Option<Sight> {
+        let target = &question.access.target;
+        if !upstream.is_privileged().await {
+            // It came without a login, so anybody may have it.
+            return store.is_private(target).then_some(Sight::Public);
+        }
+        if !self.seen.is_due(target, Instant::now()) {
+            return None;
+        }
+        Some(Sight::of(&question.ask(&upstream.for_anybody()).await))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hubcap_oci::Target;
+
     use super::*;
     use crate::access::Caller;
 

@@ -11,7 +11,7 @@
 //! - [`removed`], [`serve_removed`]: images that their registry no longer has, and whether they are served.
 //! - [`tag_lock`]: tags whose digests are locked (`--frozen`).
 //! - [`flight`]: one fetch per content, however many clients ask.
-//! - [`access`], [`authorization`]: who may have what is private.
+//! - [`access`], [`authorization`]: who may have what is private. [`visibility`]: what is private, and for how long that is good.
 //! - [`others`]: which of a registry's other origins may supply content.
 //! - [`once`]: asking an upstream, once for all and not in vain.
 //! - [`negative`]: the negative cache, an upstream's "no" remembered briefly.
@@ -60,6 +60,7 @@ mod storage_warning;
 mod tag_lock;
 pub mod tags;
 pub mod trail;
+mod visibility;
 
 pub use access::{Access, Caller};
 pub use blob::body::BlobBody;

@@ -134,13 +134,21 @@ impl Index {
     }
 
     pub(crate) fn mark_private(&self, target: &Target) {
+        self.mark(target, true);
+    }
+
+    pub(crate) fn mark_public(&self, target: &Target) {
+        self.mark(target, false);
+    }
+
+    fn mark(&self, target: &Target, private: bool) {
         let mut known = lock(&self.private);
         self.db.with(|trees| {
-            trees.mark_private(target)?;
-            // What was listed before may be what the registry tells everybody.
+            trees.mark(target, private)?;
+            // A registry may list other referrers for everybody than for a login.
             trees.forget_referrers(target)
         });
-        known.insert(target.clone(), true);
+        known.insert(target.clone(), private);
     }
 
     /// True, too, for one of which that cannot be read.

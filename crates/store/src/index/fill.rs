@@ -26,7 +26,7 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled:
         let linked = graph.contents().filter(is_own).map(|content| content.digest);
         trees.link(&entry.target, &linked.collect::<Vec<_>>())?;
         if entry.private {
-            trees.mark_private(&entry.target)?;
+            trees.mark(&entry.target, true)?;
         }
         let descriptor = Arc::new(entry.descriptor.clone());
         let known = TagEntry { descriptor, validated: Validation::Unknown };

@@ -48,7 +48,7 @@ fn a_content_may_be_linked_to_several_repositories() {
 }
 
 #[test]
-fn a_repository_is_private_from_its_mark_on() {
+fn a_repository_is_private_from_its_mark_on_until_it_is_taken_back() {
     let dir = tempfile::tempdir().expect("a directory");
     let index = Index::temporary(&Layout::at(dir.path()), &ImageIndex::default());
     assert!(!index.is_private(&target("a")));
@@ -57,6 +57,8 @@ fn a_repository_is_private_from_its_mark_on() {
     assert!(!index.is_private(&target("private")));
     index.add(&images());
     assert!(index.is_private(&target("private")));
+    index.mark_public(&target("private"));
+    assert!(index.is_private(&target("a")) && !index.is_private(&target("private")));
 }
 
 #[test]

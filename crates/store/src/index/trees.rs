@@ -174,8 +174,9 @@ impl Trees {
         Ok(keys.iter().filter_map(target).collect())
     }
 
-    pub(super) fn mark_private(&self, target: &Target) -> sled::Result<()> {
-        self.private.insert(target.to_string(), &[]).map(drop)
+    pub(super) fn mark(&self, target: &Target, private: bool) -> sled::Result<()> {
+        let name = target.to_string();
+        if private { self.private.insert(name, &[]) } else { self.private.remove(name) }.map(drop)
     }
 
     pub(super) fn is_private(&self, target: &Target) -> sled::Result<bool> {

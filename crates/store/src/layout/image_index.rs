@@ -131,17 +131,31 @@ impl ImageIndex {
         }
     }
 
-    /// Marks a repository's entries as private, and takes out its lists of referrers: what was listed before may be what the
-    /// registry tells everybody.
+    /// Marks a repository's entries as private, and takes out its lists of referrers: a registry may list others for everybody
+    /// than for a login.
     pub(crate) fn mark_private(&mut self, target: &Target) {
+        self.mark(target, true);
+    }
+
+    /// The same for a repository that anybody may have.
+    pub(crate) fn mark_public(&mut self, target: &Target) {
+        self.mark(target, false);
+    }
+
+    fn mark(&mut self, target: &Target, private: bool) {
         let repository = target.to_string();
         self.manifests.retain(|entry| {
             let is_list = entry.annotations.contains_key(SUBJECT);
             !(is_list && entry.annotations.get(REPOSITORY) == Some(&repository))
         });
         for entry in &mut self.manifests {
-            if entry.annotations.get(REPOSITORY) == Some(&repository) {
+            if entry.annotations.get(REPOSITORY) != Some(&repository) {
+                continue;
+            }
+            if private {
                 entry.annotations.insert(PRIVATE.into(), "true".into());
+            } else {
+                entry.annotations.remove(PRIVATE);
             }
         }
     }

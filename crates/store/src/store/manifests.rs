@@ -92,6 +92,21 @@ impl Store {
         self.0.catalog.layout.write_index(&images)
     }
 
+    /// Takes the mark back, of the repository's images and of what its registry gave for it: anybody may have them.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when `index.json` cannot be written.
+    pub fn mark_public(&self, target: &Target) -> Result<(), Error> {
+        let index = &self.0.catalog.index;
+        index.mark_public(target);
+        for digest in index.linked(target).into_iter().filter(|digest| index.has(target, digest)) {
+            self.publish(target, &digest);
+        }
+        let mut images = lock(&self.0.catalog.images);
+        images.mark_public(target);
+        self.0.catalog.layout.write_index(&images)
+    }
+
     /// Whether a registry gives the repository only to a login, as far as that was found out.
     pub fn is_private(&self, target: &Target) -> bool {
         self.0.catalog.index.is_private(target)

@@ -99,6 +99,14 @@ pub(crate) fn for_heads(odd: Quirk) -> Quirk {
     Quirk::new(move |asked| if asked.method == Method::HEAD { odd.decide(asked) } else { None })
 }
 
+/// Only the registry's answers to who sends no Authorization are odd.
+pub(crate) fn without_login(odd: Quirk) -> Quirk {
+    Quirk::new(move |asked| {
+        let is_nobodys = asked.host == Role::Registry && asked.authorization.is_none();
+        if is_nobodys { odd.decide(asked) } else { None }
+    })
+}
+
 /// This status, with a `Retry-After` of so many seconds.
 pub(crate) fn retry_after(status: u16, seconds: u64) -> Quirk {
     answer(move |_| Some(Reply::status(status).with("retry-after", &seconds.to_string())))
