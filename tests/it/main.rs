@@ -24,6 +24,7 @@ mod kill;
 mod limits;
 mod logins;
 mod matrix;
+mod neighbors;
 mod permission;
 mod private;
 mod quirks;

@@ -1,7 +1,6 @@
-//! A circuit breaker for one upstream: while the upstream fails, hubcap does not ask it, because each client's request
-//! would only wait for the same failure.
+//! A circuit breaker: while what it guards fails, hubcap does not ask it, because each client's request would only wait for the
+//! same failure.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -21,13 +20,13 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
 /// Closed: calls pass. Open: calls are refused until a pause is over. Half-open: one call, the probe, is out, and all
 /// others are refused until it has ended: the outage may go on, and would cost each of them a timeout.
 #[derive(Debug, Default)]
-pub(crate) struct Circuit(Mutex<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
+pub(crate) struct Circuit {
     /// Failures in a row.
     failures: u32,
     state: State,
+    /// When the state last changed. A call that began before that tells nothing new: of many that a moment's absence failed,
+    /// the first ones are enough.
+    changed: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -36,15 +35,12 @@ enum State {
     Closed,
     Open {
         until: Instant,
-        why: String,
-        /// Whether it is only that too many requests were sent.
-        is_limit: bool,
+        why: Error,
     },
     HalfOpen {
         /// When the probe counts as lost.
         until: Instant,
-        why: String,
-        is_limit: bool,
+        why: Error,
     },
 }
 
@@ -71,80 +67,92 @@ pub enum CircuitState {
 impl Circuit {
     /// As it is at `now`.
     pub(crate) fn state(&self, now: Instant) -> CircuitState {
-        match &self.0.lock().unwrap_or_else(PoisonError::into_inner).state {
+        match &self.state {
             State::Closed => CircuitState::Closed,
-            State::Open { until, why, .. } => {
+            State::Open { until, why } => {
                 let seconds = until.saturating_duration_since(now).as_secs();
-                CircuitState::Open { why: why.clone(), seconds }
+                CircuitState::Open { why: why.to_string(), seconds }
             }
-            State::HalfOpen { why, .. } => CircuitState::HalfOpen { why: why.clone() },
+            State::HalfOpen { why, .. } => CircuitState::HalfOpen { why: why.to_string() },
         }
     }
 
-    /// Whether the upstream may be asked at `now`.
+    /// Whether calls are refused at `now`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], with the failure that opened the circuit, while calls are refused; [`Error::RateLimited`] where a
-    /// rate limit has opened it.
+    /// [`Error::Unavailable`], with the failure that opened the circuit, while they are; [`Error::RateLimited`] where a rate
+    /// limit has opened it.
     pub(crate) fn check(&self, now: Instant) -> Result<(), Error> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (State::Open { until, why, is_limit } | State::HalfOpen { until, why, is_limit }) =
-            &mut inner.state
-        else {
+        let (State::Open { until, why } | State::HalfOpen { until, why }) = &self.state else {
             return Ok(());
         };
-        if *until > now {
-            let left = until.duration_since(now).as_secs() + 1;
-            if *is_limit {
-                return Err(Error::RateLimited { retry_after: Some(Duration::from_secs(left)) });
-            }
-            return Err(Error::unavailable(format!("{why}; not asked again for {left} s")));
+        if *until <= now {
+            return Ok(());
         }
-        inner.state = State::HalfOpen { until: now + PROBE, why: std::mem::take(why), is_limit: *is_limit };
-        Ok(())
+        let left = until.duration_since(now).as_secs() + 1;
+        Err(match why {
+            Error::RateLimited { .. } => Error::RateLimited { retry_after: Some(Duration::from_secs(left)) },
+            why => Error::unavailable(format!("{why}; not asked again for {left} s")),
+        })
     }
 
-    /// Notes how a call went.
-    pub(crate) fn record<T>(&self, result: &Result<T, Error>, now: Instant) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Err(error) = result else {
-            *inner = Inner::default();
+    /// Notes that a call is made: where the circuit is not closed, it is the probe.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        let until = now + PROBE;
+        match std::mem::take(&mut self.state) {
+            State::Closed => {}
+            State::Open { why, .. } => {
+                self.changed = Some(now);
+                self.state = State::HalfOpen { until, why };
+            }
+            // The probe was lost, and may still tell that nothing has changed.
+            State::HalfOpen { why, .. } => self.state = State::HalfOpen { until, why },
+        }
+    }
+
+    /// Notes a call that worked.
+    pub(crate) fn succeed(&mut self, now: Instant) {
+        self.failures = 0;
+        self.close(now);
+    }
+
+    /// Notes a call that tells nothing of what is guarded. Where it was the probe, the next call tells.
+    pub(crate) fn pass(&mut self, now: Instant) {
+        if matches!(self.state, State::HalfOpen { .. }) {
+            self.close(now);
+        }
+    }
+
+    /// Notes a failure of a call that began at `began`.
+    pub(crate) fn fail(&mut self, began: Instant, why: &Error, now: Instant) {
+        if self.changed.is_some_and(|changed| began < changed) {
             return;
-        };
-        let pause = match error {
-            Error::RateLimited { retry_after: Some(wish) } | Error::Overloaded { retry_after: wish } => {
-                (*wish).min(LONGEST_RETRY_AFTER)
-            }
-            // Not implemented: that says something of the request, and nothing of the upstream's state.
-            Error::Failed { status: 501 } => {
-                *inner = Inner::default();
-                return;
-            }
-            Error::Unavailable { .. } | Error::Failed { .. } | Error::RateLimited { retry_after: None } => {
-                inner.failures += 1;
-                // "Too many requests" is meant for every request, not for the one object.
-                if matches!(error, Error::RateLimited { .. }) {
-                    inner.failures = inner.failures.max(MAX_FAILURES);
-                }
-                if inner.failures < MAX_FAILURES {
-                    return;
-                }
-                let doublings = (inner.failures - MAX_FAILURES).min(5);
-                (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
-            }
-            // The question that comes next, without the range, shows whether it works.
-            Error::NoRange { .. } => {
-                inner.state = State::Closed;
-                return;
-            }
-            // Any other answer shows that the upstream works.
-            _ => {
-                *inner = Inner::default();
-                return;
-            }
-        };
-        let is_limit = matches!(error, Error::RateLimited { .. });
-        inner.state = State::Open { until: now + pause, why: error.to_string(), is_limit };
+        }
+        if let Error::RateLimited { retry_after: Some(wish) } | Error::Overloaded { retry_after: wish } = why
+        {
+            return self.open((*wish).min(LONGEST_RETRY_AFTER), why, now);
+        }
+        self.failures += 1;
+        // "Too many requests" is meant for every request, not for the one object.
+        if matches!(why, Error::RateLimited { .. }) {
+            self.failures = self.failures.max(MAX_FAILURES);
+        }
+        if self.failures >= MAX_FAILURES {
+            let doublings = (self.failures - MAX_FAILURES).min(5);
+            self.open((FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE), why, now);
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        if !matches!(self.state, State::Closed) {
+            self.state = State::Closed;
+            self.changed = Some(now);
+        }
+    }
+
+    fn open(&mut self, pause: Duration, why: &Error, now: Instant) {
+        self.state = State::Open { until: now + pause, why: why.clone() };
+        self.changed = Some(now);
     }
 }
 
@@ -152,87 +160,107 @@ impl Circuit {
 mod tests {
     use super::*;
 
-    fn down() -> Result<(), Error> {
-        Err(Error::unavailable("down"))
+    fn down() -> Error {
+        Error::unavailable("down")
+    }
+
+    /// A circuit that three calls have opened, at this time.
+    fn opened(now: Instant) -> Circuit {
+        let mut circuit = Circuit::default();
+        for _ in 0..MAX_FAILURES {
+            circuit.fail(now, &down(), now);
+        }
+        circuit
     }
 
     #[test]
     fn it_opens_after_three_failures_and_lets_calls_pass_after_a_pause() {
-        let (circuit, start) = (Circuit::default(), Instant::now());
-        circuit.record(&down(), start);
-        circuit.record(&down(), start);
+        let (mut circuit, start) = (Circuit::default(), Instant::now());
+        circuit.fail(start, &down(), start);
+        circuit.fail(start, &down(), start);
         assert_eq!(circuit.check(start), Ok(()));
-        circuit.record(&down(), start);
+        circuit.fail(start, &down(), start);
         assert!(circuit.check(start).is_err());
-        assert_eq!(circuit.check(start + FIRST_PAUSE), Ok(()));
-        circuit.record(&down(), start);
-        assert!(circuit.check(start + FIRST_PAUSE).is_err(), "the second pause is longer");
+        let later = start + FIRST_PAUSE;
+        assert_eq!(circuit.check(later), Ok(()));
+        circuit.begin(later);
+        circuit.fail(later, &down(), later);
+        assert!(circuit.check(later + FIRST_PAUSE).is_err(), "the second pause is longer");
     }
 
     #[test]
     fn half_open_lets_one_probe_out() {
-        let (circuit, start) = (Circuit::default(), Instant::now());
-        for _ in 0..MAX_FAILURES {
-            circuit.record(&down(), start);
-        }
-        let after = start + FIRST_PAUSE;
+        let start = Instant::now();
+        let (mut circuit, after) = (opened(start), start + FIRST_PAUSE);
         assert_eq!(circuit.check(after), Ok(()));
+        circuit.begin(after);
         assert!(circuit.check(after).is_err(), "a second call, before the probe has ended");
         // A probe that never ends does not keep the circuit half-open for ever.
         assert_eq!(circuit.check(after + PROBE), Ok(()));
-        circuit.record(&Ok::<_, Error>(()), after + PROBE);
-        assert_eq!([circuit.check(after + PROBE), circuit.check(after + PROBE)], [Ok(()), Ok(())]);
+        circuit.begin(after + PROBE);
+        circuit.succeed(after + PROBE);
+        circuit.begin(after + PROBE);
+        assert_eq!(circuit.check(after + PROBE), Ok(()));
     }
 
     #[test]
-    fn a_no_or_a_success_closes_it() {
-        let (circuit, now) = (Circuit::default(), Instant::now());
-        for answer in [
-            Ok(()),
-            Err(Error::NotFound),
-            Err(Error::Denied { status: 403 }),
-            Err(Error::Refused { status: 400 }),
-            Err(Error::Failed { status: 501 }),
-        ] {
-            circuit.record(&down(), now);
-            circuit.record(&down(), now);
-            circuit.record(&answer, now);
-            circuit.record(&down(), now);
-            assert_eq!(circuit.check(now), Ok(()));
-        }
+    fn a_success_forgets_failures() {
+        let (mut circuit, now) = (Circuit::default(), Instant::now());
+        circuit.fail(now, &down(), now);
+        circuit.fail(now, &down(), now);
+        circuit.succeed(now);
+        circuit.fail(now, &down(), now);
+        assert_eq!(circuit.check(now), Ok(()));
     }
 
     #[test]
-    fn a_range_that_is_refused_says_nothing_and_the_next_failure_opens_it_again() {
-        let (circuit, now) = (Circuit::default(), Instant::now());
-        for _ in 0..MAX_FAILURES {
-            circuit.record(&down(), now);
-        }
-        let later = now + FIRST_PAUSE;
-        assert_eq!(circuit.check(later), Ok(()));
-        circuit.record(&Err::<(), _>(Error::no_range("refused")), later);
+    fn after_a_probe_that_tells_nothing_the_next_failure_opens_it_again() {
+        let now = Instant::now();
+        let (mut circuit, later) = (opened(now), now + FIRST_PAUSE);
+        circuit.begin(later);
+        circuit.pass(later);
         assert_eq!(circuit.check(later), Ok(()), "the same without a range");
-        circuit.record(&down(), later);
+        circuit.fail(later, &down(), later);
         assert!(circuit.check(later).is_err());
     }
 
     #[test]
+    fn failures_that_began_before_it_changed_do_not_count() {
+        let start = Instant::now();
+        let seconds = Duration::from_secs;
+        // Of 500 calls that began in one moment's absence, three open it.
+        let mut circuit = opened(start + seconds(1));
+        for _ in 0..500 {
+            circuit.fail(start, &down(), start + seconds(1));
+        }
+        assert_eq!(circuit.check(start + seconds(1) + FIRST_PAUSE), Ok(()));
+        // What comes late, after a success, neither.
+        circuit.begin(start + seconds(2));
+        circuit.succeed(start + seconds(3));
+        for _ in 0..500 {
+            circuit.fail(start + seconds(1), &down(), start + seconds(4));
+        }
+        assert_eq!(circuit.check(start + seconds(4)), Ok(()));
+    }
+
+    #[test]
     fn too_many_requests_open_it_at_once() {
-        let (circuit, now) = (Circuit::default(), Instant::now());
-        circuit.record(&Err::<(), _>(Error::RateLimited { retry_after: None }), now);
-        assert!(circuit.check(now).is_err());
+        let (mut circuit, now) = (Circuit::default(), Instant::now());
+        circuit.fail(now, &Error::RateLimited { retry_after: None }, now);
+        assert!(matches!(circuit.check(now), Err(Error::RateLimited { .. })));
         assert_eq!(circuit.check(now + FIRST_PAUSE), Ok(()));
     }
 
     #[test]
     fn retry_after_is_honoured_at_once_and_bounded() {
-        let (circuit, now) = (Circuit::default(), Instant::now());
-        let wish =
-            |seconds| Err::<(), _>(Error::RateLimited { retry_after: Some(Duration::from_secs(seconds)) });
-        circuit.record(&wish(7), now);
+        let (mut circuit, now) = (Circuit::default(), Instant::now());
+        let wish = |seconds| Error::RateLimited { retry_after: Some(Duration::from_secs(seconds)) };
+        circuit.fail(now, &wish(7), now);
         assert!(circuit.check(now + Duration::from_secs(6)).is_err());
-        assert_eq!(circuit.check(now + Duration::from_secs(7)), Ok(()));
-        circuit.record(&wish(u64::MAX), now);
-        assert_eq!(circuit.check(now + LONGEST_RETRY_AFTER), Ok(()));
+        let later = now + Duration::from_secs(7);
+        assert_eq!(circuit.check(later), Ok(()));
+        circuit.begin(later);
+        circuit.fail(later, &wish(u64::MAX), later);
+        assert_eq!(circuit.check(later + LONGEST_RETRY_AFTER), Ok(()));
     }
 }

@@ -17,7 +17,7 @@
 //! - [`actions_cache`]: the service that keeps what earlier jobs have saved, entry by entry.
 //! - [`passthrough`], [`tunnel`]: a client's own request to a registry, and its own TLS to any host, as they are.
 //! - [`shortcut`]: whether HEADs and ranges help at an origin.
-//! - [`circuit`]: a circuit breaker, which is open while an upstream fails.
+//! - [`circuit`]: a circuit breaker, which is open while an upstream fails. [`circuits`]: for whom, and for which repository.
 //! - [`error`]: what an answer means for the caller.
 
 pub mod actions_cache;
@@ -28,6 +28,7 @@ mod body;
 mod built_in;
 mod byteranges;
 mod circuit;
+mod circuits;
 mod coding;
 mod config;
 mod connection;

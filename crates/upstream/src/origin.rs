@@ -11,7 +11,8 @@ use url::{Position, Url};
 
 use crate::address::AddressPolicy;
 use crate::auth::Auth;
-use crate::circuit::{Circuit, CircuitState};
+use crate::circuit::CircuitState;
+use crate::circuits::Circuits;
 use crate::config::OriginConfig;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
@@ -32,7 +33,7 @@ pub(crate) struct Origin {
     pub(crate) policy: AddressPolicy,
     pub(crate) transport: Arc<Transport>,
     pub(crate) auth: Auth,
-    pub(crate) circuit: Circuit,
+    pub(crate) circuits: Circuits,
     pub(crate) limit: ConnectionLimit,
     pub(crate) manifest_heads: Shortcut,
     pub(crate) blob_heads: Shortcut,
@@ -51,7 +52,7 @@ pub(crate) struct Origin {
 pub struct OriginState {
     /// Its address.
     pub url: String,
-    /// Whether it is asked.
+    /// Whether it is asked on hubcap's own behalf.
     pub circuit: CircuitState,
     /// Bytes a second of one connection, lately; `None` while nothing was large enough to tell.
     pub speed: Option<u64>,
@@ -103,7 +104,7 @@ impl Origin {
             policy,
             transport,
             auth,
-            circuit: Circuit::default(),
+            circuits: Circuits::default(),
             limit,
             manifest_heads: Shortcut::default(),
             blob_heads: Shortcut::default(),
@@ -144,7 +145,7 @@ impl Origin {
     pub(crate) fn state(&self) -> OriginState {
         OriginState {
             url: self.url.to_string(),
-            circuit: self.circuit.state(Instant::now()),
+            circuit: self.circuits.state(Instant::now()),
             // No origin is so fast that it would be cut.
             speed: self.speed.rate().map(|rate| rate as u64),
             rate_limit: self.rate_limit(),

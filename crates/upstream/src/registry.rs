@@ -20,7 +20,7 @@ use hubcap_oci::{Endpoint, Registry, Repository};
 use reqwest::Response;
 use url::Url;
 
-use crate::auth::Who;
+use crate::auth::{Requester, Who};
 use crate::config::UpstreamConfig;
 use crate::connection::Connection;
 use crate::credentials::Secret;
@@ -161,12 +161,17 @@ impl Upstream {
         Request::new(method, url, headers, self.origin.policy)
     }
 
+    /// For whom a repository is asked.
+    fn requester(&self, repository: &Repository) -> Requester {
+        Requester { who: self.who.clone(), repository: repository.clone() }
+    }
+
     async fn ask(&self, method: Method, endpoint: &Endpoint, headers: HeaderMap) -> Result<Response, Error> {
         let request = self.request(method, self.url(endpoint)?, headers);
         self.authorized(request, repository_of(endpoint)?).await
     }
 
-    /// The same for a request whose failure is not the upstream's: the circuit does not hear of it.
+    /// The same for a request whose failure is not the upstream's: no circuit hears of it.
     async fn ask_uncounted(
         &self,
         method: Method,

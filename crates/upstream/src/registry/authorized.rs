@@ -10,6 +10,7 @@ use url::Url;
 
 use super::Upstream;
 use crate::auth::{Met, Refusal, Requester, Who};
+use crate::circuits::Call;
 use crate::error::Error;
 use crate::origin::Origin;
 use crate::request::{Authorization, Reach, Request};
@@ -26,38 +27,40 @@ const WAIT_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
 impl Upstream {
     /// Sends a request with the Authorization that its repository needs, and reads the status; what comes of it counts
-    /// for the circuit.
+    /// for the circuits.
     pub(super) async fn authorized(
         &self,
         request: Request,
         repository: &Repository,
     ) -> Result<Response, Error> {
-        self.origin.circuit.check(Instant::now())?;
-        let result = self.patiently(request, repository).await;
-        self.origin.circuit.record(&result, Instant::now());
-        result
+        let call = self.origin.circuits.check(self.requester(repository), Instant::now())?;
+        self.patiently(request, repository, &call).await
     }
 
     /// Sends a request, and once more where that may help after a moment, as clients do by themselves: they do not do it
-    /// where hubcap says that it could not help.
+    /// where hubcap says that it could not help. What comes of it counts for the circuits.
     pub(super) async fn patiently(
         &self,
         request: Request,
         repository: &Repository,
+        call: &Call,
     ) -> Result<Response, Error> {
+        let circuits = &self.origin.circuits;
         let answered = self.with_token(request.clone(), repository).await;
-        match answered.as_ref().err().and_then(second_try) {
+        let result = match answered.as_ref().err().and_then(second_try) {
             // Another origin does not make anybody wait.
             Some(pause) if !self.has_others() => {
                 // Each failure counts, so that a registry that is down is left alone as soon as before.
                 if matches!(answered, Err(Error::Failed { .. })) {
-                    self.origin.circuit.record(&answered, Instant::now());
+                    circuits.record(call, &answered, Instant::now());
                 }
                 tokio::time::sleep(pause).await;
                 self.with_token(request, repository).await
             }
             _ => answered,
-        }
+        };
+        circuits.record(call, &result, Instant::now());
+        result
     }
 
     /// The same, and no circuit hears of it. Boxed, because what it does is deep, and each answer to a client has it in its

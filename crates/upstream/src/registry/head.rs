@@ -8,6 +8,7 @@ use hubcap_oci::Endpoint;
 use reqwest::Response;
 
 use super::{Upstream, repository_of};
+use crate::circuits::Call;
 use crate::error::Error;
 use crate::shortcut::Shortcut;
 
@@ -37,11 +38,12 @@ impl Upstream {
         if !heads.may_help(Instant::now()) {
             return Ok(Head::Spared);
         }
-        self.origin.circuit.check(Instant::now())?;
+        let requester = self.requester(repository_of(endpoint)?);
+        let call = self.origin.circuits.check(requester, Instant::now())?;
         let result = self.ask_uncounted(Method::HEAD, endpoint, headers).await;
         // A failure that is perhaps the HEAD's alone does not count: the GET that follows does.
         if !matches!(result, Err(Error::Failed { .. })) {
-            self.origin.circuit.record(&result, Instant::now());
+            self.origin.circuits.record(&call, &result, Instant::now());
         }
         match result {
             Ok(response) => Ok(tell(&response).map_or(Head::Useless, Head::Told)),
@@ -54,7 +56,7 @@ impl Upstream {
         }
     }
 
-    /// Sends the GET that a HEAD did not spare. The circuit has let this call pass if the HEAD was sent.
+    /// Sends the GET that a HEAD did not spare. The circuits have let this call pass if the HEAD was sent.
     pub(super) async fn get_after<T>(
         &self,
         head: &Head<T>,
@@ -64,9 +66,9 @@ impl Upstream {
         if matches!(head, Head::Spared) {
             return self.ask(Method::GET, endpoint, headers).await;
         }
-        let request = self.request(Method::GET, self.url(endpoint)?, headers);
-        let result = self.patiently(request, repository_of(endpoint)?).await;
-        self.origin.circuit.record(&result, Instant::now());
-        result
+        let (request, repository) =
+            (self.request(Method::GET, self.url(endpoint)?, headers), repository_of(endpoint)?);
+        let call = Call::new(self.requester(repository), Instant::now());
+        self.patiently(request, repository, &call).await
     }
 }

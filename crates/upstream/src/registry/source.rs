@@ -106,7 +106,7 @@ impl RegistryBlob {
             let is_near = content.is_found() || content.is_of_pack();
             let is_small = content.size() < WORTH_BOTH && is_near && !is_slower;
             if is_small
-                || matches!(self.upstream.origin.circuit.state(Instant::now()), CircuitState::Open { .. })
+                || matches!(self.upstream.origin.circuits.state(Instant::now()), CircuitState::Open { .. })
             {
                 route.prefer(last);
             }

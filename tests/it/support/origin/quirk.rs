@@ -107,6 +107,15 @@ pub(crate) fn without_login(odd: Quirk) -> Quirk {
     })
 }
 
+/// Only answers to who sends this Authorization are odd.
+pub(crate) fn with_login(authorization: &'static str, odd: Quirk) -> Quirk {
+    Quirk::new(
+        move |asked| {
+            if asked.authorization.as_deref() == Some(authorization) { odd.decide(asked) } else { None }
+        },
+    )
+}
+
 /// This status, with a `Retry-After` of so many seconds.
 pub(crate) fn retry_after(status: u16, seconds: u64) -> Quirk {
     answer(move |_| Some(Reply::status(status).with("retry-after", &seconds.to_string())))

@@ -1,0 +1,262 @@
+//! The circuits of one origin: whose a failure is, and whose calls are refused therefore.
+//!
+//! An origin whose connections fail, or that does not answer in time, fails for all. A 429 is its limit for whoever asked, and
+//! a 5xx may be the trouble of one repository: what one client asks for must not keep the others from the registry.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use hubcap_oci::Repository;
+
+use crate::auth::{Requester, Who};
+use crate::circuit::{Circuit, CircuitState};
+use crate::error::Error;
+
+/// So many repositories fail before their failures are the origin's: a gateway may answer for one that is down.
+const SEVERAL: usize = 3;
+/// Callers, and repositories, that are remembered at most. What is not remembered is asked again, and fails again.
+const MAX: usize = 1024;
+
+/// Which calls to an origin are refused.
+#[derive(Debug, Default)]
+pub(crate) struct Circuits(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// For all calls.
+    origin: Circuit,
+    callers: HashMap<Who, Circuit>,
+    repositories: HashMap<Repository, Circuit>,
+    /// Those that failed since the origin last answered well, up to [`SEVERAL`].
+    failing: Vec<Repository>,
+}
+
+/// What a failure may be the trouble of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Origin,
+    Caller,
+    Repository,
+}
+
+/// A call that was let pass.
+#[derive(Debug)]
+pub(crate) struct Call {
+    requester: Requester,
+    began: Instant,
+}
+
+impl Call {
+    /// One that needs no leave: it goes on with one that had it.
+    pub(crate) const fn new(requester: Requester, began: Instant) -> Self {
+        Self { requester, began }
+    }
+}
+
+impl Circuits {
+    /// How hubcap's own calls fare at `now`, whatever the repository is.
+    pub(crate) fn state(&self, now: Instant) -> CircuitState {
+        let inner = self.lock();
+        match (inner.origin.state(now), inner.callers.get(&Who::Own)) {
+            (CircuitState::Closed, Some(own)) => own.state(now),
+            (state, _) => state,
+        }
+    }
+
+    /// Lets a call pass at `now`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::RateLimited`] while such calls are refused.
+    pub(crate) fn check(&self, requester: Requester, now: Instant) -> Result<Call, Error> {
+        let mut inner = self.lock();
+        // None is half-open for a call that another one refuses.
+        inner.concerned(&requester).try_for_each(|(_, circuit)| circuit.check(now))?;
+        inner.concerned(&requester).for_each(|(_, circuit)| circuit.begin(now));
+        drop(inner);
+        Ok(Call::new(requester, now))
+    }
+
+    /// Notes how a call went.
+    pub(crate) fn record<T>(&self, call: &Call, result: &Result<T, Error>, now: Instant) {
+        let Call { requester, began } = call;
+        let mut inner = self.lock();
+        let Err((blamed, error)) = inner.judge(requester, result, now) else {
+            inner.failing.clear();
+            return inner.concerned(requester).for_each(|(_, circuit)| circuit.succeed(now));
+        };
+        for (part, circuit) in inner.concerned(requester) {
+            if blamed.contains(&part) { circuit.fail(*began, error, now) } else { circuit.pass(now) }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// What has failed; `Ok` for what shows that all works.
+    fn judge<'a, T>(
+        &mut self,
+        requester: &Requester,
+        result: &'a Result<T, Error>,
+        now: Instant,
+    ) -> Result<(), (&'static [Part], &'a Error)> {
+        let Requester { who, repository } = requester;
+        let Err(error) = result else { return Ok(()) };
+        let blamed: &[Part] = match error {
+            Error::Unavailable { .. } => &[Part::Origin],
+            Error::RateLimited { .. } => {
+                remember(&mut self.callers, who, now);
+                &[Part::Caller]
+            }
+            // Not implemented: that says something of the request, and nothing of the origin's state.
+            Error::Failed { status: 501 } => return Ok(()),
+            Error::Failed { .. } | Error::Overloaded { .. } => {
+                remember(&mut self.repositories, repository, now);
+                if self.failing.len() < SEVERAL && !self.failing.contains(repository) {
+                    self.failing.push(repository.clone());
+                }
+                if self.failing.len() < SEVERAL {
+                    &[Part::Repository]
+                } else {
+                    &[Part::Repository, Part::Origin]
+                }
+            }
+            // The question that comes next, without the range, shows whether it works.
+            Error::NoRange { .. } => &[],
+            // Any other answer is one.
+            _ => return Ok(()),
+        };
+        Err((blamed, error))
+    }
+
+    /// The circuits that a call goes through.
+    fn concerned(&mut self, requester: &Requester) -> impl Iterator<Item = (Part, &mut Circuit)> {
+        let Self { origin, callers, repositories, .. } = self;
+        let caller = callers.get_mut(&requester.who).map(|circuit| (Part::Caller, circuit));
+        let repository =
+            repositories.get_mut(&requester.repository).map(|circuit| (Part::Repository, circuit));
+        std::iter::once((Part::Origin, origin)).chain(caller).chain(repository)
+    }
+}
+
+/// Has a circuit for `key`, unless there are too many that refuse calls.
+fn remember<K: Clone + Eq + Hash>(circuits: &mut HashMap<K, Circuit>, key: &K, now: Instant) {
+    if circuits.len() >= MAX && !circuits.contains_key(key) {
+        circuits.retain(|_, circuit| circuit.check(now).is_err());
+    }
+    if circuits.len() < MAX {
+        circuits.entry(key.clone()).or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::credentials::Secret;
+
+    fn requester(who: &Who, repository: &str) -> Requester {
+        Requester { who: who.clone(), repository: repository.parse().expect("a repository") }
+    }
+
+    /// A call of hubcap's own, which ends so.
+    fn end(circuits: &Circuits, repository: &str, result: &Result<(), Error>, now: Instant) {
+        circuits.record(&Call::new(requester(&Who::Own, repository), now), result, now);
+    }
+
+    fn passes(circuits: &Circuits, repository: &str, now: Instant) -> bool {
+        circuits.check(requester(&Who::Own, repository), now).is_ok()
+    }
+
+    #[test]
+    fn connections_that_fail_close_the_way_for_all() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        for repository in ["a", "a", "b"] {
+            end(&circuits, repository, &Err(Error::unavailable("no answer in time")), now);
+        }
+        assert!(!passes(&circuits, "c", now));
+        assert!(circuits.check(requester(&Who::Anonymous, "c"), now).is_err());
+        assert!(matches!(circuits.state(now), CircuitState::Open { .. }));
+    }
+
+    #[test]
+    fn a_429_is_the_limit_of_its_caller_alone() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        let client = |number: u32| Who::Client(Secret::new(format!("Bearer {number}")));
+        let limited = Err::<(), _>(Error::RateLimited { retry_after: Some(Duration::from_secs(600)) });
+        for number in 0..10 {
+            circuits.record(&Call::new(requester(&client(number), "a"), now), &limited, now);
+            let refused = circuits.check(requester(&client(number), "b"), now);
+            assert!(matches!(refused, Err(Error::RateLimited { .. })));
+        }
+        assert!(passes(&circuits, "a", now));
+        assert!(circuits.check(requester(&client(10), "a"), now).is_ok());
+        assert_eq!(circuits.state(now), CircuitState::Closed);
+        end(&circuits, "a", &limited, now);
+        assert!(matches!(circuits.state(now), CircuitState::Open { .. }), "hubcap's own is told");
+    }
+
+    #[test]
+    fn a_5xx_is_the_trouble_of_its_repository_until_several_have_it() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        let failed = Err(Error::Failed { status: 500 });
+        for _ in 0..60 {
+            end(&circuits, "a", &failed, now);
+            end(&circuits, "b", &failed, now);
+        }
+        assert_eq!(
+            ["a", "b", "c"].map(|repository| passes(&circuits, repository, now)),
+            [false, false, true]
+        );
+        for _ in 0..3 {
+            end(&circuits, "c", &failed, now);
+        }
+        assert!(!passes(&circuits, "d", now));
+    }
+
+    #[test]
+    fn what_another_repository_gives_shows_that_the_origin_works() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        for _ in 0..10 {
+            for repository in ["a", "b", "c"] {
+                end(&circuits, repository, &Err(Error::Failed { status: 503 }), now);
+                end(&circuits, "d", &Ok(()), now);
+            }
+        }
+        assert_eq!(["a", "d"].map(|repository| passes(&circuits, repository, now)), [false, true]);
+    }
+
+    #[test]
+    fn a_no_is_an_answer_that_shows_that_the_origin_works() {
+        for answer in [
+            Ok(()),
+            Err(Error::NotFound),
+            Err(Error::Denied { status: 403 }),
+            Err(Error::Refused { status: 400 }),
+            Err(Error::Failed { status: 501 }),
+        ] {
+            let (circuits, now) = (Circuits::default(), Instant::now());
+            for result in [&Err(Error::unavailable("down")), &Err(Error::unavailable("down")), &answer] {
+                end(&circuits, "a", result, now);
+            }
+            end(&circuits, "a", &Err(Error::unavailable("down")), now);
+            assert!(passes(&circuits, "a", now), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn no_number_of_callers_is_remembered_without_a_limit() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        let limited = Err::<(), _>(Error::RateLimited { retry_after: None });
+        for number in 0..2 * MAX {
+            let who = Who::Client(Secret::new(format!("Bearer {number}")));
+            circuits.record(&Call::new(requester(&who, "a"), now), &limited, now);
+        }
+        assert_eq!(circuits.lock().callers.len(), MAX);
+    }
+}

@@ -1,0 +1,71 @@
+//! What fails for one client, or in one repository, does not keep the others from the registry.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use crate::support::hubcap::{Hubcap, Place, manifest};
+use crate::support::image;
+use crate::support::origin::{Origin, quirk};
+
+const LIMITED: &str = "Bearer limited";
+
+/// A registry with so many repositories, and hubcap before it.
+async fn world(count: usize, more: &[&str]) -> (Origin, Place, Hubcap) {
+    let (origin, place) = (Origin::start().await, Place::new());
+    for number in 0..count {
+        image::put(&origin, &format!("org/app{number}:1"), &[b"layer"]);
+    }
+    let hubcap = place.start(&origin.url(), more);
+    (origin, place, hubcap)
+}
+
+async fn get(hubcap: &Hubcap, number: usize) -> u16 {
+    hubcap.get(&manifest(&format!("org/app{number}"), "1")).await.status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_limited_does_not_close_the_registry_to_others() {
+    let (origin, _place, hubcap) = world(10, &[]).await;
+    let limit = quirk::retry_after(429, 600);
+    origin.quirk("/v2/", quirk::with_login(LIMITED, limit));
+    assert_eq!(hubcap.get_as(&manifest("org/app0", "1"), Some(LIMITED)).await.status(), 404);
+    for number in 0..10 {
+        assert_eq!(get(&hubcap, number).await, 200, "{}", hubcap.log());
+    }
+    // It is not asked on behalf of that client for as long as it said.
+    origin.forget();
+    assert_eq!(hubcap.get_as(&manifest("org/app11", "1"), Some(LIMITED)).await.status(), 404);
+    assert_eq!(origin.log().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_fails_does_not_close_the_registry_to_others() {
+    let (origin, _place, hubcap) = world(60, &[]).await;
+    origin.quirk("/v2/org/broken/", quirk::status(500));
+    let tags = ["1", "2", "3", "4"];
+    let failed = join_all(
+        tags.iter().map(async |tag| hubcap.get(&manifest("org/broken", tag)).await.status().as_u16()),
+    );
+    assert_eq!(failed.await, [404; 4]);
+    for number in 0..60 {
+        assert_eq!(get(&hubcap, number).await, 200, "{}", hubcap.log());
+    }
+    origin.forget();
+    assert_eq!(hubcap.get(&manifest("org/broken", "5")).await.status(), 404);
+    assert_eq!(origin.log().len(), 0, "the repository itself is left alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moments_absence_is_over_soon_however_many_clients_asked_in_it() {
+    const CLIENTS: usize = 100;
+    let (origin, _place, hubcap) = world(CLIENTS + 1, &["--upstream-timeout", "2s"]).await;
+    origin.quirk("/v2/", quirk::hang());
+    let answers = join_all((0..CLIENTS).map(|number| get(&hubcap, number))).await;
+    assert!(answers.iter().all(|status| *status == 404), "{answers:?}");
+    origin.heal();
+    let end = Instant::now() + Duration::from_secs(10);
+    while get(&hubcap, CLIENTS).await != 200 {
+        assert!(Instant::now() < end, "a registry that is back is not asked: {}", hubcap.log());
+    }
+}
