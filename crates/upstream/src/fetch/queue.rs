@@ -16,6 +16,8 @@ const MOST_PARTS: u64 = 16;
 /// The rest of a part is shared with a connection that has nothing left to do when it has so many bytes and would take so long.
 const WORTH_SHARING: u64 = 4 << 20;
 const SHARED_AFTER: Duration = Duration::from_secs(1);
+/// So many times at most for one content: each costs a request.
+const MOST_SHARES: usize = 8;
 /// How often who has nothing left to do looks whether a part has become slow.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -62,6 +64,8 @@ struct State {
     next: u64,
     id: usize,
     given_back: VecDeque<Range<u64>>,
+    /// How many times a part was shared.
+    shares: usize,
     /// The parts that are being fetched, the first connection's own among them.
     taken: BTreeMap<usize, Taken>,
     /// How many connections fetch parts.
@@ -111,7 +115,8 @@ impl Queue {
     /// Parts from byte `next` on; the first connection is at `first`, and goes on to `stop`.
     pub(super) fn new(parts: Parts, first: u64, stop: u64, next: u64) -> Self {
         let taken = BTreeMap::from([(FIRST, Taken::new(first..stop))]);
-        let state = State { parts, next, id: FIRST, given_back: VecDeque::new(), taken, running: 0 };
+        let state =
+            State { parts, next, id: FIRST, given_back: VecDeque::new(), shares: 0, taken, running: 0 };
         Self { state: Mutex::new(state), changed: Notify::new() }
     }
 
@@ -240,6 +245,9 @@ impl State {
 
     /// Some of a part that another connection fetches slowly. Otherwise a content would take as long as its slowest part.
     fn share(&mut self, now: Instant) -> Next {
+        if self.shares == MOST_SHARES {
+            return Next::Nothing;
+        }
         let slow = self.taken.values_mut().filter_map(|part| Some((part.shared_from(now)?, part)));
         let Some((from, slow)) = slow.max_by_key(|(from, part)| part.end - from) else {
             let is_worth_waiting = self.taken.values().any(|part| part.left() >= WORTH_SHARING);
@@ -247,6 +255,7 @@ impl State {
         };
         let range = from..slow.end;
         slow.end = from;
+        self.shares += 1;
         self.begin(range)
     }
 }
