@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use http::Method;
 
 use crate::support::hubcap::{Hubcap, Place, manifest};
-use crate::support::image;
-use crate::support::origin::{Origin, quirk};
+use crate::support::origin::{Act, Origin, Quirk, quirk};
+use crate::support::{eventually, image};
 
 const LIMITED: &str = "Bearer limited";
 
@@ -67,5 +68,23 @@ async fn a_moments_absence_is_over_soon_however_many_clients_asked_in_it() {
     let end = Instant::now() + Duration::from_secs(10);
     while get(&hubcap, CLIENTS).await != 200 {
         assert!(Instant::now() < end, "a registry that is back is not asked: {}", hubcap.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_does_not_come_keeps_nobody_waiting_who_wants_another_one() {
+    let (origin, _place, hubcap) = world(10, &["--upstream-timeout", "20s"]).await;
+    origin.like_docker_hub(None);
+    assert_eq!(get(&hubcap, 9).await, 200, "what the registry wants is known");
+    origin.quirk("/token?", Quirk::new(|asked| asked.target.contains("app0").then_some(Act::Hang)));
+    let late = get(&hubcap, 0);
+    let others = async {
+        eventually("the first token is asked for", || origin.count(&Method::GET, "app0") > 0).await;
+        join_all((1..9).map(|number| get(&hubcap, number))).await
+    };
+    tokio::select! {
+        biased;
+        statuses = others => assert_eq!(statuses, [200; 8], "{}", hubcap.log()),
+        status = late => panic!("{status} came before the others"),
     }
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 pub(crate) mod challenge;
+mod fetching;
 mod header;
 mod meet;
 mod state;
@@ -22,6 +23,7 @@ use crate::redirect::{check_target, policy_after};
 use crate::request::{Authorization, Reach};
 use crate::transport::Transport;
 use challenge::{Challenge, challenges};
+use fetching::Fetching;
 use header::{basic, bearer, sensitive};
 use state::{Key, Scheme, State, Want};
 use token::Realm;
@@ -38,8 +40,7 @@ pub(crate) struct Auth {
     given: Option<Credentials>,
     login: OnceCell<Login>,
     state: Mutex<State>,
-    /// One token request at a time: all who wait for it find its token.
-    fetching: tokio::sync::Mutex<()>,
+    fetching: Fetching,
     /// When `/v2/` was asked what the registry wants.
     pub(crate) version: tokio::sync::Mutex<Version>,
 }
@@ -93,7 +94,7 @@ impl Auth {
             given,
             login: OnceCell::new(),
             state,
-            fetching: tokio::sync::Mutex::default(),
+            fetching: Fetching::default(),
             version: tokio::sync::Mutex::default(),
         }
     }

@@ -6,6 +6,7 @@ use http::header::HeaderValue;
 use url::Url;
 
 use super::Auth;
+use super::fetching::Failed;
 use super::header::{basic, bearer};
 use super::state::{Key, Scheme, Who};
 use super::token::{Realm, Token, Wish};
@@ -67,19 +68,20 @@ impl Auth {
             return Ok(token);
         }
         let since = Instant::now();
-        let _one_at_a_time = self.fetching.lock().await;
+        let turn = self.fetching.turn(key);
+        let mut last_failure = turn.lock().await;
         if let Some(token) = self.cached(key) {
             return Ok(token);
         }
         // A request that waited for one that failed shares its failure: one timeout after the other would be a hang.
-        if let Some((at, error)) = &self.state().failure
+        if let Some(Failed { at, error }) = &*last_failure
             && *at >= since
         {
             return Err(error.clone());
         }
         let fetched = self.fetch(transport, realm, key, wish).await;
         if let Err(error @ (Error::Unavailable { .. } | Error::RateLimited { .. })) = &fetched {
-            self.state().failure = Some((Instant::now(), error.clone()));
+            *last_failure = Some(Failed { at: Instant::now(), error: error.clone() });
         }
         let token = fetched?;
         let value = bearer(&token.value)?;

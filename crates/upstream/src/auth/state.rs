@@ -11,7 +11,6 @@ use url::Origin;
 use super::header::bearer;
 use super::token::{Realm, Token};
 use crate::credentials::Secret;
-use crate::error::Error;
 
 /// How many requesters are remembered that are wanted something else of than all others. Beyond, all are forgotten.
 const MAX_OWN: usize = 1024;
@@ -84,8 +83,6 @@ pub(super) struct State {
     tokens: HashMap<Key, Token>,
     standing: Standing,
     is_refusal_told: bool,
-    /// When the token service last could not be used, and why.
-    pub(super) failure: Option<(Instant, Error)>,
 }
 
 impl State {
@@ -97,7 +94,6 @@ impl State {
             tokens: HashMap::new(),
             standing: Standing::default(),
             is_refusal_told: false,
-            failure: None,
         }
     }
 
