@@ -2,11 +2,14 @@
 
 use std::process::Output;
 
+use hubcap_oci::media_type;
+use serde_json::json;
+
 use crate::support::disk::SmallDisk;
 use crate::support::hubcap::{Hubcap, Place, blob, manifest, run, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
-use crate::support::origin::Origin;
+use crate::support::origin::{Origin, quirk};
 use crate::support::programs::{program, succeed};
 
 const MIB: usize = 1 << 20;
@@ -94,6 +97,40 @@ async fn a_blob_that_cannot_fit_is_streamed_through_and_nothing_goes_for_it_in_v
     assert!(!place.blobs().contains(&large.blobs[1]));
     assert_eq!(status(&hubcap.get(&blob("a", &a.blobs[2])).await), "hubcap; hit");
     assert_eq!(hubcap.log().matches("what does not fit is not stored").count(), 1, "{}", hubcap.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_for_a_length_that_only_a_manifest_tells() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let [a, b, _] = three(&origin);
+    let layer = origin.put_blob(b"tiny");
+    let manifest_of = |size: usize| {
+        json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+            "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": layer, "size": size},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": size}]})
+    };
+    let lie = manifest_of(7 * MIB - 1000).to_string();
+    origin.put_manifest("library/lie:1", media_type::OCI_MANIFEST, lie.as_bytes());
+    let hubcap = place.start(&origin.url(), &["--max-size", "7MiB"]);
+    for (name, image) in [("a", &a), ("b", &b)] {
+        pull(&hubcap, name, image).await;
+    }
+    assert_eq!(hubcap.get(&manifest("lie", "1")).await.status(), 200);
+    for _ in 0..2 {
+        assert_eq!(hubcap.get(&blob("lie", &layer)).await.bytes().await.expect("the blob"), "tiny");
+    }
+    // The same where the registry tells no length.
+    let untold = origin.put_blob(b"tiny too");
+    let lie = manifest_of(7 * MIB - 1000).to_string().replace(&layer, &untold);
+    origin.put_manifest("library/untold:1", media_type::OCI_MANIFEST, lie.as_bytes());
+    origin.quirk(&untold, quirk::no_length());
+    assert_eq!(hubcap.get(&manifest("untold", "1")).await.status(), 200);
+    assert_eq!(hubcap.get(&blob("untold", &untold)).await.bytes().await.expect("the blob"), "tiny too");
+    for (name, image) in [("a", &a), ("b", &b)] {
+        for digest in &image.blobs {
+            assert_eq!(status(&hubcap.get(&blob(name, digest)).await), "hubcap; hit", "{}", hubcap.log());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
