@@ -192,3 +192,29 @@ async fn connect_leads_to_nothing_inside() {
     let answer = raw(&proxy, "CONNECT localhost:443 HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 403 hubcap: localhost leads to a private address"), "{answer}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_by_the_name_of_a_strangers_web_page_is_refused() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    image::put(&origin, "library/a:1", &[b"layer"]);
+    let hubcap = place.start(&origin.url(), &["--name", "mirror.ci.example"]);
+    let get =
+        |hosts: &str| format!("GET {} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n", manifest("a", "1"));
+    // Clients on loopback may speak plain HTTP on the HTTPS port as well.
+    for url in [hubcap.http.clone(), hubcap.https.replace("https:", "http:")] {
+        for (host, status) in [
+            ("rebound.example:5443", 421),
+            ("rebound.example", 421),
+            ("127.0.0.1:5443", 200),
+            ("localhost:5443", 200),
+            ("host.docker.internal:5443", 200),
+            ("mirror.ci.example:5443", 200),
+        ] {
+            let answer = raw(&url, &get(&format!("Host: {host}\r\n"))).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+        }
+        let answer = raw(&url, &get("Host: localhost\r\nHost: rebound.example\r\n")).await;
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert!(hubcap.log().contains("--name"), "{}", hubcap.log());
+}

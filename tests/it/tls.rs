@@ -1,5 +1,6 @@
 //! HTTPS with the local CA.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::hubcap::Place;
@@ -18,6 +19,22 @@ async fn a_client_that_trusts_the_ca_is_served_and_one_that_does_not_is_not() {
     }
     let stranger = reqwest::Client::builder().no_proxy().build().expect("a client");
     assert!(stranger.get(format!("{}/v2/", hubcap.https)).send().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_is_for_the_names_that_were_given_too() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    drop(place.start(&origin.url(), &[]));
+    let hubcap = place.start(&origin.url(), &["--name", "mirror.ci.example"]);
+    let address: SocketAddr = hubcap.https.trim_start_matches("https://").parse().expect("an address");
+    let pem = std::fs::read(place.state().join("ca.pem")).expect("the certificate");
+    let trusted = reqwest::Certificate::from_pem(&pem).expect("a certificate");
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([trusted]);
+    let client = client.resolve("mirror.ci.example", address).build().expect("a client");
+    let url = format!("https://mirror.ci.example:{}/v2/", address.port());
+    assert_eq!(client.get(&url).send().await.expect("an answer").status(), 200);
+    let strange = client.get(&url).header("host", "rebound.example").send().await.expect("an answer");
+    assert_eq!(strange.status(), 421);
 }
 
 #[tokio::test(flavor = "multi_thread")]

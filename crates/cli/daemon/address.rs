@@ -49,7 +49,7 @@ pub(crate) fn bridge(found: &Found, gateway: Option<Ipv4Addr>, ca: &Path) -> Opt
 pub(crate) fn verified(found: &Found, mirror: Mirror, unchecked: bool) -> anyhow::Result<Mirror> {
     let Found { config, status, of_others } = found;
     if status.is_none() && unchecked {
-        hubcap_proxy::prepare_authority(&config.state, mirror.address.ip())
+        hubcap_proxy::prepare_authority(&config.state, mirror.address.ip(), &config.names)
             .context("the local CA cannot be made, and clients have to be told of it")?;
     }
     if status.is_none() && !mirror.ca.exists() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use hubcap_cache::{RemovedRules, TagRules, Ttl};
 use hubcap_oci::{Pattern, Registry, RegistryPattern};
-use hubcap_proxy::ConnectConfig;
+use hubcap_proxy::{ConnectConfig, HostName};
 use hubcap_store::Limit;
 use hubcap_upstream::UpstreamConfig;
 use url::Url;
@@ -24,6 +24,7 @@ use crate::lockfile::Lock;
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) http_listen: Option<SocketAddr>,
+    pub(crate) names: Vec<HostName>,
     pub(crate) bridges: Vec<SocketAddrV4>,
     pub(crate) store: PathBuf,
     pub(crate) state: PathBuf,
@@ -92,6 +93,7 @@ impl Config {
         Ok(Self {
             listen: settings.listen.map_or(SocketAddr::from(([127, 0, 0, 1], 5443)), Text::into_inner),
             http_listen: settings.http_listen.map(Text::into_inner),
+            names: settings.name.into_iter().map(Text::into_inner).collect(),
             bridges: settings.bridge_listen.into_iter().map(Text::into_inner).collect(),
             store,
             state,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hubcap_cache::{OnRemoved, Ttl};
 use hubcap_oci::{Pattern, RegistryPattern};
+use hubcap_proxy::HostName;
 use hubcap_store::Limit;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,11 @@ pub(crate) struct Settings {
     /// Plain HTTP address (HUBCAP_HTTP_LISTEN) (default: off)
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) http_listen: Option<Text<SocketAddr>>,
+    /// A name of this machine that clients use for hubcap, beside its own name and addresses; repeat it for several (HUBCAP_NAME,
+    /// separated by commas)
+    #[arg(long, value_name = "HOST")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) name: Vec<Text<HostName>>,
     /// HTTPS address on a bridge, for containers: only the bridge's network may use it, and without hubcap's logins; repeat it
     /// for several (HUBCAP_BRIDGE_LISTEN, separated by commas) (default: off; `up` finds dockerd's if buildx is installed)
     #[arg(long, value_name = "ADDR:PORT")]
@@ -117,6 +123,7 @@ impl Settings {
         Self {
             listen: self.listen.or(other.listen),
             http_listen: self.http_listen.or(other.http_listen),
+            name: first_given(self.name, other.name),
             bridge_listen: first_given(self.bridge_listen, other.bridge_listen),
             proxy_listen: self.proxy_listen.or(other.proxy_listen),
             proxy_intercept: first_given(self.proxy_intercept, other.proxy_intercept),

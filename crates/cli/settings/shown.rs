@@ -34,6 +34,7 @@ impl Config {
         Settings {
             listen: Some(Text(self.listen)),
             http_listen: self.http_listen.map(Text),
+            name: texts(&self.names),
             bridge_listen: texts(&self.bridges),
             proxy_listen: proxy.map(|proxy| Text(proxy.address)),
             proxy_intercept: texts(proxy.map_or(&[], |proxy| &proxy.intercept)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use hubcap_cache::{OnRemoved, Ttl};
 use hubcap_oci::{Pattern, RegistryPattern};
+use hubcap_proxy::HostName;
 use hubcap_store::Limit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -73,6 +74,17 @@ impl Written for SocketAddrV4 {
 
     fn write(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Written for HostName {
+    /// `mirror.ci.example`
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+    }
+
+    fn write(&self) -> String {
+        self.as_str().to_owned()
     }
 }
 

@@ -122,6 +122,7 @@ async fn bind(cache: Cache, config: &Config) -> anyhow::Result<Bound> {
         https: Some(config.listen),
         http: config.http_listen,
         bridges: config.bridges.clone(),
+        names: config.names.clone(),
         state: config.state.clone(),
         default_registry: Registry::docker_hub(),
         connect: config.proxy.clone(),

@@ -17,6 +17,7 @@ use tempfile::NamedTempFile;
 use time::{Duration, OffsetDateTime};
 
 use crate::error::Error;
+use crate::host::HostName;
 
 /// How long a CA is good; clients that trust it must be told when it changes, so rather long.
 const LIFE: Duration = Duration::days(730);
@@ -35,8 +36,8 @@ pub fn certificate_path(state: &Path) -> PathBuf {
     state.join("ca.pem")
 }
 
-/// What a daemon that listens on these addresses is called: its machine's names, and the addresses.
-pub(crate) fn names(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<String> {
+/// What a daemon that listens on these addresses is called: its machine's names, those that were given, and the addresses.
+pub(crate) fn names(addresses: impl IntoIterator<Item = IpAddr>, given: &[HostName]) -> Vec<String> {
     let mut names: Vec<String> = vec!["localhost".into(), "127.0.0.1".into(), "::1".into()];
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy().to_ascii_lowercase();
@@ -45,6 +46,7 @@ pub(crate) fn names(addresses: impl IntoIterator<Item = IpAddr>) -> Vec<String> 
     }
     let specified = addresses.into_iter().filter(|address| !address.is_unspecified());
     names.extend(specified.map(|address| address.to_string()));
+    names.extend(given.iter().map(|name| name.as_str().to_owned()));
     names.sort();
     names.dedup();
     names

@@ -9,6 +9,7 @@
 //! - [`connect`]: an HTTP proxy for clients that know no mirror of a registry: it intercepts registries, and opens tunnels to
 //!   other hosts.
 //! - [`http1`]: the requests of a connection, and the limits of both.
+//! - [`host`]: the names that hubcap is asked by; a stranger's web page has another.
 //! - [`router`]: a request to an endpoint, and the answer of each endpoint.
 //! - [`resolve`]: which registry's repository a request means.
 //! - [`api`]: an answer's headers and body for each endpoint, and the one place where an error becomes a status.
@@ -20,6 +21,7 @@ mod ca;
 mod connect;
 mod cut;
 mod error;
+mod host;
 mod http1;
 mod listen;
 mod network;
@@ -33,5 +35,6 @@ mod workers;
 pub use api::probe::PROBE_IMAGE;
 pub use ca::certificate_path;
 pub use error::Error;
+pub use host::HostName;
 pub use listen::DRAIN;
 pub use server::{Bound, Config, ConnectConfig, bind, prepare_authority};

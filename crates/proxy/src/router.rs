@@ -15,6 +15,7 @@ use tokio::time::error::Elapsed;
 use crate::access_log::{self, Entry};
 use crate::api::error::Fallback;
 use crate::api::{self, Asked, Reply};
+use crate::host::Names;
 use crate::resolve::{Resolver, Selector};
 
 /// The time limit from a request to the headers of its answer. Upstreams have their own, shorter one; this one is for what
@@ -29,6 +30,7 @@ struct Inner {
     cache: Cache,
     resolver: Resolver,
     clients: Clients,
+    names: Names,
 }
 
 /// Whose requests an [`App`] answers.
@@ -66,8 +68,8 @@ impl Parsed {
 }
 
 impl App {
-    pub(crate) fn new(cache: Cache, default_registry: Registry, clients: Clients) -> Self {
-        Self(Arc::new(Inner { cache, resolver: Resolver { default_registry }, clients }))
+    pub(crate) fn new(cache: Cache, default_registry: Registry, clients: Clients, names: Names) -> Self {
+        Self(Arc::new(Inner { cache, resolver: Resolver { default_registry }, clients, names }))
     }
 
     /// The cache that answers are asked of.
@@ -79,7 +81,10 @@ impl App {
     pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
-        let reply = if parts.method == Method::GET || parts.method == Method::HEAD {
+        let strange = parts.headers.get_all(header::HOST).iter().find(|host| !self.0.names.have(host));
+        let reply = if let Some(host) = strange {
+            api::error::misdirected(host)
+        } else if parts.method == Method::GET || parts.method == Method::HEAD {
             let parsed = Parsed::new(&parts.uri);
             let reply = self.reply(&parts, &parsed, None, started).await;
             reply.unwrap_or_else(|_| {
@@ -115,7 +120,7 @@ impl App {
         connected: Option<&Registry>,
         started: Instant,
     ) -> Reply {
-        let Inner { cache, resolver, clients } = &*self.0;
+        let Inner { cache, resolver, clients, .. } = &*self.0;
         let endpoint = match &parsed.endpoint {
             Ok(endpoint) => endpoint,
             Err(error) => return api::error::not_an_endpoint(error, parts.uri.path()),

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use crate::ca::{self, Authority};
 use crate::connect::{HttpProxy, Leaves, Policy};
 use crate::error::Error;
+use crate::host::{HostName, Names};
 use crate::listen;
 use crate::network;
 use crate::protocol::Protocol;
@@ -36,6 +37,8 @@ pub struct Config {
     /// HTTPS on bridges, for containers: each answers the network of its address alone, and hubcap's own logins are not for
     /// it. A bridge may be made later.
     pub bridges: Vec<SocketAddrV4>,
+    /// Names of this machine beside those that it knows: clients may ask by them, and the certificate is for them.
+    pub names: Vec<HostName>,
     /// Where the CA and its key are kept: never inside the store.
     pub state: PathBuf,
     /// The registry of requests that name none.
@@ -69,12 +72,12 @@ struct Listener {
     protocol: Protocol,
 }
 
-/// Makes the local CA for a daemon that listens on `address`, unless there is one that is good for it.
+/// Makes the local CA for a daemon that listens on `address` and has these names, unless there is one that is good for it.
 ///
 /// # Errors
 /// [`Error::Authority`] when the state directory cannot be written.
-pub fn prepare_authority(state: &Path, address: IpAddr) -> Result<(), Error> {
-    Authority::load_or_make(state, &ca::names([address])).map(drop)
+pub fn prepare_authority(state: &Path, address: IpAddr, names: &[HostName]) -> Result<(), Error> {
+    Authority::load_or_make(state, &ca::names([address], names)).map(drop)
 }
 
 /// Opens the listeners, and makes the CA unless there is one that is good for them.
@@ -88,15 +91,15 @@ pub async fn bind(cache: Cache, config: Config) -> Result<Bound, Error> {
     let proxy = open(config.connect.as_ref().map(|connect| connect.address)).await?;
     let bridges = open_bridges(&config.bridges)?;
 
-    let untrusted = App::new(cache.clone(), config.default_registry.clone(), Clients::Untrusted);
-    let app = App::new(cache.clone(), config.default_registry, Clients::Trusted);
+    let ips = https.iter().chain(&bridges).map(|(_, address)| address.ip());
+    let own = ca::names(ips, &config.names);
+    let app = |clients| App::new(cache.clone(), config.default_registry.clone(), clients, Names(own.clone()));
+    let (app, untrusted) = (app(Clients::Trusted), app(Clients::Untrusted));
     let mut listeners = Vec::new();
     if let Some((socket, address)) = http {
         listeners.push(Listener { socket, address, protocol: Protocol::Http(app.clone()) });
     }
     if https.is_some() || proxy.is_some() || !bridges.is_empty() {
-        let ips = https.iter().chain(&bridges).map(|(_, address)| address.ip());
-        let own = ca::names(ips);
         let policy = config
             .connect
             .as_ref()

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use hubcap_cache::{Error, Failure, Outcome};
 use hubcap_oci::endpoint::NotAnEndpoint;
 use hubcap_oci::referrer::is_tag_of_a_subject;
@@ -146,6 +146,17 @@ pub(crate) fn too_slow(limit: Duration, fallback: Fallback) -> Reply {
     let message = format!("no answer was found within {} s", limit.as_secs());
     tracing::warn!(target: "hubcap::api", "{message}");
     reply(fallback.of_trouble(), ErrorCode::Unavailable, &message, Outcome::Failed)
+}
+
+/// A request by a name that is not this machine's (RFC 9110, section 15.5.20).
+pub(crate) fn misdirected(host: &HeaderValue) -> Reply {
+    let host: String = String::from_utf8_lossy(host.as_bytes()).chars().take(128).collect();
+    let message = format!(
+        "{host:?} is no name of this hubcap, and may be that of a stranger's web page. If it is one of \
+        this machine, start hubcap with --name"
+    );
+    tracing::warn!(target: "hubcap::api", "refused: {message}");
+    reply(StatusCode::MISDIRECTED_REQUEST, ErrorCode::Denied, &message, Outcome::Local)
 }
 
 /// Anything that writes.
