@@ -4,3 +4,4 @@ pub(crate) mod changes;
 pub(crate) mod progress;
 pub(crate) mod removals;
 pub(crate) mod transfers;
+pub(crate) mod unpacking;

@@ -23,7 +23,7 @@ use crate::job::{carry, github, speed};
 use crate::restart;
 use crate::settings::Config;
 use crate::show::progress::bytes;
-use crate::show::{changes, removals};
+use crate::show::{changes, removals, unpacking};
 
 /// How long `down` waits for an archive that is still being restored.
 const RESTORED: Duration = Duration::from_secs(60);
@@ -34,8 +34,10 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let mut failures = Failures::default();
     let mut holders = open(config, flags)?;
     // Known before the files are restored, which forgets it.
-    let dockerd = Journal::open(&config.state, Docker::NAME)
-        .map_or(flags.docker.client(), |journal| flags.docker.client().or_host(journal.host()));
+    let journal = Journal::open(&config.state, Docker::NAME).ok();
+    let dockerd = flags.docker.client().or_host(journal.as_ref().and_then(Journal::host));
+    let is_set_up = journal.is_some_and(|journal| !journal.is_empty());
+    let unpacking = if is_set_up { dockerd.find().ok().as_ref().and_then(unpacking::told) } else { None };
     let had_own = holders.release(&Who::of_this_process()).is_some();
     failures.note("what this job held is not given up", holders.save());
     failures.note("dockerd is not as it was", restore_dockerd(config, flags, &holders));
@@ -97,7 +99,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     }
     github::output("store", &store.display().to_string());
     if let Some(status) = &status {
-        report_savings(&store, status, flags);
+        report_savings(&store, (status, unpacking), flags);
     }
     if let Some(run) = run
         && stays.is_none()
@@ -218,13 +220,14 @@ fn report_key(store: &Path, before: Option<&String>) -> anyhow::Result<()> {
     Ok(key.map(drop)?)
 }
 
-/// Reports the time and bytes saved: on the job's page, else on standard output.
-fn report_savings(store: &Path, status: &Status, flags: &Down) {
+/// Reports the time and bytes saved, and how dockerd unpacked what it pulled: on the job's page, else on standard output.
+fn report_savings(store: &Path, (status, unpacking): (&Status, Option<String>), flags: &Down) {
     let speeds = speed::remembered(store, &status.meter);
     let summary = Summary::new(&status.meter, &speeds, flags.restored_in);
     println!("bytes saved {}", summary.saved());
     github::output("bytes-saved", &summary.saved().to_string());
-    let markdown = summary.markdown();
+    let mut markdown = summary.markdown();
+    markdown.extend(unpacking.map(|told| format!("\n{told}.\n")));
     if !github::summary(&markdown) && !flags.quiet {
         println!("\n{markdown}");
     }

@@ -20,7 +20,7 @@ use crate::job::cache::JobCache;
 use crate::job::github;
 use crate::restart;
 use crate::settings::Config;
-use crate::show::changes;
+use crate::show::{changes, unpacking};
 
 /// How long what earlier jobs have saved is waited for, and how often that is looked at.
 const CARRIED: Duration = Duration::from_secs(6);
@@ -190,6 +190,9 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
     );
     // After a restart it is another process.
     let docker = flags.docker.client().find()?;
+    if let Some(unpacking) = unpacking::told(&docker) {
+        println!("{unpacking}");
+    }
     for coverage in docker.coverage(&registries.named).unwrap_or_default() {
         let not = if coverage.uses_mirror { "" } else { "not " };
         println!("{not}through hubcap: {}", coverage.pulls);

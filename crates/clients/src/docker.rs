@@ -7,6 +7,7 @@
 //! - [`facts`]: what each version reads.
 //! - [`files`], [`proxy`]: which files are written with what.
 //! - [`daemon`]: it is told of them, and asked to pull. [`restart`], [`spawned`]: it is restarted.
+//! - [`unpack`]: what inflates the layers on their way into its image store.
 //! - [`info`], [`networks`], [`api`]: what it says of itself, over its socket.
 
 mod api;
@@ -20,12 +21,14 @@ mod networks;
 mod proxy;
 mod restart;
 mod spawned;
+mod unpack;
 
 use hubcap_oci::Registry;
 
 pub use find::{Docker, Dockerd};
 pub use proxy::Proxy;
 pub use restart::Restart;
+pub use unpack::{Inflater, Unpacking};
 
 use crate::change::{Change, Plan, Planned};
 use crate::client::Client;

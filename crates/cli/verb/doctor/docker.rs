@@ -1,6 +1,6 @@
 //! dockerd: whether it is set up, and which of its pulls use hubcap.
 
-use hubcap_clients::{Coverage, Docker, Dockerd, Proxy};
+use hubcap_clients::{Coverage, Docker, Dockerd, Proxy, Unpacking};
 use hubcap_oci::Registry;
 
 use super::files::Files;
@@ -31,9 +31,7 @@ pub(super) fn look(subject: &Subject, flags: &Doctor) -> Vec<Finding> {
             return found;
         }
     };
-    let store =
-        if docker.has_containerd_store() { "containerd's image store" } else { "its own image store" };
-    let mut found = vec![Finding::new(State::Fine, ABOUT, format!("{version}, with {store}"))];
+    let mut found = unpacking(&docker, &version);
     found.extend(files.look(subject));
     let mut asks = mirrors(subject, &docker, &files);
     // Nothing goes through a hubcap that does not run; the daemon's finding says so. What goes past it does that all the same.
@@ -41,6 +39,16 @@ pub(super) fn look(subject: &Subject, flags: &Doctor) -> Vec<Finding> {
     found.extend(asks);
     found.extend(proxy(subject, &docker, &files));
     found.extend(proxy_in_between(subject, &docker));
+    found
+}
+
+/// Its version, its image store, and what inflates the layers.
+fn unpacking(docker: &Dockerd, version: &str) -> Vec<Finding> {
+    let Some(unpacking) = docker.unpacking() else { return Vec::new() };
+    let mut found = vec![Finding::new(State::Fine, ABOUT, format!("{version} {unpacking}"))];
+    if unpacking.wants_pigz {
+        found.push(Finding::new(State::Note, ABOUT, Unpacking::PIGZ_SAVES).remedy(Unpacking::INSTALL_PIGZ));
+    }
     found
 }
 

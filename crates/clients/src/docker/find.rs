@@ -163,8 +163,7 @@ fn home_config() -> Result<PathBuf, Error> {
 /// The process behind the socket, whatever its name is: whoever made the socket, else whoever has written itself down
 /// beside it.
 fn pid(socket: &Path) -> Option<Pid> {
-    let stream = UnixStream::connect(socket).ok()?;
-    let maker = rustix::net::sockopt::socket_peercred(&stream).ok().map(|credentials| credentials.pid);
+    let maker = maker(socket);
     // With systemd's socket activation the maker is systemd, the machine's or the user's.
     let beside = || {
         let files = [socket.with_extension("pid"), PathBuf::from("/var/run/docker.pid")];
@@ -176,6 +175,12 @@ fn pid(socket: &Path) -> Option<Pid> {
     maker
         .filter(|pid| name(*pid).is_some_and(|name| name != "systemd" && pid.as_raw_nonzero().get() != 1))
         .or_else(beside)
+}
+
+/// The process that made a socket.
+pub(super) fn maker(socket: &Path) -> Option<Pid> {
+    let stream = UnixStream::connect(socket).ok()?;
+    rustix::net::sockopt::socket_peercred(&stream).ok().map(|credentials| credentials.pid)
 }
 
 /// A process's name; `None` for one that is not seen from here.

@@ -1,7 +1,7 @@
 //! What dockerd says of itself.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -15,6 +15,10 @@ pub(crate) struct Info {
     /// These are null where dockerd has nothing to say, as of the driver vfs.
     security_options: Option<Vec<String>>,
     driver_status: Option<Vec<(String, String)>>,
+    /// The storage driver, or containerd's snapshotter.
+    pub(crate) driver: String,
+    /// Since dockerd 27.
+    containerd: Option<ContainerdInfo>,
     registry_config: RegistryConfig,
     https_proxy: String,
     no_proxy: String,
@@ -26,6 +30,12 @@ pub(crate) struct Info {
 #[serde(rename_all = "PascalCase", default)]
 struct RegistryConfig {
     mirrors: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ContainerdInfo {
+    address: PathBuf,
 }
 
 impl Info {
@@ -52,6 +62,11 @@ impl Info {
             .iter()
             .flatten()
             .any(|(name, value)| name == "driver-type" && value.contains("snapshotter"))
+    }
+
+    /// The socket of its containerd, as far as it says.
+    pub(crate) fn containerd(&self) -> Option<&Path> {
+        self.containerd.as_ref().map(|containerd| containerd.address.as_path())
     }
 
     /// Its proxy for HTTPS, unless the address is one of those that go without.

@@ -204,7 +204,7 @@ fn unit(cgroup: &str) -> Option<(String, bool)> {
 }
 
 /// The main process of a unit; `None` when it does not run, or there is no systemd.
-fn main_pid(unit: &str, is_users: bool) -> Option<Pid> {
+pub(super) fn main_pid(unit: &str, is_users: bool) -> Option<Pid> {
     let said = systemctl_says(is_users, &["show", "--property=MainPID", "--value", unit])?;
     Pid::from_raw(said.trim().parse().ok()?)
 }
