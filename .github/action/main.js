@@ -35,10 +35,11 @@ function store() {
   return resolve(process.env.GITHUB_WORKSPACE ?? ".", path);
 }
 
-/** The flags that `up` and `down` share. */
+/** The flags that `up` and `down` share. Another image store needs a restart of dockerd, there and back. */
 function common() {
   const given = ["docker-host", "daemon-json", "certs-dir"].filter((name) => input(name));
-  return ["--store", store(), ...given.map((name) => `--${name}=${input(name)}`)];
+  const restart = input("image-store") ? ["--restart"] : [];
+  return ["--store", store(), ...given.map((name) => `--${name}=${input(name)}`), ...restart];
 }
 
 await step(async () => {
@@ -77,6 +78,7 @@ await step(async () => {
   addPath(dirname(binary));
   const args = [...common()];
   if (input("max-size")) args.push(`--max-size=${input("max-size")}`);
+  if (input("image-store")) args.push(`--image-store=${input("image-store")}`);
   for (const upstream of words("upstreams")) args.push(`--upstream=${upstream}`);
   if (contents) for (const key of prefixes) args.push(`--cache-key=${key}`);
   const env = contents ? cacheService(input("save") === "false") : archive ? { HUBCAP_RESTORE: archive } : {};

@@ -38,7 +38,8 @@ pub(crate) fn print_how(docker: &Dockerd) {
     }
 }
 
-/// Restores dockerd's files, and restarts it where it would go on to use hubcap's proxy; nothing to do is no error.
+/// Restores dockerd's files, and restarts it where it would go on to use hubcap's proxy, or an image store that hubcap has asked
+/// for; nothing to do is no error.
 ///
 /// # Errors
 /// When a file cannot be restored, or dockerd does not come back. Then its files are restored.
@@ -55,7 +56,8 @@ pub(crate) fn restore_dockerd(
     let proxy = Proxy::address(&journal);
     let found = client.find().ok();
     let uses_proxy = |docker: &&Dockerd| proxy.is_some() && docker.proxy() == proxy.as_deref();
-    let is_needed = |docker: &Dockerd| uses_proxy(&docker) || !docker.can_reload();
+    let was_switched = found.as_ref().is_some_and(|docker| docker.was_switched(&journal));
+    let is_needed = |docker: &Dockerd| uses_proxy(&docker) || was_switched || !docker.can_reload();
     let restart = match &found {
         Some(docker) => plan(docker, flags, is_needed(docker))?,
         None => None,
@@ -74,9 +76,16 @@ pub(crate) fn restore_dockerd(
         }
         _ => changes::print_done(&undone?),
     }
-    if let Some(docker) = found.as_ref().filter(|_| restart.is_none()).filter(uses_proxy) {
-        println!("dockerd still uses hubcap's proxy, until it is restarted");
-        print_how(docker);
+    if let Some(docker) = found.as_ref().filter(|_| restart.is_none()) {
+        if uses_proxy(&docker) {
+            println!("dockerd still uses hubcap's proxy, until it is restarted");
+        }
+        if was_switched {
+            println!("dockerd still has containerd's image store, until it is restarted");
+        }
+        if uses_proxy(&docker) || was_switched {
+            print_how(docker);
+        }
     }
     print_restored(&client);
     Ok(())

@@ -128,6 +128,19 @@ fn a_store_is_carried_to_the_next_job_and_saved_only_when_it_has_changed() {
 }
 
 #[test]
+fn another_image_store_is_asked_for_with_a_restart_there_and_back() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    job.input("image-store", "containerd");
+    fine(&job.main());
+    fine(&job.post("success"));
+    let store = job.workspace().join(".hubcap");
+    let up = format!("up --store {} --restart --image-store=containerd", store.display());
+    let down = format!("down --store {} --restart --trim=true", store.display());
+    assert_eq!(github.calls(), [up, down]);
+}
+
+#[test]
 fn no_line_that_hubcap_tells_of_an_image_is_a_command_to_the_runner() {
     let mut github = Github::new();
     let mut job = github.job();

@@ -19,6 +19,7 @@ mod faults;
 mod flight;
 mod freshness;
 mod hostile;
+mod image_store;
 mod job;
 mod kill;
 mod limits;

@@ -127,7 +127,8 @@ pub(crate) struct UnsetDocker {
     pub(crate) restart: RestartFlags,
 }
 
-/// How dockerd is restarted, where that is needed: it reads its proxy, and before 25 the mirrors of builds, only when it starts.
+/// How dockerd is restarted, where that is needed: it reads its proxy, its image store, and before 25 the mirrors of
+/// builds, only when it starts.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct RestartFlags {
     /// Restart dockerd if that is needed: with systemd if dockerd is a unit, otherwise as its process was started. Its

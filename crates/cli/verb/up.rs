@@ -1,6 +1,7 @@
 //! `hubcap up`: starts the daemon, configures the clients, and proves with a pull that dockerd uses it.
 
 mod bridge;
+mod store;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries};
 
 use crate::args::{DockerFlags, Up};
@@ -166,10 +168,15 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
     let Hubcap { mirror, registries, .. } = hubcap;
     let docker = flags.docker.client().find()?;
     let mut journal = Journal::open(&config.state, Docker::NAME)?;
-    let plan = docker.plan(&journal, mirror, registries)?;
+    let mut plan = docker.plan(&journal, mirror, registries)?;
     clients::refuse_anothers(&plan, &journal, mirror)?;
+    let switches = store::is_to_switch(&docker, flags)?;
+    if switches {
+        plan = docker.with_containerd_store(&journal, plan)?;
+    }
     let builds_wait = docker.builds_wait_for_restart(&plan);
-    let restart = restart::plan(&docker, &flags.restart, builds_wait || !docker.can_reload())?;
+    let is_needed = switches || builds_wait || !docker.can_reload();
+    let restart = restart::plan(&docker, &flags.restart, is_needed)?;
     let applied = docker.configure(&mut journal, (mirror, &plan), restart.as_ref())?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     let version = match docker.version() {
@@ -179,21 +186,27 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    if let Err(error) = prove(&docker) {
-        docker.go_back(&mut journal, applied)?;
-        return Err(error.context("dockerd is configured, but does not ask hubcap"));
+    // After a restart it is another process.
+    let running = flags.docker.client().find()?;
+    let proved = if switches { store::check(&running) } else { Ok(()) }.and_then(|()| prove(&running));
+    if let Err(error) = proved {
+        running.go_back(&mut journal, applied)?;
+        if switches {
+            store::restart_with_its_own(&running, flags, &journal).with_context(|| {
+                format!("{error:#}. Its files are as they were, and it does not run with them")
+            })?;
+        }
+        return Err(error);
     }
     println!(
         "dockerd {version} pulls through {}: proved with a pull of {}",
         mirror.url(),
         hubcap_proxy::PROBE_IMAGE
     );
-    // After a restart it is another process.
-    let docker = flags.docker.client().find()?;
-    if let Some(unpacking) = unpacking::told(&docker) {
+    if let Some(unpacking) = unpacking::told(&running) {
         println!("{unpacking}");
     }
-    for coverage in docker.coverage(&registries.named).unwrap_or_default() {
+    for coverage in running.coverage(&registries.named).unwrap_or_default() {
         let not = if coverage.uses_mirror { "" } else { "not " };
         println!("{not}through hubcap: {}", coverage.pulls);
     }
@@ -210,7 +223,9 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
 /// have answered.
 fn prove(docker: &Dockerd) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(docker.pull_and_remove(hubcap_proxy::PROBE_IMAGE, &format!("t{}", now.as_nanos()))?)
+    docker
+        .pull_and_remove(hubcap_proxy::PROBE_IMAGE, &format!("t{}", now.as_nanos()))
+        .context("dockerd is configured, but does not ask hubcap")
 }
 
 /// Prints what would be changed, as a diff.
@@ -226,7 +241,10 @@ fn print(found: &Found, flags: &Up) -> anyhow::Result<ExitCode> {
             Some(bridge) if client.is_in_containers() => bridge,
             _ => &mirror,
         };
-        let plan = client.plan(&journal, mirror, &registries)?;
+        let mut plan = client.plan(&journal, mirror, &registries)?;
+        if is_docker(&client) {
+            plan = store::with_store(&flags.docker.client().find()?, flags, &journal, plan)?;
+        }
         changes::print_diff(plan.iter().map(|planned| &planned.change));
     }
     Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@
 //! - [`facts`]: what each version reads.
 //! - [`files`], [`proxy`]: which files are written with what.
 //! - [`daemon`]: it is told of them, and asked to pull. [`restart`], [`spawned`]: it is restarted.
-//! - [`unpack`]: what inflates the layers on their way into its image store.
+//! - [`store`]: containerd's image store in place of its own. [`unpack`]: what inflates the layers on their way into either.
 //! - [`info`], [`networks`], [`api`]: what it says of itself, over its socket.
 
 mod api;
@@ -21,6 +21,7 @@ mod networks;
 mod proxy;
 mod restart;
 mod spawned;
+mod store;
 mod unpack;
 
 use hubcap_oci::Registry;
@@ -28,6 +29,7 @@ use hubcap_oci::Registry;
 pub use find::{Docker, Dockerd};
 pub use proxy::Proxy;
 pub use restart::Restart;
+pub use store::InSight;
 pub use unpack::{Inflater, Unpacking};
 
 use crate::change::{Change, Plan, Planned};

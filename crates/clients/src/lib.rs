@@ -48,7 +48,7 @@ pub use client::Client;
 pub use cluster::{Cluster, InNode, Node, NodePlan, Nodes};
 pub use containerd::Containerd;
 pub use coverage::Coverage;
-pub use docker::{Docker, Dockerd, Inflater, Proxy, Restart, Unpacking};
+pub use docker::{Docker, Dockerd, InSight, Inflater, Proxy, Restart, Unpacking};
 pub use error::Error;
 pub use file_kind::FileKind;
 pub use journal::{Applied, FileState, Journal};

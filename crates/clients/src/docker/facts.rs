@@ -23,12 +23,14 @@ pub enum Feature {
     /// It asks for lists of referrers, and `hosts.toml` may name them among the capabilities; before, that word makes it
     /// refuse the file.
     ReferrersCapability,
+    /// It can have containerd's image store, if `daemon.json` asks for it.
+    ContainerdStore,
     /// A new installation has containerd's image store. Whether this one has is in its `/info`.
     ContainerdStoreByDefault,
 }
 
 /// What dockerd does since which version.
-pub const FACTS: [Fact<Feature>; 5] = [
+pub const FACTS: [Fact<Feature>; 6] = [
     Fact {
         feature: Feature::ProxiesInDaemonJson,
         since: Version::new(23, 0),
@@ -48,6 +50,11 @@ pub const FACTS: [Fact<Feature>; 5] = [
         feature: Feature::ReferrersCapability,
         since: Version::new(29, 1),
         source: "moby 29.1, its containerd v2.2, core/remotes/docker/config/hosts.go",
+    },
+    Fact {
+        feature: Feature::ContainerdStore,
+        since: Version::new(24, 0),
+        source: "moby 24.0, daemon/daemon.go, `containerd-snapshotter`",
     },
     Fact {
         feature: Feature::ContainerdStoreByDefault,

@@ -5,7 +5,7 @@ use hubcap_oci::Registry;
 use super::facts::Feature;
 use super::find::Dockerd;
 use crate::certs_dir::CertsDir;
-use crate::change::{Plan, Planned};
+use crate::change::{Change, Plan, Planned};
 use crate::error::Error;
 use crate::file;
 use crate::file_kind::FileKind;
@@ -13,6 +13,7 @@ use crate::format::daemon_json::DaemonJson;
 use crate::format::hosts_toml::Capabilities;
 use crate::journal::Journal;
 use crate::mirror::{Mirror, Registries};
+use crate::paths;
 
 impl Dockerd {
     /// What configuring it would change.
@@ -42,6 +43,7 @@ impl Dockerd {
             return Err(Error::not_understood(path, why));
         }
         let our_proxies = super::proxy::our_proxies(journal, path);
+        let asked_for_store = super::store::asked_for_containerd_store(journal, path);
         journal.plan(path.clone(), FileKind::DaemonJson, |original| {
             let Some(mut json) = DaemonJson::parse(path, original)?.with_first(path, mirror)? else {
                 return Ok(original.map(str::to_owned));
@@ -50,7 +52,32 @@ impl Dockerd {
                 // Set before; dockerd would keep it until its restart, whatever is written here.
                 json = json.with_proxies(our_proxies);
             }
+            if asked_for_store {
+                // Else dockerd's next restart would change its store.
+                json = json.with_containerd_store(path, Some(true))?;
+            }
             Ok(Some(json.to_string()))
         })
+    }
+
+    /// The plan with one more edit of `daemon.json`, beside the mirrors where these are planned.
+    pub(super) fn with_daemon_json(
+        &self,
+        journal: &Journal,
+        mut plan: Plan,
+        edit: impl FnOnce(DaemonJson) -> Result<DaemonJson, Error>,
+    ) -> Result<Plan, Error> {
+        let path = paths::resolved(self.daemon_json.clone());
+        let original = journal.original(&path, FileKind::DaemonJson)?;
+        let at = plan.iter().position(|planned| planned.change.path == path);
+        let text = at.map_or(original.as_ref(), |at| plan[at].change.wanted.as_ref());
+        let json = edit(DaemonJson::parse(&path, text.map(String::as_str))?)?;
+        let change = Change::of(path, Some(json.to_string()))?;
+        let planned = Planned { change, original, kind: FileKind::DaemonJson };
+        match at {
+            Some(at) => plan[at] = planned,
+            None => plan.push(planned),
+        }
+        Ok(plan)
     }
 }

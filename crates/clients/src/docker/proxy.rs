@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::facts::Feature;
 use super::find::Dockerd;
 use crate::certs_dir::directory;
-use crate::change::{Change, Plan, Planned};
+use crate::change::{Plan, Planned};
 use crate::error::Error;
 use crate::file;
 use crate::file_kind::FileKind;
@@ -57,14 +57,13 @@ impl Dockerd {
             Error::Client(format!("{why}; where its proxy is set depends on its version, so start it first"))
         })?;
         if self.has(Feature::ProxiesInDaemonJson) {
-            self.put_into_daemon_json(journal, proxy, &mut plan)?;
-        } else {
-            plan.push(drop_in(journal, proxy)?);
+            return self.put_into_daemon_json(journal, proxy, plan);
         }
+        plan.push(drop_in(journal, proxy)?);
         Ok(plan)
     }
 
-    fn put_into_daemon_json(&self, journal: &Journal, proxy: &Proxy, plan: &mut Plan) -> Result<(), Error> {
+    fn put_into_daemon_json(&self, journal: &Journal, proxy: &Proxy, plan: Plan) -> Result<Plan, Error> {
         let path = paths::resolved(self.daemon_json.clone());
         if self.proxy_by_flag {
             let why =
@@ -77,19 +76,9 @@ impl Dockerd {
                 "it has proxies of its own, and hubcap's would stand in their place; use mirrors instead";
             return Err(Error::not_understood(&path, why));
         }
-        // With the mirrors, where these are planned.
-        let at = plan.iter().position(|planned| planned.change.path == path);
-        let text = at.map_or(original.as_ref(), |at| plan[at].change.wanted.as_ref());
         let url = format!("http://{}", proxy.address);
-        let value = serde_json::value::to_raw_value(&json!({"https-proxy": url, "no-proxy": WITHOUT}));
-        let json = DaemonJson::parse(&path, text.map(String::as_str))?.with_proxies(value.ok());
-        let change = Change::of(path, Some(json.to_string()))?;
-        let planned = Planned { change, original, kind: FileKind::DaemonJson };
-        match at {
-            Some(at) => plan[at] = planned,
-            None => plan.push(planned),
-        }
-        Ok(())
+        let value = serde_json::value::to_raw_value(&json!({"https-proxy": url, "no-proxy": WITHOUT})).ok();
+        self.with_daemon_json(journal, plan, |json| Ok(json.with_proxies(value)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! dockerd restarted, by whoever looks after it: systemd where dockerd is a unit's main process, a command that the user
-//! gives, else as its process was started. dockerd reads its proxy only when it starts.
+//! gives, else as its process was started. dockerd reads its proxy, and which image
+//! store it has, only when it starts.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

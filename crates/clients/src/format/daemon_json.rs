@@ -13,6 +13,9 @@ use crate::mirror::Mirror;
 
 const MIRRORS: &str = "registry-mirrors";
 const PROXIES: &str = "proxies";
+const FEATURES: &str = "features";
+/// Among the features: whether images are in containerd's store. dockerd 24 to 28 has its own unless this says so.
+const CONTAINERD_STORE: &str = "containerd-snapshotter";
 
 /// A `daemon.json`, as far as hubcap has to know it. Of a key that is there twice the last value holds, as for dockerd.
 #[derive(Debug)]
@@ -82,10 +85,34 @@ impl DaemonJson {
         self.with(PROXIES, proxies)
     }
 
-    /// Whether it has the same keys with the same values, however they are written.
+    /// Whether images are to be in containerd's store; `None` where it says nothing of that.
+    pub(crate) fn containerd_store(&self, path: &Path) -> Result<Option<bool>, Error> {
+        let features = self.features(path)?;
+        Ok(features.get(CONTAINERD_STORE).and_then(|value| serde_json::from_str(value.get()).ok()))
+    }
+
+    /// The same file with this said of containerd's store; `None` says nothing of it. Other features stay.
+    pub(crate) fn with_containerd_store(self, path: &Path, wanted: Option<bool>) -> Result<Self, Error> {
+        let mut features = self.features(path)?;
+        match wanted.and_then(|wanted| serde_json::value::to_raw_value(&wanted).ok()) {
+            Some(value) => features.insert(CONTAINERD_STORE.to_owned(), value),
+            None => features.shift_remove(CONTAINERD_STORE),
+        };
+        let value = if features.is_empty() { None } else { serde_json::value::to_raw_value(&features).ok() };
+        Ok(self.with(FEATURES, value))
+    }
+
+    fn features(&self, path: &Path) -> Result<IndexMap<String, Box<RawValue>>, Error> {
+        let Some(value) = self.value(FEATURES) else { return Ok(IndexMap::new()) };
+        serde_json::from_str(value.get()).map_err(|_| {
+            Error::not_understood(path, format!("{FEATURES:?} is no object; dockerd itself does not take it"))
+        })
+    }
+
+    /// Whether it has the same keys with the same values, however they are written. null is no value.
     fn says_the_same(&self, other: &Self) -> bool {
         let values = |json: &Self| -> Option<BTreeMap<String, Value>> {
-            let entries = json.entries.iter();
+            let entries = json.entries.iter().filter(|(_, value)| value.get() != "null");
             entries.map(|(key, value)| Some((key.clone(), serde_json::from_str(value.get()).ok()?))).collect()
         };
         matches!((values(self), values(other)), (Some(one), Some(other)) if one == other)
@@ -106,7 +133,16 @@ pub(crate) fn our_proxies(path: &Path, before: Option<&str>, after: Option<&str>
     proxies(after).filter(|_| proxies(before).is_none())
 }
 
-/// The file without the mirrors and the proxies that hubcap added when it wrote `after` in place of `before`. Where it then
+/// Whether hubcap asked for containerd's store when it wrote `after` in place of `before`.
+pub(crate) fn asked_for_containerd_store(path: &Path, before: Option<&str>, after: Option<&str>) -> bool {
+    let asks = |text| {
+        let asks = DaemonJson::parse(path, text).and_then(|json| json.containerd_store(path));
+        asks.is_ok_and(|asks| asks == Some(true))
+    };
+    asks(after) && !asks(before)
+}
+
+/// The file without the mirrors, the proxies and the choice of a store that hubcap added when it wrote `after` in place of `before`. Where it then
 /// says what `before` says, it is `before` to the byte, or no file where there was none.
 pub(crate) fn without_ours(
     path: &Path,
@@ -116,7 +152,6 @@ pub(crate) fn without_ours(
 ) -> Result<Option<String>, Error> {
     let mut json = DaemonJson::parse(path, Some(now))?;
     let (was, is) = (DaemonJson::parse(path, before)?, DaemonJson::parse(path, Some(after))?);
-    let found = (json.proxies().map(RawValue::get).map(str::to_owned), json.mirrors(path)?);
     let ours = our_proxies(path, before, Some(after));
     if ours.is_some_and(|ours| json.proxies().is_some_and(|now| now.get() == ours.get())) {
         json = json.with_proxies(None);
@@ -128,7 +163,11 @@ pub(crate) fn without_ours(
         let had_none = was.mirrors(path)?.is_none();
         json = json.with_mirrors((!mirrors.is_empty() || !had_none).then_some(&mirrors));
     }
-    if found == (json.proxies().map(RawValue::get).map(str::to_owned), json.mirrors(path)?) {
+    let ours = asked_for_containerd_store(path, before, Some(after));
+    if ours && json.containerd_store(path)? == Some(true) {
+        json = json.with_containerd_store(path, was.containerd_store(path)?)?;
+    }
+    if json.says_the_same(&DaemonJson::parse(path, Some(now))?) {
         // Nothing of hubcap's was in it.
         return Ok(Some(now.to_owned()));
     }
@@ -203,6 +242,37 @@ mod tests {
         assert_eq!(with("null\n", Some(&["a"])), "{\n  \"registry-mirrors\": [\"a\"]\n}\n");
         let text = "{\r\n  \"registry-mirrors\": null,\r\n  \"debug\": true\r\n}\r\n";
         assert_eq!(with(text, Some(&["a"])), text.replace("null", "[\"a\"]"));
+    }
+
+    #[test]
+    fn containerds_store_is_asked_for_beside_other_features_and_taken_back_as_others_have_left_the_file() {
+        let path = Path::new("daemon.json");
+        let asking = |text: &str| {
+            let json = DaemonJson::parse(path, Some(text)).expect("json");
+            json.with_containerd_store(path, Some(true)).expect("an object").to_string()
+        };
+        for before in [
+            "{}\n",
+            "{\n  \"features\": {\"buildkit\": true}\n}",
+            "{\"features\": {\"containerd-snapshotter\": false}}",
+            "{\"features\": null, \"debug\": true}",
+        ] {
+            let after = asking(before);
+            assert!(after.contains("\"containerd-snapshotter\":true"), "{after}");
+            assert!(asked_for_containerd_store(path, Some(before), Some(&after)), "{before}");
+            let back = without_ours(path, Some(before), &after, &after.replacen('{', "{ ", 1));
+            assert_eq!(back.expect("json").as_deref(), Some(before));
+            let changed = after.replacen('{', "{\"labels\": [],", 1);
+            let back = without_ours(path, Some(before), &after, &changed).expect("json").expect("a file");
+            let back: Value = serde_json::from_str(&back).expect("json");
+            let features = serde_json::from_str::<Value>(before).expect("json")["features"].take();
+            assert_eq!((&back["features"], &back["labels"]), (&features, &serde_json::json!([])), "{back}");
+        }
+        let users = "{\"features\": {\"containerd-snapshotter\": true}}";
+        assert!(!asked_for_containerd_store(path, Some(users), Some(&asking(users))), "a user's own");
+        let error = DaemonJson::parse(path, Some("{\"features\": []}")).expect("json");
+        let error = error.with_containerd_store(path, Some(true)).expect_err("no object").to_string();
+        assert!(error.contains("\"features\" is no object"), "{error}");
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn texts(kind: FileKind) -> [Option<&'static str>; 4] {
     match kind {
         FileKind::DaemonJson => [
             None,
-            Some("{ \"debug\":true }"),
+            Some("{ \"features\":{\"a\" :true} }"),
             Some("{\n\t\"registry-mirrors\": [\"https://127.0.0.1:9\"],\n\t\"a\": 1\n}\n"),
             Some(""),
         ],
@@ -188,7 +188,8 @@ fn edit(path: &Path, kind: FileKind, original: Option<&str>, mirror: &Mirror) ->
             let json = DaemonJson::parse(path, original).expect("json");
             let mut mirrors = json.mirrors(path).expect("a list").unwrap_or_default();
             mirrors.insert(0, mirror.url());
-            json.with_mirrors(Some(&mirrors)).to_string()
+            let json = json.with_mirrors(Some(&mirrors));
+            json.with_containerd_store(path, Some(true)).expect("an object").to_string()
         }
         FileKind::HostsToml => {
             with_mirror(path, original, mirror, Capabilities::PullAndResolve).expect("TOML")
