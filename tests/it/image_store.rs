@@ -1,6 +1,6 @@
 //! A real dockerd of today that is switched to containerd's image store by `up --image-store containerd`, and back by `down`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use crate::real::{layout, push};
@@ -18,11 +18,11 @@ struct Machine {
     registry: Registry,
     place: Place,
     layout: PathBuf,
+    json: &'static str,
 }
 
 impl Machine {
-    /// With this dockerd, which is told the directory of its files.
-    fn start(command: impl FnOnce(&Path) -> Command) -> Self {
+    fn start(dockerd: Command, json: &'static str) -> Self {
         let place = Place::new();
         let dir = place.dir.path();
         let docker = dir.join("docker");
@@ -30,13 +30,13 @@ impl Machine {
         let registry = Registry::start(dir);
         let layout = layout(dir);
         push(&registry, &layout, (IMAGE, "v2s2"));
-        let dockerd = Dockerd::start_as(command(&docker), &docker, (JSON, &[]));
-        Self { dockerd, registry, layout, place }
+        let dockerd = Dockerd::start_as(dockerd, &docker, (json, &[]));
+        Self { dockerd, registry, layout, json, place }
     }
 
     /// With today's dockerd, if it is here.
     fn modern() -> Option<Self> {
-        modern("dockerd").map(|dockerd| Self::start(|_| dockerd))
+        modern("dockerd").map(|dockerd| Self::start(dockerd, JSON))
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -86,7 +86,7 @@ impl Machine {
     }
 
     fn is_as_it_was(&self) -> bool {
-        self.json() == JSON && !self.docker().join("certs.d").exists() && !self.has_containerd_store()
+        self.json() == self.json && !self.docker().join("certs.d").exists() && !self.has_containerd_store()
     }
 
     /// An image in the store that dockerd has, without hubcap.
@@ -194,7 +194,7 @@ fn a_dockerd_that_may_not_be_restarted_is_not_switched() {
 
 #[test]
 fn a_dockerd_without_that_store_is_not_switched() {
-    let machine = Machine::start(|_| program("dockerd"));
+    let machine = Machine::start(program("dockerd"), JSON);
     let said = machine.refuse(&SWITCH);
     assert!(said.contains("dockerd 24 and later can"), "{said}");
 }
@@ -207,4 +207,17 @@ fn a_dockerd_that_keeps_its_store_after_its_restart_gets_its_files_back_and_runs
     assert_eq!(output.status.code(), Some(1));
     assert!(said(&output).contains("and still has its own"), "{}", said(&output));
     assert!(machine.is_as_it_was(), "{}", machine.json());
+}
+
+#[test]
+fn a_dockerd_that_cannot_pull_into_that_store_has_its_own_again() {
+    let Some(dockerd) = modern("dockerd") else { return };
+    // It is no snapshotter of containerd's, and dockerd finds that out at a pull.
+    let machine = Machine::start(dockerd, "{\"storage-driver\": \"overlay2\"}");
+    let pid = machine.dockerd.pid();
+    let output = machine.run(&SWITCH);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("dockerd is restarted with its own image store"), "{told}");
+    assert!(machine.is_as_it_was() && machine.dockerd.pid() != pid, "{told}");
 }
