@@ -11,8 +11,9 @@ use crate::support::programs::Dockerd;
 
 /// A site, its dockerd, and a doctor that looks at both.
 struct Patient {
-    site: Site,
+    // Ended before its files go with the site; else its mount of them stays.
     dockerd: Dockerd,
+    site: Site,
     docker: PathBuf,
 }
 
