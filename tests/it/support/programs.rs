@@ -27,7 +27,10 @@ pub(crate) fn modern_root() -> PathBuf {
 pub(crate) fn modern(name: &str) -> Option<Command> {
     let root = modern_root();
     let (bin, sbin) = (root.join("usr/bin"), root.join("usr/sbin"));
-    let Some(found) = [bin.join(name), sbin.join(name)].into_iter().find(|path| path.exists()) else {
+    let plugins = root.join("usr/libexec/docker/cli-plugins");
+    let Some(found) =
+        [&bin, &sbin, &plugins].into_iter().map(|dir| dir.join(name)).find(|path| path.exists())
+    else {
         assert!(
             std::env::var_os("HUBCAP_REQUIRE_MODERN").is_none(),
             "{name} of today is missing: run tests/modern"
