@@ -7,13 +7,17 @@
 // Prints its URL. The archives are files in DIRECTORY; `log` there has one JSON object a line for each request. An
 // entry never changes, and is found by its exact key or, newest first, by the beginning of one.
 //
+// RATE_MB is how many MB a second all connections have together, LATENCY how many milliseconds each answer takes.
+//
 // A token is `SCOPE` or `SCOPE:read`: the scope is the branch whose entries are written, and are read before those of
 // `main`; with `:read` nothing may be written, as GitHub has it for workflows that outsiders can start.
 
 import { appendFileSync, createReadStream, createWriteStream, mkdirSync, openSync, closeSync, readFileSync, renameSync, statSync, writeSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
+import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 
 const directory = process.argv[2];
 mkdirSync(directory, { recursive: true });
@@ -57,13 +61,31 @@ const calls = {
   },
 };
 
+/** When the wire that all connections share is free again. */
+let free = 0;
+
+/** Passes bytes on as fast as the wire allows. */
+function wire() {
+  const rate = Number(process.env.RATE_MB ?? 0) * 1000;
+  return new Transform({
+    highWaterMark: 1 << 18,
+    async transform(chunk, _, done) {
+      if (rate) {
+        free = Math.max(free, Date.now()) + chunk.length / rate;
+        if (free - Date.now() > 2) await sleep(free - Date.now());
+      }
+      done(null, chunk);
+    },
+  });
+}
+
 const file = (id) => join(directory, `${id}.archive`);
 const block = (id, name) => join(directory, `${id}.${Buffer.from(name).toString("hex")}.block`);
 
 async function put(request, response, { id, query }) {
   const what = query.get("comp");
   if (what === "block") {
-    await pipeline(request, createWriteStream(block(id, query.get("blockid"))));
+    await pipeline(request, wire(), createWriteStream(block(id, query.get("blockid"))));
   } else if (what === "blocklist") {
     const parts = [];
     for await (const part of request) parts.push(part);
@@ -73,7 +95,7 @@ async function put(request, response, { id, query }) {
     closeSync(out);
     renameSync(`${file(id)}.new`, file(id));
   } else {
-    await pipeline(request, createWriteStream(file(id)));
+    await pipeline(request, wire(), createWriteStream(file(id)));
   }
   response.writeHead(201, { etag: '"1"', "last-modified": new Date().toUTCString(), "x-ms-request-id": "1", "content-length": 0 }).end();
 }
@@ -87,7 +109,7 @@ async function get(request, response, { id }) {
   if (range) headers["content-range"] = `bytes ${start}-${end}/${size}`;
   response.writeHead(range ? 206 : 200, { ...headers, "content-length": end - start + 1 });
   if (request.method === "HEAD") return response.end();
-  await pipeline(createReadStream(file(id), { start, end, highWaterMark: 1 << 20 }), response);
+  await pipeline(createReadStream(file(id), { start, end, highWaterMark: 1 << 18 }), wire(), response);
 }
 
 async function call(request, response, method) {
@@ -108,6 +130,7 @@ function log(line) {
 
 const server = createServer(async (request, response) => {
   const { pathname, searchParams: query } = new URL(request.url, url);
+  await sleep(Number(process.env.LATENCY ?? 0));
   try {
     if (pathname.startsWith(SERVICE)) return await call(request, response, pathname.slice(SERVICE.length));
     const id = Number(pathname.match(/^\/blob\/(\d+)$/)?.[1]);
