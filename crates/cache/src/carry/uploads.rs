@@ -29,9 +29,19 @@ pub(super) struct Uploads {
 }
 
 struct Shared {
-    /// How many contents are queued or being uploaded.
-    left: watch::Sender<usize>,
+    progress: watch::Sender<Progress>,
     done: Mutex<Done>,
+}
+
+/// What is still to be uploaded.
+#[derive(Debug, Clone, Copy, Default)]
+struct Progress {
+    /// Contents that are queued or being uploaded.
+    left: usize,
+    /// Whether one is being uploaded.
+    is_busy: bool,
+    /// Whether no other one is begun.
+    is_ending: bool,
 }
 
 /// What was uploaded so far.
@@ -63,13 +73,19 @@ impl Uploads {
     /// Starts the task that uploads. It ends with this value.
     pub(super) fn start(runtime: &Handle, service: ActionsCache, store: Store) -> Self {
         let (queue, mut queued) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { left: watch::Sender::new(0), done: Mutex::default() });
+        let shared = Arc::new(Shared { progress: watch::Sender::default(), done: Mutex::default() });
         let paused = watch::Sender::new(false);
         let (pausing, working) = (paused.subscribe(), Arc::clone(&shared));
         runtime.spawn(async move {
             while let Some((digest, size)) = queued.recv().await {
+                if !working.begins() {
+                    break;
+                }
                 working.upload(&service, &store, (digest, size), &pausing).await;
-                working.left.send_modify(|left| *left -= 1);
+                working.progress.send_modify(|progress| {
+                    progress.left -= 1;
+                    progress.is_busy = false;
+                });
             }
         });
         Self { queue, shared, pulls: Arc::default(), paused }
@@ -77,17 +93,19 @@ impl Uploads {
 
     /// Queues a content that was verified.
     pub(super) fn add(&self, digest: Digest, size: u64) {
-        self.shared.left.send_modify(|left| *left += 1);
-        if self.queue.send((digest, size)).is_err() {
-            self.shared.left.send_modify(|left| *left -= 1);
-        }
+        self.shared.progress.send_modify(|progress| progress.left += 1);
+        // Where nothing is uploaded any more, it is left to a later job.
+        let _ = self.queue.send((digest, size));
     }
 
-    /// Waits until nothing is left to upload, for at most `patience`. Returns how many contents are left.
+    /// Waits for the upload that is under way, for at most `patience`, and begins no other one: a job that ends has nothing of
+    /// them. Returns how many contents are left.
     pub(super) async fn finish(&self, patience: Duration) -> usize {
-        let mut left = self.shared.left.subscribe();
-        let _ = tokio::time::timeout(patience, left.wait_for(|left| *left == 0)).await;
-        *self.shared.left.borrow()
+        let progress = &self.shared.progress;
+        progress.send_modify(|progress| progress.is_ending = true);
+        let mut news = progress.subscribe();
+        let _ = tokio::time::timeout(patience, news.wait_for(|progress| !progress.is_busy)).await;
+        progress.borrow().left
     }
 
     /// What was uploaded so far.
@@ -110,6 +128,16 @@ impl Uploads {
 }
 
 impl Shared {
+    /// Notes that an upload begins, unless none is to begin.
+    fn begins(&self) -> bool {
+        let mut begins = false;
+        self.progress.send_modify(|progress| {
+            begins = !progress.is_ending;
+            progress.is_busy = begins;
+        });
+        begins
+    }
+
     async fn upload(
         &self,
         service: &ActionsCache,
