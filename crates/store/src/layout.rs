@@ -19,7 +19,7 @@ pub(crate) mod list;
 pub(crate) mod verify;
 
 use std::collections::HashSet;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -93,6 +93,11 @@ impl Layout {
     fn files(&self) -> impl Iterator<Item = PathBuf> {
         let files = |dir| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
         self.contents().into_iter().flat_map(files)
+    }
+
+    /// Reads some bytes of a content, from byte `offset` on, without verifying them.
+    pub(crate) fn read_at(&self, digest: &Digest, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+        fs::File::open(self.blob(digest))?.file().read_exact_at(bytes, offset)
     }
 
     /// The length in bytes of a content; `None` when it is not here.

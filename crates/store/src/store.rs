@@ -7,7 +7,6 @@ mod tests;
 
 use std::collections::HashSet;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -134,9 +133,7 @@ impl Store {
     pub fn read(&self, digest: &Digest, range: Range<u64>) -> std::io::Result<Bytes> {
         // What is asked for fits into memory.
         let mut bytes = BytesMut::zeroed(range.end.saturating_sub(range.start) as usize);
-        fs_err::File::open(self.0.catalog.layout.blob(digest))?
-            .file()
-            .read_exact_at(&mut bytes, range.start)?;
+        self.0.catalog.layout.read_at(digest, &mut bytes, range.start)?;
         Ok(bytes.freeze())
     }
 

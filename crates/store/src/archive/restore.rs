@@ -34,6 +34,34 @@ pub struct Restored {
     pub left_out: u64,
 }
 
+impl Restored {
+    /// Counts a content of `size` bytes by how it was taken in. Whether it was: one that is damaged, or for which there is no
+    /// room, is left out.
+    ///
+    /// # Errors
+    /// Any other error.
+    pub(crate) fn count(
+        &mut self,
+        digest: &Digest,
+        size: u64,
+        taken: Result<(), Error>,
+    ) -> Result<bool, Error> {
+        match taken {
+            Ok(()) => {
+                self.contents += 1;
+                self.bytes += size;
+                Ok(true)
+            }
+            Err(error @ (Error::DigestMismatch { .. } | Error::NoRoom { .. })) => {
+                self.left_out += 1;
+                tracing::warn!(target: "hubcap::store", digest = %digest, "left out of what is restored: {error}");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// A file of an archive, by what it is in a store.
 enum Member {
     Content(Digest),
@@ -82,18 +110,10 @@ impl Store {
                     // A time that there cannot be is none.
                     let written = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
                     let is_public = permissions::is_public(entry.header().mode().unwrap_or(0));
-                    match self.take_content(&digest, size, written, &mut entry) {
-                        Ok(()) => {
-                            self.catalog().layout.mark(&digest, is_public);
-                            restored.contents += 1;
-                            restored.bytes += size;
-                            added();
-                        }
-                        Err(error @ (Error::DigestMismatch { .. } | Error::NoRoom { .. })) => {
-                            restored.left_out += 1;
-                            tracing::warn!(target: "hubcap::store", digest = %digest, "left out of the archive: {error}");
-                        }
-                        Err(error) => return Err(error),
+                    let taken = self.take_content(&digest, size, written, &mut entry);
+                    if restored.count(&digest, size, taken)? {
+                        self.catalog().layout.mark(&digest, is_public);
+                        added();
                     }
                 }
                 Some(Member::Index) if size <= MAX_INDEX => match serde_json::from_reader(entry) {

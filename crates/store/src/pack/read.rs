@@ -104,17 +104,8 @@ impl Store {
                 ingest.write(&bytes)?;
                 ingest.commit_as_of(used.unwrap_or(SystemTime::UNIX_EPOCH))
             });
-            match taken {
-                Ok(()) => {
-                    self.catalog().layout.mark(digest, true);
-                    restored.contents += 1;
-                    restored.bytes += size;
-                }
-                Err(error @ (Error::DigestMismatch { .. } | Error::NoRoom { .. })) => {
-                    restored.left_out += 1;
-                    tracing::warn!(target: "hubcap::store", digest = %digest, "left out of the pack: {error}");
-                }
-                Err(error) => return Err(error),
+            if restored.count(digest, size, taken)? {
+                self.catalog().layout.mark(digest, true);
             }
         }
         self.take_names(&head.directory.images)?;

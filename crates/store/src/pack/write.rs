@@ -3,11 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use fs_err as fs;
 use hubcap_oci::{Algorithm, Digest, Link, Verifier};
 
 use super::directory::{Carried, Directory, MAX_PACKS, Pack, Place, Written, WrittenContent};
@@ -91,7 +89,7 @@ impl NewPack {
             let begin = bytes.len();
             // What is asked for fits into memory.
             bytes.resize(begin + (to - from) as usize, 0);
-            fs::File::open(self.layout.blob(digest))?.file().read_exact_at(&mut bytes[begin..], from - at)?;
+            self.layout.read_at(digest, &mut bytes[begin..], from - at)?;
         }
         Ok(bytes.freeze())
     }
