@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use hubcap_admin::{Refusal, Status, pull, socket};
@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a daemon that breaks off is asked again, and after which pause.
 const TRIES: usize = 5;
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often a daemon that still takes something in is looked at.
+const LOOK: Duration = Duration::from_millis(20);
 const OTHER_VERSION: &str = "the daemon is of another version; stop it, and start this one";
 
 /// How the daemon of this state directory is.
@@ -25,6 +27,18 @@ const OTHER_VERSION: &str = "the daemon is of another version; stop it, and star
 pub(crate) fn status(state: &Path) -> anyhow::Result<Status> {
     let answer = ask(state, "GET /status", &[], Some(PATIENCE))?;
     serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
+}
+
+/// How the daemon is once it takes in nothing more of an earlier job, or `patience` has passed. `None` when none answers.
+pub(crate) fn settled(state: &Path, patience: Duration) -> Option<Status> {
+    let end = Instant::now() + patience;
+    loop {
+        let status = status(state).ok()?;
+        if !status.restoring || Instant::now() > end {
+            return Some(status);
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// Whether a state directory's daemon can be asked.

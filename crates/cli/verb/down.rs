@@ -5,7 +5,7 @@ mod stays;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hubcap_admin::{Daemon, Status};
 use hubcap_cache::RepositoryStats;
@@ -25,7 +25,8 @@ use crate::settings::Config;
 use crate::show::progress::bytes;
 use crate::show::{changes, removals, unpacking};
 
-/// How long `down` waits for an archive that is still being restored.
+/// How long `down` waits for an archive that is still being restored: a store that is saved before it is whole would hold less
+/// than was there.
 const RESTORED: Duration = Duration::from_secs(60);
 
 /// Takes every step, whatever becomes of the others. In a GitHub job a failure is a warning.
@@ -48,7 +49,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     for cluster in Cluster::ALL.into_iter().filter(|cluster| holders.of_client(cluster.name()).is_empty()) {
         failures.note("a node's files are not as they were", restore_nodes(config, cluster));
     }
-    let status = last_status(&config.state);
+    let status = client::settled(&config.state, RESTORED);
     let daemon = status.as_ref().map(|status| &status.daemon);
     let run = Run::read(&config.state).ok().flatten();
     let stays = if flags.force { None } else { stays::why(&dockerd, daemon.and(run.as_ref()), &holders) };
@@ -143,19 +144,6 @@ impl Failures {
             self.any = true;
             github::warning(&format!("{what}: {error:#}"));
         }
-    }
-}
-
-/// The daemon's status, once it has restored its archive or 60 s have passed: a store that is saved before it is whole
-/// would hold less than was there. `None` when no daemon runs.
-fn last_status(state: &Path) -> Option<Status> {
-    let end = Instant::now() + RESTORED;
-    loop {
-        let status = client::status(state).ok()?;
-        if !status.restoring || Instant::now() > end {
-            return Some(status);
-        }
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

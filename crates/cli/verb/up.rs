@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries};
@@ -24,9 +24,8 @@ use crate::restart;
 use crate::settings::Config;
 use crate::show::{changes, unpacking};
 
-/// How long what earlier jobs have saved is waited for, and how often that is looked at.
+/// How long what earlier jobs have saved is waited for.
 const CARRIED: Duration = Duration::from_secs(6);
-const LOOK: Duration = Duration::from_millis(10);
 
 /// What each client is configured with.
 struct Hubcap {
@@ -75,7 +74,7 @@ fn start(found: Found, flags: &Up, arguments: &[OsString]) -> anyhow::Result<Sta
     let job_cache = match flags.cache_key.as_slice() {
         [] => None,
         keys => JobCache::of_job(keys)
-            .map_err(|why| github::warning(&format!("nothing is carried in GitHub's cache: {why:#}")))
+            .inspect_err(|why| github::warning(&format!("nothing is carried in GitHub's cache: {why:#}")))
             .ok(),
     };
     let Running { status, already } = process::ensure(&found.config, arguments, job_cache.as_ref())?;
@@ -94,14 +93,7 @@ fn start(found: Found, flags: &Up, arguments: &[OsString]) -> anyhow::Result<Sta
 
 /// Says what the job begins with, once that is known: the daemon waits for it for some seconds at most.
 fn tell_carried(state: &Path) {
-    let end = Instant::now() + CARRIED;
-    let status = loop {
-        match client::status(state) {
-            Ok(status) if status.restoring && Instant::now() < end => std::thread::sleep(LOOK),
-            status => break status.ok(),
-        }
-    };
-    let key = status.and_then(|status| status.carried);
+    let key = client::settled(state, CARRIED).and_then(|status| status.carried);
     github::output("cache-hit", if key.is_some() { "true" } else { "false" });
     match key {
         Some(key) => println!("begins with {key}"),
