@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::access::Access;
 use crate::attestations::Attestations;
 use crate::authorization::{Admission, Grants};
-use crate::carry::Carrier;
+use crate::carry::carrier::Carrier;
 use crate::error::{Error, Failure};
 use crate::fill::Filler;
 use crate::flight::Flights;

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::access::Access;
 use crate::authorization::Grants;
-use crate::carry::Carrier;
+use crate::carry::carrier::Carrier;
 use crate::error::Error;
 use crate::flight::{Flights, Publisher, Subscription};
 use crate::hint::hint;

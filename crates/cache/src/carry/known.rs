@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use hubcap_oci::Digest;
-use hubcap_store::{Directory, Location, Saving};
+use hubcap_store::{Directory, Location};
 use hubcap_upstream::actions_cache::{ActionsCache, CacheContent, Entry, EntryKey, Place};
 
 use crate::lock::lock;
@@ -18,9 +18,7 @@ struct State {
     directory: Arc<Directory>,
     /// Entries that were needed, by their keys: each is looked up once at most.
     places: HashMap<EntryKey, Place>,
-    /// Large contents that are known to be there besides, with their slots.
-    entries: HashMap<Digest, u32>,
-    /// Contents that no directory names, and that another job may have saved, with where they would be.
+    /// Large contents that no directory names, and that another job may have saved, with where they would be.
     perhaps: HashMap<Digest, Place>,
 }
 
@@ -32,20 +30,29 @@ impl State {
 
     fn locate(&mut self, service: &ActionsCache, digest: &Digest) -> Option<CacheContent> {
         let (location, size) = self.directory.find(digest)?;
-        let (key, range) = match location {
-            Location::Entry { slot } => (EntryKey::content(digest, slot), None),
-            Location::Pack { key, range } => (EntryKey::pack(key), Some(range)),
+        let place = self.place(service, &key_of(digest, &location));
+        let range = match location {
+            Location::Entry { .. } => None,
+            Location::Pack { range, .. } => Some(range),
         };
-        let place = self.place(service, &key);
         (!place.is_lost()).then(|| place.content(range, *digest, size))
     }
 }
 
-impl Known {
-    pub(super) fn new() -> Self {
-        Self::default()
+/// The entry that a content is in.
+fn key_of(digest: &Digest, location: &Location) -> EntryKey {
+    match location {
+        Location::Entry { slot } => EntryKey::content(digest, *slot),
+        Location::Pack { key, .. } => EntryKey::pack(key.clone()),
     }
+}
 
+/// Whether an entry was looked up, and is there.
+fn is_there(place: &Place) -> bool {
+    place.is_found() && !place.is_lost()
+}
+
+impl Known {
     /// Learns what a pack's directory says.
     pub(super) fn learn(&self, service: ActionsCache, entry: Entry, directory: Directory) {
         let mut state = lock(&self.0);
@@ -74,33 +81,29 @@ impl Known {
 
     /// Whether the service has a large content, as far as that was found out.
     pub(super) fn has(&self, digest: &Digest) -> bool {
-        let mut state = lock(&self.0);
-        if state.perhaps.get(digest).is_some_and(|place| place.is_found() && !place.is_lost()) {
-            state.entries.insert(*digest, 0);
-        }
-        let is_named = state.directory.find(digest).is_some_and(|(location, _)| match location {
-            Location::Entry { slot } => {
-                let place = state.places.get(&EntryKey::content(digest, slot));
-                place.is_none_or(|place| !place.is_lost())
-            }
-            Location::Pack { .. } => true,
+        let state = lock(&self.0);
+        let is_named = state.directory.find(digest).is_some_and(|(location, _)| {
+            let place = state.places.get(&key_of(digest, &location));
+            place.is_none_or(|place| !place.is_lost())
         });
-        is_named || state.entries.contains_key(digest)
+        is_named || state.perhaps.get(digest).is_some_and(is_there)
     }
 
-    /// What a new pack builds on, with what was uploaded.
-    pub(super) fn saving<'a>(&self, directory: &'a Directory, uploaded: HashMap<Digest, u32>) -> Saving<'a> {
+    /// What is known besides a directory: the large contents that the service has, with their slots, those that were uploaded
+    /// among them; and the contents that it should have had and did not.
+    pub(super) fn besides(
+        &self,
+        directory: &Directory,
+        uploaded: HashMap<Digest, u32>,
+    ) -> (HashMap<Digest, u32>, HashSet<Digest>) {
         let state = lock(&self.0);
-        let mut entries = state.entries.clone();
+        let found = state.perhaps.iter().filter(|(_, place)| is_there(place));
+        let mut entries: HashMap<Digest, u32> = found.map(|(digest, _)| (*digest, 0)).collect();
         entries.extend(uploaded);
         let is_lost = |digest: &Digest| {
-            let key = match directory.find(digest)?.0 {
-                Location::Entry { slot } => EntryKey::content(digest, slot),
-                Location::Pack { key, .. } => EntryKey::pack(key),
-            };
-            state.places.get(&key).filter(|place| place.is_lost()).map(|_| *digest)
+            let key = directory.find(digest).map(|(location, _)| key_of(digest, &location));
+            key.and_then(|key| state.places.get(&key)).is_some_and(Place::is_lost)
         };
-        let lost: HashSet<Digest> = directory.digests().filter_map(|digest| is_lost(&digest)).collect();
-        Saving { directory: Some(directory), entries, lost }
+        (entries, directory.digests().filter(is_lost).collect())
     }
 }

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use hubcap_store::{Directory, NewPack, Saving};
+use hubcap_store::{NewPack, Saving, Store};
 use hubcap_upstream::actions_cache::{EntryKey, Uploaded};
 use serde::{Deserialize, Serialize};
 
-use super::{Carrying, take};
-use crate::cache::Cache;
+use super::carrier::Carrying;
 use crate::on_disk::on_disk;
 
 /// Names that are tried for one pack: the others were reserved by jobs that died.
@@ -47,34 +46,30 @@ pub enum PackEnd {
     Failed(String),
 }
 
-impl Cache {
-    /// Saves what this job adds to the cache service: waits for large contents for at most `patience`, then writes a pack.
-    /// `None` where there is no service.
-    pub async fn save_carried(&self, patience: Duration) -> Option<Saved> {
-        let carrying = self.0.carrier.0.get()?;
-        let left = match carrying.service.may_write() {
-            true => carrying.uploads.finish(patience).await,
+impl Carrying {
+    /// Saves what the job adds, after the upload that is under way, which is waited for at most `patience`.
+    pub(super) async fn save(&self, store: &Store, patience: Duration) -> Saved {
+        let left = match self.service.may_write() {
+            true => self.uploads.finish(patience).await,
             false => 0,
         };
-        let pack = carrying.save_pack(self).await.unwrap_or_else(PackEnd::Failed);
-        Some(Saved { uploaded: carrying.uploads.done().bytes, left, pack })
+        let pack = self.save_pack(store).await.unwrap_or_else(PackEnd::Failed);
+        Saved { uploaded: self.uploads.done().bytes, left, pack }
     }
-}
 
-impl Carrying {
-    async fn save_pack(&self, cache: &Cache) -> Result<PackEnd, String> {
+    async fn save_pack(&self, store: &Store) -> Result<PackEnd, String> {
         if let Some(refusal) = self.service.write_refusal() {
             return Err(refusal.to_string());
         }
-        self.merge_newest(cache).await;
-        let directory = self.known.directory();
-        let (pack, is_empty) = self.pack(cache, &directory).await?;
-        if is_empty {
+        self.merge_newest(store).await;
+        let pack = self.pack(store).await?;
+        if pack.is_empty() {
             return Ok(PackEnd::Empty);
         }
         let prefix = self.prefixes.first().map_or("hubcap", String::as_str);
         let mut key = format!("{prefix}@{}", pack.key());
-        if directory.key().is_some_and(|newest| newest == key || newest.starts_with(&format!("{key}."))) {
+        let is_newest = |newest: &str| newest == key || newest.starts_with(&format!("{key}."));
+        if self.known.directory().key().is_some_and(is_newest) {
             return Ok(PackEnd::Unchanged);
         }
         for again in 1..=NAMES {
@@ -93,36 +88,19 @@ impl Carrying {
     }
 
     /// Takes in what other jobs have saved since this one began: what only they know would be lost else.
-    async fn merge_newest(&self, cache: &Cache) {
-        let merging = async {
-            let Some(entry) = self.newest().await? else { return Ok(()) };
-            if self.known.directory().key() == Some(entry.matched_key()) {
-                return Ok(());
-            }
-            let (_, directory) = take(cache.store(), &entry).await?;
-            self.known.learn(self.service.clone(), entry, directory);
-            Ok::<(), String>(())
-        };
-        match tokio::time::timeout(MERGE, merging).await {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => {
-                tracing::info!(target: "hubcap::carry", "what other jobs have saved since is not known: {why}")
-            }
-            Err(_) => {
-                tracing::info!(target: "hubcap::carry", "what other jobs have saved since is not known in time")
-            }
+    async fn merge_newest(&self, store: &Store) {
+        let late = |_| "it did not come in time".to_owned();
+        let merged = tokio::time::timeout(MERGE, self.read_newest(store)).await.map_err(late).flatten();
+        if let Err(why) = merged {
+            tracing::info!(target: "hubcap::carry", "what other jobs have saved since is not known: {why}");
         }
     }
 
-    /// The pack, and whether nothing is in it.
-    async fn pack(&self, cache: &Cache, directory: &Directory) -> Result<(NewPack, bool), String> {
-        let Saving { entries, lost, .. } = self.known.saving(directory, self.uploads.done().entries);
-        let (store, directory) = (cache.store().clone(), directory.clone());
-        let packing = on_disk(move || {
-            let pack = store.pack(&Saving { directory: Some(&directory), entries, lost })?;
-            let is_empty = pack.is_empty();
-            Ok::<_, hubcap_store::Error>((pack, is_empty))
-        });
+    async fn pack(&self, store: &Store) -> Result<NewPack, String> {
+        let directory = self.known.directory();
+        let (entries, lost) = self.known.besides(&directory, self.uploads.done().entries);
+        let store = store.clone();
+        let packing = on_disk(move || store.pack(&Saving { directory: Some(&directory), entries, lost }));
         packing.await.map_err(|error| error.to_string())
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hubcap_oci::Digest;
 use hubcap_store::Store;
-use hubcap_upstream::actions_cache::{ActionsCache, EntryKey, Error, Uploaded};
+use hubcap_upstream::actions_cache::{ActionsCache, EntryKey, Uploaded};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -23,12 +23,13 @@ const PAUSE: Duration = Duration::from_millis(2500);
 pub(super) struct Uploads {
     queue: mpsc::UnboundedSender<(Digest, u64)>,
     shared: Arc<Shared>,
-    /// How many pulls are in progress.
-    pulls: Arc<Mutex<usize>>,
-    paused: watch::Sender<bool>,
 }
 
+#[derive(Default)]
 struct Shared {
+    /// How many pulls are in progress, and so whether no block is sent.
+    pulls: Mutex<usize>,
+    paused: watch::Sender<bool>,
     progress: watch::Sender<Progress>,
     done: Mutex<Done>,
 }
@@ -51,21 +52,16 @@ pub(super) struct Done {
     pub(super) entries: HashMap<Digest, u32>,
     /// Bytes that were sent for them.
     pub(super) bytes: u64,
-    /// Why the last one that failed did so.
-    pub(super) failure: Option<Error>,
 }
 
 /// A pull in progress.
-pub(crate) struct Pulling {
-    pulls: Arc<Mutex<usize>>,
-    paused: watch::Sender<bool>,
-}
+pub(crate) struct Pulling(Arc<Shared>);
 
 impl Drop for Pulling {
     fn drop(&mut self) {
-        let mut pulls = lock(&self.pulls);
+        let mut pulls = lock(&self.0.pulls);
         *pulls -= 1;
-        self.paused.send_replace(*pulls > 0);
+        self.0.paused.send_replace(*pulls > 0);
     }
 }
 
@@ -73,22 +69,21 @@ impl Uploads {
     /// Starts the task that uploads. It ends with this value.
     pub(super) fn start(runtime: &Handle, service: ActionsCache, store: Store) -> Self {
         let (queue, mut queued) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { progress: watch::Sender::default(), done: Mutex::default() });
-        let paused = watch::Sender::new(false);
-        let (pausing, working) = (paused.subscribe(), Arc::clone(&shared));
+        let shared = Arc::new(Shared::default());
+        let working = Arc::clone(&shared);
         runtime.spawn(async move {
             while let Some((digest, size)) = queued.recv().await {
                 if !working.begins() {
                     break;
                 }
-                working.upload(&service, &store, (digest, size), &pausing).await;
+                working.upload(&service, &store, (digest, size)).await;
                 working.progress.send_modify(|progress| {
                     progress.left -= 1;
                     progress.is_busy = false;
                 });
             }
         });
-        Self { queue, shared, pulls: Arc::default(), paused }
+        Self { queue, shared }
     }
 
     /// Queues a content that was verified.
@@ -115,15 +110,15 @@ impl Uploads {
 
     /// What the job's last upload waits for.
     pub(super) fn paused(&self) -> watch::Receiver<bool> {
-        self.paused.subscribe()
+        self.shared.paused.subscribe()
     }
 
     /// Notes a pull, for as long as the returned value lives.
     pub(super) fn pulling(&self) -> Pulling {
-        let mut pulls = lock(&self.pulls);
+        let mut pulls = lock(&self.shared.pulls);
         *pulls += 1;
-        self.paused.send_replace(true);
-        Pulling { pulls: Arc::clone(&self.pulls), paused: self.paused.clone() }
+        self.shared.paused.send_replace(true);
+        Pulling(Arc::clone(&self.shared))
     }
 }
 
@@ -138,20 +133,14 @@ impl Shared {
         begins
     }
 
-    async fn upload(
-        &self,
-        service: &ActionsCache,
-        store: &Store,
-        (digest, size): (Digest, u64),
-        paused: &watch::Receiver<bool>,
-    ) {
+    async fn upload(&self, service: &ActionsCache, store: &Store, (digest, size): (Digest, u64)) {
         if !service.may_write() || lock(&self.done).entries.contains_key(&digest) {
             return;
         }
         for slot in 0..SLOTS {
             let (key, store) = (EntryKey::content(&digest, slot), store.clone());
             let read = move |range| store.read(&digest, range);
-            match service.upload(&key, size, read, paused.clone()).await {
+            match service.upload(&key, size, read, self.paused.subscribe()).await {
                 Ok(Uploaded::Reserved) if !comes(service, &key).await => {}
                 Ok(uploaded) => {
                     let mut done = lock(&self.done);
@@ -161,7 +150,6 @@ impl Shared {
                 }
                 Err(error) => {
                     tracing::warn!(target: "hubcap::carry", digest = %digest, "not saved for later jobs: {error}");
-                    lock(&self.done).failure = Some(error);
                     return;
                 }
             }
