@@ -57,16 +57,18 @@ class Repository:
 def sdk_image(web, layer_mib=(230, 235, 140, 290, 80, 4), tenth=False):
     """Makes `library/sdk:1` with layers of about these sizes: 1 GB compressed, 3 GB unpacked. Returns its compressed bytes.
 
-    A third of each file is random. The rest repeats, so dockerd has something to unpack. `tenth` makes all layers smaller."""
+    A third of each file is random. The rest repeats, so dockerd has something to unpack. The third layer is 50,000 small files, as
+    the packages of a language are; the files of the others have 12 MiB. `tenth` makes all layers smaller."""
     repository, layers, diffs = Repository(web, "sdk"), [], []
     tree, tar = f"{web}/tree", f"{web}/layer.tar"
     for number, mib in enumerate(layer_mib):
         mib = max(mib // 10, 1) if tenth else mib
-        os.makedirs(f"{tree}/opt/{number}")
-        for name in range(max(mib // 4, 1)):
-            with open(f"{tree}/opt/{number}/{name}", "wb") as file:
-                for _ in range(64):
-                    file.write(os.urandom(64 << 10) + bytes(range(256)) * 512)
+        directory = f"{tree}/opt/{number}"
+        os.makedirs(directory)
+        if number == 2:
+            small_files(directory, mib * 360)
+        else:
+            large_files(directory, max(mib // 4, 1))
         subprocess.run(["tar", "-cf", tar, "-C", tree, "opt"], check=True)
         diffs.append(digest_of(tar))
         with open(repository.new, "wb") as out:
@@ -77,3 +79,19 @@ def sdk_image(web, layer_mib=(230, 235, 140, 290, 80, 4), tenth=False):
     config = {"architecture": "amd64", "os": "linux", "config": {}, "history": [], "rootfs": {"type": "layers", "diff_ids": diffs}}
     repository.manifest(f"{DOCKER}.distribution.manifest.v2+json", (f"{DOCKER}.container.image.v1+json", config), layers)
     return sum(layer["size"] for layer in layers)
+
+
+def large_files(directory, count):
+    for name in range(count):
+        with open(f"{directory}/{name}", "wb") as file:
+            for _ in range(64):
+                file.write(os.urandom(64 << 10) + bytes(range(256)) * 512)
+
+
+def small_files(directory, count):
+    """8 KiB each, a hundred in a directory."""
+    for number in range(count):
+        if number % 100 == 0:
+            os.makedirs(f"{directory}/{number // 100}")
+        with open(f"{directory}/{number // 100}/{number}", "wb") as file:
+            file.write(os.urandom(2730) + bytes(range(256)) * 21 + bytes(86))

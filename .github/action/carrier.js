@@ -1,13 +1,15 @@
 // Saves and restores the store in GitHub's cache. hubcap restores it if possible. GitHub's library @actions/cache saves it; it
 // is installed when it is needed, as package-lock.json pins it.
 //
-// Entries of GitHub's cache never change, so each content has its own key: `<prefix>@<content key>`. The newest entry that
-// starts with `<prefix>@` is restored. A prefix has no @, so no prefix is the start of another one.
+// Entries of GitHub's cache never change, so each has its own key: `<prefix>@<content key>-<run>`. The newest entry that starts
+// with `<prefix>@` is restored. A prefix has no @, so no prefix is the start of another one. The run is in the key because a content
+// may come back after another one: then it has to be the newest again.
 
 import { existsSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { find } from "./entry.js";
+import { directory } from "./location.js";
 import { run } from "./program.js";
 import { note, say } from "./runner.js";
 
@@ -26,21 +28,25 @@ async function install() {
   await run(command, [...first, ...args], { minutes: 3, cwd: fileURLToPath(new URL(".", import.meta.url)) });
 }
 
-/** Checks a prefix; throws an error that says what it must not contain. */
+/** Whether the runner says where its cache service is. Some servers and tools that run workflows have none. */
+export function available() {
+  return Boolean(process.env.ACTIONS_RESULTS_URL || process.env.ACTIONS_CACHE_URL);
+}
+
+/** Checks a prefix; throws an error that says what it must not contain. The library knows how long a key may be. */
 export function checked(prefix) {
   if (/[,@]/.test(prefix)) throw new Error(`the key "${prefix}" has a comma or an @ in it, which it may not`);
-  if (prefix.length > 300) throw new Error(`the key has ${prefix.length} characters, at most 300 are possible`);
   return prefix;
 }
 
 /** Whether a store exists already, as on a self-hosted machine. Nothing is restored over it. */
 export function present(path) {
-  return existsSync(join(path, "oci-layout"));
+  return existsSync(join(directory(path), "oci-layout"));
 }
 
 /** Whether a store is empty. */
 export function empty(path) {
-  const blobs = join(path, "blobs/sha256");
+  const blobs = join(directory(path), "blobs/sha256");
   return !existsSync(blobs) || readdirSync(blobs).length === 0;
 }
 
@@ -56,30 +62,34 @@ export async function restore({ path, prefixes }) {
   });
   if (found?.key) {
     say(`${found.url ? "restoring, beside the job," : "restored"} ${found.key}`);
-    return { content: found.key.slice(found.key.indexOf("@") + 1), url: found.url };
+    return { content: contentOf(found.key), url: found.url };
   }
   say(`nothing to restore: no cache whose key begins with ${keys[0]}`);
   return undefined;
 }
 
+/** The content key in the key of an entry. */
+function contentOf(key) {
+  return key.slice(key.indexOf("@") + 1).split("-")[0];
+}
+
 /** A restore that broke off leaves what came so far, on a disk that may now be full: it is removed. */
 async function restoreByLibrary(path, keys) {
-  const ours = !existsSync(path);
+  const ours = !existsSync(directory(path));
   const cache = await library();
   const key = await cache.restoreCache([path], keys[0], keys);
-  if (!key && ours) rmSync(path, { recursive: true, force: true });
+  if (!key && ours) rmSync(directory(path), { recursive: true, force: true });
   return key;
 }
 
-/** Saves the store under its content's key, or says why not. */
+/** Saves the store, or says why not: where the next job gets this content anyway, nothing is archived. */
 export async function save({ path, prefix, content }) {
   const cache = await library();
-  const key = `${prefix}@${content}`;
-  // Asked first: the library archives everything before it finds out.
-  if ((await cache.restoreCache([path], key, [], { lookupOnly: true })) === key) {
-    return say(`another job has saved ${key} already`);
-  }
-  const [size, free] = [sizeOf(path), freeAt(process.env.RUNNER_TEMP ?? "/tmp")];
+  const newest = await cache.restoreCache([path], `${prefix}@`, [`${prefix}@`], { lookupOnly: true });
+  if (newest && contentOf(newest) === content) return say(`another job has saved the same: ${newest}`);
+  const { GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT } = process.env;
+  const key = `${prefix}@${content}-${GITHUB_RUN_ID}.${GITHUB_RUN_ATTEMPT}`;
+  const [size, free] = [sizeOf(directory(path)), freeAt(process.env.RUNNER_TEMP ?? "/tmp")];
   if (size + RESERVE > free) {
     return note(
       `the store is not saved: its archive of about ${mib(size)} needs as much room again, and ${mib(free)} are free. ` +

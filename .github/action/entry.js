@@ -5,6 +5,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { withoutTokens } from "./program.js";
 
 /**
  * The newest entry whose key starts with one of `keys`, with the URL of its archive, which is a secret. Undefined if there
@@ -36,7 +37,7 @@ function version(path) {
 }
 
 async function runs(command, args) {
-  const child = spawn(command, args, { stdio: "ignore" });
+  const child = spawn(command, args, { stdio: "ignore", env: withoutTokens(process.env) });
   const failed = new Promise((resolve) => child.on("error", () => resolve(false)));
   return Promise.race([once(child, "exit").then(([code]) => code === 0), failed]);
 }

@@ -1,29 +1,64 @@
 // Runs programs: npm, cargo, tar, and hubcap itself.
 
 import { spawn } from "node:child_process";
-import { appendFileSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { appendFileSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { grouped, quoted } from "./runner.js";
 
-/** Runs a program to its end, with its output in the job's log. Rejects if it fails or takes longer than `minutes`. */
-export function run(command, args, { minutes, ...options }) {
+/** How much of a program's standard error is searched for the reason of its failure, in characters. */
+const TAIL = 8192;
+/** How long standard error is read after the program has ended, in milliseconds: what it left running may keep it open. */
+const DRAIN = 1000;
+/** How many lines of the daemon's log are shown. */
+const SHOWN = 200;
+
+/**
+ * Runs a program to its end, with its output in the job's log and without the job's tokens. Rejects if it fails or takes longer
+ * than `minutes`; the error ends with the reason that the program gave on standard error.
+ */
+export function run(command, args, { minutes, env = {}, ...options }) {
   return new Promise((resolve, reject) => {
-    const name = [command, ...args.slice(0, 1)].join(" ");
-    const child = spawn(command, args, { stdio: ["ignore", "inherit", "inherit"], ...options });
+    const name = [basename(command), ...args.slice(0, 1)].join(" ");
+    const whole = { stdio: ["ignore", "inherit", "pipe"], ...options, env: { ...withoutTokens(process.env), ...env } };
+    const child = spawn(command, args, whole);
+    let tail = "";
+    child.stderr.on("data", (bytes) => {
+      process.stderr.write(bytes);
+      tail = (tail + bytes).slice(-TAIL);
+    });
     const timer = setTimeout(() => {
       child.kill("SIGTERM");
       reject(new Error(`${name} has not ended within ${minutes} minutes`));
     }, minutes * 60_000);
     child.on("error", (error) => {
       clearTimeout(timer);
-      reject(error.code === "ENOENT" ? new Error(`${command} is not installed here`) : error);
+      reject(new Error(unable(command, error)));
     });
-    child.on("exit", (code, signal) => {
+    child.on("exit", async (code, signal) => {
       clearTimeout(timer);
-      if (code === 0) resolve();
-      else reject(new Error(`${name} ended with ${signal ?? `exit code ${code}`}`));
+      if (code === 0) return resolve();
+      await Promise.race([once(child.stderr, "close"), sleep(DRAIN)]);
+      const why = reason(tail);
+      reject(new Error(`${name} ended with ${signal ?? `exit code ${code}`}${why && `: ${why}`}`));
     });
   });
+}
+
+/** Why a program does not even start. */
+function unable(command, { code, message }) {
+  if (code === "ENOENT" && existsSync(command)) return "its loader is missing: this system has another C library";
+  if (code === "ENOENT") return `${command} is not installed here`;
+  return message;
+}
+
+/** The line of a program's standard error that says why it failed: the last one that says so itself, otherwise the last one. */
+function reason(text) {
+  const lines = text.split("\n").map((line) => line.trim()).filter(Boolean);
+  const said = lines.findLast((line) => /^(hubcap|error): /.test(line)) ?? lines.at(-1) ?? "";
+  return said.replace(/^(hubcap|error): /, "");
 }
 
 /**
@@ -35,7 +70,7 @@ export async function hubcap(binary, args, { minutes, env = {} }) {
   const file = join(directory, "output");
   try {
     writeFileSync(file, "");
-    await run(binary, args, { minutes, env: { ...withoutTokens(process.env), ...env, GITHUB_OUTPUT: file } });
+    await run(binary, args, { minutes, env: { ...env, GITHUB_OUTPUT: file } });
     const lines = readFileSync(file, "utf8").split("\n");
     return Object.fromEntries(
       lines.filter((line) => line.includes("=")).map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
@@ -55,6 +90,13 @@ export function leave(binary, args) {
   return log;
 }
 
+/** Shows the last lines of the daemon's log, folded: they say what went wrong. */
+export async function showLog(path) {
+  if (!path || !existsSync(path)) return;
+  const lines = readFileSync(path, "utf8").trimEnd().split("\n").slice(-SHOWN);
+  await grouped(`hubcap: the end of ${path}`, () => console.log(quoted(lines.join("\n"))));
+}
+
 /**
  * What `hubcap up` needs to find the job's cache. It hands the token to the daemon through a pipe; no process that outlives
  * this step has it in its environment.
@@ -64,8 +106,8 @@ export function cacheService(readOnly) {
   return { ACTIONS_RUNTIME_TOKEN, ...(readOnly && ACTIONS_CACHE_MODE !== "none" ? { ACTIONS_CACHE_MODE: "read" } : {}) };
 }
 
-/** The daemon lives as long as the job and needs none of the job's tokens. */
-function withoutTokens(environment) {
+/** hubcap's daemon lives as long as the job; cargo runs build scripts. Neither needs the job's tokens, nor does any other program. */
+export function withoutTokens(environment) {
   const secret = /^(ACTIONS_RUNTIME_TOKEN|ACTIONS_ID_TOKEN_REQUEST_TOKEN|INPUT_.*|STATE_.*)$/;
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !secret.test(name)));
 }

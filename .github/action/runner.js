@@ -28,6 +28,11 @@ export function output(name, value) {
   append("GITHUB_OUTPUT", `${name}=${value}`);
 }
 
+/** Sets a variable for later steps. */
+export function variable(name, value) {
+  append("GITHUB_ENV", `${name}=${value}`);
+}
+
 /** Adds a directory to the PATH of later steps. */
 export function addPath(directory) {
   append("GITHUB_PATH", directory);
@@ -40,6 +45,21 @@ export function say(text) {
 /** A program's text for the log: the runner takes no line of it for a command, and a terminal no byte of it. */
 export function quoted(text) {
   return text.replace(/[^\S\n]|[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, " ").replace(/^/gm, "| ").replace(/##\[/g, "# #[");
+}
+
+/** Seconds since this step's process began. */
+export function seconds() {
+  return (performance.now() / 1000).toFixed(2);
+}
+
+/** Runs `work`, whose lines are folded in the log, under this title. Warnings among them are shown all the same. */
+export async function grouped(title, work) {
+  console.log(`::group::${title}`);
+  try {
+    return await work();
+  } finally {
+    console.log("::endgroup::");
+  }
 }
 
 /** Shows a warning on the job's page; the job continues. */
@@ -65,8 +85,12 @@ export async function attempt(otherwise, work) {
   }
 }
 
-/** Runs a step, then exits 0, even after an error or with open connections. */
+/** Runs a step, then exits 0, even after an error that nothing catches or with open connections. */
 export async function step(work) {
+  process.on("uncaughtException", (error) => {
+    warn(`the step has broken off, the job goes on: ${error.message}`);
+    process.exit(0);
+  });
   await attempt("the step has broken off, the job goes on", work);
   process.exit(0);
 }

@@ -11,7 +11,8 @@ use hubcap_clients::Client;
 use hubcap_oci::{ImageRef, Platform};
 
 pub(crate) use clients::{
-    DockerFlags, RestartFlags, Setup, SetupCluster, SetupDocker, SetupFlags, Unset, UnsetDocker, UnsetFlags,
+    DockerFlags, RestartContainerdFlags, RestartFlags, Setup, SetupCluster, SetupDocker, SetupFlags, Unset,
+    UnsetContainerd, UnsetDocker, UnsetFlags,
 };
 pub(crate) use handed_on::for_serve;
 
@@ -53,8 +54,13 @@ pub(crate) enum Verb {
     Up(Up),
     /// Restore the clients' files, stop the daemon unless others still need it, and report the time and bytes saved
     Down(Down),
+    /// Internal; the action calls it: write the job summary from a report of `down`
+    #[command(hide = true)]
+    Summary(Summary),
     /// Show which pulls use hubcap, which do not, and how to fix that; exit 0 if everything that was set up works
     Doctor(Doctor),
+    /// Unpack layers for containerd, as one of its differs: faster than it does itself
+    Differ(Differ),
     /// Configure a client to pull through hubcap
     #[command(subcommand)]
     Setup(Setup),
@@ -79,6 +85,24 @@ pub(crate) struct Serve {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Differ {
+    /// Listen on this Unix socket, which only this user may open; an old one that nobody listens on is replaced. With "-",
+    /// standard input is the listening socket, as systemd passes it (StandardInput=socket)
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true)]
+    pub(crate) socket: PathBuf,
+    /// Read layers from containerd's content store in this directory (default: the one that has the snapshots, else
+    /// /var/lib/containerd)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) containerd_root: Option<PathBuf>,
+    /// End the differ that listens on this socket, once it has unpacked what it has begun. Nothing to end is no error
+    #[arg(long, conflicts_with = "containerd_root")]
+    pub(crate) end: bool,
+    /// Internal; `up` sets it: run in a session of its own, which outlives the terminal
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) settings: Settings,
@@ -97,6 +121,12 @@ pub(crate) struct Up {
     /// Switch although images or containers exist; they are there again after `down`
     #[arg(long, requires = "image_store")]
     pub(crate) force: bool,
+    /// Have dockerd's containerd unpack with hubcap's differ until `down` or the next boot, if its image store is containerd's.
+    /// containerd is restarted, and containers go on. If it cannot be made sure, a warning says why
+    #[arg(long)]
+    pub(crate) unpack: bool,
+    #[command(flatten)]
+    pub(crate) containerd: RestartContainerdFlags,
     /// Carry contents from job to job in GitHub's cache, under this key; of further keys the first that has something is read
     /// (default: none; needs the variables that GitHub gives to actions)
     #[arg(long, value_name = "KEY")]
@@ -121,9 +151,15 @@ pub(crate) struct Down {
     pub(crate) docker: DockerFlags,
     #[command(flatten)]
     pub(crate) restart: RestartFlags,
-    /// How long restoring the store took, for the report
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) restored_in: Option<f64>,
+    #[command(flatten)]
+    pub(crate) containerd: RestartContainerdFlags,
+    /// Restart nothing, which takes seconds, because the machine is thrown away: until then dockerd keeps the image store of
+    /// --image-store, and containerd hubcap's differ
+    #[arg(long, conflicts_with_all = ["restart", "restart_command", "restart_containerd"])]
+    pub(crate) no_restart: bool,
+    /// Internal; the action sets it: write what the job summary is made of to this file, and no summary yet
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Report whether the store has changed since it had this key (default: the key at the daemon's start)
     #[arg(long, value_name = "KEY")]
     pub(crate) since: Option<String>,
@@ -139,6 +175,19 @@ pub(crate) struct Down {
     /// Also end what others still need: every client's files are restored, and the daemon is stopped
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Summary {
+    /// What `down --report` has written
+    #[arg(value_name = "FILE")]
+    pub(crate) report: PathBuf,
+    /// Seconds that hubcap's first step took
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) start: Option<f64>,
+    /// Seconds that hubcap's last step took
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) end: f64,
 }
 
 #[derive(Debug, clap::Args)]
@@ -161,7 +210,7 @@ pub(crate) struct Pull {
     pub(crate) platform: Vec<Platform>,
     /// Images, named as for `docker pull`
     #[arg(required = true, value_name = "IMAGE")]
-    pub(crate) images: Vec<ImageRef>,
+    pub(crate) images: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 //! The one place that builds the parts of hubcap from its settings: store, upstreams, cache, and the runtime they run on.
 
 use hubcap_cache::Cache;
-use hubcap_store::{Limits, Options, Store};
+use hubcap_store::{Durability, Limits, Options, Store};
 use hubcap_upstream::Upstreams;
 use tokio::runtime::{Builder, Runtime};
 
@@ -24,8 +24,8 @@ pub(crate) fn store(config: &Config) -> Result<Store, hubcap_store::Error> {
 ///
 /// # Errors
 /// When another process has it, or it cannot be read.
-pub(crate) fn store_to_serve(config: &Config) -> Result<Store, hubcap_store::Error> {
-    match store(config) {
+pub(crate) fn store_to_serve(config: &Config, durability: Durability) -> Result<Store, hubcap_store::Error> {
+    match Store::open(&config.store, Options { durability, ..options(config) }) {
         Err(error) if error.is_unwritable() => {
             tracing::warn!(target: "hubcap::serve", "the store cannot be written ({error}): what is in it is served, \
                 pulls go on, and nothing more is stored");
@@ -47,7 +47,7 @@ pub(crate) fn store_to_carry(config: &Config) -> Result<Store, hubcap_store::Err
 
 fn options(config: &Config) -> Options {
     let limits = Limits { max_size: config.max_size, min_free: Some(config.min_free) };
-    Options { limits, pins: config.pins.clone() }
+    Options { limits, pins: config.pins.clone(), durability: Durability::Kernel }
 }
 
 /// The upstreams that hubcap may ask. No connection is opened yet.

@@ -7,6 +7,7 @@ pub(crate) mod client;
 mod environment;
 pub(crate) mod find;
 pub(crate) mod holders;
+pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod records;
 pub(crate) mod run;

@@ -5,7 +5,8 @@
 //! - [`compose`]: builds store, upstreams, cache and runtime from the settings.
 //! - [`daemon`]: the daemon's process, its run, its address, and the client of its admin socket. [`fill`]: has the store
 //!   filled.
-//! - [`job`]: the GitHub job. [`clients`], [`restart`], [`lockfile`], [`replace`], [`show`]: what several verbs do alike.
+//! - [`job`]: the GitHub job. [`clients`], [`restart`], [`unpacker`], [`proof`], [`limits`], [`lockfile`], [`log`],
+//!   [`replace`], [`show`], [`signals`]: what several verbs do alike.
 
 mod args;
 mod clients;
@@ -13,11 +14,16 @@ mod compose;
 mod daemon;
 mod fill;
 mod job;
+mod limits;
 mod lockfile;
+mod log;
+mod proof;
 mod replace;
 mod restart;
 mod settings;
 mod show;
+mod signals;
+mod unpacker;
 mod verb;
 
 use std::path::PathBuf;
@@ -30,7 +36,10 @@ use tracing_subscriber::EnvFilter;
 
 use args::{Args, Verb};
 use settings::{Config, Settings};
-use verb::{doctor, down, export, gc, health, import, key, lock, ls, pull, serve, setup, trim, up, verify};
+use verb::{
+    differ, doctor, down, export, gc, health, import, key, lock, ls, pull, serve, setup, summary, trim, up,
+    verify,
+};
 
 /// The exit code for a command line or settings that cannot be used.
 const USAGE: i32 = 2;
@@ -58,6 +67,8 @@ fn main() -> ExitCode {
             up::run(&load(&flags.settings), &flags, &for_serve)
         }
         Verb::Down(flags) => down::run(&load(&flags.settings), &flags),
+        Verb::Summary(flags) => summary::run(&flags),
+        Verb::Differ(flags) => differ::run(&flags),
         Verb::Doctor(flags) => doctor::run(&load(&flags.settings), &flags),
         Verb::Setup(setup) => setup::run(&load(&setup.flags().settings), &setup),
         Verb::Unset(unset) => setup::unset(&load(unset.settings()), &unset),
@@ -75,7 +86,7 @@ fn log_to_stderr() {
         eprintln!("hubcap: HUBCAP_LOG={log:?} is not understood ({error}); using info");
         EnvFilter::new("info")
     });
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| log::Lines).with_ansi(false).init();
 }
 
 /// The configuration; where the settings cannot be used, says why and exits.

@@ -1,5 +1,6 @@
 //! The subcommands, one module each. Only `main` enters them, and none enters another.
 
+pub(crate) mod differ;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod export;
@@ -12,6 +13,7 @@ pub(crate) mod ls;
 pub(crate) mod pull;
 pub(crate) mod serve;
 pub(crate) mod setup;
+pub(crate) mod summary;
 pub(crate) mod trim;
 pub(crate) mod up;
 pub(crate) mod verify;

@@ -1,6 +1,6 @@
-//! What an upstream says in its headers: WWW-Authenticate, Link, and the limits.
+//! What an upstream says in its headers: challenges, links, redirects, limits, codings.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|text: &str| {
-    hubcap_upstream::fuzzing::headers(text);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    hubcap_upstream::fuzzing::headers(bytes);
 });

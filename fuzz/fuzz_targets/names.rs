@@ -26,7 +26,10 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     let _ = text.parse::<Platform>();
     if let Ok(registry) = text.parse::<Registry>() {
         assert_eq!(registry.to_string().parse::<Registry>().ok(), Some(registry.clone()));
-        assert_eq!(Registry::from_path_segment(&registry.path_segment()).unwrap_or(registry.clone()), registry);
+        assert_eq!(
+            Registry::from_path_segment(&registry.path_segment()).unwrap_or(registry.clone()),
+            registry
+        );
     }
     let _ = text.parse::<hubcap_oci::RegistryPattern>();
     if let (Ok(pattern), Ok(repository)) = (text.parse::<Pattern>(), "library/alpine".parse()) {

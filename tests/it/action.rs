@@ -1,6 +1,9 @@
 //! The GitHub action: its real code in the runner's node, with the real @actions/cache, beside a stand-in of GitHub's
 //! cache service; only hubcap is played.
 
+mod store;
+mod trouble;
+
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -8,8 +11,10 @@ use tempfile::TempDir;
 use crate::support::actions_cache::ActionsCache;
 use crate::support::disk::SmallDisk;
 use crate::support::noise;
-use crate::support::programs::{program, succeed};
+use crate::support::programs::install;
 use crate::support::runner::{Ended, Job, nodes};
+
+mod release;
 
 /// A cache service, a played hubcap, and machines for jobs.
 struct Github {
@@ -24,7 +29,7 @@ impl Github {
         let cache = ActionsCache::start();
         let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/job/fake-hubcap");
         std::fs::create_dir(dir.path().join("bin")).expect("a directory");
-        std::fs::copy(fake, dir.path().join("bin/hubcap")).expect("copied");
+        install(fake, dir.path().join("bin/hubcap"));
         Self { dir, cache, machines: 0 }
     }
 
@@ -68,9 +73,26 @@ fn stored(job: &Job, blob: &str) -> bool {
         .is_ok_and(|it| it == noise(300_000, 7))
 }
 
+/// What hubcap is told of the seconds of the action's two steps.
+fn seconds_of_steps(call: &str) -> (f64, f64) {
+    let option = |name: &str| {
+        let value = call.split(' ').find_map(|word| word.strip_prefix(name));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {call}"))
+    };
+    assert!(call.starts_with("summary "), "{call}");
+    (option("--start="), option("--end="))
+}
+
 /// A step that neither fails the job nor warns.
 fn fine(ended: &Ended) {
     assert!(ended.success && ended.warnings().is_empty(), "{}", ended.log);
+}
+
+/// A step that does not fail the job, and puts one warning on its page. The warning.
+fn warned(ended: &Ended) -> &str {
+    let warnings = ended.warnings();
+    assert!(ended.success && warnings.len() == 1, "{}", ended.log);
+    warnings[0]
 }
 
 #[test]
@@ -94,8 +116,16 @@ fn a_store_is_carried_to_the_next_job_and_saved_only_when_it_has_changed() {
         pull(&first, "one");
         let ended = first.post("success");
         fine(&ended);
-        assert_eq!(github.calls(), [format!("down --store {} --trim=true", store.display())]);
-        assert_eq!((ended.output("changed"), ended.output("bytes-saved")), ("true", "12345"));
+        let [down, summary] = github.calls().try_into().expect("two calls");
+        assert!(
+            down.starts_with(&format!("down --store {} --trim=true --report=", store.display())),
+            "{down}"
+        );
+        assert_eq!((ended.output("changed"), ended.output("bytes")), ("true", "12345"));
+        assert_eq!((ended.output("hits"), ended.output("bytes-saved")), ("5", "12345"));
+        assert_eq!(ended.output("seconds-saved"), "7");
+        let (start, end) = seconds_of_steps(&summary);
+        assert!(start > 0.0 && end > 0.0, "{summary}");
         assert_eq!(ended.summary, "a summary\n");
         let [key] = github.cache.saved().try_into().expect("one entry");
         assert!(key.starts_with("hubcap-linux-x64-played-in-a-test-it@"), "{key}");
@@ -108,10 +138,6 @@ fn a_store_is_carried_to_the_next_job_and_saved_only_when_it_has_changed() {
         github.calls();
         let ended = second.post("success");
         fine(&ended);
-        assert!(
-            github.calls()[0].contains(" --restored-in "),
-            "what the restore took is part of the account"
-        );
         assert_eq!(ended.output("changed"), "false");
         assert_eq!(github.cache.asked_to_save(), 1, "an unchanged store is not archived");
 
@@ -128,6 +154,24 @@ fn a_store_is_carried_to_the_next_job_and_saved_only_when_it_has_changed() {
 }
 
 #[test]
+fn a_store_of_images_that_change_back_is_saved_again_so_that_the_next_job_hits() {
+    let mut github = Github::new();
+    for (blob, hits) in [("a", false), ("b", false), ("a", false), ("a", true)] {
+        let mut job = github.job();
+        fine(&job.main());
+        assert_eq!(stored(&job, blob), hits);
+        // As trimming leaves it.
+        let blobs = job.workspace().join(".hubcap/blobs/sha256");
+        std::fs::remove_dir_all(&blobs).and_then(|()| std::fs::create_dir(&blobs)).expect("empty");
+        pull(&job, blob);
+        let saved = github.cache.saved().len();
+        let ended = job.post("success");
+        fine(&ended);
+        assert_eq!(github.cache.saved().len() - saved, usize::from(!hits), "{}", ended.log);
+    }
+}
+
+#[test]
 fn another_image_store_is_asked_for_with_a_restart_there_and_back() {
     let mut github = Github::new();
     let mut job = github.job();
@@ -136,8 +180,40 @@ fn another_image_store_is_asked_for_with_a_restart_there_and_back() {
     fine(&job.post("success"));
     let store = job.workspace().join(".hubcap");
     let up = format!("up --store {} --restart --image-store=containerd", store.display());
-    let down = format!("down --store {} --restart --trim=true", store.display());
-    assert_eq!(github.calls(), [up, down]);
+    let down = format!("down --store {} --restart --trim=true --report=", store.display());
+    let calls = github.calls();
+    assert!(calls[0] == up && calls[1].starts_with(&down), "{calls:?}");
+}
+
+#[test]
+fn nothing_is_restarted_at_the_end_on_a_machine_that_is_thrown_away() {
+    let mut github = Github::new();
+    for (environment, flag) in [("github-hosted", "--no-restart"), ("self-hosted", "--restart")] {
+        let mut job = github.job();
+        job.env("RUNNER_ENVIRONMENT", environment);
+        job.input("image-store", "containerd");
+        fine(&job.main());
+        fine(&job.post("success"));
+        let store = job.workspace().join(".hubcap");
+        let calls = github.calls();
+        let up = format!("up --store {} --restart --image-store", store.display());
+        let down = format!("down --store {} {flag} --trim", store.display());
+        assert!(calls[0].starts_with(&up) && calls[1].starts_with(&down), "{calls:?}");
+    }
+}
+
+#[test]
+fn the_differ_is_asked_for_at_the_start_alone() {
+    let mut github = Github::new();
+    for (unpack, flag) in [("true", " --unpack"), ("false", "")] {
+        let mut job = github.job();
+        job.input("unpack", unpack);
+        fine(&job.main());
+        fine(&job.post("success"));
+        let calls = github.calls();
+        assert_eq!(calls[0], format!("up --store {}{flag}", job.workspace().join(".hubcap").display()));
+        assert!(calls.iter().skip(1).all(|call| !call.contains("--unpack")), "{calls:?}");
+    }
 }
 
 #[test]
@@ -273,8 +349,14 @@ fn the_job_goes_on_whatever_fails() {
     let mut job = github.job();
     job.input("version", "./not/here");
     let began = job.main();
-    assert!(began.success && began.warnings().len() == 1, "{}", began.log);
-    fine(&job.post("success"));
+    assert!(
+        warned(&began).contains("the input version is \"./not/here\", and there is no file"),
+        "{}",
+        began.log
+    );
+    let ended = job.post("success");
+    fine(&ended);
+    assert_eq!(ended.output("changed"), "false");
     assert_eq!(github.calls(), Vec::<String>::new());
 
     // hubcap that does not start: what it may have wired is unwired at once, not when the job ends.
@@ -282,7 +364,8 @@ fn the_job_goes_on_whatever_fails() {
     job.env("FAKE_UP_FAILS", "1");
     job.run("mkdir -p .hubcap/blobs/sha256; touch .hubcap/oci-layout");
     let began = job.main();
-    assert!(began.success && began.warnings().len() == 1, "{}", began.log);
+    let why = "the job goes on without it: hubcap up ended with exit code 1: the fake one does not start";
+    assert!(warned(&began).ends_with(why), "{}", began.log);
     let calls = github.calls();
     assert!(calls[0].starts_with("up ") && calls[1].starts_with("down "), "{calls:?}");
     fine(&job.post("success"));
@@ -370,42 +453,4 @@ fn a_store_whose_archive_has_no_room_is_not_saved() {
         ended.log
     );
     assert_eq!(github.cache.asked_to_save(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_release_runs_only_with_the_checksum_that_it_says_it_has() {
-    use axum::body::Body;
-    let mut github = Github::new();
-    let archive = github.dir.path().join("hubcap.tar.gz");
-    succeed(program("tar").arg("-czf").arg(&archive).arg("-C").arg(github.hubcap("")).arg("hubcap"));
-    let archive = std::fs::read(archive).expect("read");
-    let sum = crate::support::image::sha256(&archive).replace("sha256:", "");
-    let releases = axum::Router::new().fallback(async move |request: http::Request<Body>| {
-        let (right, path) = (request.uri().path().contains("v1.2.3"), request.uri().path());
-        let known =
-            path.contains("/org/hubcap/releases/download/v") && path.contains("-unknown-linux-gnu.tar.gz");
-        assert!(known, "{path}");
-        match path.ends_with(".sha256") {
-            true if right => Body::from(format!("{sum}  hubcap.tar.gz\n")),
-            true => Body::from(format!("{}  hubcap.tar.gz\n", "0".repeat(64))),
-            false => Body::from(archive.clone()),
-        }
-    });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let server = format!("http://{}", listener.local_addr().expect("an address"));
-    let serving = tokio::spawn(async move { axum::serve(listener, releases).await.expect("a server") });
-
-    for (version, right) in [("v1.2.3", true), ("1.2.3", true), ("", false), ("0.9.0", false)] {
-        let mut job = github.job();
-        job.input("version", version);
-        job.env("GITHUB_SERVER_URL", &server);
-        job.env("GITHUB_ACTION_REPOSITORY", "org/hubcap");
-        // Where the binary is, the played hubcap writes its log.
-        let log = job.temp().join("hubcap-bin/calls");
-        let began = tokio::task::block_in_place(|| job.main());
-        assert!(began.success, "{}", began.log);
-        assert_eq!(log.exists(), right, "{version}: {}", began.log);
-        assert_eq!(began.log.contains("but its .sha256 says 000"), !right, "{version}: {}", began.log);
-    }
-    serving.abort();
 }

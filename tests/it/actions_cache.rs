@@ -4,6 +4,7 @@ mod azurite;
 mod limits;
 mod secrets;
 mod upload;
+mod wrong;
 
 use std::time::Duration;
 

@@ -231,3 +231,56 @@ async fn a_part_of_the_disk_and_what_has_to_be_left_of_it_are_limits_as_well() {
         assert_eq!(hubcap.stop(), Some(0));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_holds_when_many_want_room_at_once() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let hubcap = place.start(&origin.url(), &["--max-size", "8MiB"]);
+    for round in 0..4_u64 {
+        let contents: Vec<Vec<u8>> = (0..24_u64).map(|n| noise(MIB - 1000, 100 * (round + 1) + n)).collect();
+        let fetch = async |content: &Vec<u8>| {
+            let digest = origin.put_blob(content);
+            hubcap.get(&blob("x", &digest)).await.bytes().await.is_ok_and(|body| body == *content)
+        };
+        let right = futures_util::future::join_all(contents.iter().map(fetch)).await;
+        assert!(right.iter().all(|right| *right), "what does not fit is served all the same");
+        let total = walk(&place);
+        assert!(total <= 8 * MIB as u64, "{total}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_over_its_limit_is_brought_below_it_at_the_start() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let [a, b, _] = three(&origin);
+    let hubcap = place.start(&origin.url(), &[]);
+    pull(&hubcap, "a", &a).await;
+    pull(&hubcap, "b", &b).await;
+    assert_eq!(hubcap.stop(), Some(0));
+    let _hubcap = place.start(&origin.url(), &["--max-size", "5MiB"]);
+    crate::support::eventually("room", || walk(&place) <= 5 * MIB as u64).await;
+    assert!(b.blobs.iter().all(|digest| place.blobs().contains(digest)), "the newer one stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_holds_for_the_index_too_however_much_manifests_name() {
+    const LIMIT: u64 = 6 << 20;
+    let (origin, place) = (Origin::start().await, Place::new());
+    let hubcap = place.start(&origin.url(), &["--max-size", "6MiB"]);
+    // Long: each link repeats it.
+    let name = format!("a/{}", "b".repeat(100));
+    let layer = |n: usize| json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "size": 1, "digest": format!("sha256:{n:064x}")});
+    for round in 0..60 {
+        let layers: Vec<_> = (0..300).map(|n| layer(1000 * round + n)).collect();
+        let text = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": layer(1), "layers": layers});
+        let tag = round.to_string();
+        origin.put_manifest(&format!("{name}:{tag}"), media_type::OCI_MANIFEST, text.to_string().as_bytes());
+        assert_eq!(hubcap.get(&manifest(&name, &tag)).await.status(), 200);
+        let size = place.bytes();
+        assert!(size < LIMIT + LIMIT / 4, "{size} bytes after {round} manifests: {}", hubcap.log());
+    }
+    assert!(place.blobs().len() >= 3, "{} manifests are kept: {}", place.blobs().len(), hubcap.log());
+    assert_eq!(hubcap.stop(), Some(0));
+    let size = place.bytes();
+    assert!(size < LIMIT + LIMIT / 4, "{size} bytes");
+}

@@ -2,10 +2,11 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::hubcap::{Place, manifest};
+use crate::support::hubcap::{Hubcap, Place, manifest, run};
 use crate::support::image;
 use crate::support::origin::{Origin, quirk};
 
@@ -116,6 +117,29 @@ async fn a_redirect_to_a_clouds_metadata_or_out_of_http_is_not_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_behind_a_proxy_leads_to_no_private_address() {
+    // It is asked for everything, with the whole URL.
+    let (proxy, place) = (Origin::start().await, Place::new());
+    image::put(&proxy, "library/x:1", &[b"layer"]);
+    let mut command = place.serve("http://registry.example", &[]);
+    command.env("http_proxy", proxy.url());
+    let hubcap = Hubcap::spawn(command);
+    assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200, "{}", hubcap.log());
+    for location in ["http://10.0.0.7/secret", "http://[fd00::7]/secret", "http://169.254.169.254/secret"] {
+        proxy.quirk("manifests/2", quirk::redirect(307, location));
+        let answer = hubcap.get(&manifest("x", "2")).await;
+        assert_eq!(answer.status(), 404, "{location}");
+        let told = answer.text().await.expect("a body");
+        assert!(told.contains("redirect"), "{location}: {told}");
+        assert!(!proxy.log().iter().any(|asked| format!("{asked:?}").contains("secret")), "{location}");
+        proxy.heal();
+    }
+    // A name is for the proxy to judge.
+    proxy.quirk("manifests/2", quirk::redirect(307, "http://other.example/v2/library/x/manifests/1"));
+    assert_eq!(hubcap.get(&manifest("x", "2")).await.status(), 200, "{}", hubcap.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_for_another_repository_opens_nothing_however_the_registry_is_named() {
     let (origin, place) = (Origin::start().await, Place::new());
     let image = image::put(&origin, "org/private:1", &[&[5; 50_000]]);
@@ -217,4 +241,44 @@ async fn a_request_by_the_name_of_a_strangers_web_page_is_refused() {
         assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
     assert!(hubcap.log().contains("--name"), "{}", hubcap.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_name_of_a_file_is_a_command_to_the_runner_or_an_escape_sequence() {
+    const NAME: &str = "x\n::set-output name=key::y\r\u{1b}[31m\u{202e}";
+    let (origin, place) = (Origin::start().await, Place::new());
+    image::put(&origin, "library/x:1", &[b"layer"]);
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
+    assert_eq!(hubcap.stop(), Some(0));
+    // As a store out of a cache may be that somebody else has written.
+    for directory in ["quarantine", "blobs/sha256"] {
+        std::fs::write(place.store().join(directory).join(NAME), b"x").expect("written");
+    }
+    let image = place.dir.path().join("image");
+    std::fs::create_dir(&image).expect("made");
+    let store = place.store();
+    let (store, image) = (store.to_str().expect("text"), image.to_str().expect("text"));
+    let mut commands = vec![vec!["gc", "--dry-run"], vec!["verify"], vec!["verify", "--repair"], vec!["gc"]];
+    for saved in [
+        json!([{"Config": NAME, "RepoTags": ["x:1"], "Layers": []}]),
+        json!([{"Config": "c", "RepoTags": [NAME], "Layers": []}]),
+        json!([{"Config": "c", "RepoTags": ["x:1"], "Layers": [NAME]}]),
+    ] {
+        let image = format!("{image}/{}", commands.len());
+        std::fs::create_dir(&image).expect("made");
+        std::fs::write(format!("{image}/manifest.json"), saved.to_string()).expect("written");
+        let config = json!({"rootfs": {"diff_ids": [image::sha256(b"")]}}).to_string();
+        std::fs::write(format!("{image}/c"), config).expect("written");
+        commands.push(vec!["import", image.leak()]);
+    }
+    for command in commands {
+        let ended = run(place.dir.path(), &[&command[..], &["--store", store]].concat());
+        let told = [ended.stdout, ended.stderr].concat();
+        let told = String::from_utf8(told).expect("text");
+        assert!(told.contains("\\u{202e}"), "{command:?}: {told}");
+        let is_quiet =
+            |line: &str| !line.trim_start().starts_with("::") && !line.contains(['\r', '\u{1b}', '\u{202e}']);
+        assert!(told.lines().all(is_quiet), "{command:?}: {told:?}");
+    }
 }

@@ -1,13 +1,15 @@
 //! The job as its user has it, with nothing played but GitHub: the action from its first to its last step as a user who
 //! is not root, its own hubcap, Debian's dockerd, a real registry, and the real @actions/cache.
 
+mod summary;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::real::{layout, push};
 use crate::support::actions_cache::ActionsCache;
-use crate::support::programs::{Dockerd, Registry};
+use crate::support::programs::{Dockerd, Registry, install};
 use crate::support::runner::{Ended, Job};
 use crate::support::user::User;
 
@@ -31,14 +33,14 @@ struct Machine {
 }
 
 impl Github {
-    fn new() -> Self {
+    fn new(user: User) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("a mode");
-        std::fs::copy(env!("CARGO_BIN_EXE_hubcap"), dir.path().join("hubcap")).expect("copied");
+        install(env!("CARGO_BIN_EXE_hubcap"), dir.path().join("hubcap"));
         let registry = Registry::start(dir.path());
         push(&registry, &layout(dir.path()), (IMAGE, "v2s2"));
         let cache = ActionsCache::start();
-        Self { dir, cache, registry, user: User::with_sudo() }
+        Self { dir, cache, registry, user }
     }
 
     /// The first one has to install the action's library; that takes seconds, so the others have it already.
@@ -91,7 +93,7 @@ fn fine(ended: &Ended) {
 
 #[test]
 fn the_second_job_pulls_without_the_origin_and_an_unchanged_one_saves_nothing() {
-    let github = Github::new();
+    let github = Github::new(User::with_sudo());
     let before = github.registry.blobs_served();
     let mut first = github.machine("first");
     first.job.input("images", IMAGE);
@@ -121,15 +123,37 @@ fn the_second_job_pulls_without_the_origin_and_an_unchanged_one_saves_nothing() 
         fine(&ended);
         assert!(machine.unwired(), "{:?}", machine.wiring());
         assert_eq!(ended.output("changed"), "false");
-        assert_ne!(ended.output("bytes-saved"), "0");
+        assert_ne!(ended.output("bytes"), "0");
+        assert_ne!(ended.output("hits"), "0");
         assert_eq!(github.registry.blobs_served(), served, "{name}: a blob came from the origin");
         assert_eq!(github.cache.asked_to_save(), 1, "{name}: an unchanged store is not archived");
     }
 }
 
 #[test]
+fn dockerd_is_configured_while_the_cache_is_asked() {
+    let github = Github::new(User::with_sudo());
+    let mut machine = github.machine("second");
+    github.cache.hold(true);
+    let began = std::thread::scope(|scope| {
+        let job = &mut machine.job;
+        let beginning = scope.spawn(|| job.main());
+        let file = machine.docker.join("daemon.json");
+        while !beginning.is_finished() && std::fs::read_to_string(&file).expect("there") == DAEMON_JSON {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        github.cache.hold(false);
+        beginning.join().expect("no panic")
+    });
+    fine(&began);
+    let at = |words: &str| began.log.find(words).unwrap_or_else(|| panic!("{words}: {}", began.log));
+    assert!(at("proved with a pull") < at("begins with nothing"), "{}", began.log);
+    fine(&machine.job.post("success"));
+}
+
+#[test]
 fn a_cancelled_job_leaves_dockerd_as_it_was_and_its_store_for_the_next_one() {
-    let github = Github::new();
+    let github = Github::new(User::with_sudo());
     let mut first = github.machine("first");
     fine(&first.job.main());
     first.pull();
@@ -141,4 +165,66 @@ fn a_cancelled_job_leaves_dockerd_as_it_was_and_its_store_for_the_next_one() {
     assert!(first.dockerd.docker(&["image", "inspect", IMAGE]).contains("sha256:"));
     let mut second = github.machine("second");
     assert_eq!(second.job.main().output("cache-hit"), "true");
+}
+
+#[test]
+fn a_misspelled_image_is_one_warning_with_its_reason_and_the_others_are_fetched() {
+    let github = Github::new(User::with_sudo());
+    let mut machine = github.machine("first");
+    machine.job.input("images", &format!("Bad:::x\n{IMAGE}"));
+    fine(&machine.job.main());
+    fine(&machine.job.run("until grep -q '^total:' $RUNNER_TEMP/hubcap-pull.log; do sleep 0.05; done"));
+    assert_eq!(github.registry.blobs_served(), 4);
+    let ended = machine.job.post("success");
+    let [warning] = ended.warnings().try_into().expect("one warning");
+    assert!(warning.contains("the image Bad:::x of the input images was not fetched: "), "{}", ended.log);
+    assert!(ended.success && machine.unwired(), "{}", ended.log);
+}
+
+#[test]
+fn a_user_without_sudo_is_told_which_file_cannot_be_written_and_dockerd_pulls_as_before() {
+    let github = Github::new(User::new());
+    let mut machine = github.machine("first");
+    let began = machine.job.main();
+    let [warning] = began.warnings().try_into().expect("one warning");
+    assert!(warning.contains("dockerd was left as it was") && warning.contains("sudo"), "{}", began.log);
+    assert!(began.success && machine.unwired(), "{}", began.log);
+    let ended = machine.job.post("success");
+    fine(&ended);
+    assert_eq!((ended.output("changed"), machine.unwired()), ("false", true), "{}", ended.log);
+}
+
+#[test]
+fn a_store_elsewhere_needs_no_place_in_the_workspace_and_the_next_job_hits() {
+    let github = Github::new(User::with_sudo());
+    for (name, hit) in [("first", "false"), ("second", "true")] {
+        let mut machine = github.machine(name);
+        machine.job.input("store", "~/hubcap");
+        let before = github.registry.blobs_served();
+        let began = machine.job.main();
+        fine(&began);
+        assert_eq!(began.output("cache-hit"), hit);
+        machine.pull();
+        fine(&machine.job.post("success"));
+        assert_eq!(github.registry.blobs_served() == before, hit == "true");
+        assert!(machine.job.home().join("hubcap/oci-layout").exists());
+        assert!(!machine.job.workspace().join(".hubcap").exists());
+    }
+}
+
+#[test]
+fn a_dockerfile_in_the_workspace_without_a_dockerignore_is_warned_of() {
+    let github = Github::new(User::with_sudo());
+    let mut machine = github.machine("first");
+    machine.job.env("GITHUB_REPOSITORY", "me/it");
+    fine(&machine.job.run("git init --quiet; touch Dockerfile"));
+    let began = machine.job.main();
+    let [warning] = began.warnings().try_into().expect("one warning");
+    assert!(warning.contains("Add the line .hubcap to .dockerignore"), "{}", began.log);
+    fine(&machine.job.post("success"));
+    let mut machine = github.machine("second");
+    machine.job.env("GITHUB_REPOSITORY", "me/it");
+    fine(&machine.job.run("git init --quiet; touch Dockerfile; echo .hubcap >.dockerignore"));
+    fine(&machine.job.main());
+    fine(&machine.job.post("success"));
 }

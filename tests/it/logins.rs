@@ -1,10 +1,9 @@
 //! Docker's own look-up of logins: its file, its variable, and its helpers, as users and their tools leave them.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use crate::support::hubcap::{Hubcap, Place, manifest};
 use crate::support::image;
 use crate::support::origin::{Origin, Quirk, quirk};
+use crate::support::programs::install_script;
 
 /// What is there of Docker's, and how hubcap is started.
 struct Logins {
@@ -42,8 +41,7 @@ impl Logins {
         let bin = self.place.dir.path().join("bin");
         std::fs::create_dir_all(&bin).expect("a directory");
         let path = bin.join(format!("docker-credential-{name}"));
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a file");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("its mode");
+        install_script(path, &format!("#!/bin/sh\n{script}\n"));
         let search = format!("{}:{}", bin.display(), std::env::var("PATH").expect("PATH"));
         self.variable("PATH", &search)
     }

@@ -3,6 +3,7 @@
 //! One test binary; modules by behaviour. `support` has the scripted origin that plays Docker Hub and its faults,
 //! and starts the real programs.
 
+mod act;
 mod action;
 mod actions_cache;
 mod archive;
@@ -14,6 +15,7 @@ mod cli;
 mod clients;
 mod conformance;
 mod connect;
+mod differ;
 mod e2e;
 mod faults;
 mod flight;
@@ -27,6 +29,7 @@ mod logins;
 mod matrix;
 mod neighbors;
 mod permission;
+mod power;
 mod private;
 mod quirks;
 mod ranged;
@@ -50,5 +53,6 @@ mod support;
 mod tls;
 mod upstream;
 mod visibility;
+mod waits;
 mod wiring;
 mod workflows;

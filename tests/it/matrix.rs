@@ -9,9 +9,9 @@ mod buildkit;
 mod client;
 mod containerd;
 mod cri;
-mod docker;
+pub(crate) mod docker;
 mod doctor;
-mod origins;
+pub(crate) mod origins;
 mod podman;
 mod table;
 

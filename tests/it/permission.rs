@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::hubcap::{Hubcap, Place, blob, command, header, manifest, run};
 use crate::support::image::{self, Image, sha256};
 use crate::support::noise;
-use crate::support::origin::{Origin, quirk};
+use crate::support::origin::{Origin, Reply, quirk};
 
 const SECRET: &str = "Bearer client-s3cret";
 const EVIL: &str = "evil.test";
@@ -208,4 +208,122 @@ async fn a_store_that_keeps_something_private_gets_no_key() {
     assert_eq!(key_of_failed_job(&world), None);
     assert!(world.has_layer());
     assert_eq!(hubcap.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registrys_yes_gives_nobody_what_only_another_registry_gave() {
+    let world = World::new().await;
+    let hubcap = world.start();
+    world.pull(&hubcap).await;
+    let secret = image::put(&world.origin, "org/private:2", &[b"secret"]).digest;
+    world.evil.heal();
+    // It says yes to every digest that it is asked for, and has none of them.
+    world.evil.quirk(
+        "/evil/",
+        quirk::answer(|asked| {
+            let digest = asked.path().rsplit('/').next().unwrap_or_default().to_owned();
+            let media_type =
+                if asked.path().contains("/manifests/") { media_type::OCI_MANIFEST } else { "a/b" };
+            Some(
+                Reply::new(vec![b'x'; 200_000])
+                    .with("content-type", media_type)
+                    .with("docker-content-digest", &digest),
+            )
+        }),
+    );
+    let paths = [
+        (blob("evil/image", &world.private.blobs[1]), blob("org/private", &world.private.blobs[1])),
+        (manifest("evil/image", &secret), manifest("org/private", &secret)),
+    ];
+    for (theirs, own) in &paths {
+        for range in [None, Some(("range", "bytes=0-9"))] {
+            let headers: Vec<_> = [("authorization", SECRET)].into_iter().chain(range).collect();
+            let right = hubcap.ask(reqwest::Method::GET, own, &headers).await.bytes().await.expect("a body");
+            let theirs = format!("{theirs}?ns={EVIL}");
+            let answer = hubcap.ask(reqwest::Method::GET, &theirs, range.as_slice()).await;
+            let given = answer.bytes().await.unwrap_or_default();
+            assert!(given != right, "{theirs} {range:?}");
+            // Nor is it everybody's by now.
+            let answer = hubcap.get(own).await;
+            assert!([401, 403].contains(&answer.status().as_u16()), "{own}: {}", answer.status());
+        }
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    world.gc_private();
+    assert!(!world.has_layer());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_names_a_private_layer_gives_nobody_the_layer() {
+    let world = World::new().await;
+    let hubcap = world.start();
+    world.pull(&hubcap).await;
+    assert_eq!(hubcap.stop(), Some(0));
+    let image = world.place.dir.path().join("image");
+    let sha = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+    let blobs = image.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).expect("made");
+    let put = |digest: &str, bytes: &[u8]| std::fs::write(blobs.join(sha(digest)), bytes).expect("written");
+    put(&world.named.digest, &world.named.manifest);
+    put(&world.named.blobs[0], &world.origin.blob(&world.private.blobs[0]).expect("a configuration"));
+    put(&world.private.blobs[1], b"who knows what");
+    std::fs::write(image.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("written");
+    let entry = json!({"mediaType": media_type::OCI_MANIFEST, "digest": world.named.digest,
+        "size": world.named.manifest.len(), "annotations": {"org.opencontainers.image.ref.name": format!("{EVIL}/evil/image:1")}});
+    let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
+    std::fs::write(image.join("index.json"), index).expect("written");
+    let store = world.place.store();
+    let arguments = ["import", image.to_str().expect("text"), "--store", store.to_str().expect("text")];
+    let import = run(world.place.dir.path(), &arguments);
+    assert!(!import.status.success(), "{}", String::from_utf8_lossy(&import.stdout));
+    assert!(world.has_layer(), "what was there stays");
+    let hubcap = world.start();
+    assert_eq!(world.stolen(&hubcap).await, 404);
+    assert_eq!(hubcap.stop(), Some(0));
+    // Who has all of it in the file may have it.
+    put(&world.private.blobs[1], &world.origin.blob(&world.private.blobs[1]).expect("a layer"));
+    let import = run(world.place.dir.path(), &arguments);
+    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_sent_other_bytes_under_a_digest_does_not_have_it() {
+    let world = World::new().await;
+    let hubcap = world.start();
+    world.evil.heal();
+    world.evil.quirk("/blobs/", quirk::flip());
+    let path = format!("{}?ns={EVIL}", blob("evil/image", &world.private.blobs[1]));
+    assert!(hubcap.get(&path).await.bytes().await.is_err(), "cut");
+    world.evil.heal();
+    world.evil.quirk(&format!("/blobs/{}", world.private.blobs[1]), quirk::status(404));
+    world.pull(&hubcap).await;
+    assert_eq!(world.stolen(&hubcap).await, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_gets_a_key_does_not_even_name_what_was_private() {
+    let world = World::new().await;
+    let hubcap = world.start();
+    world.pull(&hubcap).await;
+    assert_eq!(hubcap.stop(), Some(0));
+    // What a kill in the midst of a download leaves, and what was found damaged.
+    for directory in ["ingest", "quarantine"] {
+        std::fs::write(world.place.store().join(directory).join("x\ny"), b"org/private").expect("written");
+    }
+    assert!(key_of_failed_job(&world).is_some());
+    let mut rest = vec![world.place.store()];
+    while let Some(path) = rest.pop() {
+        if path.is_dir() {
+            rest.extend(std::fs::read_dir(&path).expect("a directory").map(|one| one.expect("one").path()));
+            continue;
+        }
+        let bytes = std::fs::read(&path).expect("read");
+        let is_named = bytes.windows(11).any(|window| window == b"org/private");
+        assert!(!is_named, "{}", path.display());
+    }
+    // The rest of the index is as it was.
+    let hubcap = world.start();
+    let answer = hubcap.get(&format!("{}?ns={EVIL}", manifest("evil/image", &world.named.digest))).await;
+    assert_eq!(header(&answer, "cache-status"), "hubcap; hit");
+    assert_eq!(world.stolen(&hubcap).await, 404);
 }

@@ -1,11 +1,10 @@
 //! dockerd restarted by `setup docker` and `unset docker`, with a real one that no systemd manages.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::support::hubcap::{Hubcap, Place, command};
-use crate::support::programs::{Dockerd, modern, program};
+use crate::support::programs::{Dockerd, install, install_script, modern, program};
 
 const JSON: &str = "{\n\t\"labels\": [ \"a=b\" ]\n}";
 const OTHER: &str = "quay.example";
@@ -114,7 +113,7 @@ fn a_dockerd_that_does_not_come_back_gets_its_files_back_and_runs_again() {
     let path = dockerd.get_program().to_owned();
     let engine = |docker: &Path| {
         let engine = docker.join("engine");
-        std::fs::copy(&path, &engine).expect("copied");
+        install(&path, &engine);
         let mut command = Command::new(engine);
         command.envs(dockerd.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command
@@ -127,8 +126,7 @@ fn a_dockerd_that_does_not_come_back_gets_its_files_back_and_runs_again() {
         machine.docker().join("daemon.json").display(),
         path.display()
     );
-    std::fs::write(&new, script).expect("written");
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    install_script(&new, &script);
     std::fs::rename(&new, engine).expect("replaced");
     let output = machine.setup(&["--restart"]);
     let log = machine.docker().join("dockerd.log").display().to_string();

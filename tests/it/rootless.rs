@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::support::PATIENCE;
-use crate::support::programs::succeed;
+use crate::support::programs::{install, succeed};
 use crate::support::user::User;
 
 /// Where Debian has it.
@@ -53,7 +53,7 @@ fn a_dockerd_without_root_is_wired_in_its_users_own_files_and_left_as_it_was() {
     for name in ["home", "run", "data"] {
         std::fs::create_dir(place.join(name)).expect("a directory");
     }
-    std::fs::copy(env!("CARGO_BIN_EXE_hubcap"), place.join("hubcap")).expect("copied");
+    install(env!("CARGO_BIN_EXE_hubcap"), place.join("hubcap"));
     machine.user.owns(place);
     assert!(Path::new(DOCKERD).exists(), "{DOCKERD} is missing");
     let log = std::fs::File::create(place.join("log")).expect("a log");

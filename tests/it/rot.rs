@@ -144,3 +144,23 @@ async fn verify_finds_what_is_wrong_and_repair_mends_it() {
     let missing = run(place.dir.path(), &["verify", "--store", "/nowhere"]);
     assert_eq!(missing.status.code(), Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_a_damaged_blob_is_right() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    // Longer than is verified before a whole blob is begun.
+    let content = noise(192 << 20, 77);
+    let digest = origin.put_blob(&content);
+    let hubcap = place.start(&origin.url(), &[]);
+    hubcap.get(&blob("x", &digest)).await.bytes().await.expect("a body");
+    crate::support::eventually("the blob in the store", || place.blobs() == [digest.clone()]).await;
+    assert_eq!(hubcap.stop(), Some(0));
+    let path = place.store().join("blobs/sha256").join(digest.trim_start_matches("sha256:"));
+    let at = 1000;
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("opened");
+    std::os::unix::fs::FileExt::write_all_at(&file, &[content[at] ^ 1], at as u64).expect("written");
+    let hubcap = place.start(&origin.url(), &[]);
+    let range = format!("bytes={}-{}", at - 10, at + 10);
+    let answer = hubcap.ask(reqwest::Method::GET, &blob("x", &digest), &[("range", &range)]).await;
+    assert!(answer.bytes().await.expect("a body") == content[at - 10..=at + 10], "{}", hubcap.log());
+}

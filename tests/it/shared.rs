@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use crate::clients::{said, tree};
 use crate::support::eventually;
 use crate::support::hubcap::{Hubcap, Place, command};
-use crate::support::programs::program;
+use crate::support::programs::{install, program};
 use crate::support::user::User;
 
 /// A machine whose podman reads the files of this home. No podman need be there for its files to be written.
@@ -182,7 +182,7 @@ fn a_job_whose_runner_was_killed_holds_nothing() {
     let before = tree(&machine.containers());
     // GitHub's runner has one such process for each job.
     let worker = machine.place.dir.path().join("Runner.Worker");
-    std::fs::copy("/bin/bash", &worker).expect("copied");
+    install("/bin/bash", &worker);
     let up = machine.command(Some("killed"), &UP);
     let mut killed = Command::new(worker);
     killed.arg("-c").arg("\"$@\"; exit 0").arg("sh").arg(up.get_program()).args(up.get_args()).env_clear();
@@ -240,7 +240,7 @@ fn another_users_state_is_refused_with_the_way_out() {
     machine.up("a");
     let user = User::new();
     let place = machine.place.dir.path();
-    std::fs::copy(env!("CARGO_BIN_EXE_hubcap"), place.join("hubcap")).expect("copied");
+    install(env!("CARGO_BIN_EXE_hubcap"), place.join("hubcap"));
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(place, mode).expect("a mode");
     for words in [["up", "--client", "podman"].as_slice(), &["down"]] {

@@ -1,96 +1,247 @@
-//! Many clients, mixed images, too small a store and a bad network, for a while. HUBCAP_SOAK_SECONDS makes it longer.
+//! Many clients, mixed images, too small a store, a bad network and a registry that drips, for a while. `tests/soak` makes it longer and
+//! shows what was counted.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::Client;
+use tokio::task::JoinHandle;
 
-use crate::support::hubcap::{Place, blob, manifest, run};
+use crate::support::hubcap::{Hubcap, Place, blob, manifest, run};
 use crate::support::image::{self, Image, sha256};
-use crate::support::origin::{Origin, quirk};
+use crate::support::origin::{Origin, Parts, Quirk, quirk};
 use crate::support::{eventually, noise};
 
 const CLIENTS: u64 = 64;
+/// Of these so many ask the registry that drips.
+const OF_DRIPS: u64 = 8;
+/// Bytes per second of each of its connections.
+const DRIP: usize = 16 << 10;
+/// Its clients wait no longer for a body.
+const PATIENCE: Duration = Duration::from_secs(5);
+const IMAGES: u64 = 16;
 const BUDGET: u64 = 16 << 20;
 /// At work each client has a connection, the file it reads, and at most a fetch with a connection and a file of its own.
 const FILES_AT_WORK: usize = 4 * CLIENTS as usize;
-/// After the work: a few connections to the origin that are kept for the next request.
+/// After the work: a few connections to the origins that are kept for the next request.
 const FILES_LEFT: usize = 16;
 
+/// What the clients of one registry got.
 #[derive(Default)]
 struct Count {
-    right: AtomicU64,
+    whole: AtomicU64,
+    bytes: AtomicU64,
+    wrong: AtomicU64,
     refused: AtomicU64,
     cut: AtomicU64,
-    bytes: AtomicU64,
 }
 
-/// One image, as a client pulls it; every whole body must be what its name says.
-async fn pull(client: &Client, base: &str, (name, image): &(String, Image), count: &Count) {
-    let manifest = (manifest(name, "1"), &image.digest);
-    for (path, digest) in [manifest].into_iter().chain(image.blobs.iter().map(|one| (blob(name, one), one))) {
-        let Ok(answer) = client.get(format!("{base}{path}")).send().await else {
-            count.cut.fetch_add(1, Ordering::Relaxed);
-            continue;
-        };
+impl Count {
+    /// Asks for one content; a whole body must be what its name says.
+    async fn get(&self, client: &Client, url: &str, digest: &str) {
+        let Ok(answer) = client.get(url).send().await else { return add(&self.cut, 1) };
         if !answer.status().is_success() {
-            count.refused.fetch_add(1, Ordering::Relaxed);
-            continue;
+            return add(&self.refused, 1);
         }
         match answer.bytes().await {
-            Ok(body) => {
-                assert_eq!(sha256(&body), *digest, "a wrong body");
-                count.right.fetch_add(1, Ordering::Relaxed);
-                count.bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
+            Ok(body) if sha256(&body) == digest => {
+                add(&self.whole, 1);
+                add(&self.bytes, body.len() as u64);
             }
-            Err(_) => {
-                count.cut.fetch_add(1, Ordering::Relaxed);
-            }
+            Ok(_) => add(&self.wrong, 1),
+            Err(_) => add(&self.cut, 1),
         }
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sixty_four_clients_on_a_small_store_and_a_bad_network_get_nothing_wrong_and_nothing_grows() {
-    let seconds = std::env::var("HUBCAP_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
-    let (origin, place) = (Arc::new(Origin::start().await), Place::new());
-    let base = noise(1 << 20, 999);
-    let images: Arc<Vec<(String, Image)>> = Arc::new(
-        (0..16)
-            .map(|n| {
-                let name = format!("library/x{n}");
-                let own = noise(100_000 + 200_000 * n, n as u64);
-                let image =
-                    image::put(&origin, &format!("{name}:1"), &[&base, &own, &noise(3000, 100 + n as u64)]);
-                (name, image)
-            })
-            .collect(),
-    );
-    let budget = BUDGET.to_string();
-    let hubcap = place
-        .start(&origin.url(), &["--max-size", &budget, "--tag-ttl", "1s", "--upstream-timeout", "500ms"]);
-    let idle_files = hubcap.open_files();
-    let (count, stop) = (Arc::new(Count::default()), Arc::new(AtomicBool::new(false)));
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|n| {
-            let (count, stop, images) = (Arc::clone(&count), Arc::clone(&stop), Arc::clone(&images));
-            let (client, url) =
-                (Client::builder().no_proxy().build().expect("a client"), hubcap.http.clone());
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [whole, bytes, wrong, refused, cut] =
+            [&self.whole, &self.bytes, &self.wrong, &self.refused, &self.cut].map(number);
+        write!(
+            f,
+            "{whole} whole bodies ({} MB), {wrong} wrong, {refused} refused, {cut} cut",
+            bytes / 1_000_000
+        )
+    }
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+fn number(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// What hubcap uses at one moment, or at most in some time.
+#[derive(Debug, Clone, Copy, Default)]
+struct Use {
+    memory_kib: u64,
+    threads: u64,
+    files: usize,
+}
+
+impl Use {
+    fn of(hubcap: &Hubcap) -> Self {
+        Self { memory_kib: hubcap.memory_kib(), threads: hubcap.threads(), files: hubcap.open_files() }
+    }
+
+    fn most(samples: &[Self]) -> Self {
+        samples.iter().fold(Self::default(), |most, one| Self {
+            memory_kib: most.memory_kib.max(one.memory_kib),
+            threads: most.threads.max(one.threads),
+            files: most.files.max(one.files),
+        })
+    }
+}
+
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { memory_kib, threads, files } = self;
+        write!(f, "{} MiB, {threads} threads, {files} open files", memory_kib >> 10)
+    }
+}
+
+/// A registry's images and its clients.
+struct Clients {
+    count: Arc<Count>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Clients {
+    /// `count` clients pull images of `prefix`, some more often than others, until `stop`.
+    fn start(
+        numbers: std::ops::Range<u64>,
+        url: &str,
+        images: Vec<(String, Image)>,
+        stop: &Arc<AtomicBool>,
+    ) -> Self {
+        let (count, images) = (Arc::new(Count::default()), Arc::new(images));
+        let tasks = numbers.map(|n| {
+            let (count, stop, images) = (Arc::clone(&count), Arc::clone(stop), Arc::clone(&images));
+            let client = Client::builder().no_proxy().timeout(Duration::from_secs(60));
+            let (client, url) = (client.build().expect("a client"), url.to_owned());
             tokio::spawn(async move {
                 let mut turn = n;
                 while !stop.load(Ordering::Relaxed) {
                     turn =
                         turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    // Some images are asked for more often than others.
-                    let at = ((turn >> 33) % 16).min((turn >> 40) % 16) as usize;
-                    pull(&client, &url, &images[at], &count).await;
+                    let at = ((turn >> 33) % IMAGES).min((turn >> 40) % IMAGES) as usize;
+                    let (name, image) = &images[at];
+                    let manifest = format!("{url}{}", manifest(name, "1"));
+                    count.get(&client, &manifest, &image.digest).await;
+                    for digest in &image.blobs {
+                        let fetch = format!("{url}{}", blob(name, digest));
+                        let got = count.get(&client, &fetch, digest);
+                        if name.starts_with("drip.test/") {
+                            if tokio::time::timeout(PATIENCE, got).await.is_err() {
+                                add(&count.cut, 1);
+                            }
+                        } else {
+                            got.await;
+                        }
+                    }
                 }
             })
-        })
-        .collect();
+        });
+        Self { tasks: tasks.collect(), count }
+    }
+
+    async fn end(self) -> Arc<Count> {
+        for task in self.tasks {
+            task.await.expect("it ends");
+        }
+        self.count
+    }
+}
+
+fn images(origin: &Origin, prefix: &str, step: u64) -> Vec<(String, Image)> {
+    let base = noise(1 << 20, 999);
+    let image = |n: u64| {
+        let own = noise((100_000 + step * n) as usize, step + n);
+        let image =
+            image::put(origin, &format!("library/x{n}:1"), &[&base, &own, &noise(3000, step + 100 + n)]);
+        (format!("{prefix}library/x{n}"), image)
+    };
+    (0..IMAGES).map(image).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_clients_on_a_small_store_and_a_bad_network_get_nothing_wrong_and_nothing_grows() {
+    let seconds = std::env::var("HUBCAP_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let (origin, drip, place) = (Origin::start().await, Origin::start().await, Place::new());
+    let (many, few) = (images(&origin, "", 200_000), images(&drip, "drip.test/", 20_000));
+    drip.quirk("blobs", quirk::throttle(DRIP, Parts::Given));
+    let (budget, dripping) = (BUDGET.to_string(), format!("drip.test={}", drip.url()));
+    let more =
+        ["--max-size", &budget, "--tag-ttl", "1s", "--upstream-timeout", "500ms", "--upstream", &dripping];
+    let hubcap = place.start(&origin.url(), &more);
+    let idle = Use::of(&hubcap);
+    let stop = Arc::new(AtomicBool::new(false));
+    let others = Clients::start(0..CLIENTS - OF_DRIPS, &hubcap.http, many, &stop);
+    let of_drip = Clients::start(CLIENTS - OF_DRIPS..CLIENTS, &hubcap.http, few, &stop);
+
     let end = Instant::now() + Duration::from_secs(seconds);
-    let faults = [
+    let mut samples = Vec::new();
+    for (part, fault) in faults().into_iter().cycle() {
+        origin.quirk(part, fault);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        origin.heal();
+        for origin in [&origin, &drip] {
+            origin.forget();
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        samples.push(Use::of(&hubcap));
+        if Instant::now() > end {
+            break;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (others, of_drip) = (others.end().await, of_drip.end().await);
+    // How many are open at one moment of the work says nothing of a leak; how many are left after it does.
+    eventually("open files are closed after the work", || hubcap.open_files() < idle.files + FILES_LEFT)
+        .await;
+    let third = samples.len() / 3;
+    let (early, late) = (Use::most(&samples[..third]), Use::most(&samples[2 * third..]));
+    let evicted = hubcap.log().matches("least recently used").count();
+    println!(
+        "{seconds} s, {CLIENTS} clients, {OF_DRIPS} of them at a registry that drips\n\
+         the others: {others}\n\
+         at the one that drips: {of_drip}\n\
+         idle: {idle}\nat most in the first third: {early}\nin the last third: {late}\nafter the work: {}\n\
+         {evicted} contents removed to make room",
+        Use::of(&hubcap)
+    );
+    assert_eq!(number(&others.wrong) + number(&of_drip.wrong), 0, "wrong bodies");
+    assert!(number(&others.whole) > 1000, "{others}");
+    assert!(number(&of_drip.whole) > 0, "{of_drip}");
+    let is_constant = late.memory_kib < early.memory_kib * 3 / 2 && late.memory_kib < 128 << 10;
+    assert!(is_constant, "memory grows: {early} {late}");
+    assert!(late.files < idle.files + FILES_AT_WORK, "too many open files: {late}");
+    assert!(late.threads <= early.threads + 16, "threads grow: {early} {late}");
+    assert!(!hubcap.log().contains("panicked"), "a panic");
+    assert!(evicted > 0, "nothing was evicted");
+    assert_eq!(hubcap.stop(), Some(0));
+    let blobs = place.blobs();
+    let length = |digest: &String| {
+        std::fs::metadata(place.store().join("blobs").join(digest.replace(':', "/"))).expect("a file").len()
+    };
+    let total: u64 = blobs.iter().map(length).sum();
+    assert!(total <= BUDGET, "{total} bytes are kept");
+    let verified = run(place.dir.path(), &["verify", "--store", place.store().to_str().expect("text")]);
+    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stdout));
+    println!(
+        "kept: {} contents, {} MB; `hubcap verify` finds nothing damaged",
+        blobs.len(),
+        total / 1_000_000
+    );
+}
+
+fn faults() -> [(&'static str, Quirk); 8] {
+    [
         ("blobs", quirk::cut_once(50_000)),
         ("manifests", quirk::status(503)),
         ("x3", quirk::flip()),
@@ -99,63 +250,5 @@ async fn sixty_four_clients_on_a_small_store_and_a_bad_network_get_nothing_wrong
         ("manifests", quirk::hang()),
         ("x1", quirk::status(429)),
         ("blobs", quirk::no_length()),
-    ];
-    let mut samples = Vec::new();
-    for (part, fault) in faults.into_iter().cycle() {
-        origin.quirk(part, fault);
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        origin.heal();
-        origin.forget();
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        samples.push((hubcap.memory_kib(), hubcap.open_files()));
-        if Instant::now() > end {
-            break;
-        }
-    }
-    stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await.expect("no wrong body");
-    }
-    // How many are open at one moment of the work says nothing of a leak; how many are left after it does.
-    eventually("open files are closed after the work", || hubcap.open_files() < idle_files + FILES_LEFT)
-        .await;
-    let third = samples.len() / 3;
-    let most = |samples: &[(u64, usize)]| {
-        (
-            samples.iter().map(|one| one.0).max().unwrap_or(0),
-            samples.iter().map(|one| one.1).max().unwrap_or(0),
-        )
-    };
-    let (early, late) = (most(&samples[..third]), most(&samples[2 * third..]));
-    let Count { right, refused, cut, bytes } = &*count;
-    let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    println!(
-        "{seconds} s, {CLIENTS} clients: {} right ({} MB), {} refused, {} cut, 0 wrong; memory {} then {} KiB, files {} then {}",
-        number(right),
-        number(bytes) / 1_000_000,
-        number(refused),
-        number(cut),
-        early.0,
-        late.0,
-        early.1,
-        late.1
-    );
-    assert!(number(right) > 1000, "only {} bodies", number(right));
-    assert!(late.0 < early.0 + early.0 / 2 && late.0 < 128 << 10, "memory grows: {early:?} {late:?}");
-    assert!(late.1 < idle_files + FILES_AT_WORK, "too many open files: {idle_files} idle, {late:?} at work");
-    assert!(!hubcap.log().contains("panicked"), "a panic");
-    assert!(hubcap.log().contains("least recently used"), "nothing was evicted");
-    assert_eq!(hubcap.stop(), Some(0));
-    let total: u64 = place
-        .blobs()
-        .iter()
-        .map(|digest| {
-            std::fs::metadata(place.store().join("blobs").join(digest.replace(':', "/")))
-                .expect("a file")
-                .len()
-        })
-        .sum();
-    assert!(total <= BUDGET, "{total} bytes are kept");
-    let verified = run(place.dir.path(), &["verify", "--store", place.store().to_str().expect("text")]);
-    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stdout));
+    ]
 }

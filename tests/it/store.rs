@@ -7,7 +7,7 @@ use crate::support::disk::SmallDisk;
 use crate::support::hubcap::{Place, blob, manifest, run, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
-use crate::support::origin::Origin;
+use crate::support::origin::{Origin, quirk};
 
 /// A store with one image, pulled through and stopped.
 async fn filled() -> (Origin, Place, Image) {
@@ -244,6 +244,24 @@ async fn a_disk_that_fills_up_in_the_middle_of_a_blob_is_not_noticed_by_its_clie
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_body_is_no_blob_past_a_store_that_cannot_be_written_either() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    fs::create_dir(place.store()).expect("a directory");
+    let disk = place.store();
+    let mounted = SmallDisk::mount(&disk, 8);
+    assert_eq!(place.start(&origin.url(), &["--min-free", "0"]).stop(), Some(0));
+    mounted.read_only();
+    let hubcap = place.start(&origin.url(), &["--min-free", "0"]);
+    let digest = origin.put_blob(&noise(300_000, 1));
+    origin.quirk(&digest, quirk::empty());
+    assert_eq!(hubcap.get(&blob("x", &digest)).await.status(), 404);
+    origin.heal();
+    let answer = hubcap.get(&blob("x", &digest)).await;
+    assert_eq!(answer.bytes().await.expect("a body").len(), 300_000, "{}", hubcap.log());
+    assert_eq!(hubcap.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_cannot_be_written_serves_what_it_has_and_the_rest_goes_past_it() {
     let (origin, place) = (Origin::start().await, Place::new());
     fs::create_dir(place.store()).expect("a directory");
@@ -305,6 +323,58 @@ async fn what_needs_a_login_comes_past_a_store_that_cannot_be_written_at_the_fir
         // And nobody else gets it for that.
         assert_eq!(ask(path, "Bearer another").await.status(), 403, "{path}");
         assert_eq!(hubcap.get(path).await.status(), 403, "{path}");
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hits_go_on_after_the_disk_was_full_for_a_moment() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    fs::create_dir(place.store()).expect("made");
+    let store = place.store();
+    let _disk = SmallDisk::mount(&store, 12);
+    let images: Vec<Image> =
+        (0..8).map(|n| image::put(&origin, &format!("library/x:{n}"), &[&noise(50_000, 10 + n)])).collect();
+    let hubcap = place.start(&origin.url(), &["--min-free", "0"]);
+    let pull = async |image: &Image, tag: usize| {
+        hubcap.get(&manifest("x", &tag.to_string())).await.bytes().await.expect("a body");
+        for digest in &image.blobs {
+            hubcap.get(&blob("x", digest)).await.bytes().await.expect("a body");
+        }
+    };
+    for (tag, image) in images.iter().enumerate().take(4) {
+        pull(image, tag).await;
+    }
+    // Another process takes all that is free.
+    let ballast = store.join("ballast");
+    let mut file = fs::File::create(&ballast).expect("made");
+    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    drop(file);
+    let fails = || hubcap.log().contains("kept in memory");
+    let mut asked = 0;
+    let end = std::time::Instant::now() + crate::support::PATIENCE;
+    while !fails() {
+        assert!(std::time::Instant::now() < end, "sled writes nothing: {}", hubcap.log());
+        // What another repository has as well is noted in the index.
+        let path = blob(&format!("library/y{asked}"), &images[0].blobs[1]);
+        hubcap.get(&path).await.bytes().await.expect("a body");
+        asked += 1;
+    }
+    for image in images.iter().take(4) {
+        let answer = hubcap.get(&blob("x", &image.blobs[1])).await;
+        assert_eq!(status(&answer), "hubcap; hit", "while it is full: {}", hubcap.log());
+    }
+    fs::remove_file(ballast).expect("removed");
+    crate::support::eventually("the index on the disk again", || {
+        hubcap.log().contains("the disk takes the index again")
+    })
+    .await;
+    for (tag, image) in images.iter().enumerate() {
+        pull(image, tag).await;
+    }
+    for image in &images {
+        let answer = hubcap.get(&blob("x", &image.blobs[1])).await;
+        assert_eq!(status(&answer), "hubcap; hit", "{}", hubcap.log());
     }
     assert_eq!(hubcap.stop(), Some(0));
 }

@@ -17,8 +17,8 @@ pub(crate) mod user;
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
-/// Nothing here takes longer, on any machine that is of use.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Nothing that is waited for takes longer, on any machine that is of use, also while its disk stands still for some seconds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for a condition, looking often; a test never waits for time to pass.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

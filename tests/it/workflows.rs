@@ -55,6 +55,43 @@ fn actionlint_finds_nothing_in_any_workflow() {
 }
 
 #[test]
+fn zizmor_finds_nothing_that_an_attacker_could_use_in_any_workflow() {
+    let zizmor = |configuration: &str, paths: &[PathBuf]| {
+        let mut command = Command::new(tool("python/bin/zizmor"));
+        command
+            .args(["--offline", "--no-progress", "--quiet", "--config"])
+            .arg(root(configuration))
+            .args(paths);
+        command
+    };
+    let own = [root(".github"), root("action.yml")];
+    succeed(&mut zizmor("tests/job/zizmor.yml", &own));
+    let examples: Vec<PathBuf> =
+        workflows().into_iter().filter(|path| path.starts_with(root("docs"))).collect();
+    succeed(&mut zizmor("tests/job/zizmor-examples.yml", &examples));
+    let strict = zizmor("tests/job/zizmor.yml", &examples).output().expect("it starts");
+    assert!(!strict.status.success(), "it says yes to anything");
+}
+
+#[test]
+fn every_action_in_our_workflows_is_pinned_by_its_commit() {
+    let mut pinned = 0;
+    for workflow in workflows().into_iter().filter(|path| path.starts_with(root(".github"))) {
+        let text = std::fs::read_to_string(&workflow).expect("a file");
+        for uses in
+            text.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("uses: "))
+        {
+            let (_, at) = uses.split_once('@').expect("a version");
+            let (commit, version) = at.split_once(" # v").expect("a commit, with its tag as a comment");
+            let is_commit = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(is_commit && version.split('.').count() == 3, "{}: {uses}", workflow.display());
+            pinned += 1;
+        }
+    }
+    assert!(pinned >= 5, "the workflows use actions");
+}
+
+#[test]
 fn the_documentation_has_each_input_and_output_and_the_workflows_use_no_others() {
     let (inputs, outputs) = (keys("inputs:"), keys("outputs:"));
     assert!(inputs.len() >= 6 && outputs.len() >= 3, "{inputs:?} {outputs:?}");

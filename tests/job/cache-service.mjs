@@ -12,10 +12,9 @@
 // A token is `SCOPE` or `SCOPE:read`: the scope is the branch whose entries are written, and are read before those of
 // `main`; with `:read` nothing may be written, as GitHub has it for workflows that outsiders can start.
 
-import { appendFileSync, createReadStream, createWriteStream, mkdirSync, openSync, closeSync, readFileSync, renameSync, statSync, writeSync } from "node:fs";
+import { appendFileSync, closeSync, createReadStream, mkdirSync, openSync, renameSync, statSync, writevSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
-import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -64,40 +63,59 @@ const calls = {
 /** When the wire that all connections share is free again. */
 let free = 0;
 
-/** Passes bytes on as fast as the wire allows. */
-function wire() {
+/** Waits until the wire has passed on so many bytes. A wait for each chunk would cost the processor more than the bytes do. */
+async function pass(bytes) {
   const rate = Number(process.env.RATE_MB ?? 0) * 1000;
-  return new Transform({
-    highWaterMark: 1 << 18,
-    async transform(chunk, _, done) {
-      if (rate) {
-        free = Math.max(free, Date.now()) + chunk.length / rate;
-        if (free - Date.now() > 2) await sleep(free - Date.now());
-      }
-      done(null, chunk);
-    },
-  });
+  if (!rate) return;
+  free = Math.max(free, Date.now()) + bytes / rate;
+  if (free - Date.now() > 20) await sleep(free - Date.now());
+}
+
+/** The chunks of a body, as fast as the wire allows. */
+async function take(request) {
+  const chunks = [];
+  for await (const chunk of request) {
+    await pass(chunk.length);
+    chunks.push(chunk);
+  }
+  return chunks;
 }
 
 const file = (id) => join(directory, `${id}.archive`);
-const block = (id, name) => join(directory, `${id}.${Buffer.from(name).toString("hex")}.block`);
+
+/** The chunks of blocks that no list has put together yet, by entry and name: a file for each would be one copy more. */
+const blocks = new Map();
+const block = (id, name) => `${id} ${name}`;
+
+/** Writes a blob, in calls of as many chunks as the system takes. */
+function write(id, chunks) {
+  const out = openSync(`${file(id)}.new`, "w");
+  for (let at = 0; at < chunks.length; at += 1024) writevSync(out, chunks.slice(at, at + 1024));
+  closeSync(out);
+  renameSync(`${file(id)}.new`, file(id));
+}
 
 async function put(request, response, { id, query }) {
   const what = query.get("comp");
+  const chunks = await take(request);
   if (what === "block") {
-    await pipeline(request, wire(), createWriteStream(block(id, query.get("blockid"))));
+    blocks.set(block(id, query.get("blockid")), chunks);
   } else if (what === "blocklist") {
-    const parts = [];
-    for await (const part of request) parts.push(part);
-    const names = [...Buffer.concat(parts).toString().matchAll(/<Latest>([^<]*)<\/Latest>/g)].map((match) => match[1]);
-    const out = openSync(`${file(id)}.new`, "w");
-    for (const name of names) writeSync(out, readFileSync(block(id, name)));
-    closeSync(out);
-    renameSync(`${file(id)}.new`, file(id));
+    const names = [...Buffer.concat(chunks).toString().matchAll(/<Latest>([^<]*)<\/Latest>/g)].map((match) => match[1]);
+    for (const name of names) if (!blocks.has(block(id, name))) return response.writeHead(400).end();
+    write(id, names.flatMap((name) => blocks.get(block(id, name))));
+    for (const name of names) blocks.delete(block(id, name));
   } else {
-    await pipeline(request, wire(), createWriteStream(file(id)));
+    write(id, chunks);
   }
   response.writeHead(201, { etag: '"1"', "last-modified": new Date().toUTCString(), "x-ms-request-id": "1", "content-length": 0 }).end();
+}
+
+async function* paced(chunks) {
+  for await (const chunk of chunks) {
+    await pass(chunk.length);
+    yield chunk;
+  }
 }
 
 async function get(request, response, { id }) {
@@ -109,7 +127,7 @@ async function get(request, response, { id }) {
   if (range) headers["content-range"] = `bytes ${start}-${end}/${size}`;
   response.writeHead(range ? 206 : 200, { ...headers, "content-length": end - start + 1 });
   if (request.method === "HEAD") return response.end();
-  await pipeline(createReadStream(file(id), { start, end, highWaterMark: 1 << 18 }), wire(), response);
+  await pipeline(createReadStream(file(id), { start, end, highWaterMark: 1 << 20 }), paced, response);
 }
 
 async function call(request, response, method) {
@@ -137,7 +155,8 @@ const server = createServer(async (request, response) => {
     log({ method: request.method, blob: id, part: query.get("comp") ?? undefined, bytes: Number(request.headers["content-length"] ?? 0) });
     await (request.method === "PUT" ? put : get)(request, response, { id, query });
   } catch (error) {
-    console.error(error);
+    // Who asks may go away: parts that another origin brought first.
+    if (error.code !== "ERR_STREAM_PREMATURE_CLOSE") console.error(error);
     if (!response.headersSent) response.writeHead(500);
     response.end();
   }

@@ -22,8 +22,9 @@ use crate::status::{Daemon, Status};
 /// A request is a few images' names; larger bodies are refused.
 const MAX_BODY: usize = 1 << 20;
 
-/// How long the end of a job waits for uploads that are under way.
-const UPLOADS: Duration = Duration::from_secs(20);
+/// How long the end of a job waits for the upload that is under way. One that takes longer is left to a later job at once:
+/// every job would be slower by what only a later one gains.
+const UPLOADS: Duration = Duration::from_secs(2);
 
 /// What the routes answer from.
 #[derive(Clone)]
@@ -39,6 +40,7 @@ pub(crate) fn router(admin: Admin, patience: Duration) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/status", get(status))
+        .route("/requests", get(requests))
         .route("/pull", post(pull))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -54,9 +56,18 @@ async fn health() -> Response<Body> {
 }
 
 async fn status(State(Admin { cache, daemon }): State<Admin>) -> Response<Body> {
-    let (restoring, carried) = (cache.is_restoring(), cache.carried());
-    let status = Status { daemon, restoring, carried, meter: cache.snapshot() };
+    let status = Status {
+        daemon,
+        restoring: cache.is_restoring(),
+        carried: cache.carried(),
+        carry_trouble: cache.carry_trouble(),
+        meter: cache.snapshot(),
+    };
     answer::json(StatusCode::OK, &status)
+}
+
+async fn requests(State(Admin { cache, .. }): State<Admin>) -> Response<Body> {
+    answer::json(StatusCode::OK, &cache.requests())
 }
 
 async fn pull(State(admin): State<Admin>, body: Result<Bytes, BytesRejection>) -> Response<Body> {

@@ -17,6 +17,7 @@ use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, Failure, fill_error};
 use crate::fill::asked::Asked;
+use crate::fill::stall::Stall;
 use crate::fill::{FillError, FillHandle};
 use crate::flight::{Role, Subscription};
 use crate::hint::hint;
@@ -40,6 +41,7 @@ struct Filling {
     content: Content,
     /// What was asked of the registry beside it.
     asked: Asked,
+    stall: Stall,
 }
 
 /// What a flight gives a client.
@@ -66,18 +68,20 @@ impl Cache {
         request: BlobRequest,
     ) -> Result<Answer<Blob>, Failure> {
         self.await_content(digest).await;
-        if let Some(content) = self.undamaged(digest).await {
-            return match self.admit(access, digest).await {
-                Ok(outcome) => {
-                    let found = Readable { content, beside: None };
-                    self.stored_blob(access, digest, &request, Answer::new(found, outcome))
+        if let Some(content) = self.undamaged(digest, &request).await {
+            match self.admit(access, digest).await {
+                Ok(Some(outcome)) => {
+                    let found = Readable { content, beside: None, stall: Stall::never() };
+                    return self.stored_blob(access, digest, &request, Answer::new(found, outcome));
                 }
-                Err(failure) => self.blob_from_others(access, digest, failure).await,
-            };
+                // The registry has to bring it, as if it were not here.
+                Ok(None) => {}
+                Err(failure) => return self.blob_from_others(access, digest, failure).await,
+            }
         }
         let upstream = self.upstream(access)?;
         let question = Question::blob(access, digest);
-        if request == BlobRequest::Head && !self.0.filler.is_running(digest) {
+        if request == BlobRequest::Head && !self.0.filler.is_running(&access.target.registry, digest) {
             // A HEAD alone is not worth a fetch of gigabytes.
             let asking = self.blob_size(&upstream, access, digest);
             let size = self.0.negative.asked(&question, asking).await?;
@@ -88,7 +92,7 @@ impl Cache {
         let asking =
             async { self.filled(self.0.filler.join(upstream.clone(), access, digest), access, digest).await };
         match self.0.negative.asked(&question, asking).await? {
-            Filled::Stored(Answer { value: Filling { mut content, asked }, outcome }) => {
+            Filled::Stored(Answer { value: Filling { mut content, asked, stall }, outcome }) => {
                 // A part of a blob, or its length, can be told only when that is known.
                 if request != BlobRequest::Get(RangeRequest::Whole) && content.size().is_none() {
                     settled(&mut content).await?;
@@ -100,7 +104,7 @@ impl Cache {
                     meter: Arc::clone(&self.0.meter),
                     target: access.target.clone(),
                 });
-                let found = Readable { content, beside };
+                let found = Readable { content, beside, stall };
                 self.stored_blob(access, digest, &request, Answer::new(found, outcome))
             }
             Filled::Bypassed(bypass) => Ok(Answer::new(Blob::not_stored(bypass), Outcome::Bypass)),
@@ -129,30 +133,37 @@ impl Cache {
         Ok(asked?)
     }
 
-    /// As what a stored blob may be served to this caller.
-    async fn admit(&self, access: &Access, digest: &Digest) -> Result<Outcome, Failure> {
+    /// As what a stored blob may be served to this caller; `None` where no yes of the registry is enough.
+    async fn admit(&self, access: &Access, digest: &Digest) -> Result<Option<Outcome>, Failure> {
         let stored = Stored::by_digest(self.store().is_linked(&access.target, digest));
         let admission = self.admission(access);
         if let Some(hit) = stored.hit(admission) {
-            return Ok(hit);
+            return Ok(Some(hit));
+        }
+        if !stored.is_linked && !self.store().is_confirmable(&access.target, digest) {
+            return Ok(None);
         }
         match self.check_access(access, digest).await {
-            Ok(()) => Ok(Outcome::Granted),
+            Ok(()) => Ok(Some(Outcome::Granted)),
             Err(failure) => {
                 let stale = failure.stale_reason().and_then(|because| stored.stale(admission, because));
-                stale.ok_or(failure)
+                stale.map(Some).ok_or(failure)
             }
         }
     }
 
     /// A stored blob, unless it is found damaged before its first byte has to go out: then it is quarantined already,
-    /// and can be fetched again for this same request.
-    async fn undamaged(&self, digest: &Digest) -> Option<Content> {
+    /// and can be fetched again for this same request. Ranges wait until all of it is verified: what is wrong in a part would
+    /// not be found by the part's end.
+    async fn undamaged(&self, digest: &Digest, request: &BlobRequest) -> Option<Content> {
         let stored = self.store().blob(digest).unwrap_or_else(|error| {
             tracing::warn!(target: "hubcap::cache", "going on without what is stored: {error}");
             None
         });
         let mut content = stored?;
+        if request.is_for_ranges() {
+            return content.settled().await.is_ok().then_some(content);
+        }
         match tokio::time::timeout(VERIFY_FIRST, content.settled()).await {
             Ok(Err(_)) => None,
             Ok(Ok(_)) | Err(_) => Some(content),
@@ -167,7 +178,7 @@ impl Cache {
         digest: &Digest,
     ) -> Result<Filled, Failure> {
         let no_result = || FillError { access: access.clone(), error: Error::no_result() };
-        let FillHandle { mut content, asked, access: leader } = match flight.value().await {
+        let FillHandle { mut content, asked, mut stall, access: leader } = match flight.value().await {
             Some(Ok(filling)) => filling,
             other => match other.and_then(Result::err).unwrap_or_else(no_result) {
                 FillError { error: error @ Error::NoRoom { .. }, .. } => {
@@ -187,11 +198,21 @@ impl Cache {
         if leader != *access {
             self.check_access(access, digest).await?;
         }
-        // Of a short one nothing could be sent before the end anyway, and an error can still become a status.
-        let waited = match content.size() {
-            Some(size) if size <= HOLD_BACK => content.settled().await,
-            Some(size) => Ok(size),
-            None => content.grown(HOLD_BACK).await,
+        // Where there are as many fills as there may be, this one is as good as any.
+        let may_leave = !stall.is_now();
+        let waited = tokio::select! {
+            biased;
+            waited = begun(&mut content) => waited,
+            () = stall.begins(), if may_leave => {
+                // Others may have filled it meanwhile.
+                if let Some(content) = self.filled_meanwhile(access, digest) {
+                    self.check_access(access, digest).await?;
+                    let filling = Filling { content, asked, stall: Stall::never() };
+                    return Ok(Filled::Stored(Answer::new(filling, Outcome::Collapsed)));
+                }
+                let another = self.0.filler.join(self.upstream(access)?, access, digest);
+                return Box::pin(self.filled(another, access, digest)).await;
+            }
         };
         if let Err(error) = waited {
             return match failure(&error) {
@@ -207,7 +228,13 @@ impl Cache {
             Role::Leader => Outcome::Miss,
             Role::Follower => Outcome::Collapsed,
         };
-        Ok(Filled::Stored(Answer::new(Filling { content, asked }, outcome)))
+        Ok(Filled::Stored(Answer::new(Filling { content, asked, stall }, outcome)))
+    }
+
+    /// What others have filled while a fill stalled, where the yes of this registry is enough for it.
+    pub(super) fn filled_meanwhile(&self, access: &Access, digest: &Digest) -> Option<Content> {
+        let store = self.store();
+        store.blob(digest).ok()?.filter(|_| store.is_confirmable(&access.target, digest))
     }
 
     /// A fetch for this client alone.
@@ -276,6 +303,16 @@ impl Cache {
         self.classify(&upstream, &question).await;
         self.store().link(&access.target, digest);
         Ok(())
+    }
+}
+
+/// Waits until something of a content can be sent. Of a short one nothing could be before the end, and an error can still
+/// become a status.
+async fn begun(content: &mut Content) -> Result<u64, ReadError> {
+    match content.size() {
+        Some(size) if size <= HOLD_BACK => content.settled().await,
+        Some(size) => Ok(size),
+        None => content.grown(HOLD_BACK).await,
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hubcap_oci::{Digest, Referrer, Registry, Tag, Target};
+use hubcap_oci::{Digest, Registry, Tag, Target};
 use hubcap_store::Store;
-use hubcap_upstream::{Upstream, Upstreams};
+use hubcap_upstream::{ReferrerList, Upstream, Upstreams};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -19,13 +19,14 @@ use crate::fill::Filler;
 use crate::flight::Flights;
 use crate::freshness::TagRules;
 use crate::manifest::content::ManifestContent;
-use crate::meter::{Meter, RegistryStats, RequestGuard, Snapshot};
+use crate::meter::{Meter, RegistryStats, RequestGuard, RequestLog, Requested, Snapshot};
 use crate::negative::NegativeCache;
 use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;
 use crate::question::Question;
 use crate::removed::{Removed, RemovedRules};
 use crate::restoring::Restoring;
+use crate::stale_warning::StaleWarning;
 use crate::storage_warning::StorageWarning;
 use crate::tag_lock::TagLock;
 
@@ -62,7 +63,7 @@ pub(crate) struct Inner {
     /// The job's cache service, where there is one.
     pub(crate) carrier: Arc<Carrier>,
     pub(crate) manifests: Flights<Question, Result<Answer<ManifestContent>, Error>>,
-    pub(crate) referrers: Flights<Question, Result<Answer<Vec<Referrer>>, Error>>,
+    pub(crate) referrers: Flights<Question, Result<Answer<ReferrerList>, Error>>,
     /// Permits for fills that no client has asked for yet.
     pub(crate) ahead: Arc<Semaphore>,
     pub(crate) attestations: Attestations,
@@ -73,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) pushes: Pushes,
     pub(crate) restoring: Restoring,
     pub(crate) storage_warning: Arc<StorageWarning>,
+    pub(crate) stale_warning: StaleWarning,
 }
 
 impl Cache {
@@ -112,6 +114,7 @@ impl Cache {
             pushes: Pushes::default(),
             restoring: Restoring::default(),
             storage_warning,
+            stale_warning: StaleWarning::default(),
         }))
     }
 
@@ -137,8 +140,13 @@ impl Cache {
     }
 
     /// Counts a request of a repository that came at `came`, until the guard is dropped.
-    pub fn count_request(&self, target: &Target, tag: Option<&str>, came: Instant) -> RequestGuard {
-        self.0.meter.request(target, tag, came)
+    pub fn count_request(&self, target: &Target, requested: Requested<'_>, came: Instant) -> RequestGuard {
+        self.0.meter.request(target, requested, came)
+    }
+
+    /// The latest requests for manifests and blobs.
+    pub fn requests(&self) -> RequestLog {
+        self.0.meter.requests()
     }
 
     /// Everything that was counted since the start.

@@ -55,9 +55,10 @@ impl Cache {
             let Some(carrying) = cache.0.carrier.begin(carrying) else {
                 return Err("another cache service was given before".to_owned());
             };
-            let late = || format!("nothing came from the Actions cache within {} s", PATIENCE.as_secs());
-            let reading = tokio::time::timeout(PATIENCE, carrying.read_newest(cache.store()));
-            let key = reading.await.map_err(|_| late())??;
+            let late = |_| format!("nothing came from the Actions cache within {} s", PATIENCE.as_secs());
+            let reading = tokio::time::timeout(PATIENCE, carrying.read_newest(cache.store())).await;
+            let read = reading.map_err(late).flatten();
+            let key = read.inspect_err(|why| cache.0.carrier.note_trouble(why))?;
             let directory = carrying.known.directory();
             Ok(key.map(|key| Found { key, contents: directory.len(), bytes: directory.size() }))
         }
@@ -68,8 +69,13 @@ impl Cache {
         self.0.carrier.carrying()?.known.directory().key().map(str::to_owned)
     }
 
-    /// Saves what this job adds to the cache service: waits for the upload of a large content that is under way, for at most
-    /// `patience`, then writes a pack. `None` where there is no service.
+    /// Why nothing of what earlier jobs have saved is used, where that is so.
+    pub fn carry_trouble(&self) -> Option<String> {
+        self.0.carrier.trouble().map(str::to_owned)
+    }
+
+    /// Saves what this job adds to the cache service: waits for the upload of a large content that is under way, if at its speed
+    /// so far that takes at most `patience`, then writes a pack. `None` where there is no service.
     pub async fn save_carried(&self, patience: Duration) -> Option<Saved> {
         Some(self.0.carrier.carrying()?.save(self.store(), patience).await)
     }

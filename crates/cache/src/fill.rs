@@ -1,18 +1,21 @@
 //! The leader's task: fetches a blob once and writes it. Clients only read what it has written, so none of them
-//! can slow or cancel it.
+//! can slow or cancel it. It ends when nobody has read it for a while.
 
 pub(crate) mod asked;
 mod coalesce;
+mod places;
+pub(crate) mod stall;
 mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubcap_oci::Digest;
-use hubcap_store::{Content, Ingest, Store};
+use hubcap_oci::{Digest, Registry};
+use hubcap_store::{Aborter, Content, Ingest, Store};
 use hubcap_upstream::{Fetch, Others, Permission, RegistryBlob, Upstream};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::access::Access;
 use crate::authorization::Grants;
@@ -27,15 +30,19 @@ use crate::question::Question;
 use crate::storage_warning::StorageWarning;
 use asked::Asked;
 use coalesce::Coalescer;
+use places::{Place, Places};
+use stall::{Counted, Monitor, Stall};
 use write::{RUN, write};
 
 /// Pieces between the network and the disk, of all fills together and of one: 64 KiB each at most, so memory stays flat.
 const PIECES: usize = 64;
 const MOST_PIECES: usize = 32;
 
-/// Fills at a time. More wait, and when that takes too long clients are sent to the registry itself.
-const MAX_FILLS: u32 = 64;
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A fill ends when nobody has read it for so long. dockerd tries again after 5 s, then after 10 s and 15 s more: it finds what
+/// was fetched meanwhile.
+const UNREAD: Duration = Duration::from_secs(20);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a fill gives its requests: the content that it writes, or the one that was in the store after all.
 #[derive(Clone)]
@@ -43,6 +50,7 @@ pub(crate) struct FillHandle {
     pub(crate) content: Content,
     /// What its clients have asked of the registry beside it.
     pub(crate) asked: Asked,
+    pub(crate) stall: Stall,
     /// To whom the upstream gave it.
     pub(crate) access: Access,
 }
@@ -65,9 +73,19 @@ struct Inner {
     grants: Arc<Grants>,
     meter: Arc<Meter>,
     warning: Arc<StorageWarning>,
-    flights: Flights<Digest, Result<FillHandle, FillError>>,
-    /// All permits are free when no fill runs.
-    permits: Semaphore,
+    flights: Flights<Key, Result<FillHandle, FillError>>,
+    /// None is taken when no fill runs.
+    places: Places,
+}
+
+/// What a fill is of.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    /// Nobody waits for another registry than the one that was asked for.
+    registry: Registry,
+    digest: Digest,
+    /// For whom alone it is, since the one for all has stalled.
+    alone: Option<Access>,
 }
 
 impl Filler {
@@ -80,31 +98,37 @@ impl Filler {
         warning: Arc<StorageWarning>,
         runtime: Handle,
     ) -> Self {
-        let (flights, permits) = (Flights::new(runtime), Semaphore::new(MAX_FILLS as usize));
-        Self(Arc::new(Inner { store, carrier, grants, meter, warning, flights, permits }))
+        let (flights, places) = (Flights::new(runtime), Places::default());
+        Self(Arc::new(Inner { store, carrier, grants, meter, warning, flights, places }))
     }
 
-    /// Whether a fill of this blob runs.
-    pub(crate) fn is_running(&self, digest: &Digest) -> bool {
-        self.0.flights.is_running(digest)
+    /// Whether a fill of this blob from this registry runs.
+    pub(crate) fn is_running(&self, registry: &Registry, digest: &Digest) -> bool {
+        self.0.flights.is_running(&Key { registry: registry.clone(), digest: *digest, alone: None })
     }
 
-    /// Joins the fill of a blob, or starts it as this access, which `upstream` is asked with.
+    /// Joins the fill of a blob from its registry, or starts it as this access, which `upstream` is asked with. Where that has
+    /// stalled, the fill is one for this access alone: another repository, or another login, may have it sooner.
     pub(crate) fn join(
         &self,
         upstream: Upstream,
         access: &Access,
         digest: &Digest,
     ) -> Subscription<Result<FillHandle, FillError>> {
+        let mut key = Key { registry: access.target.registry.clone(), digest: *digest, alone: None };
+        let has_stalled = |fill: &Result<FillHandle, _>| fill.as_ref().is_ok_and(|fill| fill.stall.is_now());
+        if self.0.flights.is_of_no_use(&key, has_stalled) {
+            key.alone = Some(access.clone());
+        }
         let (access, digest) = (access.clone(), *digest);
-        self.0.flights.join(digest, |publisher| self.clone().fill(upstream, access, digest, publisher))
+        self.0
+            .flights
+            .join_unless(key, has_stalled, |publisher| self.clone().fill(upstream, access, digest, publisher))
     }
 
     /// Waits until no fill runs, for at most `patience`; false when some are abandoned. No fill begins after that.
     pub(crate) async fn drain(&self, patience: Duration) -> bool {
-        let all = tokio::time::timeout(patience, self.0.permits.acquire_many(MAX_FILLS)).await;
-        self.0.permits.close();
-        all.is_ok()
+        self.0.places.close(patience).await
     }
 
     /// Fetches `digest` and stores it.
@@ -113,26 +137,32 @@ impl Filler {
         upstream: Upstream,
         access: Access,
         digest: Digest,
-        publisher: Publisher<Digest, Result<FillHandle, FillError>>,
+        publisher: Publisher<Key, Result<FillHandle, FillError>>,
     ) {
         // Between a request's look into the store and its join another flight may have ended.
-        let Inner { store, carrier, meter, warning, permits, .. } = &*self.0;
+        let Inner { store, carrier, meter, warning, places, .. } = &*self.0;
         if let (Ok(Some(content)), true) = (store.blob(&digest), store.is_linked(&access.target, &digest)) {
-            return publisher.finish(Ok(FillHandle { content, asked: Asked::default(), access }));
+            let (asked, stall) = (Asked::default(), Stall::never());
+            return publisher.finish(Ok(FillHandle { content, asked, stall, access }));
         }
         // What is uploaded to the job's cache meanwhile waits.
         let _pulling = carrier.pulling();
-        let (fetch, ingest, _permit) = match self.begin(upstream, &access, digest).await {
+        let (fetch, ingest, _place) = match self.begin(upstream, &access, digest).await {
             Ok(begun) => begun,
             Err(error) => return publisher.finish(Err(FillError { access, error })),
         };
         let content = ingest.content(fetch.size());
-        let (transfer, grown) = (meter.transfer(&access.target), content.clone());
-        let handle = FillHandle { content, asked: Asked::default(), access: access.clone() };
-        publisher.publish(Ok(handle));
-
-        let running = MAX_FILLS as usize - permits.available_permits().min(MAX_FILLS as usize - 1);
+        let mut transfer = meter.transfer(&access.target);
+        if fetch.source().is_at_first() {
+            transfer = transfer.sampled();
+        }
+        let running = places.taken().max(1);
         let (pieces, writer) = mpsc::channel((PIECES / running).clamp(1, MOST_PIECES));
+        let (writer, brought) = Counted::new(writer);
+        let monitor = Monitor::new(fetch.size(), brought);
+        let (asked, stall) = (Asked::default(), monitor.stall());
+        publisher.publish(Ok(FillHandle { content, asked, stall, access: access.clone() }));
+
         let aborter = ingest.aborter();
         let blob = fetch.source().clone();
         let (store, target) = (store.clone(), access.target.clone());
@@ -141,9 +171,8 @@ impl Filler {
         let disk = {
             let aborter = aborter.clone();
             on_disk(move || {
-                let written =
-                    write(ingest, writer, coalescer, || store.link(&target, &digest)).map_err(Error::from);
-                store.publish(&target, &digest);
+                let written = write(ingest, writer, coalescer, |ingest| store.link_ingest(&target, ingest))
+                    .map_err(Error::from);
                 // At once: the network's side may be waiting for a connection that is silent. It has ended where only the
                 // digest is wrong.
                 let is_at_end = matches!(written, Err(Error::WrongContent { .. }));
@@ -155,19 +184,26 @@ impl Filler {
             })
         };
         let network = async {
-            let streamed = fetch.stream(&pieces).await;
+            let streamed = tokio::select! {
+                streamed = fetch.stream(&pieces) => streamed.map_err(Error::from),
+                () = unread(&aborter, monitor) => {
+                    Err(Error::unavailable(format!("nobody has read it for {} s", UNREAD.as_secs())))
+                }
+            };
             drop(pieces);
             let first = streamed?;
             transfer.single_connection(first.bytes, first.elapsed);
             Ok(())
         };
         let (written, fetched) = tokio::join!(disk, network);
-        transfer.fetched(grown.available(), blob.from_cache());
+        let (length, from_cache) = (aborter.written(), blob.from_cache());
+        transfer.fetched(length, from_cache);
+        meter.filled(&digest, length.saturating_sub(from_cache), from_cache);
         drop(transfer);
         let target = &access.target;
         // Where the disk failed, the network's failure is only that nothing took its bytes.
         let Err(error) = written.and(fetched) else {
-            carrier.stored(&self.0.store, target, &digest, grown.available());
+            carrier.stored(&self.0.store, target, &digest, length);
             tracing::debug!(target: "hubcap::fill", upstream = %target, digest = %digest, "stored");
             return;
         };
@@ -190,10 +226,10 @@ impl Filler {
         upstream: Upstream,
         access: &Access,
         digest: Digest,
-    ) -> Result<(Fetch<RegistryBlob>, Ingest, SemaphorePermit<'_>), Error> {
-        let busy = || Error::Unavailable { why: format!("{MAX_FILLS} fetches run already") };
-        let permit = tokio::time::timeout(PATIENCE, self.0.permits.acquire()).await;
-        let permit = permit.ok().and_then(Result::ok).ok_or_else(busy)?;
+    ) -> Result<(Fetch<RegistryBlob>, Ingest, Place), Error> {
+        let registry = &access.target.registry;
+        let busy = || Error::unavailable(format!("too many blobs of {registry} are downloaded already"));
+        let place = self.0.places.take(registry).await.ok_or_else(busy)?;
         let store = self.0.store.clone();
         let (grants, question) = (&self.0.grants, Question::blob(access, &digest));
         let fetching = async {
@@ -224,7 +260,7 @@ impl Filler {
             Some(size) => ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?,
             None => hint(&mut fetch, &self.0.store, &access.target, digest).await,
         }
-        Ok((fetch, ingest, permit))
+        Ok((fetch, ingest, place))
     }
 
     /// Finds out who may have what the first origin has begun to give, and lets the others go on with it.
@@ -250,5 +286,18 @@ impl Filler {
             }
         }
         Ok(fetch)
+    }
+}
+
+/// Waits until nobody has read a fill for [`UNREAD`], and tells its readers whether it has stalled. What the flight itself
+/// holds of its content is no reader.
+async fn unread(fill: &Aborter, mut monitor: Monitor) {
+    let mut read = Instant::now();
+    while read.elapsed() < UNREAD {
+        tokio::time::sleep(LOOK).await;
+        monitor.look();
+        if fill.readers() > 1 {
+            read = Instant::now();
+        }
     }
 }

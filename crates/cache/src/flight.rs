@@ -3,6 +3,8 @@
 //! A *flight* is such a fetch, from its start until it publishes its result or fails. The request for which it was started is
 //! its *leader*; the requests that come while it runs are its *followers*. Leader and followers hold the same kind of
 //! subscription and get the same result: the fetch is a task of its own, which no client can cancel by disconnecting.
+//!
+//! A flight that does not move is left: requests that come then get another one, and it goes on for those that it has.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,6 +16,9 @@ use tokio::sync::watch;
 
 use crate::lock::lock;
 
+/// So many flights of one content run at most. Where none of them moves, another one would not either.
+const MOST: usize = 3;
+
 /// The flights that run now.
 pub(crate) struct Flights<K, V> {
     running: Running<K, V>,
@@ -21,8 +26,28 @@ pub(crate) struct Flights<K, V> {
     tasks: Handle,
 }
 
-/// By what they fetch.
-type Running<K, V> = Arc<Mutex<HashMap<K, watch::Receiver<Option<V>>>>>;
+/// By what they fetch, the newest of each.
+type Running<K, V> = Arc<Mutex<HashMap<K, Flight<V>>>>;
+
+/// A flight that can be joined.
+#[derive(Clone)]
+struct Flight<V> {
+    result: watch::Receiver<Option<V>>,
+    /// Held by all flights of this content.
+    all: Arc<()>,
+}
+
+impl<V> Flight<V> {
+    fn is_of_no_use(&self, is_of_no_use: impl Fn(&V) -> bool) -> bool {
+        self.result.borrow().as_ref().is_some_and(is_of_no_use)
+    }
+
+    /// How many flights of this content run.
+    fn running(&self) -> usize {
+        // The map holds it once more.
+        Arc::strong_count(&self.all) - 1
+    }
+}
 
 /// What a request is to its flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,16 +100,41 @@ where
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.join_unless(key, |_| false, fetch)
+    }
+
+    /// The same, but leaves a flight whose result so far is of no use any more, and starts another one; unless three run
+    /// already.
+    pub(crate) fn join_unless<F>(
+        &self,
+        key: K,
+        is_of_no_use: impl Fn(&V) -> bool,
+        fetch: impl FnOnce(Publisher<K, V>) -> F,
+    ) -> Subscription<V>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut running = lock(&self.running);
-        if let Some(result) = running.get(&key) {
-            return Subscription { role: Role::Follower, result: result.clone() };
+        let mut all = Arc::default();
+        if let Some(flight) = running.get(&key) {
+            if flight.running() >= MOST || !flight.is_of_no_use(is_of_no_use) {
+                return Subscription { role: Role::Follower, result: flight.result.clone() };
+            }
+            all = Arc::clone(&flight.all);
         }
         let (sender, result) = watch::channel(None);
-        running.insert(key.clone(), result.clone());
+        let flight = Flight { result: result.clone(), all };
+        running.insert(key.clone(), flight.clone());
         drop(running);
-        let end = EndOnDrop { running: Arc::clone(&self.running), key };
+        let end = EndOnDrop { running: Arc::clone(&self.running), key, flight };
         self.tasks.spawn(fetch(Publisher { end, result: sender }));
         Subscription { role: Role::Leader, result }
+    }
+
+    /// Whether a flight for `key` runs whose result so far is of no use any more.
+    pub(crate) fn is_of_no_use(&self, key: &K, is_of_no_use: impl Fn(&V) -> bool) -> bool {
+        let running = lock(&self.running);
+        running.get(key).is_some_and(|flight| flight.is_of_no_use(is_of_no_use))
     }
 
     /// Whether a flight for `key` runs.
@@ -104,11 +154,16 @@ impl<V: Clone> Subscription<V> {
 struct EndOnDrop<K: Eq + Hash, V> {
     running: Running<K, V>,
     key: K,
+    flight: Flight<V>,
 }
 
 impl<K: Eq + Hash, V> Drop for EndOnDrop<K, V> {
     fn drop(&mut self) {
-        lock(&self.running).remove(&self.key);
+        let mut running = lock(&self.running);
+        // Not one that was started in its place.
+        if running.get(&self.key).is_some_and(|flight| flight.result.same_channel(&self.flight.result)) {
+            running.remove(&self.key);
+        }
     }
 }
 
@@ -159,6 +214,51 @@ mod tests {
         let mut follower = flights.join(1, |_| async { panic!("a second fetch") });
         assert_eq!((follower.role, follower.value().await), (Role::Follower, Some(7)));
         go.send(()).expect("the fetch waits");
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_does_not_move_is_left_and_goes_on_for_those_that_it_has() {
+        let flights = flights();
+        let (go, gate) = oneshot::channel::<()>();
+        let mut first = flights.join(1, |publisher| async move {
+            publisher.publish(7);
+            let _ = gate.await;
+            publisher.finish(8);
+        });
+        assert_eq!(first.value().await, Some(7));
+        let mut second = flights.join_unless(
+            1,
+            |value| *value == 7,
+            |publisher| async move {
+                publisher.publish(9);
+                std::future::pending::<()>().await;
+            },
+        );
+        assert_eq!((second.role, second.value().await), (Role::Leader, Some(9)));
+        go.send(()).expect("the fetch waits");
+        first.result.wait_for(|value| *value == Some(8)).await.expect("a value");
+        let mut third = flights.join(1, |_| async { panic!("a third fetch") });
+        assert_eq!((third.role, third.value().await), (Role::Follower, Some(9)), "the newest is joined");
+    }
+
+    #[tokio::test]
+    async fn no_more_than_three_flights_of_one_content_run() {
+        let flights = flights();
+        let join = async || {
+            let mut joined = flights.join_unless(
+                1,
+                |_| true,
+                |publisher| async move {
+                    publisher.publish(7);
+                    std::future::pending::<()>().await;
+                },
+            );
+            joined.value().await;
+            joined.role
+        };
+        for role in [Role::Leader, Role::Leader, Role::Leader, Role::Follower, Role::Follower] {
+            assert_eq!(join().await, role);
+        }
     }
 
     #[tokio::test]

@@ -56,6 +56,7 @@ pub mod removed;
 mod restore;
 mod restoring;
 mod serve_removed;
+mod stale_warning;
 mod storage_warning;
 mod tag_lock;
 pub mod tags;
@@ -69,7 +70,10 @@ pub use cache::{Cache, Config};
 pub use error::{Error, Failure};
 pub use freshness::{TagRules, Ttl};
 pub use manifest::content::ManifestContent;
-pub use meter::{RegistryStats, RemovedImage, RepositoryStats, RequestGuard, Snapshot, TagLockReport};
+pub use meter::{
+    ClientRequest, RegistryStats, RemovedImage, RepositoryStats, RequestGuard, RequestLog, Requested, Sent,
+    Snapshot, TagLockReport,
+};
 pub use outcome::{Answer, Outcome, OutcomeClass, StaleBecause};
 pub use passthrough::TunnelAddresses;
 pub use removed::{OnRemoved, RemovedRules};

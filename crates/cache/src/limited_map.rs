@@ -36,15 +36,16 @@ impl<K: Eq + Hash, V> LimitedMap<K, V> {
         self.entries.get(key).map(|entry| entry.age(now))
     }
 
-    /// Puts `value` in, new from `now` on.
-    pub(crate) fn insert(&mut self, key: K, value: V, now: Instant) {
+    /// Puts `value` in, new from `now` on; returns what it replaces, however old that is.
+    pub(crate) fn insert(&mut self, key: K, value: V, now: Instant) -> Option<V> {
         let full = self.entries.len() >= self.limit && !self.entries.contains_key(&key);
         if full {
             self.entries.retain(|_, entry| entry.age(now) < self.life);
         }
-        if !full || self.entries.len() < self.limit {
-            self.entries.insert(key, Entry { value, since: now });
+        if full && self.entries.len() >= self.limit {
+            return None;
         }
+        self.entries.insert(key, Entry { value, since: now }).map(|entry| entry.value)
     }
 
     /// Removes the keys for which `keep` is false.

@@ -117,7 +117,13 @@ impl Cache {
     fn look_up(&self, access: &Access, reference: &Reference) -> Option<Found> {
         let target = &access.target;
         let (digest, stored) = match reference {
-            Reference::Digest(digest) => (*digest, Stored::by_digest(self.store().is_linked(target, digest))),
+            Reference::Digest(digest) => {
+                let stored = Stored::by_digest(self.store().is_linked(target, digest));
+                if !stored.is_linked && !self.store().is_confirmable(target, digest) {
+                    return None;
+                }
+                (*digest, stored)
+            }
             Reference::Tag(tag) => {
                 let entry = self.store().tag(target, tag)?;
                 let ttl = self.config().tags.ttl(target, tag);
@@ -159,8 +165,10 @@ impl Cache {
         let Some(outcome) = stored.stale(self.admission(access), because) else {
             return Err(failure);
         };
-        if let Outcome::Stale { over, because: StaleBecause::UpstreamFailed } = outcome {
-            tracing::warn!(target: "hubcap::cache", upstream = %access.target, digest = %content.digest(),
+        if let Outcome::Stale { over, because: StaleBecause::UpstreamFailed } = outcome
+            && let Some(more) = self.0.stale_warning.count(&access.target, content.digest())
+        {
+            tracing::warn!(target: "hubcap::cache", upstream = %access.target, digest = %content.digest(), more,
                 "serving the stored manifest although it is {over} s past its TTL: {}", failure.error);
         }
         if because == StaleBecause::Removed {

@@ -14,6 +14,7 @@ impl Cache {
     /// Begins to fill what an image's manifest names and the store does not have, where that is turned on. Returns at
     /// once; a client that asks meanwhile joins the fill.
     pub fn read_ahead(&self, access: &Access, content: &ManifestContent) {
+        self.0.meter.places(content.manifest.links.blobs().map(|blob| &blob.digest));
         if !self.config().read_ahead || self.config().offline {
             return;
         }
@@ -30,7 +31,7 @@ impl Cache {
     async fn read_attestation_ahead(&self, access: &Access, attestation: Digest) {
         let mut wanted = vec![attestation];
         if let Ok(list) = self.referrers(access, &attestation, &[]).await {
-            let signatures = list.value.iter().filter(|one| one.is_signature());
+            let signatures = list.value.referrers.iter().filter(|one| one.is_signature());
             wanted.extend(signatures.filter_map(Referrer::digest));
         }
         for digest in wanted {
@@ -42,7 +43,9 @@ impl Cache {
 
     fn read_blobs_ahead(&self, access: &Access, content: &ManifestContent) {
         let store = self.store();
-        let missing = |digest: &Digest| !store.has(digest) && !self.0.filler.is_running(digest);
+        let missing = |digest: &Digest| {
+            !store.has(digest) && !self.0.filler.is_running(&access.target.registry, digest)
+        };
         // Foreign layers are not the registry's.
         let own = content.manifest.links.blobs().filter(|blob| !blob.is_foreign());
         let blobs: Vec<Digest> = own.map(|blob| blob.digest).filter(missing).collect();

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use hubcap_oci::referrer::{tag_of, write_list};
 use hubcap_oci::{Digest, Reference, Referrer};
-use hubcap_upstream::Upstream;
+use hubcap_upstream::{ReferrerList, Upstream};
 
 use crate::access::Access;
 use crate::authorization::Admission;
@@ -39,9 +39,9 @@ impl Cache {
         access: &Access,
         subject: &Digest,
         artifact_types: &[String],
-    ) -> Result<Answer<Vec<Referrer>>, Failure> {
+    ) -> Result<Answer<ReferrerList>, Failure> {
         let mut answer = self.all_referrers(access, subject).await?;
-        answer.value.retain(|one| one.is_of(artifact_types));
+        answer.value.referrers.retain(|one| one.is_of(artifact_types));
         Ok(answer)
     }
 
@@ -49,12 +49,12 @@ impl Cache {
         &self,
         access: &Access,
         subject: &Digest,
-    ) -> Result<Answer<Vec<Referrer>>, Failure> {
+    ) -> Result<Answer<ReferrerList>, Failure> {
         let mut found = self.kept_referrers(access, subject);
         if let Some(Found { referrers, freshness }) = &found {
             let stored = Stored { is_linked: self.is_for_all(access, subject).await, freshness: *freshness };
             if let Some(hit) = stored.hit(self.admission(access)) {
-                return Ok(Answer::new(referrers.clone(), hit));
+                return Ok(Answer::new(referrers.clone().into(), hit));
             }
         }
         let outcome = if found.is_some() { Outcome::Refreshed } else { Outcome::Miss };
@@ -104,7 +104,7 @@ impl Cache {
         access: &Access,
         subject: &Digest,
         outcome: Outcome,
-    ) -> Result<Answer<Vec<Referrer>>, Failure> {
+    ) -> Result<Answer<ReferrerList>, Failure> {
         let upstream = self.upstream(access)?;
         let question = Question::referrers(access, subject);
         let ask = || {
@@ -121,20 +121,20 @@ impl Cache {
         access: &Access,
         subject: &Digest,
         outcome: Outcome,
-    ) -> Result<Answer<Vec<Referrer>>, Error> {
+    ) -> Result<Answer<ReferrerList>, Error> {
         let list = upstream.referrers(&access.target.repository, subject).await?;
         let bytes = Bytes::from(write_list(&list.referrers));
         let is_granted = self.admission(access) != Admission::Ask;
         let is_short = list.is_whole && bytes.len() <= MAX_KEPT;
         if !(is_short && is_granted && self.is_for_all(access, subject).await) {
-            return Ok(Answer::new(list.referrers, Outcome::Passed));
+            return Ok(Answer::new(list, Outcome::Passed));
         }
         let (store, target, subject) = (self.store().clone(), access.target.clone(), *subject);
         if let Err(error) = on_disk(move || store.put_referrers(&target, &subject, &bytes)).await {
             self.store_takes_nothing(&error);
-            return Ok(Answer::new(list.referrers, Outcome::Bypass));
+            return Ok(Answer::new(list, Outcome::Bypass));
         }
-        Ok(Answer::new(list.referrers, outcome))
+        Ok(Answer::new(list, outcome))
     }
 
     /// What the store has instead of a failure, where that is better and allowed.
@@ -144,7 +144,7 @@ impl Cache {
         subject: &Digest,
         found: Option<Found>,
         failure: Failure,
-    ) -> Result<Answer<Vec<Referrer>>, Failure> {
+    ) -> Result<Answer<ReferrerList>, Failure> {
         let ask_as_anybody = async {
             let upstream = self.upstream(access).map_err(|failure| failure.error)?.for_anybody();
             // Not the list: a registry may have an empty one of what it does not have.
@@ -157,11 +157,13 @@ impl Cache {
         if let Some(Found { referrers, freshness }) = found
             && let Some(outcome) = (Stored { is_linked: true, freshness }).stale(admission, because)
         {
-            if let Outcome::Stale { over, because: StaleBecause::UpstreamFailed } = outcome {
-                tracing::warn!(target: "hubcap::cache", upstream = %access.target, subject = %subject,
+            if let Outcome::Stale { over, because: StaleBecause::UpstreamFailed } = outcome
+                && let Some(more) = self.0.stale_warning.count(&access.target, subject)
+            {
+                tracing::warn!(target: "hubcap::cache", upstream = %access.target, subject = %subject, more,
                     "serving the stored list of referrers although it is {over} s past its TTL: {}", failure.error);
             }
-            return Ok(Answer::new(referrers, outcome));
+            return Ok(Answer::new(referrers.into(), outcome));
         }
         let stored = match admission {
             Admission::Ask => Vec::new(),
@@ -169,6 +171,9 @@ impl Cache {
                 self.store().manifests_referring_to(&access.target, subject)?
             }
         };
-        Ok(Answer::new(stored.iter().map(Referrer::from).collect(), Outcome::Stale { over: 0, because }))
+        let referrers = stored.iter().map(Referrer::from).collect();
+        // What was not pulled is missing.
+        let list = ReferrerList { referrers, is_whole: false, ..ReferrerList::default() };
+        Ok(Answer::new(list, Outcome::Stale { over: 0, because }))
     }
 }

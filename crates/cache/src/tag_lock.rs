@@ -11,6 +11,9 @@ use crate::lock::lock;
 use crate::meter::TagLockReport;
 use crate::outcome::Outcome;
 
+/// Refused tags that are told by name, in the log and in the report: a client may ask for any number.
+const MOST_REFUSED: usize = 500;
+
 /// A lock, and what came of it.
 #[derive(Debug)]
 pub(crate) struct TagLock {
@@ -37,6 +40,10 @@ impl TagLock {
         let name = format!("{target}:{tag}");
         let error = Error::NotLocked { name: name.clone() };
         let mut report = lock(&self.report);
+        if report.refused.len() >= MOST_REFUSED && !report.refused.contains_key(&name) {
+            report.others_refused += 1;
+            return Err(Failure { error, outcome: Outcome::NotLocked });
+        }
         let count = report.refused.entry(name).or_default();
         *count += 1;
         if *count == 1 {
@@ -104,6 +111,16 @@ mod tests {
             assert_eq!(failure.outcome, Outcome::NotLocked);
         }
         assert_eq!(tag_lock.report().refused, BTreeMap::from([("ghcr.io/org/a:v2".to_owned(), 2)]));
+    }
+
+    #[test]
+    fn no_more_than_500_refused_tags_are_told_by_name() {
+        let tag_lock = tag_lock();
+        for n in 0..600 {
+            tag_lock.digest(&target(), &tag(&format!("t{n}"))).expect_err("not locked");
+        }
+        let report = tag_lock.report();
+        assert_eq!((report.refused.len(), report.others_refused), (500, 100));
     }
 
     #[test]

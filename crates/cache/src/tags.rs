@@ -1,6 +1,8 @@
 //! Tag lists (end-8): the upstream's while it can be asked, else what the store knows.
 
+use bytes::Bytes;
 use hubcap_oci::{Page, Tag};
+use hubcap_upstream::TagList;
 
 use crate::access::Access;
 use crate::authorization::Admission;
@@ -16,6 +18,8 @@ pub struct TagPage {
     pub tags: Vec<String>,
     /// What to ask for next, if there is more.
     pub next: Option<NextPage>,
+    /// What holds the memory for it until it has gone out.
+    pub memory: Bytes,
 }
 
 /// The page that follows another one.
@@ -60,19 +64,19 @@ impl Cache {
 
     async fn upstream_tags(&self, access: &Access, page: &Page, trail: &Trail) -> Result<TagPage, Failure> {
         let list = self.upstream(access)?.tags(&access.target.repository, page).await?;
-        Ok(TagPage::on_the_way(page, trail, list.tags, list.next))
+        Ok(TagPage::on_the_way(page, trail, list))
     }
 }
 
 impl TagPage {
     /// A page as a client gets it that must not be led in a circle.
-    fn on_the_way(asked: &Page, trail: &Trail, tags: Vec<String>, next: Option<Page>) -> Self {
-        let Some(page) = next else { return Self { tags, next: None } };
+    fn on_the_way(asked: &Page, trail: &Trail, TagList { tags, next, memory }: TagList) -> Self {
+        let Some(page) = next else { return Self { tags, next: None, memory } };
         if trail.repeats(asked, &tags, &page) {
-            return Self { tags: Vec::new(), next: None };
+            return Self { tags: Vec::new(), next: None, memory };
         }
         let next = trail.on(asked, &tags, &page).map(|trail| NextPage { page, trail });
-        Self { tags, next }
+        Self { tags, next, memory }
     }
 }
 
@@ -86,7 +90,7 @@ fn paged(all: &[Tag], page: &Page) -> TagPage {
         (Some(last), Some(_)) => Some(NextPage { page: Page::new(n, Some(last)), trail: Trail::default() }),
         _ => None,
     };
-    TagPage { tags, next }
+    TagPage { tags, next, memory: Bytes::new() }
 }
 
 #[cfg(test)]

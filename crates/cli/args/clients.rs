@@ -31,7 +31,7 @@ pub(crate) enum Unset {
     /// dockerd
     Docker(UnsetDocker),
     /// containerd
-    Containerd(UnsetFlags),
+    Containerd(UnsetContainerd),
     /// BuildKit's own builders
     Buildkit(UnsetFlags),
     /// podman, buildah and skopeo
@@ -60,8 +60,8 @@ impl Unset {
     pub(crate) fn settings(&self) -> &Settings {
         match self {
             Self::Docker(flags) => &flags.unset.settings,
-            Self::Containerd(flags)
-            | Self::Buildkit(flags)
+            Self::Containerd(flags) => &flags.unset.settings,
+            Self::Buildkit(flags)
             | Self::Podman(flags)
             | Self::Kind(flags)
             | Self::K3d(flags)
@@ -146,6 +146,15 @@ impl RestartFlags {
     }
 }
 
+/// How containerd is restarted, to unpack with hubcap's differ and by itself again.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub(crate) struct RestartContainerdFlags {
+    /// Restart containerd with this command, for --unpack, for example 'service containerd restart' (default: with systemd if
+    /// it is a unit, otherwise as its process was started)
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) restart_containerd: Option<String>,
+}
+
 /// Which dockerd; what is not said is found out from the one that runs.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct DockerFlags {
@@ -169,12 +178,26 @@ pub(crate) struct SetupContainerd {
     /// Cover every other registry too, with _default/hosts.toml
     #[arg(long)]
     pub(crate) all: bool,
+    /// Have the machine's containerd unpack layers with hubcap's differ, a service of systemd's, until `unset`, also after a
+    /// reboot. containerd is restarted: containers go on, and pulls that are under way fail
+    #[arg(long)]
+    pub(crate) unpack: bool,
+    #[command(flatten)]
+    pub(crate) restart: RestartContainerdFlags,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnsetContainerd {
+    #[command(flatten)]
+    pub(crate) unset: UnsetFlags,
+    #[command(flatten)]
+    pub(crate) restart: RestartContainerdFlags,
 }
 
 /// Which containerd.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub(crate) struct ContainerdFlags {
-    /// Its config.toml, which hubcap only reads (default: /etc/containerd/config.toml)
+    /// Its config.toml, which this only reads (default: /etc/containerd/config.toml)
     #[arg(long, value_name = "FILE")]
     pub(crate) containerd_config: Option<PathBuf>,
     /// Its certs.d (default: its config_path, otherwise /etc/containerd/certs.d)

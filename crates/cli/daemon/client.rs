@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use hubcap_admin::{Refusal, Status, pull, socket};
+use hubcap_cache::RequestLog;
 use hubcap_cache::carry::Saved;
 use hubcap_cache::prefetch::Image;
 use hubcap_oci::{ImageRef, Platform};
 
 /// How long the daemon may take for its status, and for each write of a request.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the daemon may take to save: what it waits for has bounds, 65 s in all.
+const SAVING: Duration = Duration::from_secs(120);
 /// How often a daemon that breaks off is asked again, and after which pause.
 const TRIES: usize = 5;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -101,8 +104,16 @@ pub(crate) fn pull(
 /// # Errors
 /// When none answers, or it refuses.
 pub(crate) fn save(state: &Path) -> anyhow::Result<Option<Saved>> {
-    // It takes as long as uploads take, which are bounded by the daemon.
-    let answer = ask(state, "POST /save", &[], None)?;
+    let answer = ask(state, "POST /save", &[], Some(SAVING))?;
+    serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
+}
+
+/// What clients asked this daemon for, one request after the other.
+///
+/// # Errors
+/// When none answers within 5 s, or one of another version does.
+pub(crate) fn requests(state: &Path) -> anyhow::Result<RequestLog> {
+    let answer = ask(state, "GET /requests", &[], Some(PATIENCE))?;
     serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
 }
 

@@ -1,9 +1,8 @@
 //! Starts the daemon, so that it outlives the command that starts it, waits for it, and stops it.
 
 use std::ffi::OsString;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use hubcap_admin::{Daemon, Status};
 use hubcap_clients::is_running;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{client, environment};
+use super::{client, environment, log};
 use crate::job::cache::JobCache;
 use crate::settings::Config;
 
@@ -20,15 +19,6 @@ use crate::settings::Config;
 const START: Duration = Duration::from_secs(60);
 /// How long a clean shutdown may take: the daemon gives its clients ten seconds.
 const END: Duration = Duration::from_secs(20);
-/// A log of more than this, in bytes, is emptied at the next start.
-const MAX_LOG: u64 = 16 << 20;
-/// Lines of the log that are shown when a start fails.
-const SHOWN_LINES: usize = 10;
-
-/// The daemon's log: its standard output and error.
-pub(crate) fn log(state: &Path) -> PathBuf {
-    state.join("hubcap.log")
-}
 
 /// A daemon that runs.
 pub(crate) struct Running {
@@ -68,12 +58,12 @@ pub(crate) fn ensure(
             _ => {}
         }
         if let Some(status) = child.try_wait()? {
-            bail!("the daemon ended ({status}): {}", log_end(&config.state));
+            bail!("the daemon ended ({status}): {}", log::end(&config.state));
         }
         if Instant::now() > end {
             let _ = child.kill();
             let _ = child.wait();
-            bail!("the daemon did not answer within {} s: {}", START.as_secs(), log_end(&config.state));
+            bail!("the daemon did not answer within {} s: {}", START.as_secs(), log::end(&config.state));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -85,14 +75,12 @@ fn spawn(config: &Config, arguments: &[OsString], job_cache: Option<&JobCache>) 
         .mode(0o700)
         .create(&config.state)
         .with_context(|| config.state.display().to_string())?;
-    let path = log(&config.state);
-    let large = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > MAX_LOG);
-    let mut options = std::fs::OpenOptions::new();
+    let path = log::path(&config.state);
+    log::make_room(&path);
     // Names of private repositories are in it.
-    options.create(true).mode(0o600);
-    let out = if large { options.write(true).truncate(true) } else { options.append(true) }
-        .open(&path)
-        .with_context(|| path.display().to_string())?;
+    let mut options = std::fs::OpenOptions::new();
+    let out = options.create(true).append(true).mode(0o600).open(&path);
+    let out = out.with_context(|| path.display().to_string())?;
     let program = std::env::current_exe().context("which program hubcap is cannot be found out")?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--background").args(arguments);
@@ -106,18 +94,6 @@ fn spawn(config: &Config, arguments: &[OsString], job_cache: Option<&JobCache>) 
         let _ = input.write_all(&job_cache.to_bytes());
     }
     Ok(child)
-}
-
-/// The end of the log, for an error.
-pub(crate) fn log_end(state: &Path) -> String {
-    let mut text = String::new();
-    let path = log(state);
-    let read = std::fs::File::open(&path).and_then(|file| file.take(2 * MAX_LOG).read_to_string(&mut text));
-    if read.is_err() || text.trim().is_empty() {
-        return format!("{} does not say why", path.display());
-    }
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
 }
 
 /// Stops a daemon and waits for its end; kills it when it has not ended after 20 s.

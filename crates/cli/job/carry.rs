@@ -15,13 +15,14 @@ pub(crate) struct Trimmed {
     pub(crate) size: u64,
 }
 
-/// Removes what registries give only to a login: who may read the cache may have it else. A job that failed, and whose store
-/// is not trimmed, has that in it as well.
+/// Removes what registries give only to a login, and its names: who may read the cache may have it else. A job that failed, and
+/// whose store is not trimmed, has that in it as well.
 ///
 /// # Errors
 /// When the store cannot be opened or written.
 pub(crate) fn remove_private(config: &Config, store: &Path) -> anyhow::Result<()> {
-    if !Layout::at(store).has_private() {
+    let layout = Layout::at(store);
+    if !layout.has_private() && !layout.has_index() {
         return Ok(());
     }
     let store = compose::store_to_carry(&Config { store: store.to_owned(), ..config.clone() })?;

@@ -1,8 +1,9 @@
-//! How fast registries are from here for who pulls without hubcap: measured where something was fetched, and remembered in
-//! the store for the runs in which nothing is.
+//! How fast registries are from here for who pulls without hubcap: measured where enough was fetched, and remembered in the
+//! store for the runs in which it is not.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use fs_err as fs;
 use hubcap_cache::{RegistryStats, Snapshot};
@@ -11,8 +12,12 @@ use serde::{Deserialize, Serialize};
 
 /// In the store, so that it travels with what it is the measure for.
 pub(crate) const FILE: &str = "speed.json";
-/// Layers that dockerd fetches at a time, each over one connection; hubcap may have more.
-const CONNECTIONS: f64 = 3.0;
+/// A measure needs this many bytes.
+const LEAST: u64 = 20_000_000;
+/// A measure of less than this part of the bytes does not replace one that is not old.
+const WORSE: u64 = 2;
+/// From this age on a measure is old, in seconds: two weeks.
+const OLD: u64 = 14 * 86_400;
 
 /// A registry's speeds, in bytes a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -21,6 +26,12 @@ pub(crate) struct Speed {
     pub(crate) one: f64,
     /// Of all together.
     pub(crate) all: f64,
+    /// How many bytes they were measured over.
+    #[serde(default)]
+    pub(crate) bytes: u64,
+    /// When, in seconds since the epoch.
+    #[serde(default)]
+    pub(crate) at: u64,
 }
 
 /// By registry.
@@ -28,38 +39,34 @@ pub(crate) type Speeds = BTreeMap<String, Speed>;
 
 impl Speed {
     /// What a run has measured, if it has.
-    fn measured(registry: &RegistryStats) -> Option<Self> {
+    fn measured(registry: &RegistryStats, at: u64) -> Option<Self> {
         let speed = Self {
             one: registry.single_connection_rate,
-            // Bytes of a run are far from f64's limits.
-            all: registry.fetched as f64 * 1000.0 / registry.fetching_ms as f64,
+            all: registry.line_rate,
+            bytes: registry.sampled,
+            at,
         };
-        // None of one connection where nothing was large enough to tell.
         Some(speed).filter(|speed| speed.is_usable())
     }
 
     fn is_usable(self) -> bool {
-        [self.one, self.all].iter().all(|speed| speed.is_finite() && *speed > 0.0)
+        self.bytes >= LEAST && [self.one, self.all].iter().all(|speed| speed.is_finite() && *speed > 0.0)
     }
 
-    /// Seconds that dockerd would take for so many bytes in contents of which the largest has `largest`.
-    pub(crate) fn seconds(self, bytes: u64, largest: u64) -> f64 {
-        let together = bytes as f64 / self.all.min(CONNECTIONS * self.one);
-        together.max(largest.min(bytes) as f64 / self.one)
+    /// Whether it tells more than an earlier one.
+    fn is_better_than(self, before: Self) -> bool {
+        self.bytes >= before.bytes / WORSE || self.at.saturating_sub(before.at) > OLD
     }
 }
 
 /// The speeds of earlier runs and of this one, which are remembered.
 pub(crate) fn remembered(store: &Path, meter: &Snapshot) -> Speeds {
     let path = store.join(FILE);
-    let mut speeds: Speeds =
+    let before: Speeds =
         fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-    speeds.retain(|_, speed| speed.is_usable());
-    let measured = |(name, one): (&String, &RegistryStats)| Some((name.clone(), Speed::measured(one)?));
-    let new: Speeds = meter.registries.iter().filter_map(measured).collect();
-    let any = !new.is_empty();
-    speeds.extend(new);
-    if any
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let speeds = updated(before.clone(), meter, now);
+    if speeds != before
         && let Ok(text) = serde_json::to_string(&speeds)
         && let Err(error) = replace_file(&path, &path.with_extension("new"), text.as_bytes())
     {
@@ -68,16 +75,64 @@ pub(crate) fn remembered(store: &Path, meter: &Snapshot) -> Speeds {
     speeds
 }
 
+fn updated(mut speeds: Speeds, meter: &Snapshot, now: u64) -> Speeds {
+    speeds.retain(|_, speed| speed.is_usable());
+    for (name, registry) in &meter.registries {
+        if let Some(new) = Speed::measured(registry, now)
+            && speeds.get(name).is_none_or(|before| new.is_better_than(*before))
+        {
+            speeds.insert(name.clone(), new);
+        }
+    }
+    speeds
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MB: u64 = 1_000_000;
+
+    /// After a run that fetched so many MB, at the given time.
+    fn after(before: Speeds, mb: u64, at: u64) -> Speeds {
+        let registry = RegistryStats {
+            sampled: mb * MB,
+            single_connection_rate: 5e6,
+            line_rate: 20e6,
+            ..RegistryStats::default()
+        };
+        let meter =
+            Snapshot { registries: [("docker.io".to_owned(), registry)].into(), ..Snapshot::default() };
+        updated(before, &meter, at)
+    }
+
     #[test]
-    fn one_large_layer_takes_one_connections_time_and_many_small_ones_that_of_three() {
-        let limited = Speed { one: 50e6, all: 300e6 };
-        assert_eq!(limited.seconds(1_000_000_000, 1_000_000_000), 20.0);
-        assert_eq!(limited.seconds(1_500_000_000, 200_000_000), 10.0);
-        // A line that three connections fill.
-        assert_eq!(Speed { one: 50e6, all: 60e6 }.seconds(600_000_000, 100_000_000), 10.0);
+    fn less_than_twenty_megabytes_are_no_measure() {
+        assert!(after(Speeds::new(), 19, 0).is_empty());
+        assert_eq!(after(Speeds::new(), 20, 0)["docker.io"].all, 20e6);
+    }
+
+    #[test]
+    fn a_small_sample_does_not_replace_a_large_one() {
+        let speeds = after(after(Speeds::new(), 500, 0), 30, 1000);
+        assert_eq!(speeds["docker.io"].bytes, 500 * MB);
+    }
+
+    #[test]
+    fn a_sample_of_about_the_same_size_replaces_the_one_before() {
+        let speeds = after(after(Speeds::new(), 500, 0), 300, 1000);
+        assert_eq!(speeds["docker.io"].bytes, 300 * MB);
+    }
+
+    #[test]
+    fn an_old_sample_is_replaced_by_a_small_one() {
+        let speeds = after(after(Speeds::new(), 500, 0), 30, OLD + 1);
+        assert_eq!(speeds["docker.io"].bytes, 30 * MB);
+    }
+
+    #[test]
+    fn a_speed_of_which_no_sample_is_known_is_forgotten() {
+        let old: Speeds = serde_json::from_str(r#"{"docker.io": {"one": 1e6, "all": 1e6}}"#).expect("speeds");
+        assert!(updated(old, &Snapshot::default(), 0).is_empty());
     }
 }

@@ -20,7 +20,9 @@ pub(crate) fn print(removals: &[Removal], size: u64, dry_run: bool) -> std::io::
             never if never.unix_timestamp() == 0 => "unknown".into(),
             at => format!("{} {:02}:{:02}", at.date(), at.hour(), at.minute()),
         };
-        writeln!(out, "{:width$}  {:>10}  {used:16}  {}", one.name, bytes(one.bytes), one.reason)?;
+        // Whoever made a damaged file may have named it anything.
+        let name = one.name.escape_debug().to_string();
+        writeln!(out, "{name:width$}  {:>10}  {used:16}  {}", bytes(one.bytes), one.reason)?;
     }
     if dry_run {
         let left = size.saturating_sub(freed);

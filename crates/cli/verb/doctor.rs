@@ -3,6 +3,7 @@
 mod clients;
 mod clusters;
 mod daemon;
+mod differ;
 mod docker;
 mod files;
 mod finding;
@@ -36,6 +37,7 @@ pub(crate) fn run(config: &Config, flags: &Doctor) -> anyhow::Result<ExitCode> {
     findings.extend(store::look(&subject.settings));
     findings.extend(registries::look(&subject));
     findings.extend(docker::look(&subject, flags));
+    findings.extend(differ::look(&subject));
     findings.extend(clients::look(&subject));
     findings.extend(clusters::look(&subject));
     findings.extend(machine::look(subject.mirror.as_ref()));

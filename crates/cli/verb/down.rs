@@ -5,7 +5,7 @@ mod stays;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hubcap_admin::{Daemon, Status};
 use hubcap_cache::RepositoryStats;
@@ -18,12 +18,13 @@ use crate::clients;
 use crate::daemon::holders::{Holders, Who};
 use crate::daemon::run::Run;
 use crate::daemon::{client, find, process};
-use crate::job::summary::Summary;
-use crate::job::{carry, github, speed};
-use crate::restart;
+use crate::job::report::Report;
+use crate::job::worth::Steps;
+use crate::job::{carry, github, pulls, speed, summary};
 use crate::settings::Config;
 use crate::show::progress::bytes;
 use crate::show::{changes, removals, unpacking};
+use crate::{restart, unpacker};
 
 /// How long `down` waits for an archive that is still being restored: a store that is saved before it is whole would hold less
 /// than was there.
@@ -31,16 +32,25 @@ const RESTORED: Duration = Duration::from_secs(60);
 
 /// Takes every step, whatever becomes of the others. In a GitHub job a failure is a warning.
 pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
     let config = &find::daemon(config)?.config;
     let mut failures = Failures::default();
     let mut holders = open(config, flags)?;
     // Known before the files are restored, which forgets it.
     let journal = Journal::open(&config.state, Docker::NAME).ok();
     let dockerd = flags.docker.client().or_host(journal.as_ref().and_then(Journal::host));
-    let is_set_up = journal.is_some_and(|journal| !journal.is_empty());
-    let unpacking = if is_set_up { dockerd.find().ok().as_ref().and_then(unpacking::told) } else { None };
+    let journal = journal.filter(|journal| !journal.is_empty());
+    let run = Run::read(&config.state).ok().flatten();
+    // Before a restart, after which dockerd has forgotten its pulls.
+    let running = journal.and_then(|journal| Some((dockerd.find().ok()?, journal)));
+    let unpacking = running
+        .as_ref()
+        .and_then(|(dockerd, journal)| unpacking::told(dockerd, unpacker::is_wired(config), journal));
+    let since = run.as_ref().map(Run::since);
+    let pulled = running.zip(since).map(|((dockerd, _), since)| dockerd.pulled(since)).unwrap_or_default();
     let had_own = holders.release(&Who::of_this_process()).is_some();
     failures.note("what this job held is not given up", holders.save());
+    failures.note("containerd is not as it was", unwire(config, flags, &holders));
     failures.note("dockerd is not as it was", restore_dockerd(config, flags, &holders));
     for client in hubcap_clients::all().iter().filter(|client| client.name() != Docker::NAME) {
         let restored = clients::restore_unless_held(config, &**client, &holders);
@@ -51,7 +61,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     }
     let status = client::settled(&config.state, RESTORED);
     let daemon = status.as_ref().map(|status| &status.daemon);
-    let run = Run::read(&config.state).ok().flatten();
+    let log = client::requests(&config.state).unwrap_or_default();
     let stays = if flags.force { None } else { stays::why(&dockerd, daemon.and(run.as_ref()), &holders) };
     let mut carried = None;
     match &stays {
@@ -61,11 +71,12 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
             failures.any |= !had_own;
         }
         None => {
-            carried = daemon.and_then(|_| save_carried(&config.state));
+            carried = daemon.and_then(|_| save_carried(&config.state, &mut failures));
             failures.note("the daemon still runs", stop(daemon));
         }
     }
     let store = store(config, daemon, run.as_ref());
+    let mut is_trimmed = false;
     let run_here = run.as_ref().filter(|run| run.store == store);
     if let Some(run) = run_here
         && stays.is_none()
@@ -73,18 +84,28 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         && flags.trims(&store)
         && store.exists()
     {
-        failures.note("the store is not trimmed", trim(config, run, flags.keep_private));
+        let trimmed = trim(config, run, flags.keep_private);
+        is_trimmed = trimmed.is_ok();
+        failures.note("the store is not trimmed", trimmed);
     }
     // What is in GitHub's cache already needs no store.
     let is_carried = carried.is_none() && flags.is_carried(&store) && !flags.keep_private;
-    if is_carried && stays.is_none() && store.exists() {
-        failures.note("what is private is not removed", carry::remove_private(config, &store));
+    let mut is_left = false;
+    if is_carried && !is_trimmed && stays.is_none() && store.exists() {
+        let removed = carry::remove_private(config, &store);
+        is_left = removed.is_err();
+        failures.note("what is private is not removed", removed);
     }
-    let key_before = flags.since.as_ref().or(run_here.and_then(|run| run.key.as_ref()));
+    let before = match (carried, &flags.since, run_here) {
+        (Some(is_new), ..) => Before::Carried { is_new },
+        (None, Some(key), _) => Before::Key(key),
+        (None, None, Some(run)) => run.key.as_deref().map_or(Before::Unknown, Before::Key),
+        (None, None, None) => Before::NoRun,
+    };
     // Whatever failed before: without a key, nothing is saved.
-    let told = match is_carried && Layout::at(&store).has_private() {
+    let told = match is_carried && (is_left || Layout::at(&store).has_private()) {
         true => Err(anyhow::anyhow!("what registries give only to a login is still in it")),
-        false => report_key(&store, key_before),
+        false => report_key(&store, &before),
     };
     failures.note("the store has no key, so that it is not saved", told);
     if let Some(status) = &status
@@ -95,12 +116,13 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
              key have saved. Give jobs with other images another key"
         ));
     }
-    if let Some(changed) = carried {
-        github::output("changed", if changed { "true" } else { "false" });
-    }
     github::output("store", &store.display().to_string());
-    if let Some(status) = &status {
-        report_savings(&store, (status, unpacking), flags);
+    if let Some(status) = status {
+        let speeds = speed::remembered(&store, &status.meter);
+        github::output("hits", &log.hits().to_string());
+        let (forgotten, pulls) = (log.forgotten, pulls::pulls(log, &pulled));
+        let report = Report { meter: status.meter, pulls, forgotten, speeds, unpacking };
+        failures.note("there is no summary", tell(&report, flags, began));
     }
     if let Some(run) = run
         && stays.is_none()
@@ -113,6 +135,16 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
 /// The holders that may keep the daemon.
 fn open(config: &Config, flags: &Down) -> anyhow::Result<Holders> {
     if flags.force { Holders::open_without_any(&config.state) } else { Holders::open(&config.state) }
+}
+
+/// Has containerd unpack by itself again, unless a holder needs the differ, or nothing is to be restarted.
+fn unwire(config: &Config, flags: &Down, holders: &Holders) -> anyhow::Result<()> {
+    let is_wired = unpacker::is_wired(config);
+    if flags.no_restart && is_wired {
+        println!("containerd goes on to unpack with hubcap's differ; `hubcap down` ends that");
+        return Ok(());
+    }
+    unpacker::unwire_unless_held(config, holders, flags.containerd.restart_containerd.as_deref())
 }
 
 /// Restores dockerd's files, unless a holder needs them.
@@ -148,15 +180,26 @@ impl Failures {
 }
 
 /// Has the daemon save what later jobs will find in GitHub's cache, and tells what became of that. Returns whether there is
-/// something new; `None` where nothing is carried so. The job goes on whatever it is.
-fn save_carried(state: &Path) -> Option<bool> {
-    let Saved { uploaded, left, pack } = client::save(state).ok()??;
+/// something new; `None` where nothing is carried so, or it failed. The job goes on whatever it is.
+fn save_carried(state: &Path, failures: &mut Failures) -> Option<bool> {
+    let saved = match client::save(state) {
+        Ok(saved) => saved?,
+        Err(error) => {
+            failures.note("nothing is saved for later jobs", Err(error));
+            return None;
+        }
+    };
+    let Saved { uploaded, left, failed, pack } = saved;
     let is_new = uploaded > 0 || matches!(pack, PackEnd::Saved { .. });
     if uploaded > 0 {
         println!("uploaded {} while the job ran", bytes(uploaded));
     }
     if left > 0 {
         println!("{left} large contents are left for a later job to upload");
+    }
+    // Where the pack failed as well, that says enough.
+    if let Some(why) = failed.filter(|_| !matches!(pack, PackEnd::Failed(_))) {
+        println!("a large content is not saved for later jobs: {why}");
     }
     match pack {
         PackEnd::Saved { key, bytes: size } => println!("saved {key}, {}", bytes(size)),
@@ -195,30 +238,51 @@ fn trim(config: &Config, run: &Run, keep_private: bool) -> anyhow::Result<()> {
     Ok(removals::print(&trimmed.removals, trimmed.size, false)?)
 }
 
-/// Says which key the store has now, and whether it is another one than `before`.
-fn report_key(store: &Path, before: Option<&String>) -> anyhow::Result<()> {
+/// What is known of the store before this job.
+enum Before<'a> {
+    /// Its key.
+    Key(&'a str),
+    /// Its key could not be computed: whatever it has now counts as changed.
+    Unknown,
+    /// No daemon has run on it, so hubcap has changed nothing.
+    NoRun,
+    /// It began empty: contents are carried without it, and this says whether later jobs find new ones.
+    Carried { is_new: bool },
+}
+
+/// Says which key the store has now, and whether there is something new.
+fn report_key(store: &Path, before: &Before<'_>) -> anyhow::Result<()> {
     let key = Layout::at(store).key();
     if let Ok(key) = &key {
         println!("key {key}");
         github::output("key", key);
     }
-    let changed = key.as_ref().is_ok_and(|now| Some(now) != before);
+    let changed = match (before, &key) {
+        (Before::Carried { is_new }, _) => *is_new,
+        (Before::Key(before), Ok(now)) => now != before,
+        (Before::Unknown, Ok(_)) => true,
+        (Before::NoRun, _) | (_, Err(_)) => false,
+    };
     println!("changed {changed}");
     github::output("changed", if changed { "true" } else { "false" });
     Ok(key.map(drop)?)
 }
 
-/// Reports the time and bytes saved, and how dockerd unpacked what it pulled: on the job's page, else on standard output.
-fn report_savings(store: &Path, (status, unpacking): (&Status, Option<String>), flags: &Down) {
-    let speeds = speed::remembered(store, &status.meter);
-    let summary = Summary::new(&status.meter, &speeds, flags.restored_in);
-    println!("bytes saved {}", summary.saved());
-    github::output("bytes-saved", &summary.saved().to_string());
-    let mut markdown = summary.markdown();
-    markdown.extend(unpacking.map(|told| format!("\n{told}.\n")));
-    if !github::summary(&markdown) && !flags.quiet {
-        println!("\n{markdown}");
+/// Tells the time and bytes saved: on the job's page, otherwise on standard output. The action does it later, when it has saved the
+/// store.
+fn tell(report: &Report, flags: &Down, began: Instant) -> anyhow::Result<()> {
+    println!("bytes saved {}", report.saved());
+    for name in ["bytes", "bytes-saved"] {
+        github::output(name, &report.saved().to_string());
     }
+    if let Some(path) = &flags.report {
+        return report.write(path);
+    }
+    let steps = Steps { start: None, end: began.elapsed().as_secs_f64() };
+    if let Some(lines) = summary::publish(report, steps).filter(|_| !flags.quiet) {
+        print!("\n{lines}");
+    }
+    Ok(())
 }
 
 impl Down {

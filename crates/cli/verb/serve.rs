@@ -2,7 +2,6 @@
 
 mod announce;
 mod check;
-mod limits;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,20 +10,21 @@ use hubcap_admin::{Admin, Daemon, Socket};
 use hubcap_cache::Cache;
 use hubcap_oci::Registry;
 use hubcap_proxy::{Bound, DRAIN};
-use hubcap_store::{Restored, Store};
+use hubcap_store::{Durability, Restored, Store};
 use hubcap_upstream::UpstreamConfig;
 use hubcap_upstream::actions_cache::Service;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::args::Serve;
 use crate::compose;
-use crate::daemon::records;
 use crate::daemon::run::Run;
+use crate::daemon::{log, records};
 use crate::job::cache::JobCache;
 use crate::job::{speed, workspace};
+use crate::limits;
 use crate::settings::{Archive, Config};
+use crate::signals::Signals;
 
 /// How often what is only in memory is written.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -34,6 +34,7 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
     if flags.background {
         // It fails only where this process leads a session already.
         let _ = rustix::process::setsid();
+        log::is_ours(&config.state);
     }
     if flags.check {
         return Ok(match check::check(&config).and_then(|()| config.to_toml()) {
@@ -64,7 +65,9 @@ async fn serve(config: Config, go_on: bool, job_cache: Option<(Service, Vec<Stri
     if let Some(why) = workspace::not_checked_out(&config.store, std::env::var_os) {
         tracing::warn!(target: "hubcap::serve", "{why}");
     }
-    let store = compose::store_to_serve(&config)?;
+    // A job's daemon and its store go with the job.
+    let durability = if go_on { Durability::Kernel } else { Durability::Synced };
+    let store = compose::store_to_serve(&config, durability)?;
     let cache = compose::cache(store.clone(), &config)?;
     let bound = bind(cache.clone(), &config).await?;
     let run = run.bound(&bound).await;
@@ -79,8 +82,9 @@ async fn serve(config: Config, go_on: bool, job_cache: Option<(Service, Vec<Stri
     // Once its socket answers: a record without a daemon is one of a killed daemon.
     let record = records::write(&config.state, listen);
     announce::announce(&bound, &config)?;
-    let preparing = cache.clone();
+    let (preparing, kept) = (cache.clone(), store.clone());
     tokio::task::spawn_blocking(move || preparing.prepare());
+    tokio::task::spawn_blocking(move || keep_limits(&kept));
     let flushing = tokio::spawn(flush_regularly(store.clone()));
     until_stopped(bound, &cache, signals).await;
     drop(record);
@@ -95,25 +99,6 @@ async fn serve(config: Config, go_on: bool, job_cache: Option<(Service, Vec<Stri
     let closing = store.clone();
     tokio::task::spawn_blocking(move || closing.close()).await?;
     Ok(())
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// Opens the listeners.
@@ -222,6 +207,13 @@ fn carry(cache: &Cache, service: Service, keys: Vec<String>) -> impl Future<Outp
                 tracing::warn!(target: "hubcap::carry", "what earlier jobs have saved is not used: {why}")
             }
         }
+    }
+}
+
+/// Makes a store that another hubcap has filled as small as this one's limits say.
+fn keep_limits(store: &Store) {
+    if let Err(error) = store.keep_limits() {
+        tracing::warn!(target: "hubcap::serve", "the store is not made smaller: {error}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod clients;
 mod cluster;
+mod unpacking;
 
 use std::process::ExitCode;
 
@@ -49,8 +50,22 @@ pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
         Some(bridge) => address::verified(&found, bridge, setup.flags().unchecked)?,
         None => mirror,
     };
-    let run = if setup.flags().print { clients::print } else { clients::configure };
-    run(config, &*client, &mirror, &registries)
+    let (unpack, command) = match setup {
+        Setup::Containerd(flags) => (flags.unpack, flags.restart.restart_containerd.as_deref()),
+        _ => (false, None),
+    };
+    match (setup.flags().print, unpack) {
+        (true, _) => {
+            if unpack {
+                unpacking::print(config);
+            }
+            clients::print(config, &*client, &mirror, &registries)
+        }
+        (false, true) => unpacking::configure(config, command, || {
+            clients::configure(config, &*client, &mirror, &registries)
+        }),
+        (false, false) => clients::configure(config, &*client, &mirror, &registries),
+    }
 }
 
 /// Restores a client's files.
@@ -58,7 +73,10 @@ pub(crate) fn unset(config: &Config, unset: &Unset) -> anyhow::Result<ExitCode> 
     let config = &find::daemon(config)?.config;
     match unset {
         Unset::Docker(flags) => restore_dockerd(config, flags),
-        Unset::Containerd(flags) => clients::unset(config, flags, &Containerd::default()),
+        Unset::Containerd(flags) => {
+            unpacking::unset(config, flags)?;
+            clients::unset(config, &flags.unset, &Containerd::default())
+        }
         Unset::Buildkit(flags) => clients::unset(config, flags, &Buildkit::default()),
         Unset::Podman(flags) => clients::unset(config, flags, &Podman::default()),
         Unset::Kind(flags) => cluster::unset(config, flags, Cluster::Kind),

@@ -7,22 +7,22 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use hubcap_clients::{Client, Docker, Dockerd, Journal, Mirror, Registries};
+use hubcap_clients::{Client, Docker, Journal, Mirror, Registries};
 
 use crate::args::{DockerFlags, Up};
 use crate::clients;
 use crate::daemon::find::{self, Found};
 use crate::daemon::holders::{Holders, Who};
 use crate::daemon::process::{self, Running};
-use crate::daemon::{address, agree, client};
+use crate::daemon::{address, agree, client, log};
 use crate::job::cache::JobCache;
-use crate::job::github;
-use crate::restart;
+use crate::job::{build_context, github};
 use crate::settings::Config;
 use crate::show::{changes, unpacking};
+use crate::{proof, restart, unpacker};
 
 /// How long what earlier jobs have saved is waited for.
 const CARRIED: Duration = Duration::from_secs(6);
@@ -39,6 +39,8 @@ struct Hubcap {
 struct Started {
     found: Found,
     holders: Holders,
+    /// Whether the daemon has just been given the job's cache.
+    carries: bool,
 }
 
 /// Starts, configures and proves. In a GitHub job a failure is a warning: a job must not fail because of its cache.
@@ -53,10 +55,15 @@ pub(crate) fn run(config: &Config, flags: &Up, arguments: &[OsString]) -> anyhow
         start(found, flags, &arguments.iter().cloned().chain(bridge).collect::<Vec<_>>())
     });
     let failed = match started {
-        Ok(mut started) => match configure(&mut started, flags) {
-            Ok(()) => None,
-            Err(error) => Some(format!("dockerd was left as it was, and pulls without hubcap: {error:#}")),
-        },
+        Ok(mut started) => {
+            let configured = configure(&mut started, flags);
+            // Not before: the daemon asks the cache while dockerd reads its files.
+            if started.carries {
+                tell_carried(&started.found.config.state);
+            }
+            let left = |error| format!("dockerd was left as it was, and pulls without hubcap: {error:#}");
+            configured.err().map(left)
+        }
         Err(error) => Some(format!("hubcap does not run, and dockerd was left as it was: {error:#}")),
     };
     github::output("wired", if failed.is_none() { "true" } else { "false" });
@@ -77,35 +84,38 @@ fn start(found: Found, flags: &Up, arguments: &[OsString]) -> anyhow::Result<Sta
             .inspect_err(|why| github::warning(&format!("nothing is carried in GitHub's cache: {why:#}")))
             .ok(),
     };
+    github::output("log", &log::path(&found.config.state).display().to_string());
     let Running { status, already } = process::ensure(&found.config, arguments, job_cache.as_ref())?;
     if already && job_cache.is_some() {
         println!("the daemon runs already, so what is carried in GitHub's cache is decided");
     }
     holders.hold(&Who::of_this_process(), None)?;
-    if job_cache.is_some() && !already {
-        tell_carried(&found.config.state);
-    }
     let runs = if already { "runs already as" } else { "runs as" };
-    println!("hubcap {runs} {}, log {}", status.daemon.pid, process::log(&found.config.state).display());
+    println!("hubcap {runs} {}, log {}", status.daemon.pid, log::path(&found.config.state).display());
     println!("store {}", status.daemon.store.display());
-    Ok(Started { found: Found { status: Some(status), ..found }, holders })
+    if let Some(why) = build_context::has_store(&status.daemon.store, std::env::var_os) {
+        github::warning(&why);
+    }
+    let carries = job_cache.is_some() && !already;
+    Ok(Started { found: Found { status: Some(status), ..found }, holders, carries })
 }
 
 /// Says what the job begins with, once that is known: the daemon waits for it for some seconds at most.
 fn tell_carried(state: &Path) {
-    let key = client::settled(state, CARRIED).and_then(|status| status.carried);
+    let status = client::settled(state, CARRIED);
+    let ended = (None, Some("the daemon does not answer".to_owned()));
+    let (key, trouble) = status.map_or(ended, |status| (status.carried, status.carry_trouble));
     github::output("cache-hit", if key.is_some() { "true" } else { "false" });
-    match key {
-        Some(key) => println!("begins with {key}"),
-        None => println!(
-            "begins with nothing: no earlier job has saved anything under this key, or it cannot be read"
-        ),
+    match (key, trouble) {
+        (Some(key), _) => println!("begins with {key}"),
+        (None, Some(why)) => println!("begins with nothing: {why}"),
+        (None, None) => println!("begins with nothing: no earlier job has saved anything under this key"),
     }
 }
 
 /// Configures the clients. Only dockerd's failure is an error; another client's is a warning.
 fn configure(started: &mut Started, flags: &Up) -> anyhow::Result<()> {
-    let Started { found, holders } = started;
+    let Started { found, holders, .. } = started;
     let config = &found.config;
     let mirror = address::verified_mirror(found, false)?;
     let hubcap = Hubcap {
@@ -116,12 +126,20 @@ fn configure(started: &mut Started, flags: &Up) -> anyhow::Result<()> {
     let clients = flags.clients();
     let who = Who::of_this_process();
     let mut done = Ok(());
+    let command = flags.containerd.restart_containerd.as_deref();
+    if let Err(why) = unpacker::mend(config, command) {
+        github::warning(&format!("containerd asks a differ that is gone: {why:#}"));
+    }
     if clients.iter().any(is_docker) {
         done = docker(config, flags, &hubcap);
         if done.is_ok() {
             holders.hold(&who, Some(Docker::NAME))?;
         }
     }
+    if flags.unpack && done.is_ok() {
+        unpack(started, flags, clients.iter().any(is_docker))?;
+    }
+    let Started { found, holders, .. } = started;
     for client in clients.iter().filter(|client| !is_docker(client)) {
         if client.is_in_containers() && hubcap.bridge.is_none() && flags.client.is_empty() {
             println!("{}", bridge::missing(&**client));
@@ -136,6 +154,26 @@ fn configure(started: &mut Started, flags: &Up) -> anyhow::Result<()> {
         }
     }
     done
+}
+
+/// Has containerd unpack with hubcap's differ. A failure is a warning: pulls are slower without it, and right.
+fn unpack(started: &mut Started, flags: &Up, has_docker: bool) -> anyhow::Result<()> {
+    let Started { found, holders, .. } = started;
+    let command = flags.containerd.restart_containerd.as_deref();
+    let wired = match has_docker {
+        true => unpacker::wire(&found.config, &flags.docker.client(), command),
+        false => Err(anyhow::anyhow!("dockerd is not among the clients")),
+    };
+    match wired {
+        Ok(()) => {
+            println!("containerd unpacks with hubcap's differ: proved with a pull");
+            holders.hold(&Who::of_this_process(), Some(unpacker::NAME))
+        }
+        Err(why) => {
+            github::warning(&format!("hubcap's differ does not unpack, and pulls are as before: {why:#}"));
+            Ok(())
+        }
+    }
 }
 
 /// Configures a client that reads its files at each pull: nothing is reloaded.
@@ -180,7 +218,7 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
     };
     // After a restart it is another process.
     let running = flags.docker.client().find()?;
-    let proved = if switches { store::check(&running) } else { Ok(()) }.and_then(|()| prove(&running));
+    let proved = if switches { store::check(&running) } else { Ok(()) }.and_then(|()| proof::pull(&running));
     if let Err(error) = proved {
         running.go_back(&mut journal, applied)?;
         if switches {
@@ -195,7 +233,7 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
         mirror.url(),
         hubcap_proxy::PROBE_IMAGE
     );
-    if let Some(unpacking) = unpacking::told(&running) {
+    if let Some(unpacking) = unpacking::told(&running, unpacker::is_wired(config), &journal) {
         println!("{unpacking}");
     }
     for coverage in running.coverage(&registries.named).unwrap_or_default() {
@@ -209,15 +247,6 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
         "not through hubcap: what the runner pulled before, and for some minutes builds from what it just built from"
     );
     Ok(())
-}
-
-/// Has dockerd pull an image that only hubcap has, under a new tag: so dockerd has to ask, and only hubcap can
-/// have answered.
-fn prove(docker: &Dockerd) -> anyhow::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    docker
-        .pull_and_remove(hubcap_proxy::PROBE_IMAGE, &format!("t{}", now.as_nanos()))
-        .context("dockerd is configured, but does not ask hubcap")
 }
 
 /// Prints what would be changed, as a diff.
@@ -238,6 +267,12 @@ fn print(found: &Found, flags: &Up) -> anyhow::Result<ExitCode> {
             plan = store::with_store(&flags.docker.client().find()?, flags, &journal, plan)?;
         }
         changes::print_diff(plan.iter().map(|planned| &planned.change));
+    }
+    if flags.unpack {
+        match unpacker::plan(config, &flags.docker.client()) {
+            Ok(changes) => changes::print_diff(&changes),
+            Err(why) => eprintln!("hubcap: its differ would not unpack: {why:#}"),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -56,7 +56,7 @@ async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow:
             Finding::Missing { digest, .. } => digest,
             Finding::Foreign(path) => {
                 fs_err::remove_file(path)?;
-                println!("{} is removed", path.display());
+                println!("{path:?} is removed");
                 continue;
             }
             Finding::File { path, .. } => {

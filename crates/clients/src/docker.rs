@@ -6,9 +6,10 @@
 //! - [`find`], [`context`]: which dockerd runs here, and which files it reads.
 //! - [`facts`]: what each version reads.
 //! - [`files`], [`proxy`]: which files are written with what.
-//! - [`daemon`]: it is told of them, and asked to pull. [`restart`], [`spawned`]: it is restarted.
+//! - [`daemon`]: it is told of them, and asked to pull. [`restart`]: it is restarted.
 //! - [`store`]: containerd's image store in place of its own. [`unpack`]: what inflates the layers on their way into either.
-//! - [`info`], [`networks`], [`api`]: what it says of itself, over its socket.
+//!   [`unpacker`]: the containerd that does it.
+//! - [`info`], [`networks`], [`pulled`], [`api`]: what it says of itself and of its pulls, over its socket.
 
 mod api;
 mod context;
@@ -19,16 +20,17 @@ mod find;
 mod info;
 mod networks;
 mod proxy;
+mod pulled;
 mod restart;
-mod spawned;
 mod store;
 mod unpack;
+mod unpacker;
 
 use hubcap_oci::Registry;
 
 pub use find::{Docker, Dockerd};
 pub use proxy::Proxy;
-pub use restart::Restart;
+pub use pulled::Pulled;
 pub use store::InSight;
 pub use unpack::{Inflater, Unpacking};
 

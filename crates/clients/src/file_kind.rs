@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::format::{buildkitd_toml, daemon_json, hosts_toml, is_ours};
+use crate::format::{buildkitd_toml, containerd_toml, daemon_json, hosts_toml, is_ours};
 
 /// What kind of file a client's file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub enum FileKind {
     HostsToml,
     /// BuildKit's `buildkitd.toml`: tables of others stay.
     BuildkitdToml,
+    /// containerd's `config.toml`: everything but one import stays.
+    ContainerdToml,
     /// A file that hubcap alone writes. It is removed, whatever is in it.
     Own,
     /// The CA's certificate under a name that a user may take, too. What someone else has put there stays.
@@ -51,6 +53,7 @@ impl FileKind {
             // An empty file of a user stays one.
             Self::HostsToml => Ok(hosts_toml::without_ours(now).or(before.map(|_| String::new()))),
             Self::BuildkitdToml => buildkitd_toml::without_ours(path, before, after, now),
+            Self::ContainerdToml => containerd_toml::without_import(path, before, now),
             Self::Own => Ok(before.map(str::to_owned)),
             Self::Certificate => Ok(Some(now)),
         }

@@ -73,7 +73,7 @@ impl Journal {
     }
 
     /// Remembers which daemon is configured, with the next [`apply`](Self::apply).
-    pub(crate) fn set_host(&mut self, host: String) {
+    pub fn set_host(&mut self, host: String) {
         self.contents.host = Some(host);
     }
 

@@ -14,7 +14,7 @@
 //! - [`change`]: a file before and after, and the difference for people. [`another`]: what is another hubcap's.
 //! - [`journal`], [`file_kind`]: what was changed, with which the files are restored, even after a crash.
 //! - [`mod@file`], [`encoding`], [`paths`], [`process`], [`piped`], [`sudo`]: reading and replacing files, and reaching
-//!   daemons, as root where needed.
+//!   daemons, as root where needed. [`restart`], [`spawned`]: a daemon is restarted by whoever looks after it.
 
 mod all;
 mod another;
@@ -31,12 +31,16 @@ mod error;
 mod file;
 mod file_kind;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod journal;
 mod mirror;
 mod paths;
 mod piped;
 mod podman;
 mod process;
+mod restart;
+mod spawned;
 mod sudo;
 mod version;
 
@@ -46,13 +50,16 @@ pub use buildkit::Buildkit;
 pub use change::{Change, Plan, Planned};
 pub use client::Client;
 pub use cluster::{Cluster, InNode, Node, NodePlan, Nodes};
-pub use containerd::Containerd;
+pub use containerd::{Containerd, DifferService, Unpacker};
 pub use coverage::Coverage;
-pub use docker::{Docker, Dockerd, InSight, Inflater, Proxy, Restart, Unpacking};
+pub use docker::{Docker, Dockerd, InSight, Inflater, Proxy, Pulled, Unpacking};
 pub use error::Error;
 pub use file_kind::FileKind;
+pub use format::containerd_toml::{DIFFER_SOCKET, Lasting};
 pub use journal::{Applied, FileState, Journal};
 pub use mirror::{Mirror, Registries, reachable};
 pub use podman::Podman;
 pub use process::{docker_config, is_installed, is_running};
+pub use restart::Restart;
+pub use sudo::command as as_root;
 pub use version::{Fact, Version};

@@ -1,6 +1,7 @@
 //! Programs and processes of this machine: which are installed, and how a daemon is told to read its files again.
 
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +26,37 @@ pub(crate) fn path_variable(name: &str) -> Option<PathBuf> {
 /// Where Docker's client has its configuration, its contexts and its plugins; `None` where no home directory is known.
 pub fn docker_config() -> Option<PathBuf> {
     path_variable("DOCKER_CONFIG").or_else(|| path_variable("HOME").map(|home| home.join(".docker")))
+}
+
+/// The process that made a socket.
+pub(crate) fn maker(socket: &Path) -> Option<Pid> {
+    let stream = UnixStream::connect(socket).ok()?;
+    rustix::net::sockopt::socket_peercred(&stream).ok().map(|credentials| credentials.pid)
+}
+
+/// A process's name; `None` for one that is not seen from here.
+pub(crate) fn name(pid: Pid) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
+    Some(name.trim().to_owned())
+}
+
+/// The process that started another one, or took it over.
+pub(crate) fn parent(pid: Pid) -> Option<Pid> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    Pid::from_raw(status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())?)
+}
+
+/// The words that a process was started with.
+pub(crate) fn arguments(pid: Pid) -> Vec<String> {
+    let bytes = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    bytes.split(|byte| *byte == 0).map(|one| String::from_utf8_lossy(one).into_owned()).collect()
+}
+
+/// A flag's value, given as `--flag value` or `--flag=value`.
+pub(crate) fn flag<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
+    let mut rest = arguments.iter().skip_while(|argument| argument.split('=').next() != Some(name));
+    let first = rest.next()?;
+    first.split_once('=').map(|(_, value)| value).or_else(|| rest.next().map(String::as_str))
 }
 
 /// Sends SIGHUP, which asks a daemon to read its files again; as root where the daemon is another user's.
@@ -59,13 +91,7 @@ pub(crate) fn started(pid: Pid) -> Option<SystemTime> {
 
 /// Runs `systemctl` with these arguments: the machine's as root, or the user's own.
 pub(crate) fn systemctl(is_users: bool, arguments: &[&str]) -> Result<(), Error> {
-    let mut command = if is_users || rustix::process::geteuid().is_root() {
-        Command::new("systemctl")
-    } else {
-        let mut command = Command::new("sudo");
-        command.args(["-n", "systemctl"]);
-        command
-    };
+    let mut command = if is_users { Command::new("systemctl") } else { sudo::command("systemctl") };
     let failed = |why: &str| Error::Client(format!("systemctl {}: {why}", arguments.join(" ")));
     command.args(is_users.then_some("--user")).args(arguments);
     let output = command.stdin(Stdio::null()).output().map_err(|error| failed(&error.to_string()))?;
@@ -78,4 +104,18 @@ pub(crate) fn systemctl_says(is_users: bool, arguments: &[&str]) -> Option<Strin
     let output =
         command.args(is_users.then_some("--user")).args(arguments).stdin(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flags_value_is_beside_it_or_after_an_equals_sign() {
+        let arguments =
+            ["dockerd", "--config-file", "/a", "--registry-mirror=https://b", "--debug"].map(String::from);
+        assert_eq!(flag(&arguments, "--config-file"), Some("/a"));
+        assert_eq!(flag(&arguments, "--registry-mirror"), Some("https://b"));
+        assert_eq!(flag(&arguments, "--https-proxy"), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! Root's rights, by a sudo that asks for no password.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -8,6 +9,16 @@ use crate::piped;
 
 /// The exit code by which a script says that there is no such file.
 pub(crate) const NO_FILE: i32 = 44;
+
+/// A program that is run as root.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    if rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg("-n").arg(program);
+    command
+}
 
 /// Runs a shell script as root. The script finds `path` as `$1`, and `stdin` on its standard input.
 ///

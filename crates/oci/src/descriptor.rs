@@ -55,8 +55,13 @@ pub mod media_type {
             OCI_MANIFEST | DOCKER_MANIFEST => Some(Kind::Image),
             OCI_INDEX | DOCKER_LIST => Some(Kind::Index),
             DOCKER_SCHEMA_1 | DOCKER_SCHEMA_1_SIGNED => Some(Kind::Schema1),
-            other => other.starts_with("application/vnd.").then_some(Kind::Other),
+            other => (other.starts_with("application/vnd.") && is_name(other)).then_some(Kind::Other),
         }
+    }
+
+    /// Whether it is written as a media type is (RFC 6838, section 4.2).
+    fn is_name(media_type: &str) -> bool {
+        media_type.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+/".contains(&byte))
     }
 }
 

@@ -8,8 +8,9 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Fields of an object that are kept: more are there only where somebody repeats them for no good reason.
-const MAX_FIELDS: usize = 64;
+/// How often a field of an object is kept: the last ones, since more are there only where somebody repeats it for no good reason.
+/// No number of one field pushes out another one.
+const MAX_REPEATED: usize = 16;
 
 /// The fields of an object that somebody wants, in their order.
 #[derive(Debug, Default)]
@@ -98,8 +99,11 @@ impl<'a> Visitor<'a> for Fields {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            if found.len() == MAX_FIELDS {
-                found.remove(0);
+            let is_same = |(one, _): &(&str, &RawValue)| *one == name;
+            if found.iter().filter(|one| is_same(one)).count() == MAX_REPEATED
+                && let Some(first) = found.iter().position(is_same)
+            {
+                found.remove(first);
             }
             found.push((name, map.next_value()?));
         }
@@ -220,7 +224,7 @@ mod tests {
     fn what_is_repeated_takes_no_room() {
         let text = format!("{{{}\"mediaType\":\"z\"}}", "\"mediaType\":\"a\",".repeat(1000));
         let object = Object::read(&text, NAMES).expect("an object");
-        assert_eq!((object.0.len(), object.text("mediaType").as_deref()), (MAX_FIELDS, Some("z")));
+        assert_eq!((object.0.len(), object.text("mediaType").as_deref()), (MAX_REPEATED, Some("z")));
         let text = format!("{{\"layers\":[1{}]}}", ",1".repeat(1000));
         assert_eq!(Object::read(&text, NAMES).expect("an object").array("layers", 10).len(), 10);
     }

@@ -140,9 +140,14 @@ mod tests {
     #[test]
     fn a_media_type_that_says_nothing_gives_way_to_the_document() {
         let docker = format!(r#"{{"mediaType":"{}","config":{{}}}}"#, media_type::DOCKER_MANIFEST);
-        for told in
-            [None, Some(""), Some("text/plain"), Some("application/json"), Some("application/octet-stream")]
-        {
+        for told in [
+            None,
+            Some(""),
+            Some("text/plain"),
+            Some("application/json"),
+            Some("application/octet-stream"),
+            Some("application/vnd.a\n::b"),
+        ] {
             assert_eq!(media_type(&docker, told), media_type::DOCKER_MANIFEST);
             for (text, form) in [
                 (r#"{"manifests":[]}"#, media_type::OCI_INDEX),
@@ -181,6 +186,13 @@ mod tests {
             let error = parse(&text, told).expect_err(&text).to_string();
             assert!(error.contains("CVE-2021-41190"), "{error}");
         }
+    }
+
+    #[test]
+    fn nothing_is_less_ambiguous_for_being_repeated() {
+        let text = format!(r#"{{"manifests":[],{}"layers":[]}}"#, r#""config":{},"#.repeat(1000));
+        let error = parse(&text, Some(media_type::OCI_MANIFEST)).expect_err("ambiguous").to_string();
+        assert!(error.contains("CVE-2021-41190"), "{error}");
     }
 
     #[test]

@@ -115,13 +115,14 @@ impl Page {
 /// Whether a part of a path stays below where it is put, however a server reads it.
 fn is_place(place: &str) -> bool {
     let is_character = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;:@=%/".contains(&byte);
-    let leads_up = |part: &str| matches!(part, "." | "..");
-    let plain = place.replace("%2e", ".").replace("%2E", ".").replace("%2f", "/").replace("%2F", "/");
+    // Servers in Java pass over what is behind a ';': "..;" is ".." for them.
+    let leads_up = |part: &str| matches!(part.split(';').next(), Some("." | ".."));
+    let lower = place.to_ascii_lowercase();
+    let plain = lower.replace("%2e", ".").replace("%2f", "/").replace("%3b", ";");
     !place.is_empty()
         && place.len() <= MAX_PLACE
         && place.bytes().all(is_character)
         && !plain.contains("%5c")
-        && !plain.contains("%5C")
         && !plain.split('/').any(leads_up)
 }
 
@@ -188,6 +189,9 @@ mod tests {
             "a%2F..%2Fb",
             "a\\..",
             "a%5C..",
+            "..;/b",
+            "a/..;x/b",
+            "a/%2E.%3b/b",
             "a?b",
             "a#b",
             "\u{e4}",

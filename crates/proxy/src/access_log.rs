@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, Uri};
 use http_body::{Frame, SizeHint};
-use hubcap_cache::{Outcome, RequestGuard};
+use hubcap_cache::{Outcome, RequestGuard, Sent};
 
 use crate::api::Reply;
+use crate::connections::Busy;
 use crate::cut::CutAfterFlush;
 
 /// What is told of a path at most, in bytes.
@@ -26,15 +27,19 @@ pub(crate) struct Entry {
     outcome: Outcome,
     status: u16,
     started: Instant,
-    bytes: u64,
+    sent: Sent,
+    /// When the connection was given bytes that it has not come back from yet.
+    given: Option<Instant>,
     expected: Option<u64>,
     broken: Option<String>,
     /// Where it counts; not for what is no repository's.
     guard: Option<RequestGuard>,
+    /// Keeps the connection.
+    _busy: Busy,
 }
 
 impl Entry {
-    pub(crate) fn new(parts: &Parts, reply: &mut Reply, started: Instant) -> Self {
+    pub(crate) fn new(parts: &Parts, reply: &mut Reply, started: Instant, busy: Busy) -> Self {
         let head = parts.method == Method::HEAD;
         Self {
             method: parts.method.clone(),
@@ -42,10 +47,12 @@ impl Entry {
             outcome: reply.outcome,
             status: reply.status.as_u16(),
             started,
-            bytes: 0,
+            sent: Sent::default(),
+            given: None,
             expected: if head { Some(0) } else { reply.length },
             broken: None,
             guard: reply.guard.take(),
+            _busy: busy,
         }
     }
 }
@@ -68,10 +75,16 @@ impl http_body::Body for Logged {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        // The connection asks for more only when it has room for that.
+        let given = self.entry.given.take();
+        self.entry.sent.blocked += given.map_or(Duration::ZERO, |given| given.elapsed());
         let frame = Pin::new(&mut self.inner).poll_frame(context);
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
-                self.entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let now = Instant::now();
+                self.entry.given = Some(now);
+                self.entry.sent.began.get_or_insert(now);
+                self.entry.sent.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
             }
             Poll::Ready(Some(Err(error))) => self.entry.broken = Some(error.to_string()),
             Poll::Ready(None) | Poll::Pending => {}
@@ -90,11 +103,11 @@ impl http_body::Body for Logged {
 
 impl Drop for Logged {
     fn drop(&mut self) {
-        let Entry { method, uri, outcome, status, started, bytes, expected, broken, guard } = &self.entry;
-        let (bytes, status) = (*bytes, *status);
+        let Entry { method, uri, outcome, status, started, sent, expected, broken, guard, .. } = &self.entry;
+        let (bytes, status) = (sent.bytes, *status);
         if let Some(guard) = guard {
             // The text of an error is no content.
-            guard.answered(*outcome, if status < 300 { bytes } else { 0 });
+            guard.answered(*outcome, if status < 300 { *sent } else { Sent::default() });
         }
         let outcome = outcome.label();
         let path = match uri.path() {

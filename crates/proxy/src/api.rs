@@ -2,6 +2,7 @@
 
 pub(crate) mod blob;
 pub(crate) mod error;
+mod held;
 pub(crate) mod manifest;
 mod multipart;
 pub(crate) mod probe;

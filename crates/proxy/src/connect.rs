@@ -6,7 +6,7 @@
 
 mod intercept;
 mod leaves;
-mod policy;
+pub(crate) mod policy;
 mod tunnel;
 
 use std::convert::Infallible;
@@ -25,8 +25,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
+use crate::connections::{Busy, Requests};
 use crate::http1::{self, HANDSHAKE};
 use crate::router::App;
+use intercept::Intercepted;
 pub(crate) use leaves::Leaves;
 pub(crate) use policy::Policy;
 use policy::Route;
@@ -42,6 +44,8 @@ pub(crate) struct HttpProxy {
 struct Agreed {
     upgrade: OnUpgrade,
     destination: Destination,
+    /// Until the client has its tunnel, or for as long as that is open.
+    busy: Busy,
 }
 
 /// Where the bytes of a CONNECT go.
@@ -55,6 +59,7 @@ enum Destination {
 pub(crate) async fn serve<S>(
     stream: S,
     proxy: &Arc<HttpProxy>,
+    requests: Requests,
     watcher: Watcher,
     mut stopped: watch::Receiver<()>,
 ) where
@@ -62,10 +67,10 @@ pub(crate) async fn serve<S>(
 {
     let (agree, mut agreed) = mpsc::channel(1);
     let service = {
-        let proxy = Arc::clone(proxy);
+        let (proxy, requests) = (Arc::clone(proxy), requests.clone());
         hyper::service::service_fn(move |request: Request<Incoming>| {
-            let (proxy, agree) = (Arc::clone(&proxy), agree.clone());
-            async move { Ok::<_, Infallible>(handle_connect(&proxy, request, &agree).await) }
+            let (proxy, agree, busy) = (Arc::clone(&proxy), agree.clone(), requests.begin());
+            async move { Ok::<_, Infallible>(handle_connect(&proxy, request, busy, &agree).await) }
         })
     };
     let connection = http1::builder().serve_connection(TokioIo::new(stream), service).with_upgrades();
@@ -80,15 +85,17 @@ pub(crate) async fn serve<S>(
     if let Err(error) = ended {
         return tracing::debug!(target: "hubcap::connect", "a connection ended: {error}");
     }
-    let Ok(Agreed { upgrade, destination }) = agreed.try_recv() else { return };
+    let Ok(Agreed { upgrade, destination, busy }) = agreed.try_recv() else { return };
     let Ok(Ok(client)) = tokio::time::timeout(HANDSHAKE, upgrade).await else { return };
     let client: TokioIo<Upgraded> = TokioIo::new(client);
     match destination {
         Destination::Registry(registry, tls) => {
-            intercept::serve(client, proxy.app.clone(), registry, tls, watcher).await;
+            drop(busy);
+            let intercepted = Intercepted { app: proxy.app.clone(), registry, requests };
+            intercept::serve(client, intercepted, tls, watcher).await;
         }
         Destination::Host(server) => {
-            let _drained = watcher;
+            let _held = (watcher, busy);
             tunnel::copy(client, server, stopped).await;
         }
     }
@@ -98,6 +105,7 @@ pub(crate) async fn serve<S>(
 async fn handle_connect(
     proxy: &HttpProxy,
     mut request: Request<Incoming>,
+    busy: Busy,
     agree: &mpsc::Sender<Agreed>,
 ) -> Response<Body> {
     if request.method() != Method::CONNECT {
@@ -122,7 +130,7 @@ async fn handle_connect(
     };
     let upgrade = hyper::upgrade::on(&mut request);
     // There is room: hyper answers no further request of this connection once a CONNECT was agreed to.
-    let _ = agree.try_send(Agreed { upgrade, destination });
+    let _ = agree.try_send(Agreed { upgrade, destination, busy });
     Response::new(Body::empty())
 }
 

@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::connections::Requests;
 use crate::router::App;
 
 /// The time limit of a TLS handshake, and of an upgrade after a CONNECT.
@@ -28,13 +29,13 @@ pub(crate) fn builder() -> Builder {
 }
 
 /// Answers a mirror's requests until the connection ends.
-pub(crate) async fn serve<S>(stream: S, app: App, watcher: Watcher)
+pub(crate) async fn serve<S>(stream: S, app: App, requests: Requests, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-        let app = app.clone();
-        async move { Ok::<_, Infallible>(app.answer(request).await) }
+        let (app, busy) = (app.clone(), requests.begin());
+        async move { Ok::<_, Infallible>(app.answer(request, busy).await) }
     });
     let connection = builder().serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {

@@ -3,7 +3,8 @@
 //! In the order of a request:
 //!
 //! - [`server`]: opens the listeners, runs them, and drains them at the end.
-//! - [`listen`], [`workers`]: accepts connections; each is a task of one worker thread.
+//! - [`listen`], [`workers`]: accepts connections; each is a task of one worker thread. [`connections`]: how many are open, and
+//!   which one is closed for a new one.
 //! - [`protocol`]: what a listener's connections speak: HTTP, HTTPS, CONNECT. [`network`]: who may speak to a bridge's.
 //! - [`tls`], [`ca`]: a local CA, and a leaf certificate signed by it.
 //! - [`connect`]: an HTTP proxy for clients that know no mirror of a registry: it intercepts registries, and opens tunnels to
@@ -19,8 +20,11 @@ mod access_log;
 mod api;
 mod ca;
 mod connect;
+mod connections;
 mod cut;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod http1;
 mod listen;

@@ -1,28 +1,23 @@
 //! Accepts connections: each is a task of its own, so no handshake and no slow client delays another client.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::sockopt::{set_socket_send_buffer_size, socket_incoming_cpu};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_io_timeout::TimeoutStream;
-use tower::limit::ConcurrencyLimit;
-use tower::{Service as _, ServiceExt as _};
 
+use crate::connections::{Connections, OpenConnection};
 use crate::protocol::{Protocol, Stream};
 use crate::workers::Workers;
 
 /// How long running requests may go on after the shutdown was asked for.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
-/// The limit of open connections per listener; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
 /// A client that accepts no byte for this long is disconnected. Generous: a client that unpacks while it reads may pause.
 const STALLED: Duration = Duration::from_secs(300);
 /// The system's send buffer for a client on this machine, in bytes (the system doubles it for its own needs). Such a
@@ -38,16 +33,8 @@ pub(crate) async fn serve(
     mut stopped: watch::Receiver<()>,
 ) {
     let graceful = GracefulShutdown::new();
-    let answer = tower::service_fn(|connection: Connection| async {
-        connection.answer().await;
-        Ok::<_, Infallible>(())
-    });
-    let mut answers = ConcurrencyLimit::new(answer, MAX_CONNECTIONS);
+    let connections = Connections::new();
     loop {
-        tokio::select! {
-            _ = answers.ready() => {}
-            _ = stopped.changed() => break,
-        }
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.changed() => break,
@@ -63,15 +50,20 @@ pub(crate) async fn serve(
                 continue;
             }
         };
+        let open = tokio::select! {
+            open = connections.open() => open,
+            _ = stopped.changed() => break,
+        };
         let processor = processor(&stream, peer);
-        let answer = answers.call(Connection {
+        let connection = Connection {
             stream,
             peer,
             protocol: protocol.clone(),
             watcher: graceful.watcher(),
             stopped: stopped.clone(),
-        });
-        workers.spawn(processor, answer.map(drop));
+            open,
+        };
+        workers.spawn(processor, connection.answer());
     }
     drop(listener);
     if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
@@ -86,13 +78,21 @@ struct Connection {
     protocol: Protocol,
     watcher: Watcher,
     stopped: watch::Receiver<()>,
+    open: OpenConnection,
 }
 
 impl Connection {
     async fn answer(self) {
-        let Self { stream, peer, protocol, watcher, stopped } = self;
+        let Self { stream, peer, protocol, watcher, stopped, open } = self;
         match prepare(stream, peer) {
-            Ok(stream) => protocol.serve(stream, peer, watcher, stopped).await,
+            Ok(stream) => {
+                tokio::select! {
+                    () = protocol.serve(stream, peer, open.requests(), watcher, stopped) => {}
+                    () = open.given_up() => {
+                        tracing::debug!(target: "hubcap::listen", %peer, "an idle connection is closed for a new one");
+                    }
+                }
+            }
             Err(error) => {
                 tracing::warn!(target: "hubcap::listen", %peer, "a connection could not be set up: {error}");
             }

@@ -12,6 +12,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::connect::{self, HttpProxy};
+use crate::connections::Requests;
 use crate::http1::{self, HANDSHAKE};
 use crate::network;
 use crate::router::App;
@@ -35,11 +36,12 @@ impl Protocol {
         self,
         stream: Stream,
         peer: SocketAddr,
+        requests: Requests,
         watcher: Watcher,
         stopped: watch::Receiver<()>,
     ) {
         let (tls, app) = match self {
-            Self::Http(app) => return http1::serve(stream, app, watcher).await,
+            Self::Http(app) => return http1::serve(stream, app, requests, watcher).await,
             Self::Https(tls, app) => (tls, app),
             Self::Bridge(tls, app) => {
                 let local = stream.as_ref().get_ref().get_ref().local_addr();
@@ -49,13 +51,15 @@ impl Protocol {
                 }
                 (tls, app)
             }
-            Self::Connect(proxy) => return connect::serve(stream, &proxy, watcher, stopped).await,
+            Self::Connect(proxy) => {
+                return connect::serve(stream, &proxy, requests, watcher, stopped).await;
+            }
         };
         if peer.ip().is_loopback() && is_plain(stream.as_ref().get_ref().get_ref()).await {
-            return http1::serve(stream, app, watcher).await;
+            return http1::serve(stream, app, requests, watcher).await;
         }
         match timeout(HANDSHAKE, tls.accept(stream)).await {
-            Ok(Ok(stream)) => http1::serve(stream, app, watcher).await,
+            Ok(Ok(stream)) => http1::serve(stream, app, requests, watcher).await,
             Ok(Err(error)) => {
                 tracing::debug!(target: "hubcap::listen", %peer, "TLS handshake failed: {error}")
             }

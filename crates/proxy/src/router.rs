@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use http::request::Parts;
 use http::{Method, Request, Response, Uri, header};
-use hubcap_cache::{Access, Cache, Caller};
+use hubcap_cache::{Access, Cache, Caller, Requested};
 use hubcap_oci::endpoint::NotAnEndpoint;
 use hubcap_oci::query::parse_query;
 use hubcap_oci::{Endpoint, Page, Reference, Registry};
@@ -15,6 +15,7 @@ use tokio::time::error::Elapsed;
 use crate::access_log::{self, Entry};
 use crate::api::error::Fallback;
 use crate::api::{self, Asked, Reply};
+use crate::connections::Busy;
 use crate::host::Names;
 use crate::resolve::{Resolver, Selector};
 
@@ -78,7 +79,7 @@ impl App {
     }
 
     /// Answers one request to a mirror, and logs it when its body has been sent.
-    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Body> {
+    pub(crate) async fn answer<B>(&self, request: Request<B>, busy: Busy) -> Response<Body> {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
         let strange = parts.headers.get_all(header::HOST).iter().find(|host| !self.0.names.have(host));
@@ -94,7 +95,7 @@ impl App {
         } else {
             api::error::unsupported()
         };
-        respond(&parts, reply, started)
+        respond(&parts, reply, started, busy)
     }
 
     /// The answer to a GET or HEAD. `connected` is the registry of the CONNECT that it came through.
@@ -139,11 +140,13 @@ impl App {
         }
         let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let access = Access { target, caller: clients.caller(authorization) };
-        let tag = match endpoint {
-            Endpoint::Manifest { reference: Reference::Tag(tag), .. } => Some(tag.as_str()),
-            _ => None,
+        let requested = match endpoint {
+            Endpoint::Manifest { reference: Reference::Tag(tag), .. } => Requested::Tag(tag.as_str()),
+            Endpoint::Manifest { reference: Reference::Digest(_), .. } => Requested::Manifest,
+            Endpoint::Blob { digest, .. } if parts.method == Method::GET => Requested::Blob(*digest),
+            _ => Requested::Other,
         };
-        let guard = cache.count_request(&access.target, tag, started);
+        let guard = cache.count_request(&access.target, requested, started);
         let asked = Asked { parts, endpoint, access, selector };
         let reply = match endpoint {
             Endpoint::Version => api::version(),
@@ -158,9 +161,9 @@ impl App {
     }
 }
 
-/// The response, which logs itself when its body has been sent.
-pub(crate) fn respond(parts: &Parts, mut reply: Reply, started: Instant) -> Response<Body> {
-    let entry = Entry::new(parts, &mut reply, started);
+/// The response, which logs itself when its body has been sent. Until then the connection is `busy`.
+pub(crate) fn respond(parts: &Parts, mut reply: Reply, started: Instant, busy: Busy) -> Response<Body> {
+    let entry = Entry::new(parts, &mut reply, started, busy);
     let mut response = reply.into_response();
     if parts.method == Method::HEAD {
         *response.body_mut() = Body::empty();

@@ -15,8 +15,8 @@ use crate::content::Content;
 use crate::content::verified::Verified;
 use crate::error::Error;
 use crate::index::Index;
-use crate::layout::Layout;
 use crate::layout::image_index::ImageIndex;
+use crate::layout::{Durability, Layout};
 use crate::mutex::lock;
 use recent::{Recent, RecentManifests};
 
@@ -30,6 +30,8 @@ pub(crate) struct Catalog {
     verified: Verified,
     /// Bytes of all contents, quarantine included; counted at the first question, kept right from then on.
     stored: Mutex<Option<u64>>,
+    /// Contents that are to be written to the disk, with [`Durability::Synced`].
+    unsynced: Mutex<Vec<Digest>>,
 }
 
 impl Catalog {
@@ -41,6 +43,7 @@ impl Catalog {
             recent: Mutex::default(),
             verified: Verified::default(),
             stored: Mutex::default(),
+            unsynced: Mutex::default(),
         }
     }
 
@@ -101,7 +104,21 @@ impl Catalog {
             *stored = (*stored + size).saturating_sub(replaced);
         }
         self.verified.note(digest);
+        if self.layout.durability() == Durability::Synced {
+            lock(&self.unsynced).push(*digest);
+        }
         Ok(())
+    }
+
+    /// Writes the contents that were added since the last time to the disk, where that is wanted: together and later, so that
+    /// no client waits for the disk. What a power cut takes until then is missing or found damaged, and is fetched again.
+    pub(crate) fn sync(&self) {
+        let unsynced = std::mem::take(&mut *lock(&self.unsynced));
+        if !unsynced.is_empty()
+            && let Err(error) = self.layout.sync(&unsynced)
+        {
+            tracing::warn!(target: "hubcap::store", "what was stored last may not survive a power cut: {error}");
+        }
     }
 
     /// Removes a content. Who has it open reads on.

@@ -56,11 +56,7 @@ impl Content {
     /// How many bytes are there so far.
     pub fn available(&self) -> u64 {
         match &self.growth {
-            Some(growth) => match &*growth.progress.borrow() {
-                Progress::Partial(written) | Progress::Done(written) | Progress::Failed { written, .. } => {
-                    *written
-                }
-            },
+            Some(growth) => growth.progress.borrow().written(),
             None => self.size.unwrap_or(0),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use fs_err as fs;
-use hubcap_oci::{Digest, Pattern};
+use hubcap_oci::{Digest, Pattern, Target};
 
 use crate::catalog::Catalog;
 use crate::error::Error;
@@ -18,6 +18,10 @@ use crate::layout::image_index::{Entry, ImageIndex};
 use crate::mutex::lock;
 use limits::{Disk, Limits};
 use plan::{Policy, Reason, Removal, Survey, UnneededPolicy, plan};
+
+/// With so many images, and contents that no image needs, or more, this part of the store is freed beyond what is needed.
+const MANY: usize = 100;
+const SPARE: u64 = 50;
 
 /// What is asked to be removed. What is in quarantine goes in any case.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +56,8 @@ pub(crate) struct Evictor {
     pins: Vec<Pattern>,
     /// Bytes that are promised to ingests.
     reserved: Mutex<u64>,
+    /// Held by who makes room: what one has made must not be taken by others who have found the same missing.
+    making_room: Mutex<()>,
     /// How many ingests write each content now.
     in_flight: Mutex<HashMap<Digest, u32>>,
 }
@@ -59,7 +65,14 @@ pub(crate) struct Evictor {
 impl Evictor {
     /// `pins` are images that are never removed to make room.
     pub(crate) fn new(catalog: Arc<Catalog>, limits: Limits, pins: Vec<Pattern>) -> Self {
-        Self { catalog, limits, pins, reserved: Mutex::default(), in_flight: Mutex::default() }
+        Self {
+            catalog,
+            limits,
+            pins,
+            reserved: Mutex::default(),
+            making_room: Mutex::default(),
+            in_flight: Mutex::default(),
+        }
     }
 
     /// What would be removed, in that order, and why. Nothing is changed.
@@ -72,10 +85,14 @@ impl Evictor {
     pub(crate) fn evict(&self, wanted: Wanted) -> Result<Vec<Removal>, Error> {
         // Held to the end: an image that is stored meanwhile would count on contents that go.
         let mut images = lock(&self.catalog.images);
-        let removals = plan(self.survey(&images), self.policy(wanted)?);
+        let policy = self.policy(wanted)?;
+        let removals = plan(self.survey(&images), policy);
         self.remove(&mut images, &removals)?;
-        if matches!(wanted, Wanted::Prune(_)) {
-            // A corrupt index that was kept for a look is not worth carrying either.
+        if policy.remove_private {
+            self.catalog.index.forget_private();
+        }
+        if policy.remove_private || matches!(wanted, Wanted::Prune(_)) {
+            // A corrupt index that was kept for a look is not worth carrying either, and may name what is private.
             let _ = fs::remove_dir_all(self.catalog.layout.corrupt_sled());
         }
         Ok(removals)
@@ -113,28 +130,57 @@ impl Evictor {
 
     /// Reserves `bytes` more, for which room is made where that is needed and possible.
     fn reserve(&self, bytes: u64) -> Result<(), Error> {
-        let mut reserved = lock(&self.reserved);
-        if self.limits != Limits::default() {
-            let missing = self.excess(*reserved, bytes)?;
-            if missing > 0 {
-                drop(reserved);
-                let freed = self.make_room(missing)?;
-                reserved = lock(&self.reserved);
-                if freed < missing && self.excess(*reserved, bytes)? > 0 {
-                    return Err(Error::NoRoom { wanted: bytes });
-                }
+        if self.reserve_free(bytes)? == 0 {
+            return Ok(());
+        }
+        let _one_at_a_time = lock(&self.making_room);
+        loop {
+            // An index that was found corrupt is for a look, as long as there is room for it.
+            let _ = fs::remove_dir_all(self.catalog.layout.corrupt_sled());
+            self.catalog.index.compact();
+            // Others may have made room meanwhile, or taken what was made.
+            let missing = self.reserve_free(bytes)?;
+            if missing == 0 {
+                return Ok(());
+            }
+            if self.make_room(missing)? == 0 {
+                return Err(Error::NoRoom { wanted: bytes });
             }
         }
-        *reserved += bytes;
-        Ok(())
     }
 
-    /// Frees at least `bytes`, and returns how many; where that is not possible, nothing goes in vain.
+    /// Reserves `bytes` more where there is room for them; else returns how many bytes are missing.
+    fn reserve_free(&self, bytes: u64) -> Result<u64, Error> {
+        let mut reserved = lock(&self.reserved);
+        let missing = if self.limits == Limits::default() { 0 } else { self.excess(*reserved, bytes)? };
+        if missing == 0 {
+            *reserved += bytes;
+        }
+        Ok(missing)
+    }
+
+    /// Makes the store as small as its limits say, as far as that is possible.
+    pub(crate) fn keep_limits(&self) -> Result<(), Error> {
+        match self.reserve(0) {
+            Err(Error::NoRoom { .. }) => Ok(()),
+            kept => kept,
+        }
+    }
+
+    /// Frees at least `bytes`, and returns how many; where that is not possible, nothing goes in vain. Each time everything in
+    /// the store is looked at, so of many some more go at once.
     fn make_room(&self, bytes: u64) -> Result<u64, Error> {
         let mut images = lock(&self.catalog.images);
-        let policy =
-            Policy { unneeded: UnneededPolicy::InTurn, remove_private: false, used_since: None, bytes };
-        let removals = plan(self.survey(&images), policy);
+        let survey = self.survey(&images);
+        let are_many = survey.images.len() + survey.unneeded.len() >= MANY;
+        let spare = if are_many { survey.size() / SPARE } else { 0 };
+        let policy = Policy {
+            unneeded: UnneededPolicy::InTurn,
+            remove_private: false,
+            used_since: None,
+            bytes: bytes + spare,
+        };
+        let removals = plan(survey, policy);
         let freed = removals.iter().map(|removal| removal.bytes).sum();
         if freed < bytes {
             return Ok(0);
@@ -152,7 +198,8 @@ impl Evictor {
         let disk = rustix::fs::statvfs(self.catalog.layout.root()).map_err(std::io::Error::from)?;
         let disk = Disk { size: disk.f_blocks * disk.f_frsize, free: disk.f_bavail * disk.f_frsize };
         // Counting what is stored reads the whole store the first time.
-        let stored = self.limits.max_size.map_or(0, |_| self.catalog.size());
+        let stored =
+            self.limits.max_size.map_or(0, |_| self.catalog.size() + self.catalog.layout.size_of_indexes());
         Ok(self.limits.excess(disk, stored + reserved, more))
     }
 
@@ -166,6 +213,8 @@ impl Evictor {
             layout.write_index(&left)?;
             *images = left;
         }
+        // Read before they go.
+        let named: Vec<HashSet<Digest>> = entries.iter().map(|entry| layout.named_by(entry)).collect();
         for removal in removals {
             if removal.reason == Reason::Damaged {
                 self.catalog.remove_file(&layout.quarantine().join(&removal.name));
@@ -173,8 +222,27 @@ impl Evictor {
             for digest in &removal.contents {
                 self.catalog.remove(digest);
             }
-            index.forget(removal.entry.as_ref(), &removal.contents);
         }
+        let gone: HashSet<Digest> = removals.iter().flat_map(|removal| &removal.contents).copied().collect();
+        if !gone.is_empty() {
+            index.forget_contents(&gone);
+        }
+        self.forget_images(images, entries.into_iter().zip(named));
         Ok(())
+    }
+
+    /// Forgets images, and what no image of their repositories names any more: it was perhaps never here.
+    fn forget_images<'a>(&self, left: &ImageIndex, gone: impl Iterator<Item = (&'a Entry, HashSet<Digest>)>) {
+        let Catalog { layout, index, .. } = &*self.catalog;
+        let mut kept: HashMap<&Target, HashSet<Digest>> = HashMap::new();
+        for (entry, named) in gone {
+            let kept = kept.entry(&entry.target).or_insert_with(|| {
+                let others = left.entries().filter(|other| other.target == entry.target);
+                others.flat_map(|other| layout.named_by(&other)).collect()
+            });
+            let alone =
+                named.into_iter().filter(|digest| !kept.contains(digest) && !self.catalog.has(digest));
+            index.forget_image(entry, &alone.collect::<Vec<_>>());
+        }
     }
 }

@@ -3,13 +3,14 @@
 mod db;
 mod fill;
 mod referrers;
+mod tree;
 mod trees;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use hubcap_oci::{Descriptor, Digest, Tag, Target};
+use hubcap_oci::{Descriptor, Digest, Link, Tag, Target};
 
 use crate::bounded::Bounded;
 use crate::layout::Layout;
@@ -19,6 +20,10 @@ use db::Db;
 use trees::{link_key, tag_key};
 
 pub use trees::{TagEntry, Validation};
+
+/// A manifest that names more contents is served, and none of these is linked to its repository: images have some dozen, and
+/// each link costs a place in the index.
+const MOST_LINKS: usize = 1000;
 
 /// Tags, links and repositories that are remembered in memory at most, of each.
 const MAX_REMEMBERED: usize = 4096;
@@ -83,8 +88,9 @@ impl Index {
         self.db.with(|trees| trees.tags(target)).unwrap_or_default()
     }
 
-    /// Links contents to a repository, because a manifest of it names them.
+    /// Links contents to a repository, because a manifest of it names them. Of more than 1000 none is linked.
     pub(crate) fn link(&self, target: &Target, contents: &[Digest]) {
+        let contents = linkable(target, contents);
         self.db.with(|trees| trees.link(target, contents));
     }
 
@@ -97,7 +103,7 @@ impl Index {
     /// Whether a repository has a content: its registry gave it for this repository, or anybody may have it and a manifest of
     /// the repository names it. That a manifest names what came by somebody's login is no permission.
     pub(crate) fn has(&self, target: &Target, digest: &Digest) -> bool {
-        self.owned(target, digest).is_some()
+        self.is_owned(target, digest)
             || (self.is_linked(target, digest) && self.db.layout().is_public(digest))
     }
 
@@ -110,6 +116,11 @@ impl Index {
     /// Under which media type the registry gave a manifest of a repository.
     pub(crate) fn media_type(&self, target: &Target, digest: &Digest) -> Option<Arc<str>> {
         self.owned(target, digest).filter(|media_type| !media_type.is_empty())
+    }
+
+    /// Whether the registry gave a content for a repository.
+    pub(crate) fn is_owned(&self, target: &Target, digest: &Digest) -> bool {
+        self.owned(target, digest).is_some()
     }
 
     fn owned(&self, target: &Target, digest: &Digest) -> Option<Arc<str>> {
@@ -146,7 +157,9 @@ impl Index {
         self.db.with(|trees| {
             trees.mark(target, private)?;
             // A registry may list other referrers for everybody than for a login.
-            trees.forget_referrers(target)
+            trees.forget_referrers(target)?;
+            // A kill must not make it public.
+            trees.flush()
         });
         known.insert(target.clone(), private);
     }
@@ -163,6 +176,15 @@ impl Index {
         private
     }
 
+    /// Forgets the repositories that are private, also that they are: not even their names are left.
+    pub(crate) fn forget_private(&self) {
+        self.flush();
+        self.db.forget_private();
+        lock(&self.tags).clear();
+        lock(&self.private).clear();
+        lock(&self.owned).clear();
+    }
+
     /// Remembers a use, in memory until [`flush`](Self::flush).
     pub(crate) fn used(&self, digest: &Digest) {
         lock(&self.used).insert(*digest, SystemTime::now());
@@ -176,30 +198,34 @@ impl Index {
         self.db.with(|trees| trees.last_use(digest))?
     }
 
-    /// Writes what is only in memory; free when nothing is.
+    /// Writes what is only in memory; free when nothing is. After an error of the disk, opens the index there again.
     pub(crate) fn flush(&self) {
+        self.db.heal();
+        self.db.compact_if_grown();
         let used = std::mem::take(&mut *lock(&self.used));
         if !used.is_empty() {
             self.db.with(|trees| trees.put_last_uses(&used));
         }
     }
 
-    /// Forgets contents that are gone, and the image that they go with.
-    pub(crate) fn forget(&self, entry: Option<&Entry>, gone: &[Digest]) {
-        let mut used = lock(&self.used);
-        for digest in gone {
-            used.remove(digest);
-        }
-        drop(used);
-        self.db.with(|trees| trees.forget(entry, gone));
-        let Some(entry) = entry else { return };
+    /// Forgets an image, and its links to these contents, which are not here: what else names them is asked for them.
+    pub(crate) fn forget_image(&self, entry: &Entry, named: &[Digest]) {
+        self.db.with(|trees| trees.forget_image(entry, named));
         if let Some(tag) = &entry.tag {
             lock(&self.tags).remove(&tag_key(&entry.target, tag));
         }
-        let mut owned = lock(&self.owned);
-        for digest in gone {
-            owned.remove(&link_key(&entry.target, digest));
-        }
+    }
+
+    /// Forgets contents that are gone. All links are looked at for that.
+    pub(crate) fn forget_contents(&self, gone: &HashSet<Digest>) {
+        lock(&self.used).retain(|digest, _| !gone.contains(digest));
+        self.db.with(|trees| trees.forget_contents(gone));
+        lock(&self.owned).clear();
+    }
+
+    /// Makes the index's files smaller, where they are much larger than what they hold.
+    pub(crate) fn compact(&self) {
+        self.db.compact();
     }
 
     /// Adds everything that is reachable from `images`.
@@ -209,18 +235,28 @@ impl Index {
         lock(&self.private).clear();
     }
 
-    /// What `index.json` can say from the index alone: all tags, the manifests that no tag names, and all lists of referrers.
+    /// What `index.json` can say from the index alone: all tags, the manifests that were given and that no other one of their
+    /// repository names, and all lists of referrers.
     pub(crate) fn image_index(&self) -> ImageIndex {
-        let mut images = ImageIndex::default();
+        let (mut images, layout) = (ImageIndex::default(), self.db.layout());
         let tags = self.db.with(|trees| trees.all_tags()).unwrap_or_default();
-        let targets: HashSet<&Target> = tags.iter().map(|(target, _, _)| target).collect();
-        for target in targets {
-            for digest in self.linked(target) {
-                if let Some(media_type) = self.media_type(target, &digest) {
-                    let descriptor = Descriptor::new(&*media_type, digest, 0);
-                    images.put(target, None, &descriptor, self.is_private(target));
-                }
-            }
+        let given = self.db.with(|trees| trees.all_manifests()).unwrap_or_default();
+        let given = given.into_iter().filter_map(|(target, digest, media_type)| {
+            let descriptor = Descriptor::new(media_type, digest, layout.size_of(&digest)?);
+            Some((target, descriptor))
+        });
+        let given: Vec<(Target, Descriptor)> = given.collect();
+        let named: HashSet<(&Target, Digest)> = given
+            .iter()
+            .filter_map(|(target, descriptor)| Some((target, layout.manifest(&Link::from(descriptor))?)))
+            .flat_map(|(target, manifest)| {
+                manifest.links.manifests.into_iter().map(move |child| (target, child.digest))
+            })
+            .collect();
+        for (target, descriptor) in
+            given.iter().filter(|(target, one)| !named.contains(&(target, one.digest)))
+        {
+            images.put(target, None, descriptor, self.is_private(target));
         }
         for (target, tag, entry) in &tags {
             images.put(target, Some(tag), &entry.descriptor, self.is_private(target));
@@ -245,6 +281,15 @@ impl Index {
         self.flush();
         self.db.close(kept);
     }
+}
+
+/// What a manifest links to its repository, of the contents that it names.
+fn linkable<'a>(target: &Target, named: &'a [Digest]) -> &'a [Digest] {
+    if named.len() <= MOST_LINKS {
+        return named;
+    }
+    tracing::debug!(target: "hubcap::store", %target, "a manifest names {} contents: none is linked", named.len());
+    &[]
 }
 
 #[cfg(test)]

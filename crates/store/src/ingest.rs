@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fs_err as fs;
-use hubcap_oci::Digest;
+use hubcap_oci::{Digest, Target};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use tokio::sync::watch;
@@ -43,6 +43,8 @@ pub struct Ingest {
     expected: Digest,
     file: Arc<File>,
     partial: Partial,
+    /// The repository that the registry gives it for, where that is to be remembered.
+    giver: Option<Target>,
     hasher: Hasher,
     /// Bytes that are there without a gap.
     written: u64,
@@ -57,6 +59,16 @@ pub struct Ingest {
 pub struct Aborter(watch::Sender<Progress>);
 
 impl Aborter {
+    /// How many contents and readers of the ingest there are, clones included.
+    pub fn readers(&self) -> usize {
+        self.0.receiver_count()
+    }
+
+    /// Bytes that are there so far without a gap.
+    pub fn written(&self) -> u64 {
+        self.0.borrow().written()
+    }
+
     /// Fails the readers, unless the content is complete or another reason was told before.
     pub fn abort(&self, reason: impl std::error::Error + Send + Sync + 'static) {
         self.0.send_if_modified(|progress| {
@@ -100,6 +112,7 @@ impl Ingest {
             expected,
             file: Arc::new(file),
             partial: Partial(Some(path)),
+            giver: None,
             hasher: Hasher::new(expected.algorithm()),
             written: 0,
             extents: Extents::default(),
@@ -176,6 +189,19 @@ impl Ingest {
         Aborter(self.progress.clone())
     }
 
+    /// Has the commit remember that the registry gave it for this repository. Not before: only a digest that is right shows that
+    /// the registry has it. Not later: who sees its end relies on the store having it.
+    pub(crate) fn link(&mut self, target: &Target) {
+        self.giver = Some(target.clone());
+    }
+
+    /// Notes that anybody may have the content. Before the commit, so that a kill leaves no content without its mark.
+    pub fn publish(&self) {
+        if let Err(error) = permissions::publish(&self.file) {
+            tracing::warn!(target: "hubcap::store", "who may have {} is not noted: {error}", self.expected);
+        }
+    }
+
     /// Verifies the digest and makes the content visible: the only way into `blobs/`.
     ///
     /// # Errors
@@ -199,6 +225,9 @@ impl Ingest {
         if actual != self.expected {
             let (expected, actual) = (Box::new(self.expected), Box::new(actual));
             return Err(Error::DigestMismatch { expected, actual });
+        }
+        if let Some(target) = &self.giver {
+            self.catalog.index.own(target, &self.expected, None);
         }
         if let Some(path) = &self.partial.0 {
             self.catalog.add(path, &self.expected, self.written)?;

@@ -7,7 +7,7 @@
 //!       ingest/              contents that are being written
 //!       quarantine/          contents that turned out to be damaged
 //!       index-sled034-v2/    the index; may be deleted at any time
-//!       index.seal           a digest of it, written at a clean shutdown
+//!       index.seal           a digest of it and of index.json, written at a clean shutdown
 //!       lock                 who has the store open
 //!       CACHEDIR.TAG, .gitignore
 //! ```
@@ -27,20 +27,56 @@ use hubcap_oci::{Algorithm, Digest, Link};
 
 use crate::error::Error;
 use crate::permissions;
-use crate::replace::replace_file;
+use crate::replace::{replace_file, replace_file_durably};
 use image_index::{Entry, ImageIndex};
+
+/// What survives a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// What the kernel has written by then: the machine of a CI job is gone after it anyway.
+    #[default]
+    Kernel,
+    /// All that was stored at the last [`flush`](crate::Store::flush).
+    Synced,
+}
 
 /// A store as files, without a process that has it open: everything here may run beside a daemon, which goes on changing
 /// the store meanwhile. A missing store is an empty one.
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
+    durability: Durability,
 }
 
 impl Layout {
     /// The layout at `root`, as it is.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), durability: Durability::Kernel }
+    }
+
+    /// The same, for who writes to it.
+    pub(crate) fn with(self, durability: Durability) -> Self {
+        Self { durability, ..self }
+    }
+
+    pub(crate) const fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Writes contents, and the names of all that is here, to the disk.
+    pub(crate) fn sync(&self, contents: &[Digest]) -> std::io::Result<()> {
+        for path in contents.iter().map(|digest| self.blob(digest)) {
+            match std::fs::File::open(&path) {
+                Ok(file) => file.sync_data()?,
+                // Evicted meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for directory in self.contents().iter().chain([&self.root]) {
+            std::fs::File::open(directory)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Makes what is missing.
@@ -105,10 +141,20 @@ impl Layout {
         std::fs::metadata(self.blob(digest)).ok().map(|metadata| metadata.len())
     }
 
-    /// Whether something is here that is not known to be for everybody, or that is not known at all.
+    /// Whether something is here that is not known to be for everybody, or that is not known at all. Of what is half written or
+    /// damaged that is not known.
     pub fn has_private(&self) -> bool {
         let entries = self.read_index().map(|images| images.entries().any(|entry| entry.private));
-        entries.unwrap_or(true) || self.digests().any(|(digest, _)| !self.is_public(&digest))
+        let has_files = |dir| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        entries.unwrap_or(true)
+            || self.digests().any(|(digest, _)| !self.is_public(&digest))
+            || has_files(self.ingests())
+            || has_files(self.quarantine())
+    }
+
+    /// Whether an index is here, which may name what is private.
+    pub fn has_index(&self) -> bool {
+        self.sled().exists()
     }
 
     /// Whether a content is here that anybody may have, in whatever repository.
@@ -143,6 +189,21 @@ impl Layout {
     /// Where a corrupt index is moved to.
     pub(crate) fn corrupt_sled(&self) -> PathBuf {
         self.sled().with_extension("bad")
+    }
+
+    /// Where an index is written anew.
+    pub(crate) fn new_sled(&self) -> PathBuf {
+        self.sled().with_extension("new")
+    }
+
+    /// Bytes of the index's files.
+    pub(crate) fn size_of_sled(&self) -> u64 {
+        size_of_files(&self.sled())
+    }
+
+    /// Bytes of what is here beside contents: `index.json`, the index, and a corrupt one.
+    pub(crate) fn size_of_indexes(&self) -> u64 {
+        [self.image_index(), self.sled(), self.corrupt_sled()].iter().map(|path| size_of_files(path)).sum()
     }
 
     /// The checksum of the index at the last clean shutdown.
@@ -191,9 +252,14 @@ impl Layout {
         }
     }
 
+    /// The names of all images, `index.json`.
+    pub(crate) fn image_index(&self) -> PathBuf {
+        self.root.join("index.json")
+    }
+
     /// Reads `index.json`; a missing one is empty.
     pub(crate) fn read_index(&self) -> Result<ImageIndex, Error> {
-        let path = self.root.join("index.json");
+        let path = self.image_index();
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| Error::Damaged { path, why: error.to_string() }),
@@ -216,7 +282,12 @@ impl Layout {
 
     /// Replaces one of the store's small files. A kill leaves the temporary file where the next start removes it.
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        Ok(replace_file(&self.root.join(name), &self.ingests().join(format!("{name}.new")), bytes)?)
+        let (path, temporary) = (self.root.join(name), self.ingests().join(format!("{name}.new")));
+        match self.durability {
+            Durability::Kernel => replace_file(&path, &temporary, bytes)?,
+            Durability::Synced => replace_file_durably(&path, &temporary, bytes)?,
+        }
+        Ok(())
     }
 }
 
@@ -233,6 +304,18 @@ const FILES: [(&str, &str); 3] = [
     ),
     (".gitignore", "*\n"),
 ];
+
+/// Bytes of a file, or of all files of a directory.
+fn size_of_files(path: &Path) -> u64 {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|entry| size_of_files(&entry.path())).sum()
+        }
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    }
+}
 
 /// Where a content is, from the root of any OCI layout on.
 pub(crate) fn content_path(digest: &Digest) -> String {

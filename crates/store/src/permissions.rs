@@ -59,6 +59,11 @@ pub(crate) fn mark(content: &Path, public: bool) -> std::io::Result<()> {
     fs::set_permissions(content, Permissions::from_mode(if public { FILE } else { PRIVATE }))
 }
 
+/// Marks a content that is being written as one that anybody may have.
+pub(crate) fn publish(content: &std::fs::File) -> std::io::Result<()> {
+    content.set_permissions(Permissions::from_mode(FILE))
+}
+
 fn mode(directory: &Path) -> std::io::Result<u32> {
     Ok(fs::metadata(directory)?.permissions().mode() & 0o777)
 }

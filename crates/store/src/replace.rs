@@ -16,14 +16,30 @@ use crate::permissions;
 /// # Errors
 /// Those of the file system; the old file is untouched then.
 pub fn replace_file(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let replaced = write(path, temporary, bytes).and_then(|()| fs::rename(temporary, path));
+    replace(path, temporary, || write(path, temporary, bytes).map(drop))
+}
+
+/// The same, so that also after a power cut the old file or the new one is there: on some file systems a name may be on the
+/// disk before the bytes are.
+pub(crate) fn replace_file_durably(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    replace(path, temporary, || write(path, temporary, bytes)?.sync_data())
+}
+
+fn replace(
+    path: &Path,
+    temporary: &Path,
+    write: impl FnOnce() -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let replaced = write().and_then(|()| fs::rename(temporary, path));
     if replaced.is_err() {
         let _ = fs::remove_file(temporary);
     }
     replaced
 }
 
-fn write(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<fs::File> {
     let options = permissions::new_file(path.parent().unwrap_or(path))?;
-    fs::OpenOptions::from_options(options).create(true).truncate(true).open(temporary)?.write_all(bytes)
+    let mut file = fs::OpenOptions::from_options(options).create(true).truncate(true).open(temporary)?;
+    file.write_all(bytes)?;
+    Ok(file)
 }

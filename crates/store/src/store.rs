@@ -22,8 +22,8 @@ use crate::evict::plan::Removal;
 use crate::evict::{Evictor, Wanted};
 use crate::index::Index;
 use crate::ingest::Ingest;
-use crate::layout::Layout;
 use crate::layout::image_index::ImageIndex;
+use crate::layout::{Durability, Layout};
 use crate::reopen::Hold;
 
 pub use referrers::StoredReferrers;
@@ -35,6 +35,8 @@ pub struct Options {
     pub limits: Limits,
     /// Images that are never removed to make room.
     pub pins: Vec<Pattern>,
+    /// What survives a power cut.
+    pub durability: Durability,
 }
 
 /// An open store; a clone is another handle of the same one.
@@ -67,7 +69,7 @@ impl Store {
     /// [`Error::InUse`] when another process has it open, [`Error::Io`] when it cannot be made or read.
     pub fn open(root: &Path, options: Options) -> Result<Self, Error> {
         let hold = Hold::take(root)?;
-        let layout = Layout::at(root);
+        let layout = Layout::at(root).with(options.durability);
         let (index, images) = match layout.read_index() {
             Ok(mut images) => {
                 let (index, clean) = Index::open(&layout, &images);
@@ -103,7 +105,7 @@ impl Store {
         Self::new(Catalog::new(layout, images, index), options, access)
     }
 
-    fn new(catalog: Catalog, Options { limits, pins }: Options, access: Access) -> Self {
+    fn new(catalog: Catalog, Options { limits, pins, .. }: Options, access: Access) -> Self {
         let catalog = Arc::new(catalog);
         let evictor = Arc::new(Evictor::new(Arc::clone(&catalog), limits, pins));
         Self(Arc::new(Inner { catalog, evictor, access }))
@@ -169,6 +171,18 @@ impl Store {
         self.publish(target, digest);
     }
 
+    /// The same for a content that is being written, as soon as it is verified.
+    pub fn link_ingest(&self, target: &Target, ingest: &mut Ingest) {
+        ingest.link(target);
+        self.publish_ingest(target, ingest);
+    }
+
+    fn publish_ingest(&self, target: &Target, ingest: &Ingest) {
+        if !self.is_private(target) {
+            ingest.publish();
+        }
+    }
+
     /// Remembers of a content that is stored, and that the registry gave for a public repository, that anybody may have it.
     pub fn publish(&self, target: &Target, digest: &Digest) {
         if !self.is_private(target) && !self.is_read_only() {
@@ -193,7 +207,17 @@ impl Store {
         self.0.catalog.index.has(target, digest)
     }
 
-    /// Writes what is only in memory: when contents were last used. Finds out, too, whether the store is still there.
+    /// Whether a yes of the target's registry is enough to give out what is stored: anybody may have it, or this registry gave it,
+    /// for whatever repository. Of what only a login at another registry got, this one must bring the bytes itself: its yes is no
+    /// word of theirs.
+    pub fn is_confirmable(&self, target: &Target, digest: &Digest) -> bool {
+        let Catalog { index, layout, .. } = &*self.0.catalog;
+        let is_giver = |one: &Target| one.registry == target.registry && index.is_owned(one, digest);
+        layout.is_public(digest) || index.targets(digest).iter().any(is_giver)
+    }
+
+    /// Writes what is only in memory: when contents were last used; with [`Durability::Synced`] also contents, to the disk.
+    /// Finds out, too, whether the store is still there.
     pub fn flush(&self) {
         let Inner { catalog, access, .. } = &*self.0;
         if let Access::Writable(hold) = access
@@ -202,11 +226,13 @@ impl Store {
             tracing::debug!(target: "hubcap::store", "{error}");
         }
         catalog.index.flush();
+        catalog.sync();
     }
 
     /// Closes the store cleanly: writes what is only in memory, so that the next start need not look at everything.
     /// What is asked of it after that finds nothing.
     pub fn close(&self) {
+        self.0.catalog.sync();
         self.0.catalog.index.close(!self.is_read_only());
     }
 
@@ -226,6 +252,15 @@ impl Store {
     /// [`Error::Io`] when the store cannot be read.
     pub fn plan(&self, wanted: Wanted) -> Result<Vec<Removal>, Error> {
         self.0.evictor.plan(wanted)
+    }
+
+    /// Removes what is over the limits, the least recently used first: another hubcap, with other limits, may have filled the
+    /// store.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the store cannot be read or written.
+    pub fn keep_limits(&self) -> Result<(), Error> {
+        if self.is_read_only() { Ok(()) } else { self.0.evictor.keep_limits() }
     }
 
     /// Removes what [`plan`](Self::plan) says, and returns it.

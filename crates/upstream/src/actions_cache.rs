@@ -11,7 +11,7 @@
 //!
 //! The job's token and the signed URLs are in memory only: nothing here shows them.
 
-mod answer;
+pub(crate) mod answer;
 mod content;
 mod entry;
 mod error;
@@ -25,6 +25,7 @@ mod upload;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -78,6 +79,11 @@ impl ActionsCache {
         self.write_refusal().is_none()
     }
 
+    /// Notes that the job ends: from now on the service's limits are waited for some seconds at most.
+    pub fn end(&self) {
+        self.reading.calls.end();
+    }
+
     /// Why nothing is looked up, for the job's summary.
     pub fn read_refusal(&self) -> Option<Error> {
         self.reading.calls.read_refusal()
@@ -122,6 +128,12 @@ impl ActionsCache {
         R: Fn(Range<u64>) -> io::Result<Bytes> + Clone + Send + Sync + 'static,
     {
         self.writing.upload(key, size, read, paused).await
+    }
+
+    /// How long the uploads that run, and `bytes` more, take at the speed so far; before anything was sent, at one that others
+    /// have measured.
+    pub fn upload_takes(&self, bytes: u64) -> Duration {
+        self.writing.takes(bytes)
     }
 
     /// How many bytes a second one connection has brought of the entries; `None` while nothing was large enough to tell.

@@ -2,6 +2,7 @@
 //! connect.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
@@ -9,53 +10,79 @@ use url::{Host, Url};
 /// To which addresses a connection may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressPolicy {
-    /// To any address: the operator has named the host.
+    /// To any address but a link's own: the operator has named the host, or who answered for it.
     Any,
     /// To addresses of the Internet only: a client has chosen the host's name.
     PublicOnly,
 }
 
+impl AddressPolicy {
+    /// Whether a name may lead to this address.
+    pub(crate) fn allows(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Any => !is_of_link(ip),
+            Self::PublicOnly => is_public(ip),
+        }
+    }
+
+    /// What a name leads to that may lead nowhere.
+    pub(crate) const fn refused(self) -> &'static str {
+        match self {
+            Self::Any => "a link's own address, where clouds have their secrets",
+            Self::PublicOnly => "a private address",
+        }
+    }
+}
+
 /// Whether an address is one of the Internet: not this machine, a private network, a link, a cloud's metadata service,
 /// a group, nor reserved (IANA's special-purpose address registries).
 pub(crate) fn is_public(ip: IpAddr) -> bool {
-    let v4 = |ip: Ipv4Addr| {
-        let [a, b, c, _] = ip.octets();
-        !(ip.is_loopback()
-            || ip.is_private()
-            || ip.is_link_local()
-            || ip.is_documentation()
-            || ip.is_multicast()
-            || matches!(
-                (a, b, c),
-                (0 | 240..=255, _, _) | (100, 64..=127, _) | (192, 0, 0) | (198, 18 | 19, _)
-            ))
+    match destination(ip) {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            !(ip.is_loopback()
+                || ip.is_private()
+                || ip.is_link_local()
+                || ip.is_documentation()
+                || ip.is_multicast()
+                || matches!(
+                    (a, b, c),
+                    (0 | 240..=255, _, _) | (100, 64..=127, _) | (192, 0, 0) | (198, 18 | 19, _)
+                ))
+        }
+        // Global unicast is all there is.
+        IpAddr::V6(ip) => match ip.segments() {
+            [0x2001, 0xdb8, ..] => false,
+            [first, ..] => first & 0xe000 == 0x2000,
+        },
+    }
+}
+
+/// Where packets to an address go: mapped addresses, NAT64 and 6to4 lead to the IPv4 address in them.
+fn destination(ip: IpAddr) -> IpAddr {
+    let inner = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match ip.to_canonical() {
-        IpAddr::V4(ip) => v4(ip),
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, e, f, g, h] = ip.segments();
-            let inner = |high: u16, low: u16| {
-                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-                v4(Ipv4Addr::new(a, b, c, d))
-            };
-            match (a, b, c, d, e, f) {
-                // NAT64 and 6to4 lead to the IPv4 address in them.
-                (0x64, 0xff9b, 0, 0, 0, 0) => inner(g, h),
-                (0x2002, high, low, ..) => inner(high, low),
-                (0x2001, 0xdb8, ..) => false,
-                // Global unicast is all there is.
-                _ => a & 0xe000 == 0x2000,
-            }
-        }
+        IpAddr::V6(ip) => match ip.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => inner(high, low),
+            [0x2002, high, low, ..] => inner(high, low),
+            _ => IpAddr::V6(ip),
+        },
+        ip => ip,
     }
 }
 
 /// A link's own addresses, where clouds have their metadata: no registry is there.
 pub(crate) fn is_link_local(url: &Url) -> bool {
-    match ip(url).map(|ip| ip.to_canonical()) {
-        Some(IpAddr::V4(ip)) => ip.is_link_local(),
-        Some(IpAddr::V6(ip)) => ip.is_unicast_link_local(),
-        None => false,
+    ip(url).is_some_and(is_of_link)
+}
+
+fn is_of_link(ip: IpAddr) -> bool {
+    match destination(ip) {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 
@@ -79,37 +106,81 @@ fn ip(url: &Url) -> Option<IpAddr> {
     }
 }
 
-/// The system's resolver, without private addresses.
-pub(crate) struct PublicResolver;
+/// The system's resolver, without the addresses that are not allowed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resolver(pub(crate) AddressPolicy);
 
-impl Resolve for PublicResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            // The proxy that the environment names is where it is.
-            let public: Vec<SocketAddr> =
-                found.iter().filter(|address| is_public(address.ip())).copied().collect();
-            let usable = if is_proxy(name.as_str()) { found } else { public };
-            if usable.is_empty() {
-                return Err(format!("{} leads to a private address", name.as_str()).into());
-            }
-            Ok(Box::new(usable.into_iter()) as Addrs)
-        })
+impl Resolver {
+    /// The addresses of a name that may be connected to, with `port`.
+    ///
+    /// # Errors
+    /// The system's; another one for a name that has only addresses which are not allowed.
+    pub(crate) async fn look_up(self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+        let mut found: Vec<SocketAddr> = tokio::net::lookup_host((name, port)).await?.collect();
+        // The proxy that the environment names is where it is.
+        if !is_proxy(name) {
+            found.retain(|address| self.0.allows(address.ip()));
+        }
+        if found.is_empty() {
+            let why = format!("{name} leads to {}", self.0.refused());
+            return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why));
+        }
+        Ok(found)
     }
 }
 
-/// Whether requests go through a proxy of this name, as curl and Go read it from the environment.
-fn is_proxy(name: &str) -> bool {
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolver = *self;
+        Box::pin(async move { Ok(Box::new(resolver.look_up(name.as_str(), 0).await?.into_iter()) as Addrs) })
+    }
+}
+
+/// The proxies through which requests go, as curl and Go read them from the environment, which does not change.
+static PROXIES: LazyLock<Vec<Url>> = LazyLock::new(|| {
     ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"]
         .iter()
         .filter_map(|variable| std::env::var(variable).ok())
         .filter_map(|text| Url::parse(&text).or_else(|_| Url::parse(&format!("http://{text}"))).ok())
-        .any(|url| url.host_str() == Some(name))
+        .collect()
+});
+
+/// Whether requests go through a proxy of this name.
+fn is_proxy(name: &str) -> bool {
+    PROXIES.iter().any(|url| url.host_str() == Some(name))
+}
+
+/// Whether an answer from this address came through a proxy, as far as the proxy's URL shows it: of one with a name, the port.
+pub(crate) fn is_of_proxy(address: SocketAddr) -> bool {
+    const SOCKS: u16 = 1080;
+    PROXIES.iter().any(|url| {
+        let is_there = ip(url).is_none_or(|ip| ip == address.ip());
+        is_there && url.port_or_known_default().unwrap_or(SOCKS) == address.port()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn no_name_leads_to_a_links_own_address() {
+        for address in [
+            "169.254.169.254",
+            "fe80::1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+        ] {
+            let refused = Resolver(AddressPolicy::Any).look_up(address, 80).await;
+            assert!(
+                refused.is_err_and(|error| error.to_string().contains("a link's own address")),
+                "{address}"
+            );
+        }
+        assert!(Resolver(AddressPolicy::Any).look_up("10.0.0.7", 80).await.is_ok());
+        assert!(Resolver(AddressPolicy::PublicOnly).look_up("10.0.0.7", 80).await.is_err());
+    }
 
     #[test]
     fn only_the_internets_addresses_are_public() {
@@ -154,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_name_that_leads_to_this_machine_is_not_followed() {
-        let resolving = PublicResolver.resolve("localhost".parse().expect("a name"));
+        let resolving = Resolver(AddressPolicy::PublicOnly).resolve("localhost".parse().expect("a name"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         assert!(runtime.block_on(resolving).is_err());
     }

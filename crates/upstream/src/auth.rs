@@ -1,6 +1,6 @@
 //! From a 401's challenge to an Authorization (distribution's token specification).
 
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod challenge;
 mod fetching;
 mod header;

@@ -11,6 +11,7 @@ use reqwest::Response;
 
 use crate::coding::{Codings, Decoded, Decoder};
 use crate::error::Error;
+use crate::memory::{Room, SMALL};
 
 /// A body may pause so long; a connection that is silent for longer is dead.
 const IDLE: Duration = Duration::from_secs(30);
@@ -180,9 +181,36 @@ pub(crate) async fn next(response: &mut Response) -> Result<Option<Bytes>, Error
     }
 }
 
-/// Reads a document of at most `limit` bytes, which may take 20 s, and unpacks it where it came packed.
-pub(crate) async fn whole(response: Response, limit: usize) -> Result<Bytes, Error> {
-    within(DOCUMENT, read(response, limit)).await
+/// Reads a document of at most `limit` bytes, which may take 20 s once there is memory for it, and unpacks it where it came
+/// packed. `from` is who gives it, with whom memory is shared.
+pub(crate) async fn whole(mut response: Response, from: &str, limit: usize) -> Result<Bytes, Error> {
+    let too_long = || Error::invalid(format!("a document of more than {limit} bytes"));
+    let length = content_length(&response);
+    if length.is_some_and(|length| length > limit as u64) {
+        return Err(too_long());
+    }
+    let codings = Codings::read(response.headers());
+    let mut bytes = BytesMut::new();
+    let mut room = None;
+    // Of a packed one it is not known how long it becomes.
+    let needs_room = !codings.is_none() || length.is_some_and(|length| length > SMALL as u64);
+    if !needs_room && within(DOCUMENT, read(&mut response, &mut bytes, SMALL.min(limit))).await? == Read::All
+    {
+        return Ok(bytes.freeze());
+    }
+    if needs_room || limit > SMALL {
+        // Within the limit, which fits into memory.
+        let needed = length.filter(|_| codings.is_none()).map_or(limit, |length| length as usize);
+        room = Some(Room::take(from, needed).await?);
+    }
+    if within(DOCUMENT, read(&mut response, &mut bytes, limit)).await? == Read::Part {
+        return Err(too_long());
+    }
+    let bytes = codings.unpack(bytes.freeze(), limit)?;
+    Ok(match room {
+        Some(room) => room.hold(bytes),
+        None => bytes,
+    })
 }
 
 async fn within<T>(patience: Duration, reading: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
@@ -191,20 +219,21 @@ async fn within<T>(patience: Duration, reading: impl Future<Output = Result<T, E
     tokio::time::timeout(patience, reading).await.map_err(late)?
 }
 
-async fn read(mut response: Response, limit: usize) -> Result<Bytes, Error> {
-    let too_long = || Error::invalid(format!("a document of more than {limit} bytes"));
-    if content_length(&response).is_some_and(|length| length > limit as u64) {
-        return Err(too_long());
-    }
-    let codings = Codings::read(response.headers());
-    let mut bytes = BytesMut::new();
-    while let Some(chunk) = next(&mut response).await? {
-        if bytes.len() + chunk.len() > limit {
-            return Err(too_long());
-        }
+/// How much of a document was read.
+#[derive(Debug, PartialEq, Eq)]
+enum Read {
+    All,
+    /// More than was wanted at most.
+    Part,
+}
+
+/// Adds what comes to `bytes`, until these are more than `most`.
+async fn read(response: &mut Response, bytes: &mut BytesMut, most: usize) -> Result<Read, Error> {
+    while bytes.len() <= most {
+        let Some(chunk) = next(response).await? else { return Ok(Read::All) };
         bytes.extend_from_slice(&chunk);
     }
-    codings.unpack(bytes.freeze(), limit)
+    Ok(Read::Part)
 }
 
 /// The media type, without its parameters.
@@ -274,8 +303,9 @@ mod tests {
                 tokio::task::yield_now().await;
                 drop
             });
-        let trickle = Response::from(http::Response::new(reqwest::Body::wrap_stream(drops)));
-        let given_up = within(Duration::from_millis(20), read(trickle, usize::MAX)).await;
+        let mut trickle = Response::from(http::Response::new(reqwest::Body::wrap_stream(drops)));
+        let mut bytes = BytesMut::new();
+        let given_up = within(Duration::from_millis(20), read(&mut trickle, &mut bytes, usize::MAX)).await;
         assert!(matches!(given_up, Err(Error::Unavailable { .. })), "{given_up:?}");
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::error::Error;
 
 /// What is unpacked at once at most, in bytes.
-const STEP: usize = 64 << 10;
+pub(crate) const STEP: usize = 64 << 10;
 /// How often a body may be packed. Who needs more wants to keep us busy.
 const MAX_CODINGS: usize = 3;
 

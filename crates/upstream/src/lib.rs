@@ -11,7 +11,7 @@
 //! - [`request`], [`transport`], [`connection`]: one request, its time limits, and the connection that it goes over.
 //! - [`redirect`], [`address`]: where a redirect leads, and to which addresses a request may go.
 //! - [`plain`]: the client for plain HTTP.
-//! - [`status`], [`body`], [`coding`], [`link`], [`ratelimit`]: how an answer is read.
+//! - [`status`], [`body`], [`coding`], [`link`], [`ratelimit`]: how an answer is read. [`memory`]: how much of it at a time.
 //! - [`fetch`]: the one engine that fetches a blob or an archive: it resumes, and uses several connections.
 //! - [`archive`]: a store that an earlier job has saved.
 //! - [`actions_cache`]: the service that keeps what earlier jobs have saved, entry by entry.
@@ -38,6 +38,7 @@ mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod link;
+mod memory;
 mod origin;
 mod owner;
 mod passthrough;

@@ -152,6 +152,11 @@ impl Origin {
         }
     }
 
+    /// Whether it is not asked now, because of trouble that it had.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.circuits.state(Instant::now()), CircuitState::Open { .. })
+    }
+
     /// Notes that it sent wrong bytes for a digest.
     pub(crate) fn note_wrong(&self, digest: &Digest) {
         let mut wrong = self.wrong();

@@ -3,19 +3,24 @@
 //! `tests/bench` that this client buys is "peak memory, cold, 64 streams": 99 to 151 MiB by reqwest, 60 here, at most 64
 //! allowed.
 
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
+use std::{io, vec};
 
 use bytes::Bytes;
 use http::{HeaderValue, Uri, header};
 use http_body_util::Full;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Body, Response, ResponseBuilderExt as _};
-use tower::util::MapRequest;
+use tower::util::{MapRequest, ServiceFn, service_fn};
 use url::Url;
 
+use crate::address::{AddressPolicy, Resolver};
 use crate::connection::{self, Connection, opening};
 use crate::error::{Error, chain};
 use crate::request::USER_AGENT;
@@ -23,7 +28,10 @@ use crate::request::USER_AGENT;
 /// The length of a read, in bytes.
 const READ: usize = 64 << 10;
 
-type Connector = MapRequest<HttpConnector, fn(Uri) -> Uri>;
+type Connector = MapRequest<HttpConnector<LookUp>, fn(Uri) -> Uri>;
+/// How names become addresses.
+type LookUp = ServiceFn<fn(Name) -> Addresses>;
+type Addresses = Pin<Box<dyn Future<Output = io::Result<vec::IntoIter<SocketAddr>>> + Send>>;
 
 /// The clients, and which hosts `HTTP_PROXY` and `NO_PROXY` want to be reached otherwise.
 #[derive(Debug)]
@@ -36,7 +44,7 @@ pub(crate) struct Plain {
 
 impl Plain {
     pub(crate) fn new(timeout: Duration) -> Self {
-        let mut connector = HttpConnector::new();
+        let mut connector = HttpConnector::new_with_resolver(service_fn(look_up as fn(Name) -> Addresses));
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeout));
         let connector = MapRequest::new(connector, opening as fn(Uri) -> Uri);
@@ -88,6 +96,10 @@ impl Plain {
         whole.extensions_mut().extend(parts.extensions);
         Ok(Some(whole.into()))
     }
+}
+
+fn look_up(name: Name) -> Addresses {
+    Box::pin(async move { Ok(Resolver(AddressPolicy::Any).look_up(name.as_str(), 0).await?.into_iter()) })
 }
 
 fn is_too_long(error: &legacy::Error) -> bool {

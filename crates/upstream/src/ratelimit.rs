@@ -17,6 +17,11 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
+    /// Whether less than a tenth of it is left.
+    pub(crate) const fn is_near(self) -> bool {
+        self.remaining < self.limit / 10
+    }
+
     pub(crate) fn read(headers: &HeaderMap) -> Option<Self> {
         let value = |name: &str| {
             let text = headers.get(name)?.to_str().ok()?;

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
 use url::Url;
 
-use crate::address::{AddressPolicy, is_link_local, is_loopback, is_private, is_public};
+use crate::address::{AddressPolicy, is_link_local, is_loopback, is_of_proxy, is_private, is_public};
 use crate::error::Error;
 use crate::request::Request;
 
@@ -39,7 +39,7 @@ pub(crate) fn follow(mut request: Request, response: &Response, origin: &Url) ->
 
 /// A Location as a URL. It should be ASCII (RFC 3986); what is not, or is no character of a URL, is escaped as browsers
 /// and Go escape it.
-fn target(base: &Url, location: &HeaderValue) -> Option<Url> {
+pub(crate) fn target(base: &Url, location: &HeaderValue) -> Option<Url> {
     let mut text = String::new();
     for &byte in location.as_bytes().trim_ascii() {
         match byte {
@@ -55,10 +55,10 @@ fn target(base: &Url, location: &HeaderValue) -> Option<Url> {
 }
 
 /// The policy for the hosts that an answer names: an answer from the Internet may name hosts of the Internet only, one
-/// from a network that the operator named may name hosts within it.
+/// from a network that the operator named may name hosts within it. What is asked through a proxy is in the Internet.
 pub(crate) fn policy_after(response: &Response, asked: AddressPolicy) -> AddressPolicy {
     match response.remote_addr() {
-        Some(address) if is_public(address.ip()) => AddressPolicy::PublicOnly,
+        Some(address) if is_public(address.ip()) || is_of_proxy(address) => AddressPolicy::PublicOnly,
         _ => asked,
     }
 }
@@ -74,7 +74,7 @@ fn check(origin: &Url, next: &Url, policy: AddressPolicy) -> Result<(), Error> {
 }
 
 /// Whether `next` is an allowed target for a registry at `origin`, as far as the URL itself shows it. The addresses
-/// behind a name are checked by [`PublicResolver`](crate::address::PublicResolver).
+/// behind a name are checked by [`Resolver`](crate::address::Resolver).
 ///
 /// # Errors
 /// Why not, to be put behind "a redirect".

@@ -10,7 +10,7 @@ mod packed;
 mod referrers;
 mod route;
 mod source;
-mod tags;
+pub(crate) mod tags;
 
 use std::sync::Arc;
 use std::time::Duration;

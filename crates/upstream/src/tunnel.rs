@@ -1,11 +1,11 @@
 //! A connection to any host, through which a client speaks TLS of its own.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::address::{AddressPolicy, is_public};
+use crate::address::{AddressPolicy, Resolver};
 use crate::error::Error;
 
 /// Connects.
@@ -20,13 +20,10 @@ pub(crate) async fn open(
     timeout: Duration,
 ) -> Result<TcpStream, Error> {
     let connecting = async {
-        let found = tokio::net::lookup_host((host, port)).await;
-        let found = found.map_err(|error| Error::unavailable(format!("{host} has no address: {error}")))?;
-        let usable: Vec<SocketAddr> =
-            found.filter(|address| policy == AddressPolicy::Any || is_public(address.ip())).collect();
-        if usable.is_empty() {
-            return Err(Error::NotAllowed { why: format!("{host} leads to a private address") });
-        }
+        let usable = Resolver(policy).look_up(host, port).await.map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => Error::NotAllowed { why: error.to_string() },
+            _ => Error::unavailable(format!("{host} has no address: {error}")),
+        })?;
         let connected = TcpStream::connect(usable.as_slice()).await;
         connected.map_err(|error| Error::unavailable(format!("{host}:{port} cannot be reached: {error}")))
     };

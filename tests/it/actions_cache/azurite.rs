@@ -28,6 +28,10 @@ async fn azures_blob_store_takes_the_blocks_and_gives_their_ranges() {
     assert!(entry.read(end..end + 1).await.is_err());
     assert!(fetched(entry.file(None, None)).await.expect("bytes") == bytes);
 
+    assert_eq!(put(&cache, b"one request").await, Ok(Uploaded::Saved));
+    let short = cache.find(&content(b"one request")).await.expect("an answer").expect("an entry");
+    assert_eq!(fetched(short.file(None, None)).await.expect("bytes"), "one request");
+
     stand.run_out(1);
     let entry = found().await;
     let before = stand.count("GetCacheEntryDownloadURL");

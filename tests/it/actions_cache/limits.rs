@@ -65,6 +65,29 @@ async fn a_429_of_more_than_a_minute_ends_an_upload_and_no_look_up() {
 }
 
 #[tokio::test]
+async fn a_429_of_half_a_minute_is_not_waited_for_when_the_job_ends() {
+    let stand = Stand::start();
+    stand.refuse(CREATE, 2, 30);
+    let waits = of_main(&stand);
+    let waiting = tokio::spawn({
+        let cache = waits.clone();
+        async move { put(&cache, b"it").await }
+    });
+    eventually("it is refused", || stand.count(CREATE) == 1).await;
+    waits.end();
+    let late = of_main(&stand);
+    late.end();
+    for refused in [waiting.await.expect("no panic"), put(&late, b"other").await] {
+        let refused = refused.expect_err("a 429").to_string();
+        assert!(
+            refused.starts_with("the Actions cache is not asked for new entries for another "),
+            "{refused}"
+        );
+    }
+    assert_eq!(stand.count(CREATE), 2, "neither waited until it could ask again");
+}
+
+#[tokio::test]
 async fn a_repository_has_two_hundred_creations_a_minute() {
     let stand = Stand::start();
     let cache = of_main(&stand);
@@ -111,6 +134,17 @@ async fn a_token_that_the_service_does_not_take_ends_everything() {
     let denied = cache.upload(&content(b"it"), 2, |_| Ok("it".into()), never_paused()).await;
     assert_eq!(denied, Err(Error::WriteDenied(Denial::Answer)));
     assert!(!cache.may_read() && !cache.may_write());
+}
+
+#[tokio::test]
+async fn a_repository_that_has_no_space_left_is_not_waited_for() {
+    let stand = Stand::start();
+    stand.fill_up();
+    let cache = of_main(&stand);
+    let refused = put(&cache, b"it").await.expect_err("there is no space");
+    assert_eq!(refused.to_string(), "the Actions cache of this repository has no space left");
+    assert_eq!(stand.count(CREATE), 1);
+    assert!(cache.may_read() && cache.find(&content(b"it")).await.expect("an answer").is_none());
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async fn an_entry_that_is_there_is_not_uploaded_again() {
     let stand = Stand::start();
     stand.put(MAIN, named(&content(b"it")), "it");
     assert_eq!(put(&of_main(&stand), b"it").await, Ok(Uploaded::Exists));
-    assert_eq!(stand.count("PUT block"), 0);
+    assert_eq!(stand.count("PUT") + stand.count("PUT block"), 0);
 }
 
 #[tokio::test]
@@ -96,8 +96,21 @@ async fn a_key_that_is_taken_may_exist_where_nothing_can_be_looked_up() {
 async fn a_block_that_fails_is_sent_again() {
     let stand = Stand::start();
     stand.fail(&[500, 503]);
-    assert_eq!(put(&of_main(&stand), b"it").await, Ok(Uploaded::Saved));
-    assert_eq!((stand.count("PUT block"), stand.count("CreateCacheEntry")), (3, 1));
+    assert_eq!(put(&of_main(&stand), &noise(9 * MIB, 3)).await, Ok(Uploaded::Saved));
+    assert_eq!((stand.count("PUT block"), stand.count("CreateCacheEntry")), (4, 1));
+}
+
+#[tokio::test]
+async fn what_is_no_longer_than_a_block_is_sent_by_one_request_and_again_if_that_fails() {
+    let stand = Stand::start();
+    let (cache, bytes) = (of_main(&stand), noise(8 * MIB, 4));
+    assert_eq!(put(&cache, &bytes).await, Ok(Uploaded::Saved));
+    let asked: Vec<_> = stand.log().into_iter().map(|asked| asked.what).collect();
+    assert_eq!(asked, ["CreateCacheEntry", "PUT", "FinalizeCacheEntryUpload"]);
+    assert!(stand.bytes(content(&bytes).key()).expect("an entry") == bytes);
+    stand.fail(&[500, 503]);
+    assert_eq!(put(&cache, b"it").await, Ok(Uploaded::Saved));
+    assert_eq!((stand.count("PUT"), stand.count("CreateCacheEntry")), (4, 2));
 }
 
 #[tokio::test]
@@ -128,6 +141,26 @@ async fn what_cannot_be_read_is_not_saved() {
     let refused = cache.upload(&content(b"at"), 2, short, never_paused()).await.expect_err("refused");
     assert_eq!(refused.to_string(), "the content cannot be read for its upload: 1 bytes came instead of 2");
     assert!(stand.saved().is_empty());
+}
+
+#[tokio::test]
+async fn how_long_an_upload_takes_is_told_by_the_blocks_before() {
+    let stand = Stand::start();
+    let cache = of_main(&stand);
+    let (none, second) = (Duration::ZERO, Duration::from_secs(1));
+    assert_eq!((cache.upload_takes(0), cache.upload_takes(50_000_000)), (none, second));
+    stand.take_in_blocks(second);
+    let bytes = noise(17 * 8 * MIB, 2);
+    let uploading = {
+        let (cache, bytes) = (cache.clone(), bytes.clone());
+        tokio::spawn(async move { put(&cache, &bytes).await })
+    };
+    eventually("some blocks were sent", || stand.count("PUT block") > 0).await;
+    // Eight blocks a second at most, and nine are left.
+    eventually("that is known", || cache.upload_takes(0) >= second).await;
+    assert!(cache.upload_takes(64 * MIB as u64) > second);
+    uploading.abort();
+    eventually("what was broken off is not sent", || cache.upload_takes(0) == none).await;
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -11,7 +10,7 @@ use super::containerd::Containerd;
 use super::{OTHER, REPOSITORY, Site, Tree, said, tree};
 use crate::support::bridge::{Bridge, Container};
 use crate::support::hubcap::command;
-use crate::support::programs::{Dockerd, program, succeed};
+use crate::support::programs::{Dockerd, install_script, program, succeed};
 
 /// What kind's node images say since 0.27.
 const CONFIG: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/containerd/certs.d\"\n";
@@ -105,10 +104,7 @@ impl Played {
              *) exec nsenter --target {pid} --net --mount \"$@\" ;; esac ;;\n*) exit 1 ;;\nesac\n"
         );
         let docker = self.site.dir("bin").join("docker");
-        // Another process may run the one that is there.
-        let _ = std::fs::remove_file(&docker);
-        std::fs::write(&docker, script).expect("written");
-        std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755)).expect("a program");
+        install_script(docker, &script);
     }
 
     fn run(&self, words: &[&str]) -> Output {

@@ -47,7 +47,7 @@ fn version(machine: &Machine) -> String {
 }
 
 /// A dockerd with its usual files and its usual socket. `json` is its `daemon.json`.
-pub(super) fn start(machine: &Machine, json: &str) -> Running {
+pub(crate) fn start(machine: &Machine, json: &str) -> Running {
     machine.write("/etc/docker/daemon.json", json);
     let dir = machine.dir("docker");
     let log = std::fs::File::create(dir.join("log")).expect("a log");

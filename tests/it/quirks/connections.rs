@@ -96,7 +96,8 @@ async fn an_old_connection_that_is_silent_costs_a_moment_and_no_failure() {
         assert_eq!(hubcap.get(&manifest(&name, &tag.to_string())).await.status(), 200);
         assert_eq!(hubcap.head(&blob(&name, &image.blobs[1])).await.status(), 200);
     }
-    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    // Each of the 14 would take 5 s if it was waited for to the end.
+    assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
     assert!(!hubcap.log().contains("WARN"), "{}", hubcap.log());
 }
 

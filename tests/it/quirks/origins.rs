@@ -3,8 +3,6 @@
 mod missing;
 mod private;
 
-use std::time::{Duration, Instant};
-
 use reqwest::Method;
 
 use crate::quirks::{REGISTRY, REPOSITORY, TAG};
@@ -186,10 +184,7 @@ async fn an_origin_that_crawls_is_left_in_mid_blob() {
     let hubcap = start(&place, &[&first, &second], &[]);
     get(&hubcap, &manifest(&name(), TAG)).await;
     first.quirk(&image.blobs[1], quirk::throttle(50_000, Parts::Refused));
-    let begun = Instant::now();
     assert!(get(&hubcap, &blob(&name(), &image.blobs[1])).await == (200, layer), "{}", hubcap.log());
-    // Alone it would have taken a minute.
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(blobs_asked(&second), 1, "it is left once");
 }
 

@@ -19,7 +19,7 @@ async fn pulled() -> (Origin, Place, Attested) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_outlive_the_index_and_index_json() {
-    for lost in ["index-sled034-v1", "index.json"] {
+    for lost in ["index-sled034-v2", "index.json"] {
         let (origin, place, image) = pulled().await;
         let path_of = place.store().join(lost);
         if path_of.is_dir() {

@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
+use super::machine::Machine;
 use azurite::Azurite;
 use entries::{Entry, State};
 
@@ -43,10 +44,27 @@ pub(crate) struct Asked {
     pub(crate) status: u16,
 }
 
+/// How the blob store answers reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// As Azure's does.
+    #[default]
+    Right,
+    /// Always with the whole.
+    Whole,
+    /// With a redirect.
+    Elsewhere,
+    /// With this status.
+    Fail(u16),
+}
+
 /// What a token may do in a scope.
 pub(crate) const READ: u64 = 1;
 pub(crate) const WRITE: u64 = 2;
 pub(crate) const BOTH: u64 = READ | WRITE;
+
+/// A block of a pack is shorter in tests, in bytes.
+const SHORT: usize = 2 << 20;
 
 /// The default branch, whose entries all others may read.
 pub(crate) const MAIN: &str = "refs/heads/main";
@@ -54,17 +72,21 @@ pub(crate) const MAIN: &str = "refs/heads/main";
 impl ActionsCache {
     /// One with a blob store of its own.
     pub(crate) fn start() -> Self {
-        Self::start_with(None)
+        Self::start_with(None, local())
+    }
+
+    /// One that is on a machine, and has a blob store of its own.
+    pub(crate) fn start_on_machine(machine: &Machine) -> Self {
+        Self::start_with(None, machine.in_its_network(local))
     }
 
     /// One whose blobs are in a real blob store.
     pub(crate) fn start_on(azurite: &Azurite) -> Self {
-        Self::start_with(Some(azurite.account()))
+        Self::start_with(Some(azurite.account()), local())
     }
 
     /// On a thread of its own: a test waits for programs that ask it.
-    fn start_with(azurite: Option<azurite::Account>) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    fn start_with(azurite: Option<azurite::Account>, listener: std::net::TcpListener) -> Self {
         listener.set_nonblocking(true).expect("a listener");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let state = Arc::new(Mutex::new(State::new(url.clone(), azurite)));
@@ -103,9 +125,39 @@ impl ActionsCache {
         self.lock().latency = time;
     }
 
+    /// From now on each block of an upload takes so long, but for the short ones of packs.
+    pub(crate) fn take_in_blocks(&self, time: Duration) {
+        self.lock().block_latency = time;
+    }
+
     /// Answers the next calls of a method with 429 and this Retry-After.
     pub(crate) fn refuse(&self, method: &str, calls: usize, retry_after: u64) {
         self.lock().refusals.insert(method.into(), (calls, retry_after));
+    }
+
+    /// Answers the next calls of a method with this status and these words, whatever they ask.
+    pub(crate) fn say(&self, method: &str, calls: usize, (status, words): (u16, &str)) {
+        self.lock().said.insert(method.into(), (calls, status, words.into()));
+    }
+
+    /// Does what the next calls of a method ask, and answers with a 502.
+    pub(crate) fn lose(&self, method: &str, calls: usize) {
+        self.lock().lost.insert(method.into(), calls);
+    }
+
+    /// Lets the calls and the blob store answer nothing, until it is over.
+    pub(crate) fn hold(&self, is_held: bool) {
+        self.lock().is_held = is_held;
+    }
+
+    /// From now on reads of the blob store are answered so.
+    pub(crate) fn read_as(&self, reads: Reads) {
+        self.lock().reads = reads;
+    }
+
+    /// From now on the repository has no space left, and none is made.
+    pub(crate) fn fill_up(&self) {
+        self.lock().is_full = true;
     }
 
     /// Lets the next URLs of the real blob store be ones that have run out.
@@ -186,6 +238,11 @@ impl Drop for ActionsCache {
     }
 }
 
+/// A socket on a free port.
+fn local() -> std::net::TcpListener {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a free port")
+}
+
 async fn answer(state: &Mutex<State>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let Ok(body) = body.collect().await else {
@@ -193,9 +250,15 @@ async fn answer(state: &Mutex<State>, request: Request<Body>) -> Response<Body> 
         return status(StatusCode::BAD_REQUEST);
     };
     let body = body.to_bytes();
-    let latency = state.lock().expect("no panic before").latency;
+    let latency = {
+        let state = state.lock().expect("no panic before");
+        state.latency + if body.len() > SHORT { state.block_latency } else { Duration::ZERO }
+    };
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
+    }
+    while state.lock().expect("no panic before").is_held {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let text = |name| parts.headers.get(name).map(|value| value.to_str().expect("text").to_owned());
     let range = text(header::HeaderName::from_static("x-ms-range")).or_else(|| text(header::RANGE));
@@ -204,7 +267,10 @@ async fn answer(state: &Mutex<State>, request: Request<Body>) -> Response<Body> 
             let question: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
             let authorization = text(header::AUTHORIZATION).unwrap_or_default();
             let key = question["key"].as_str().unwrap_or_default().to_owned();
-            (method.to_owned(), key, twirp::answer(state, method, &authorization, &question).await)
+            let answered = twirp::answer(state, method, &authorization, &question).await;
+            let is_lost = state.lock().expect("no panic before").loses(method);
+            let answer = if is_lost { status(StatusCode::BAD_GATEWAY) } else { answered };
+            (method.to_owned(), key, answer)
         }
         None => blobs::answer(&mut state.lock().expect("no panic before"), &parts, range.as_deref(), &body),
     };

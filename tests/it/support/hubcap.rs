@@ -69,10 +69,30 @@ impl Place {
         found
     }
 
+    /// Bytes of all files of the store.
+    pub(crate) fn bytes(&self) -> u64 {
+        bytes_below(&self.store())
+    }
+
+    /// Bytes of all files of the store that are not its contents.
+    pub(crate) fn bytes_beside_contents(&self) -> u64 {
+        self.bytes() - bytes_below(&self.store().join("blobs"))
+    }
+
     /// Contents that are being written.
     pub(crate) fn ingests(&self) -> usize {
         std::fs::read_dir(self.store().join("ingest")).map_or(0, Iterator::count)
     }
+}
+
+/// Bytes of all files below a directory. What goes meanwhile has none.
+fn bytes_below(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        metadata => metadata.map_or(0, |metadata| metadata.len()),
+    };
+    entries.map(size).sum()
 }
 
 /// A running daemon; dropped, it is killed.
@@ -167,8 +187,22 @@ impl Hubcap {
 
     /// What it has in memory now.
     pub(crate) fn memory_kib(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// What it had in memory at most.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    pub(crate) fn threads(&self) -> u64 {
+        self.status("Threads:")
+    }
+
+    /// A number that the kernel tells of the process.
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a number");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 

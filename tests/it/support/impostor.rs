@@ -2,14 +2,12 @@
 //! tells who came.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection};
 
@@ -45,7 +43,7 @@ impl Impostor {
         let config = Arc::new(config.with_single_cert(vec![made.cert.der().clone()], key).expect("a server"));
         let (visits, ends) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         let connections = machine.of_keeper("net/tcp");
-        let listeners = listeners(machine.of_keeper("ns/net"));
+        let listeners = machine.in_its_network(listeners);
         let threads = listeners.into_iter().map(|listener| {
             let (visits, ends) = (Arc::clone(&visits), Arc::clone(&ends));
             let (config, connections) = (Arc::clone(&config), connections.clone());
@@ -86,17 +84,10 @@ fn lock(visits: &Mutex<Vec<Visit>>) -> MutexGuard<'_, Vec<Visit>> {
     visits.lock().expect("no panic before")
 }
 
-/// Sockets in another network: a thread that goes there makes them, and ends.
-fn listeners(network: PathBuf) -> Vec<TcpListener> {
-    let listen = move || {
-        let network = std::fs::File::open(network).expect("a network");
-        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).expect("root");
-        let listeners = [443, 80].map(|port| TcpListener::bind((REGISTRIES_AT, port)).expect("a free port"));
-        listeners
-            .map(|listener| listener.set_nonblocking(true).map(|()| listener).expect("a listener"))
-            .into()
-    };
-    std::thread::spawn(listen).join().expect("listeners")
+/// The sockets, on the machine to whose network its thread belongs.
+fn listeners() -> Vec<TcpListener> {
+    let listeners = [443, 80].map(|port| TcpListener::bind((REGISTRIES_AT, port)).expect("a free port"));
+    listeners.map(|listener| listener.set_nonblocking(true).map(|()| listener).expect("a listener")).into()
 }
 
 /// The name that was asked for, and whether the client went on after it saw the certificate.

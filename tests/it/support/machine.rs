@@ -2,11 +2,13 @@
 //! their usual files, and the registries' names lead to an address of this machine.
 
 use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::PATIENCE;
 use super::programs::{Running, loud, modern_root};
@@ -132,6 +134,17 @@ impl Machine {
     /// A path of the machine, as it is seen from outside.
     pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.of_keeper("root").join(path.trim_start_matches('/'))
+    }
+
+    /// Makes something in its network, as sockets, on a thread that goes there and ends.
+    pub(crate) fn in_its_network<T: Send + 'static>(&self, make: impl FnOnce() -> T + Send + 'static) -> T {
+        let network = self.of_keeper("ns/net");
+        let thread = std::thread::spawn(move || {
+            let network = File::open(network).expect("a network");
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).expect("root");
+            make()
+        });
+        thread.join().expect("made")
     }
 
     /// Writes one of its files.

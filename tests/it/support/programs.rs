@@ -59,6 +59,23 @@ pub(crate) fn succeed(command: &mut Command) -> String {
     stdout.into_owned()
 }
 
+/// A copy of a program, to be run from there.
+///
+/// Another process writes it: while this one has it open for writing, any thread of it may start a program, which then
+/// has it open as well for a moment, and nobody can run it ("Text file busy").
+pub(crate) fn install(program: impl AsRef<Path>, path: impl AsRef<Path>) {
+    succeed(self::program("install").arg("--mode=755").arg(program.as_ref()).arg(path.as_ref()));
+}
+
+/// A script, to be run from there; written as [`install`] does.
+pub(crate) fn install_script(path: impl AsRef<Path>, script: &str) {
+    let mut command = program("install");
+    command.args(["--mode=755", "/dev/stdin"]).arg(path.as_ref()).stdin(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    child.stdin.take().expect("a pipe").write_all(script.as_bytes()).expect("written");
+    assert!(child.wait().expect("it ends").success(), "{command:?}");
+}
+
 /// A port that was free a moment ago, for programs that cannot choose one themselves.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port").port()

@@ -4,10 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 use super::programs::{program, succeed};
+
+/// The number of the next run of a workflow.
+static RUNS: AtomicUsize = AtomicUsize::new(1);
 
 /// What `tests/run` installed below `target/tools`.
 pub(crate) fn tool(path: &str) -> PathBuf {
@@ -19,6 +23,16 @@ pub(crate) fn tool(path: &str) -> PathBuf {
 /// The runner's own node, and the one before.
 pub(crate) fn nodes() -> [PathBuf; 2] {
     ["node24/bin/node", "node20/bin/node"].map(|node| tool(&format!("node_modules/{node}")))
+}
+
+/// Copies what is the action into a directory.
+pub(crate) fn copy_action(to: &Path) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let code = succeed(Command::new("git").current_dir(source).args(["ls-files", ".github/action"]));
+    std::fs::create_dir_all(to.join(".github/action")).expect("a directory");
+    for file in ["action.yml", "Cargo.toml"].into_iter().chain(code.lines()) {
+        std::fs::copy(source.join(file), to.join(file)).expect("copied");
+    }
 }
 
 /// How a step ended.
@@ -60,16 +74,7 @@ impl Job {
         for directory in ["work/repo/repo", "work/_temp/commands"] {
             std::fs::create_dir_all(root.join(directory)).expect("a directory");
         }
-        std::fs::create_dir_all(action.join(".github")).expect("a directory");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for file in ["action.yml", "Cargo.toml"] {
-            std::fs::copy(source.join(file), action.join(file)).expect("copied");
-        }
-        let code = succeed(Command::new("git").current_dir(source).args(["ls-files", ".github/action"]));
-        std::fs::create_dir_all(action.join(".github/action")).expect("a directory");
-        for file in code.lines() {
-            std::fs::copy(source.join(file), action.join(file)).expect("copied");
-        }
+        copy_action(&action);
         succeed(Command::new("cp").arg("-r").arg(tool("npm-cache")).arg(root.join(".npm")));
         let text = |path: &str| root.join(path).display().to_string();
         let path = std::env::var("PATH").expect("a PATH");
@@ -82,6 +87,8 @@ impl Job {
             ("GITHUB_WORKSPACE", text("work/repo/repo")),
             ("GITHUB_WORKFLOW", "Played, in a test".into()),
             ("GITHUB_JOB", "it".into()),
+            ("GITHUB_RUN_ID", RUNS.fetch_add(1, Ordering::Relaxed).to_string()),
+            ("GITHUB_RUN_ATTEMPT", "1".into()),
             ("RUNNER_TEMP", text("work/_temp")),
             ("RUNNER_OS", "Linux".into()),
             ("RUNNER_ARCH", "X64".into()),
@@ -139,8 +146,17 @@ impl Job {
         self.inputs.insert(name.to_uppercase(), value.into());
     }
 
+    /// The action's checkout.
+    pub(crate) fn action(&self) -> PathBuf {
+        self.root.join("work/_actions/hubcap")
+    }
+
     pub(crate) fn workspace(&self) -> PathBuf {
         self.root.join("work/repo/repo")
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.root.clone()
     }
 
     pub(crate) fn temp(&self) -> PathBuf {

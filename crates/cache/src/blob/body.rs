@@ -1,17 +1,26 @@
 //! A blob on its way to a client. Where the store fails in mid-blob (a full disk, a damaged file, a fill that broke off)
-//! the rest comes from the upstream, in the same answer, and what the client has already is verified with it.
+//! the rest comes from the upstream, in the same answer, and what the client has already is verified with it. Where the fill
+//! has stalled, the rest comes from another fill that has the same bytes so far.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use hubcap_oci::Digest;
 use hubcap_store::{Content, Reader};
 use hubcap_upstream::{Fetch, Permission};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::bypass::Bypass;
 use super::parts::Parts;
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, fill_error};
+use crate::fill::FillHandle;
+use crate::fill::stall::Stall;
 use crate::others::permitted;
+
+/// How long another fill has to get as far as the one that has stalled, and when the next one is tried after that.
+const AGAIN: Duration = Duration::from_secs(15);
 
 /// The bytes of one answer.
 pub struct BlobBody {
@@ -36,6 +45,10 @@ pub(crate) struct Takeover {
     pub(crate) access: Access,
     pub(crate) digest: Digest,
     pub(crate) content: Content,
+    /// Of the fill that the content comes from.
+    pub(crate) stall: Stall,
+    /// When another fill may be tried, after one that was no better.
+    pub(crate) not_before: Option<Instant>,
 }
 
 impl BlobBody {
@@ -72,7 +85,20 @@ impl BlobBody {
             Source::Empty => return Ok(None),
             Source::Upstream(bypass) => return bypass.chunk().await,
             Source::Parts(parts) => parts.chunk().await,
-            Source::Store(reader) => reader.chunk().await,
+            Source::Store(reader) => match &mut self.takeover {
+                None => reader.chunk().await,
+                Some(takeover) => loop {
+                    tokio::select! {
+                        biased;
+                        () = takeover.stalls() => {
+                            if let Some(another) = takeover.leave(self.position).await {
+                                *reader = another;
+                            }
+                        }
+                        chunk = reader.chunk() => break chunk,
+                    }
+                },
+            },
         };
         let error = match chunk {
             Ok(chunk) => {
@@ -106,6 +132,47 @@ impl BlobBody {
 }
 
 impl Takeover {
+    /// Waits until the fill has stalled, for ever where it does not.
+    async fn stalls(&mut self) {
+        if let Some(at) = self.not_before {
+            sleep_until(at).await;
+        }
+        self.stall.begins().await;
+    }
+
+    /// Goes over to another fill, which the upstream is asked for as this client, when that has at least as many bytes, and
+    /// the same. The fill that has stalled gives nothing worth having meanwhile.
+    async fn leave(&mut self, position: u64) -> Option<Reader> {
+        self.not_before = Some(Instant::now() + AGAIN);
+        let (content, stall) = timeout(AGAIN, self.another(position)).await.ok()??;
+        tracing::debug!(target: "hubcap::cache", digest = %self.digest, position,
+            "the fill has stalled: the rest comes from another one");
+        (self.content, self.stall) = (content, stall);
+        Some(self.content.reader(position..u64::MAX))
+    }
+
+    async fn another(&self, position: u64) -> Option<(Content, Stall)> {
+        // The client's own registry has said yes, or nothing of it would have come.
+        let (mut content, stall) = match self.cache.filled_meanwhile(&self.access, &self.digest) {
+            Some(content) => (content, Stall::never()),
+            None => {
+                let upstream = self.cache.upstream(&self.access).ok()?;
+                let mut flight = self.cache.0.filler.join(upstream, &self.access, &self.digest);
+                let FillHandle { content, stall, .. } = flight.value().await?.ok()?;
+                (content, stall)
+            }
+        };
+        if stall.is_now() {
+            return None;
+        }
+        if let Some(last) = position.checked_sub(1) {
+            content.grown(last).await.ok()?;
+        }
+        let ours = self.content.hashed(&self.digest, position).await.ok()?;
+        let its = content.hashed(&self.digest, position).await.ok()?;
+        (ours.finish() == its.finish()).then_some((content, stall))
+    }
+
     /// The rest from the upstream, with a verifier that has seen what the client has.
     async fn begin(&self, position: u64) -> Result<Bypass, Error> {
         let upstream = self.cache.upstream(&self.access).map_err(|failure| failure.error)?;

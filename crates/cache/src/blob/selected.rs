@@ -12,6 +12,7 @@ use super::parts::Parts;
 use crate::access::Access;
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
+use crate::fill::stall::Stall;
 use crate::outcome::Answer;
 
 /// How a blob is asked for.
@@ -56,6 +57,8 @@ impl Blob {
 pub(super) struct Readable {
     pub(super) content: Content,
     pub(super) beside: Option<Beside>,
+    /// Of the fill that the content comes from.
+    pub(super) stall: Stall,
 }
 
 impl Cache {
@@ -65,7 +68,7 @@ impl Cache {
         access: &Access,
         digest: &Digest,
         request: &BlobRequest,
-        Answer { value: Readable { content, beside }, outcome }: Answer<Readable>,
+        Answer { value: Readable { content, beside, stall }, outcome }: Answer<Readable>,
     ) -> Result<Answer<Blob>, Failure> {
         let size = content.size();
         let BlobRequest::Get(wanted) = request else {
@@ -84,7 +87,7 @@ impl Cache {
             Selection::Ranges(ranges) => BlobBody::parts(Parts::new(content, beside, ranges)),
             Selection::Whole | Selection::Range(_) => {
                 let (cache, access, digest) = (self.clone(), access.clone(), *digest);
-                BlobBody::whole(Takeover { cache, access, digest, content })
+                BlobBody::whole(Takeover { cache, access, digest, content, stall, not_before: None })
             }
         };
         Ok(Answer::new(Blob { size, selection, body }, outcome))

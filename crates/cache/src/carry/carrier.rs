@@ -8,7 +8,7 @@ use hubcap_store::{Directory, Head, LARGE, Store};
 use hubcap_upstream::actions_cache::{ActionsCache, CacheContent, Entry, EntryKey};
 
 use super::known::Known;
-use super::uploads::{Pulling, Uploads};
+use super::uploads::{Large, Pulling, Uploads};
 use crate::on_disk::on_disk;
 
 /// How much of a pack is read at first, in bytes: mostly all of its head.
@@ -18,7 +18,11 @@ const READ: u64 = 16 << 20;
 
 /// The cache service, once it is known; without one nothing is carried.
 #[derive(Default)]
-pub(crate) struct Carrier(OnceLock<Carrying>);
+pub(crate) struct Carrier {
+    carrying: OnceLock<Carrying>,
+    /// Why nothing of earlier jobs is used.
+    trouble: OnceLock<String>,
+}
 
 pub(super) struct Carrying {
     pub(super) service: ActionsCache,
@@ -31,12 +35,20 @@ pub(super) struct Carrying {
 impl Carrier {
     /// Begins to carry; `None` where that was begun before.
     pub(super) fn begin(&self, carrying: Carrying) -> Option<&Carrying> {
-        self.0.set(carrying).ok()?;
-        self.0.get()
+        self.carrying.set(carrying).ok()?;
+        self.carrying.get()
     }
 
     pub(super) fn carrying(&self) -> Option<&Carrying> {
-        self.0.get()
+        self.carrying.get()
+    }
+
+    pub(super) fn note_trouble(&self, why: &str) {
+        let _ = self.trouble.set(why.to_owned());
+    }
+
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.get().map(String::as_str)
     }
 
     /// A content of a repository at the service. Only what anybody may have is there, and only what a manifest of the
@@ -47,7 +59,7 @@ impl Carrier {
         target: &Target,
         digest: &Digest,
     ) -> Option<CacheContent> {
-        let Carrying { service, known, .. } = self.0.get()?;
+        let Carrying { service, known, .. } = self.carrying.get()?;
         if !service.may_read() || store.is_private(target) || !store.is_named(target, digest) {
             return None;
         }
@@ -61,17 +73,18 @@ impl Carrier {
         known.perhaps(service, &digest, size)
     }
 
-    /// A content that was stored, of which so many bytes came from the service. A large one that it does not have is uploaded.
+    /// Queues a content of `size` bytes that was stored for its upload, if it is large and the service does not have it.
     pub(crate) fn stored(&self, store: &Store, target: &Target, digest: &Digest, size: u64) {
-        let Some(Carrying { known, uploads, .. }) = self.0.get() else { return };
+        let Some(Carrying { known, uploads, .. }) = self.carrying.get() else { return };
         if size >= LARGE && !store.is_private(target) && !known.has(digest) {
-            uploads.add(*digest, size);
+            let (slot, is_missing) = (known.first_slot(digest), known.is_missing(digest));
+            uploads.add(Large { digest: *digest, size, slot, is_missing });
         }
     }
 
     /// Uploads wait for as long as this lives.
     pub(crate) fn pulling(&self) -> Option<Pulling> {
-        Some(self.0.get()?.uploads.pulling())
+        Some(self.carrying.get()?.uploads.pulling())
     }
 }
 

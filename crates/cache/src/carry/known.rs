@@ -18,8 +18,8 @@ struct State {
     directory: Arc<Directory>,
     /// Entries that were needed, by their keys: each is looked up once at most.
     places: HashMap<EntryKey, Place>,
-    /// Large contents that no directory names, and that another job may have saved, with where they would be.
-    perhaps: HashMap<Digest, Place>,
+    /// Large contents that no directory names, and that another job may have saved, with their slots and where they would be.
+    perhaps: HashMap<Digest, (u32, Place)>,
 }
 
 impl State {
@@ -74,8 +74,9 @@ impl Known {
     /// A large content that another job may have saved.
     pub(super) fn perhaps(&self, service: &ActionsCache, digest: &Digest, size: u64) -> Option<CacheContent> {
         let mut state = lock(&self.0);
-        let place = state.place(service, &EntryKey::content(digest, 0));
-        state.perhaps.insert(*digest, place.clone());
+        let slot = state.directory.first_slot(digest);
+        let place = state.place(service, &EntryKey::content(digest, slot));
+        state.perhaps.insert(*digest, (slot, place.clone()));
         (!place.is_lost()).then(|| place.content(None, *digest, size))
     }
 
@@ -86,7 +87,21 @@ impl Known {
             let place = state.places.get(&key_of(digest, &location));
             place.is_none_or(|place| !place.is_lost())
         });
-        is_named || state.perhaps.get(digest).is_some_and(is_there)
+        is_named || state.perhaps.get(digest).is_some_and(|(_, place)| is_there(place))
+    }
+
+    /// Whether a large content was looked up, and is not there.
+    pub(super) fn is_missing(&self, digest: &Digest) -> bool {
+        lock(&self.0).perhaps.get(digest).is_some_and(|(_, place)| place.is_lost())
+    }
+
+    /// The first slot of a large content's entry that may be free: one that has something else will never be.
+    pub(super) fn first_slot(&self, digest: &Digest) -> u32 {
+        let state = lock(&self.0);
+        let is_wrong =
+            |slot: &u32| state.places.get(&EntryKey::content(digest, *slot)).is_some_and(Place::is_wrong);
+        let first = state.directory.first_slot(digest);
+        (first..u32::MAX).find(|slot| !is_wrong(slot)).unwrap_or(first)
     }
 
     /// What is known besides a directory: the large contents that the service has, with their slots, those that were uploaded
@@ -97,8 +112,8 @@ impl Known {
         uploaded: HashMap<Digest, u32>,
     ) -> (HashMap<Digest, u32>, HashSet<Digest>) {
         let state = lock(&self.0);
-        let found = state.perhaps.iter().filter(|(_, place)| is_there(place));
-        let mut entries: HashMap<Digest, u32> = found.map(|(digest, _)| (*digest, 0)).collect();
+        let found = state.perhaps.iter().filter(|(_, (_, place))| is_there(place));
+        let mut entries: HashMap<Digest, u32> = found.map(|(digest, (slot, _))| (*digest, *slot)).collect();
         entries.extend(uploaded);
         let is_lost = |digest: &Digest| {
             let key = directory.find(digest).map(|(location, _)| key_of(digest, &location));

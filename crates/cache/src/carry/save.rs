@@ -5,8 +5,10 @@ use std::time::Duration;
 use hubcap_store::{NewPack, Saving, Store};
 use hubcap_upstream::actions_cache::{EntryKey, Uploaded};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::carrier::Carrying;
+use super::uploads::Done;
 use crate::on_disk::on_disk;
 
 /// Names that are tried for one pack: the others were reserved by jobs that died.
@@ -23,6 +25,8 @@ pub struct Saved {
     pub uploaded: u64,
     /// Large contents whose upload was not complete; a later job saves them.
     pub left: usize,
+    /// Why another large content was not saved, of the latest one.
+    pub failed: Option<String>,
     /// What became of the pack.
     pub pack: PackEnd,
 }
@@ -47,21 +51,22 @@ pub enum PackEnd {
 }
 
 impl Carrying {
-    /// Saves what the job adds, after the upload that is under way, which is waited for at most `patience`.
+    /// Saves what the job adds. The upload that is under way is waited for where that takes at most `patience`; the pack then
+    /// says where it is, or that its slot is lost.
     pub(super) async fn save(&self, store: &Store, patience: Duration) -> Saved {
-        let left = match self.service.may_write() {
-            true => self.uploads.finish(patience).await,
-            false => 0,
+        self.service.end();
+        let (left, pack) = match self.service.write_refusal() {
+            Some(refusal) => (0, Err(refusal.to_string())),
+            None => {
+                let (left, ()) = tokio::join!(self.uploads.finish(patience), self.merge_newest(store));
+                (left, self.save_pack(store).await)
+            }
         };
-        let pack = self.save_pack(store).await.unwrap_or_else(PackEnd::Failed);
-        Saved { uploaded: self.uploads.done().bytes, left, pack }
+        let Done { bytes: uploaded, failed, .. } = self.uploads.done();
+        Saved { uploaded, left, failed, pack: pack.unwrap_or_else(PackEnd::Failed) }
     }
 
     async fn save_pack(&self, store: &Store) -> Result<PackEnd, String> {
-        if let Some(refusal) = self.service.write_refusal() {
-            return Err(refusal.to_string());
-        }
-        self.merge_newest(store).await;
         let pack = self.pack(store).await?;
         if pack.is_empty() {
             return Ok(PackEnd::Empty);
@@ -75,7 +80,8 @@ impl Carrying {
         for again in 1..=NAMES {
             let (reading, size, entry) = (pack.clone(), pack.size(), EntryKey::pack(&*key));
             let read = move |range| reading.read(range);
-            let upload = self.service.upload(&entry, size, read, self.uploads.paused());
+            // Nobody waits for what is still pulled now.
+            let upload = self.service.upload(&entry, size, read, watch::channel(false).1);
             let late = || format!("the pack was not uploaded within {} s", UPLOAD.as_secs());
             let uploaded = tokio::time::timeout(UPLOAD, upload).await.map_err(|_| late())?;
             match uploaded.map_err(|error| error.to_string())? {
@@ -98,9 +104,11 @@ impl Carrying {
 
     async fn pack(&self, store: &Store) -> Result<NewPack, String> {
         let directory = self.known.directory();
-        let (entries, lost) = self.known.besides(&directory, self.uploads.done().entries);
+        let Done { entries, slots, .. } = self.uploads.done();
+        let (entries, lost) = self.known.besides(&directory, entries);
         let store = store.clone();
-        let packing = on_disk(move || store.pack(&Saving { directory: Some(&directory), entries, lost }));
+        let packing =
+            on_disk(move || store.pack(&Saving { directory: Some(&directory), entries, lost, slots }));
         packing.await.map_err(|error| error.to_string())
     }
 }

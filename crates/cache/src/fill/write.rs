@@ -2,48 +2,47 @@
 
 use hubcap_store::Ingest;
 use hubcap_upstream::Piece;
-use tokio::sync::mpsc;
 
 use super::coalesce::Coalescer;
+use super::stall::Counted;
 
 /// How much is written at once at most, in bytes.
 pub(super) const RUN: u64 = 512 << 10;
 
 /// Writes pieces to an ingest, and commits it after [`Piece::End`]. A channel that closes without one is a broken fetch:
-/// nothing is committed. The link comes before the commit, because a reader that sees the content's end relies on it.
+/// nothing is committed. `link` says before the commit whose the content is.
 ///
 /// # Errors
 /// The store's.
 pub(super) fn write(
     mut ingest: Ingest,
-    mut pieces: mpsc::Receiver<Piece>,
+    mut pieces: Counted,
     mut coalescer: Coalescer,
-    link: impl FnOnce(),
+    link: impl FnOnce(&mut Ingest),
 ) -> Result<(), hubcap_store::Error> {
-    let mut next = pieces.blocking_recv();
+    let mut next = pieces.next();
     while let Some(piece) = next {
         let Piece::Chunk { offset, bytes } = piece else {
-            link();
+            link(&mut ingest);
             return ingest.commit().map(drop);
         };
         if offset != ingest.written() {
             if let Some((offset, run)) = coalescer.add(offset, bytes) {
                 ingest.write_at(offset, &run)?;
             }
-            next = pieces.blocking_recv();
+            next = pieces.next();
             continue;
         }
         let mut end = offset + bytes.len() as u64;
         let mut run = vec![bytes];
         // What has come meanwhile, and follows.
         next = loop {
-            match pieces.try_recv() {
-                Ok(Piece::Chunk { offset: follows, bytes }) if follows == end && end - offset < RUN => {
+            match pieces.next_if_here() {
+                Some(Piece::Chunk { offset: follows, bytes }) if follows == end && end - offset < RUN => {
                     end += bytes.len() as u64;
                     run.push(bytes);
                 }
-                Ok(other) => break Some(other),
-                Err(_) => break None,
+                other => break other,
             }
         };
         ingest.write_at(offset, &run)?;
@@ -52,7 +51,7 @@ pub(super) fn write(
             ingest.write_at(ingest.written(), &run)?;
         }
         if next.is_none() {
-            next = pieces.blocking_recv();
+            next = pieces.next();
         }
     }
     Ok(())
@@ -63,6 +62,7 @@ mod tests {
     use bytes::Bytes;
     use hubcap_oci::{Algorithm, Digest};
     use hubcap_store::{Error, Options, Store};
+    use tokio::sync::mpsc;
 
     use super::*;
 
@@ -83,7 +83,7 @@ mod tests {
             sender.try_send(piece).expect("room");
         }
         drop(sender);
-        let written = write(ingest, receiver, Coalescer::new(4), || {});
+        let written = write(ingest, Counted::new(receiver).0, Coalescer::new(4), |_| {});
         (written, store.has(&digest))
     }
 

@@ -59,12 +59,18 @@ impl RepositoryStats {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RegistryStats {
-    /// Bytes of blobs.
-    pub fetched: u64,
     /// How long at least one blob was being fetched, in milliseconds.
     pub fetching_ms: u64,
-    /// Bytes a second of the fastest single connection; zero while none brought enough to tell.
+    /// Bytes of blobs.
+    pub fetched: u64,
+    /// Of these, the bytes of transfers that tell how fast the registry is.
+    #[serde(default)]
+    pub sampled: u64,
+    /// Bytes a second of the fastest single connections; zero while they brought less than 20 MB.
     pub single_connection_rate: f64,
+    /// Bytes a second of all connections of these transfers together, to the job's cache too.
+    #[serde(default)]
+    pub line_rate: f64,
     /// The registry's rate limit, as it last reported it.
     pub rate_limit: Option<RateLimit>,
     /// How each of its origins is, in their order.
@@ -87,6 +93,9 @@ pub struct RemovedImage {
 pub struct TagLockReport {
     /// Tags that were asked for and are not in the lock, and how often.
     pub refused: BTreeMap<String, u64>,
+    /// How often others were asked for that are not in the lock, beyond the first 500 of them.
+    #[serde(default)]
+    pub others_refused: u64,
     /// Tags that mean something else upstream by now, and what.
     pub moved: BTreeMap<String, Digest>,
 }

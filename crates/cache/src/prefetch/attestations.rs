@@ -58,7 +58,7 @@ impl Prefetch {
                 if matches!(outcome, Outcome::Stale { because: StaleBecause::UpstreamFailed, .. }) {
                     note("the registry does not answer as it should");
                 }
-                value
+                value.referrers
             }
             Err(failure) => {
                 note(&failure.error.to_string());

@@ -20,10 +20,12 @@ pub enum Feature {
     ReferrersCapability,
     /// CRI reads `/etc/containerd/certs.d` where `config_path` is empty; before, it reads none then.
     CriReadsCertsDirByDefault,
+    /// It can have a differ of another process.
+    Differs,
 }
 
 /// What containerd does since which version.
-pub const FACTS: [Fact<Feature>; 4] = [
+pub const FACTS: [Fact<Feature>; 5] = [
     Fact {
         feature: Feature::HostsToml,
         since: Version::new(1, 5),
@@ -39,6 +41,11 @@ pub const FACTS: [Fact<Feature>; 4] = [
         feature: Feature::CriReadsCertsDirByDefault,
         since: Version::new(2, 2),
         source: "containerd v2.2, plugins/cri/images/plugin.go",
+    },
+    Fact {
+        feature: Feature::Differs,
+        since: Version::new(1, 7).patch(4),
+        source: "containerd, releases/v1.7.4.toml: remote/proxy differ",
     },
 ];
 

@@ -124,9 +124,9 @@ mod tests {
     #[test]
     fn versions_are_read_as_containerd_tells_them() {
         let told = "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3";
-        assert_eq!(parse_version(told), Some(Version::new(1, 6)));
+        assert_eq!(parse_version(told), Some(Version::new(1, 6).patch(20)));
         let told = "containerd github.com/containerd/containerd/v2 v2.2.1 abc";
-        assert_eq!(parse_version(told), Some(Version::new(2, 2)));
+        assert_eq!(parse_version(told), Some(Version::new(2, 2).patch(1)));
         assert_eq!(parse_version("what"), None);
     }
 }

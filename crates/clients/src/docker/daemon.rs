@@ -1,11 +1,13 @@
 //! A dockerd that runs: it is told of changed files, and asked to pull.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use rustix::system::uname;
 
 use super::api;
 use super::find::Dockerd;
 use super::info::Info;
-use super::restart::Restart;
 use crate::change::{Change, Planned};
 use crate::error::Error;
 use crate::file;
@@ -15,9 +17,12 @@ use crate::journal::{Applied, Journal, Undoing};
 use crate::mirror::Mirror;
 use crate::paths;
 use crate::process::hang_up;
+use crate::restart::Restart;
 
 /// How long dockerd may take to read its file again.
 const RELOAD: Duration = Duration::from_secs(10);
+/// Docker and podman make one of these files in each container.
+const CONTAINER_MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 
 impl Dockerd {
     /// Changes the files, has dockerd read them, and waits until it has the mirror. With `restart` it is restarted, for what
@@ -31,6 +36,7 @@ impl Dockerd {
         (mirror, plan): (&Mirror, &[Planned]),
         restart: Option<&Restart>,
     ) -> Result<Applied, Error> {
+        self.check_reach()?;
         journal.set_host(self.host());
         let applied = journal.apply(plan)?;
         let has_mirrors = plan.iter().any(|planned| planned.kind == FileKind::DaemonJson);
@@ -52,6 +58,22 @@ impl Dockerd {
                 "{error}. Its files are as they were, and it does not run with them: {again}"
             )),
         })
+    }
+
+    /// A container that was given dockerd's socket has other files than dockerd, unless the user says where they are.
+    fn check_reach(&self) -> Result<(), Error> {
+        let Ok(info) = &self.running else { return Ok(()) };
+        let is_container = CONTAINER_MARKS.iter().any(|mark| Path::new(mark).exists());
+        let is_here = uname().nodename().to_bytes() == info.name.as_bytes();
+        if !is_container || is_here || self.is_file_given {
+            return Ok(());
+        }
+        Err(Error::Client(format!(
+            "this is a container, and dockerd on {} runs on the machine around it ({}), whose files cannot be changed from here. Run \
+             hubcap on that machine, in a job without `container:`",
+            self.socket.display(),
+            info.name
+        )))
     }
 
     /// Makes its files what they were before these changes, and has dockerd read them.

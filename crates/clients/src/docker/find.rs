@@ -12,6 +12,7 @@ use super::info::Info;
 use crate::certs_dir;
 use crate::error::Error;
 use crate::paths;
+use crate::process::{arguments, flag, maker, name};
 
 /// Where a dockerd is, as far as a user says it; the rest is found out.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,8 @@ pub struct Dockerd {
     pub(super) socket: PathBuf,
     pub(super) daemon_json: PathBuf,
     pub(super) certs_dir: PathBuf,
+    /// Where its `daemon.json` is was said by the user.
+    pub(super) is_file_given: bool,
     pub(super) pid: Option<Pid>,
     /// Mirrors were given as flags, which dockerd does not take together with the file's.
     pub(super) mirrors_by_flag: bool,
@@ -65,6 +68,7 @@ impl Docker {
         let by_flag = || flag(&arguments, "--config-file").map(PathBuf::from);
         let daemon_json = self.daemon_json.clone().or_else(by_flag);
         Ok(Dockerd {
+            is_file_given: self.daemon_json.is_some(),
             daemon_json: daemon_json.unwrap_or_else(|| etc.join("daemon.json")),
             certs_dir: self.certs_dir.clone().unwrap_or_else(|| etc.join("certs.d")),
             mirrors_by_flag: flag(&arguments, "--registry-mirror").is_some(),
@@ -175,42 +179,4 @@ fn pid(socket: &Path) -> Option<Pid> {
     maker
         .filter(|pid| name(*pid).is_some_and(|name| name != "systemd" && pid.as_raw_nonzero().get() != 1))
         .or_else(beside)
-}
-
-/// The process that made a socket.
-pub(super) fn maker(socket: &Path) -> Option<Pid> {
-    let stream = UnixStream::connect(socket).ok()?;
-    rustix::net::sockopt::socket_peercred(&stream).ok().map(|credentials| credentials.pid)
-}
-
-/// A process's name; `None` for one that is not seen from here.
-fn name(pid: Pid) -> Option<String> {
-    let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
-    Some(name.trim().to_owned())
-}
-
-fn arguments(pid: Pid) -> Vec<String> {
-    let bytes = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    bytes.split(|byte| *byte == 0).map(|one| String::from_utf8_lossy(one).into_owned()).collect()
-}
-
-/// A flag's value, given as `--flag value` or `--flag=value`.
-fn flag<'a>(arguments: &'a [String], name: &str) -> Option<&'a str> {
-    let mut rest = arguments.iter().skip_while(|argument| argument.split('=').next() != Some(name));
-    let first = rest.next()?;
-    first.split_once('=').map(|(_, value)| value).or_else(|| rest.next().map(String::as_str))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flags_value_is_beside_it_or_after_an_equals_sign() {
-        let arguments =
-            ["dockerd", "--config-file", "/a", "--registry-mirror=https://b", "--debug"].map(String::from);
-        assert_eq!(flag(&arguments, "--config-file"), Some("/a"));
-        assert_eq!(flag(&arguments, "--registry-mirror"), Some("https://b"));
-        assert_eq!(flag(&arguments, "--https-proxy"), None);
-    }
 }

@@ -12,6 +12,8 @@ use super::api;
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Info {
     pub(crate) server_version: String,
+    /// The name of its machine.
+    pub(crate) name: String,
     /// These are null where dockerd has nothing to say, as of the driver vfs.
     security_options: Option<Vec<String>>,
     driver_status: Option<Vec<(String, String)>>,

@@ -165,6 +165,7 @@ mod tests {
             std::fs::write(at("daemon.json"), json).expect("written");
             std::fs::write(at("ca.pem"), "a certificate\n").expect("written");
             let docker = Dockerd {
+                is_file_given: false,
                 // Nobody is there to be told.
                 socket: at("docker.sock"),
                 daemon_json: at("daemon.json"),

@@ -9,9 +9,11 @@ use rustix::process::Pid;
 use serde::Deserialize;
 
 use super::api;
-use super::find::{Dockerd, maker};
-use super::restart::main_pid;
+use super::facts::Feature;
+use super::find::Dockerd;
 use crate::file;
+use crate::process::maker;
+use crate::restart::main_pid;
 use crate::version::Version;
 
 /// Where a containerd answers of which dockerd does not say that: the machine's, and one that dockerd has started.
@@ -40,6 +42,8 @@ pub struct Unpacking {
     inflater: Option<Inflater>,
     /// Whether pigz would make a pull faster.
     pub wants_pigz: bool,
+    /// Whether dockerd can have containerd's image store, and has its own.
+    pub may_switch: bool,
 }
 
 /// Who unpacks.
@@ -70,10 +74,11 @@ impl Dockerd {
             driver: info.driver.clone(),
             inflater: environment.as_ref().map(|environment| unpacker.inflater(environment)),
             wants_pigz: environment.is_some_and(|environment| unpacker.wants_pigz(&environment)),
+            may_switch: is_own_store && self.has(Feature::ContainerdStore),
         })
     }
 
-    fn containerd_version(&self) -> Option<Version> {
+    pub(super) fn containerd_version(&self) -> Option<Version> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Answer {
@@ -246,6 +251,7 @@ mod tests {
             driver: "overlay2".into(),
             inflater,
             wants_pigz: false,
+            may_switch: is_own_store,
         };
         for (unpacking, told) in [
             (

@@ -10,19 +10,21 @@ use super::{Journal, disk};
 use crate::change::Planned;
 use crate::file;
 use crate::file_kind::FileKind;
-use crate::format::buildkitd_toml;
+use crate::format::containerd_toml::Lasting;
 use crate::format::daemon_json::DaemonJson;
 use crate::format::hosts_toml::{Capabilities, with_mirror};
+use crate::format::{buildkitd_toml, containerd_toml};
 use crate::mirror::Mirror;
 use crate::paths;
 
 /// A client's files, of each kind that others write into.
-const FILES: [(&str, FileKind); 5] = [
+const FILES: [(&str, FileKind); 6] = [
     ("docker/daemon.json", FileKind::DaemonJson),
     ("docker/certs.d/docker.io/hosts.toml", FileKind::HostsToml),
     ("docker/certs.d/ghcr.io/hosts.toml", FileKind::HostsToml),
     ("docker/certs.d/10.0.0.1/ca.crt", FileKind::Certificate),
     ("buildx/buildkitd.toml", FileKind::BuildkitdToml),
+    ("containerd/config.toml", FileKind::ContainerdToml),
 ];
 
 /// What others write into a file of this kind.
@@ -42,6 +44,9 @@ fn texts(kind: FileKind) -> [Option<&'static str>; 4] {
         ],
         FileKind::BuildkitdToml => {
             [None, Some("debug=true\n"), Some("# a\n[registry.\"docker.io\"]\nmirrors=['a'] # b\n"), Some("")]
+        }
+        FileKind::ContainerdToml => {
+            [None, Some("version=2\n"), Some("# a\nimports=['a'] # b\n[grpc]\n"), Some("")]
         }
         FileKind::Certificate | FileKind::Own => [None, Some("theirs\n"), Some("also theirs\n"), Some("")],
     }
@@ -71,7 +76,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let kill = || proptest::option::of(0..=FILES.len());
     prop_oneof![
-        (1_u8..32, 1_u16..4, kill()).prop_map(|(files, port, kill)| Step::Setup { files, port, kill }),
+        (1_u8..64, 1_u16..4, kill()).prop_map(|(files, port, kill)| Step::Setup { files, port, kill }),
         kill().prop_map(|kill| Step::Undo { kill }),
         (0..FILES.len(), 0_usize..4).prop_map(|(file, text)| Step::Write { file, text }),
     ]
@@ -197,6 +202,9 @@ fn edit(path: &Path, kind: FileKind, original: Option<&str>, mirror: &Mirror) ->
         FileKind::BuildkitdToml => {
             let registries = [hubcap_oci::Registry::docker_hub()];
             buildkitd_toml::with_mirror(path, original, mirror, &registries).expect("TOML")
+        }
+        FileKind::ContainerdToml => {
+            containerd_toml::with_import(path, original, Lasting::UntilReboot).expect("TOML")
         }
         FileKind::Certificate | FileKind::Own => format!("certificate {}\n", mirror.url()),
     }

@@ -7,7 +7,7 @@ use crate::json::{self, Object};
 use crate::{Descriptor, Digest, Platform};
 
 /// Links of one kind that are taken of a manifest, so that its memory has a bound: what is beyond is served all the same.
-const MAX_LINKS: usize = 10_000;
+const MAX_LINKS: usize = 2000;
 
 /// The longest URL that is taken, in bytes.
 const MAX_URL: usize = 2048;
@@ -105,6 +105,11 @@ impl Links {
         }
     }
 
+    /// The manifests, the configuration and the layers.
+    pub fn contents(&self) -> impl Iterator<Item = &Link> {
+        self.manifests.iter().chain(self.blobs())
+    }
+
     /// The configuration and the layers.
     pub fn blobs(&self) -> impl Iterator<Item = &Link> {
         self.config.iter().chain(&self.layers)
@@ -139,10 +144,11 @@ fn refers_to(annotations: &Object<'_>) -> Option<Digest> {
     attested.or_else(|| annotations.text(CONTAINERD_SUBJECT))?.parse().ok()
 }
 
-/// A URL as it can be shown: printable, and not too long.
+/// A URL as it can be shown: printable, not too long, and no command to GitHub's runner, which takes `##[` anywhere in a line.
 fn url_of(value: &RawValue) -> Option<String> {
     let url = json::text(value)?;
-    (!url.is_empty() && url.len() <= MAX_URL && url.bytes().all(|c| c.is_ascii_graphic())).then_some(url)
+    let is_shown = url.bytes().all(|c| c.is_ascii_graphic()) && !url.contains("##[");
+    (!url.is_empty() && url.len() <= MAX_URL && is_shown).then_some(url)
 }
 
 #[cfg(test)]
@@ -226,11 +232,13 @@ mod tests {
         ] {
             assert!(layers(&format!(r#"{{"digest":"{one}",{more}}}"#))[0].is_foreign(), "{more}");
         }
-        let own = format!(
-            r#"{{"digest":"{one}","urls":["\u001b[31m"],"mediaType":"{}"}}"#,
-            media_type::OCI_MANIFEST
-        );
-        assert!(!layers(&own)[0].is_foreign());
+        for url in [r"\u001b[31m", "https://example.com/##[add-matcher]x"] {
+            let own = format!(
+                r#"{{"digest":"{one}","urls":["{url}"],"mediaType":"{}"}}"#,
+                media_type::OCI_MANIFEST
+            );
+            assert!(!layers(&own)[0].is_foreign(), "{url}");
+        }
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Docker's first manifest, as far as its digest goes: where it is signed, the digest is of what was signed. The signature
 //! says how that comes out of the bytes (libtrust, "JSON signature").
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::IgnoredAny;
 
 use crate::json::Object;
 use crate::{Algorithm, Digest};
@@ -16,7 +19,18 @@ pub fn signed_digest(algorithm: Algorithm, bytes: &[u8]) -> Option<Digest> {
     let protected = Object::read(std::str::from_utf8(&protected).ok()?, &["formatLength", "formatTail"])?;
     let length = usize::try_from(protected.number("formatLength")?).ok()?;
     let tail = URL_SAFE_NO_PAD.decode(protected.text("formatTail")?).ok()?;
-    Some(Digest::of(algorithm, &[bytes.get(..length)?, &tail].concat()))
+    let (signed, added) = bytes.split_at_checked(length)?;
+    let is_end = tail.trim_ascii() == b"}" && is_signature_alone(added);
+    is_end.then(|| Digest::of(algorithm, &[signed, &tail].concat()))
+}
+
+/// Whether what was added to what was signed is nothing but the signatures: or else any document could say of itself that it is
+/// another one, whose bytes it has in its tail.
+fn is_signature_alone(added: &[u8]) -> bool {
+    let fields = added.trim_ascii_start().strip_prefix(b",");
+    let object = fields.map(|fields| [b"{", fields].concat());
+    let keys = object.and_then(|object| serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(&object).ok());
+    keys.is_some_and(|keys| keys.keys().eq(["signatures"]))
 }
 
 #[cfg(test)]
@@ -38,6 +52,26 @@ mod tests {
         let (document, payload) = signed();
         let expected = Digest::of(Algorithm::Sha256, payload.as_bytes());
         assert_eq!(signed_digest(Algorithm::Sha256, document.as_bytes()), Some(expected));
+    }
+
+    #[test]
+    fn no_document_is_another_one_that_it_quotes() {
+        let (_, payload) = signed();
+        let (start, tail) = payload.split_at(5);
+        for (length, start, tail, more) in [
+            (0, "{\"layers\":[]", payload.as_str(), ""),
+            (5, start, tail, "\"layers\":[],"),
+            (payload.len() - 2, &payload[..payload.len() - 2], "\n}", "\"fsLayers\":[{}],"),
+        ] {
+            let protected =
+                format!(r#"{{"formatLength":{length},"formatTail":"{}"}}"#, URL_SAFE_NO_PAD.encode(tail));
+            let signatures =
+                format!(r#""signatures":[{{"protected":"{}"}}]"#, URL_SAFE_NO_PAD.encode(protected));
+            let text = format!("{start},{more}\"fsLayers\":[],{signatures}}}");
+            assert_eq!(signed_digest(Algorithm::Sha256, text.as_bytes()), None, "{text}");
+            let text = format!("{start},{more}{signatures}}}");
+            assert_eq!(signed_digest(Algorithm::Sha256, text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use hubcap_oci::referrer::write_list;
 use hubcap_oci::{Digest, media_type};
 
 use crate::api::error::failed;
+use crate::api::held::held;
 use crate::api::{Asked, Reply};
 
 pub(crate) async fn answer(
@@ -19,7 +20,8 @@ pub(crate) async fn answer(
         Ok(answer) => answer,
         Err(failure) => return failed(&failure, asked),
     };
-    let reply = Reply::new(StatusCode::OK, outcome).json(media_type::OCI_INDEX, write_list(&value));
+    let text = held(write_list(&value.referrers), value.memory);
+    let reply = Reply::new(StatusCode::OK, outcome).body(media_type::OCI_INDEX, text.len() as u64, text);
     if artifact_types.is_empty() {
         return reply;
     }

@@ -6,6 +6,7 @@ use hubcap_oci::query::{parse_query, with_query};
 use hubcap_oci::{Endpoint, Page, Repository};
 
 use crate::api::error::failed;
+use crate::api::held::held;
 use crate::api::{Asked, Reply};
 
 #[derive(serde::Serialize)]
@@ -23,7 +24,8 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, name: &Repository, 
     };
     let list = List { name: name.as_str(), tags: value.tags };
     let text = serde_json::to_string(&list).unwrap_or_default();
-    let reply = Reply::new(StatusCode::OK, outcome).json("application/json", text);
+    let text = held(text, value.memory);
+    let reply = Reply::new(StatusCode::OK, outcome).body("application/json", text.len() as u64, text);
     match value.next {
         Some(next) => reply.with(header::LINK, link(name.clone(), next, asked.selector.namespace())),
         None => reply,

@@ -14,6 +14,7 @@ use hyper_util::server::graceful::Watcher;
 use tokio_rustls::TlsAcceptor;
 
 use crate::api::{self, Reply};
+use crate::connections::{Busy, Requests};
 use crate::http1::{self, HANDSHAKE};
 use crate::router::{App, Parsed, respond};
 
@@ -28,11 +29,17 @@ enum Purpose {
     Other,
 }
 
+/// A client's tunnel to a registry that hubcap answers for.
+pub(super) struct Intercepted {
+    pub(super) app: App,
+    pub(super) registry: Registry,
+    pub(super) requests: Requests,
+}
+
 /// Answers what comes through a client's tunnel.
 pub(super) async fn serve(
     client: TokioIo<Upgraded>,
-    app: App,
-    registry: Registry,
+    Intercepted { app, registry, requests }: Intercepted,
     tls: TlsAcceptor,
     watcher: Watcher,
 ) {
@@ -45,8 +52,8 @@ pub(super) async fn serve(
         Err(_) => return tracing::debug!(target: "hubcap::connect", "a TLS handshake took too long"),
     };
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (app, registry) = (app.clone(), registry.clone());
-        async move { Ok::<_, Infallible>(answer(&app, registry, request).await) }
+        let (app, registry, busy) = (app.clone(), registry.clone(), requests.begin());
+        async move { Ok::<_, Infallible>(answer(&app, registry, request, busy).await) }
     });
     let connection = http1::builder().serve_connection(TokioIo::new(client), service);
     if let Err(error) = watcher.watch(connection).await {
@@ -54,7 +61,7 @@ pub(super) async fn serve(
     }
 }
 
-async fn answer(app: &App, registry: Registry, request: Request<Incoming>) -> Response<Body> {
+async fn answer(app: &App, registry: Registry, request: Request<Incoming>, busy: Busy) -> Response<Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
     let parsed = Parsed::new(&parts.uri);
@@ -76,7 +83,7 @@ async fn answer(app: &App, registry: Registry, request: Request<Incoming>) -> Re
             Err(error) => ours.unwrap_or_else(|| api::error::not_passed(&error, &registry)),
         },
     };
-    respond(&parts, reply, started)
+    respond(&parts, reply, started, busy)
 }
 
 /// A range without a byte in it is refused by hubcap itself, which knows the blob.

@@ -77,7 +77,7 @@ impl Store {
             for digest in &fresh {
                 self.catalog().remove(digest);
             }
-            self.catalog().index.forget(None, &fresh);
+            self.catalog().index.forget_contents(&fresh.into_iter().collect());
         }
         taken.map_err(|error| match error {
             Error::DigestMismatch { .. } => bad(format!("it is damaged: {error}")),
@@ -92,8 +92,12 @@ impl Store {
         progress: &dyn Fn(u64),
     ) -> Result<Vec<Imported>, Error> {
         for (digest, member) in images.iter().flat_map(|image| &image.contents) {
-            if !self.has(digest) {
+            let is_new = !self.has(digest);
+            // What is here and not for everybody must be in the file, too: a name alone would make it the image's.
+            if is_new || !self.catalog().layout.is_public(digest) {
                 self.copy(digest, member, progress)?;
+            }
+            if is_new {
                 fresh.push(*digest);
             }
         }

@@ -1,12 +1,13 @@
 //! A store out of its archive, while it is in use: contents become visible one by one, each verified, and what names them
 //! when all have come. What the archive's index of other versions says is not needed: everything is in `index.json`.
 
+use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use hubcap_oci::{Compression, Digest};
+use hubcap_oci::{Compression, Digest, Tag, Target};
 use tar::{Archive, EntryType};
 
 use crate::error::Error;
@@ -20,6 +21,8 @@ use crate::store::Store;
 const CHUNK: usize = 512 << 10;
 /// The longest `index.json`, in bytes: some ten thousand images.
 const MAX_INDEX: u64 = 64 << 20;
+/// Names that are taken of an archive's `index.json`: a store of 400,000 contents has as many.
+const MAX_NAMES: usize = 50_000;
 /// The longest of the files beside contents, in bytes.
 const MAX_BESIDE: u64 = 1 << 20;
 
@@ -62,6 +65,38 @@ impl Restored {
     }
 }
 
+/// What is named already, by repository.
+#[derive(Default)]
+struct Names {
+    /// By tag, or as a list of referrers by subject.
+    names: HashSet<(Target, Option<Tag>, Option<Digest>)>,
+    /// Manifests, by whatever name.
+    digests: HashSet<(Target, Digest)>,
+}
+
+impl Names {
+    fn add(&mut self, entry: &Entry) {
+        if entry.tag.is_some() || entry.subject.is_some() {
+            self.names.insert((entry.target.clone(), entry.tag.clone(), entry.subject));
+        }
+        if entry.subject.is_none() {
+            self.digests.insert((entry.target.clone(), entry.descriptor.digest));
+        }
+    }
+
+    fn has_name(&self, entry: &Entry) -> bool {
+        self.names.contains(&(entry.target.clone(), entry.tag.clone(), entry.subject))
+    }
+
+    /// Whether the entry says nothing new.
+    fn has(&self, entry: &Entry) -> bool {
+        match (&entry.tag, entry.subject) {
+            (None, None) => self.digests.contains(&(entry.target.clone(), entry.descriptor.digest)),
+            _ => self.has_name(entry),
+        }
+    }
+}
+
 /// A file of an archive, by what it is in a store.
 enum Member {
     Content(Digest),
@@ -97,7 +132,7 @@ impl Store {
             Some(Compression::Zstd) => Box::new(zstd::Decoder::with_buffer(archive)?),
             _ => Box::new(archive),
         };
-        let (mut restored, mut index) = (Restored::default(), None);
+        let (mut restored, mut index, mut brought) = (Restored::default(), None, HashSet::new());
         for entry in Archive::new(tar).entries()? {
             let mut entry = entry?;
             if entry.header().entry_type() != EntryType::Regular {
@@ -106,13 +141,9 @@ impl Store {
             let (path, size) = (entry.path()?.into_owned(), entry.size());
             match Member::of(&path, beside) {
                 Some(Member::Content(digest)) if !self.has(&digest) => {
-                    let since = Duration::from_secs(entry.header().mtime().unwrap_or(0));
-                    // A time that there cannot be is none.
-                    let written = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
-                    let is_public = permissions::is_public(entry.header().mode().unwrap_or(0));
-                    let taken = self.take_content(&digest, size, written, &mut entry);
+                    let taken = self.take_content(&digest, &mut entry);
                     if restored.count(&digest, size, taken)? {
-                        self.catalog().layout.mark(&digest, is_public);
+                        brought.insert(digest);
                         added();
                     }
                 }
@@ -132,19 +163,18 @@ impl Store {
             }
         }
         if let Some(index) = index {
-            self.take_names(&index)?;
+            self.take_names(&index, &brought)?;
         }
         Ok(restored)
     }
 
     /// As of when it was written first: it has not been used by anybody here.
-    fn take_content(
-        &self,
-        digest: &Digest,
-        size: u64,
-        written: SystemTime,
-        entry: &mut impl Read,
-    ) -> Result<(), Error> {
+    fn take_content(&self, digest: &Digest, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), Error> {
+        let size = entry.size();
+        let since = Duration::from_secs(entry.header().mtime().unwrap_or(0));
+        // A time that there cannot be is none.
+        let written = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
+        let is_public = permissions::is_public(entry.header().mode().unwrap_or(0));
         let mut ingest = self.ingest(*digest, Some(size))?;
         ingest.allocate(size)?;
         while ingest.written() < size {
@@ -153,39 +183,45 @@ impl Store {
             entry.read_exact(&mut piece)?;
             ingest.write(&piece.freeze())?;
         }
+        if is_public {
+            ingest.publish();
+        }
         ingest.commit_as_of(written)
     }
 
-    /// Adds what an earlier `index.json` says. What this process has learned since is newer.
-    pub(crate) fn take_names(&self, found: &ImageIndex) -> Result<(), Error> {
+    /// Adds what an earlier `index.json` says of contents that came with it (`brought`), or that anybody may have: to know the
+    /// digest of something else that is here, and to name it, is no permission. What this process has learned since is newer.
+    pub(crate) fn take_names(&self, found: &ImageIndex, brought: &HashSet<Digest>) -> Result<(), Error> {
+        let may_name = |digest: &Digest| match brought.contains(digest) {
+            true => self.has(digest),
+            false => self.catalog().layout.is_public(digest),
+        };
+        let here: Vec<Entry> =
+            found.entries().filter(|entry| may_name(&entry.descriptor.digest)).take(MAX_NAMES).collect();
         let mut images = lock(&self.catalog().images);
-        let known: Vec<_> = images.entries().collect();
-        let mut missing = ImageIndex::default();
-        for entry in found.entries() {
-            let digest = entry.descriptor.digest;
-            if entry.subject.is_some() {
-                let is_known =
-                    known.iter().any(|known| known.target == entry.target && known.subject == entry.subject);
-                // Where it became private meanwhile, the list may be what the registry tells everybody.
-                let is_due = entry.private || !self.is_private(&entry.target);
-                if self.has(&digest) && !is_known && is_due {
-                    missing.put_entry(&entry);
-                }
-                continue;
+        let mut known = Names::default();
+        for entry in images.entries() {
+            known.add(&entry);
+        }
+        let mut missing = Vec::new();
+        for mut entry in here {
+            // Where it became private meanwhile, a list may be what the registry tells everybody.
+            let is_due = entry.subject.is_none() || entry.private || !self.is_private(&entry.target);
+            if entry.tag.is_some() && known.has_name(&entry) {
+                entry.tag = None;
             }
-            let of_target = || known.iter().filter(|known| known.target == entry.target);
-            let moved = entry.tag.is_some() && of_target().any(|known| known.tag == entry.tag);
-            let tag = entry.tag.as_ref().filter(|_| !moved);
-            let named = tag.is_none() && of_target().any(|known| known.descriptor.digest == digest);
-            if self.has(&digest) && !named {
-                missing.put(&entry.target, tag, &entry.descriptor, entry.private);
+            if is_due && !known.has(&entry) {
+                known.add(&entry);
+                missing.push(entry);
             }
         }
-        self.catalog().index.add(&missing);
-        for entry in missing.entries() {
-            let private = entry.private || self.catalog().index.is_private(&entry.target);
-            images.put_entry(&Entry { private, ..entry });
+        let mut added = ImageIndex::default();
+        added.extend(&missing);
+        self.catalog().index.add(&added);
+        for entry in &mut missing {
+            entry.private |= self.catalog().index.is_private(&entry.target);
         }
+        images.extend(&missing);
         self.catalog().layout.write_index(&images)
     }
 }

@@ -25,6 +25,15 @@ pub enum Progress {
     },
 }
 
+impl Progress {
+    /// Bytes that are written.
+    pub const fn written(&self) -> u64 {
+        match self {
+            Self::Partial(written) | Self::Done(written) | Self::Failed { written, .. } => *written,
+        }
+    }
+}
+
 /// Why a read failed. The client's connection is cut then: it must never look like the end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

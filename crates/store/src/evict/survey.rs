@@ -14,6 +14,11 @@ use crate::layout::image_index::{Entry, ImageIndex};
 use crate::permissions;
 
 impl Survey {
+    /// Bytes of all contents that are here.
+    pub(super) fn size(&self) -> u64 {
+        self.sizes.values().sum()
+    }
+
     /// Reads the whole store. `pins` are images that stay; `in_flight` are contents that are being written.
     pub(super) fn of(
         catalog: &Catalog,

@@ -1,9 +1,10 @@
 //! sled, kept at a distance: it may silently drop what a kill has left corrupt, and panics on some corrupt files where an
-//! error would do. Whatever goes wrong with it, its files are moved away and the index is filled from the layout again.
+//! error would do. Whatever goes wrong with it, its files are moved away and the index is filled from the layout again; while
+//! the disk takes no new one, it is kept in memory.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fs_err as fs;
@@ -15,23 +16,51 @@ use crate::hash::hash_range;
 use crate::layout::Layout;
 use crate::layout::image_index::ImageIndex;
 
-/// sled, or nothing when even an empty one cannot be opened.
+/// Files of the index may have so many bytes, and so many times what they hold: when they were just written, sled's have three
+/// times as many; of few links with long names ten times.
+const SMALL: u64 = 4 << 20;
+const MOST: u64 = 8;
+/// That is looked at again when they are so many times as large as at the last look.
+const GROWN: u64 = 2;
+
+/// The index of a store.
 #[derive(Debug)]
 pub(super) struct Db {
     layout: Layout,
-    trees: RwLock<Option<Trees>>,
+    /// Whether it belongs to the store; else it is gone with the process.
+    is_kept: bool,
+    open: RwLock<Open>,
+    /// How large its files were when it was last found out whether they are too large.
+    seen: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Open {
+    /// `None` when it is closed, or being rebuilt.
+    trees: Option<Trees>,
+    /// How many times it was opened: who fails rebuilds only what he failed with.
+    generation: u64,
+}
+
+impl Open {
+    /// Closes sled, whatever it says to that.
+    fn shut(&mut self) {
+        let _ = contained(|| {
+            drop(self.trees.take());
+            Ok(())
+        });
+    }
 }
 
 impl Db {
     /// Opens the index, and fills it from the layout where it is missing, corrupt or was not closed cleanly. The flag is true
     /// after a clean shutdown.
     pub(super) fn open(layout: &Layout, images: &ImageIndex) -> (Self, bool) {
-        let db = Self { layout: layout.clone(), trees: RwLock::new(None) };
         // What sled finds corrupt it may also silently drop, so it is trusted only when its files are those of the last
         // clean shutdown.
-        let clean =
-            checksum(&layout.sled()).is_some_and(|now| fs::read(layout.clean_checksum()).ok() == Some(now));
+        let clean = checksum(layout).is_some_and(|now| fs::read(layout.clean_checksum()).ok() == Some(now));
         let _ = fs::remove_file(layout.clean_checksum());
+        let _ = fs::remove_dir_all(layout.new_sled());
         let opened = contained(|| Trees::open(&layout.sled())).or_else(|_| {
             // Corrupt snapshots are what a kill leaves; without them sled reads its log, which has it all.
             for entry in fs::read_dir(layout.sled()).into_iter().flatten().flatten() {
@@ -41,46 +70,47 @@ impl Db {
             }
             contained(|| Trees::open(&layout.sled()))
         });
-        match opened {
-            Ok(trees) => {
-                *db.write() = Some(trees);
-                if !clean {
-                    db.fill(images);
-                }
-                (db, clean)
+        let filled = opened.and_then(|trees| {
+            if !clean {
+                contained(|| fill(&trees, layout, images))?;
             }
-            Err(why) => {
-                db.rebuild(&why, Some(images));
-                (db, false)
-            }
+            Ok(trees)
+        });
+        match filled {
+            Ok(trees) => (Self::new(layout, true, trees), clean),
+            Err(why) => (Self::new(layout, true, rebuilt(layout, &why, images)), false),
         }
     }
 
-    /// One for a store that cannot be written: outside of it, and gone with the process.
+    /// One for a store that cannot be written: in memory, and gone with the process.
     pub(super) fn temporary(layout: &Layout, images: &ImageIndex) -> Self {
-        let trees = contained(Trees::temporary).inspect_err(|why| {
-            tracing::warn!(target: "hubcap::store", "no index can be made, so nothing stored is served: {why}");
-        });
-        let db = Self { layout: layout.clone(), trees: RwLock::new(trees.ok()) };
-        db.fill(images);
-        db
+        Self::new(layout, false, in_memory(layout, images))
     }
 
-    /// Runs `work`; when sled fails or panics, rebuilds the index and runs it once more. `None` when that fails, too, or the
-    /// index is closed.
+    fn new(layout: &Layout, is_kept: bool, trees: Trees) -> Self {
+        let open = RwLock::new(Open { trees: Some(trees), generation: 0 });
+        Self { layout: layout.clone(), is_kept, open, seen: AtomicU64::default() }
+    }
+
+    /// Runs `work`; when sled fails or panics, rebuilds the index and runs it again, at last on an index in memory. `None` when
+    /// the index is closed or another thread rebuilds it.
     pub(super) fn with<T>(&self, work: impl Fn(&Trees) -> sled::Result<T>) -> Option<T> {
-        for again in [true, false] {
+        for is_first in [true, false, false] {
             // Under the lock, so that a close waits for it: sled writes a snapshot when its last handle goes, and a
             // process that ends in the midst of that leaves it corrupt.
-            let done = {
-                let trees = self.read();
-                let trees = trees.as_ref()?;
-                contained(|| work(trees))
+            let (done, generation) = {
+                let open = self.read();
+                let trees = open.trees.as_ref()?;
+                (contained(|| work(trees)), open.generation)
             };
             match done {
                 Ok(value) => return Some(value),
-                Err(why) if again => self.rebuild(&why, None),
-                Err(why) => tracing::warn!(target: "hubcap::store", "the index fails: {why}"),
+                Err(why) => self.replace(generation, |images| {
+                    if is_first {
+                        return rebuilt(&self.layout, &why, images);
+                    }
+                    instead_of(&why, &self.layout, images)
+                }),
             }
         }
         None
@@ -97,77 +127,187 @@ impl Db {
 
     /// Closes sled for a store that was removed, and opens what is at its place now.
     pub(super) fn reopen(&self, images: &ImageIndex) {
-        let mut trees = self.write();
-        let _ = contained(|| {
-            drop(trees.take());
-            Ok(())
-        });
-        match contained(|| Trees::open(&self.layout.sled())) {
-            Ok(opened) => *trees = Some(opened),
-            Err(why) => tracing::warn!(target: "hubcap::store", "no index can be made: {why}"),
+        self.write().shut();
+        let opened = on_disk(&self.layout, images);
+        self.publish(opened.unwrap_or_else(|why| instead_of(&why, &self.layout, images)));
+    }
+
+    /// Writes an index that is in memory to the disk again, where that takes it by now.
+    pub(super) fn heal(&self) {
+        let is_in_memory = |open: &Open| open.trees.as_ref().is_some_and(Trees::is_in_memory);
+        if !self.is_kept || !is_in_memory(&self.read()) {
+            return;
         }
-        drop(trees);
-        self.fill(images);
+        // Held to the end, so that nothing is changed in memory alone meanwhile.
+        let mut open = self.write();
+        let Some(in_memory) = open.trees.as_ref().filter(|trees| trees.is_in_memory()) else { return };
+        let path = self.layout.sled();
+        let _ = fs::remove_dir_all(&path);
+        let healed = contained(|| {
+            let trees = Trees::open(&path)?;
+            trees.copy(in_memory)?;
+            Ok(trees)
+        });
+        match healed {
+            Ok(trees) => {
+                *open = Open { trees: Some(trees), generation: open.generation + 1 };
+                tracing::info!(target: "hubcap::store", "the disk takes the index again");
+            }
+            Err(why) => tracing::debug!(target: "hubcap::store", "the index stays in memory: {why}"),
+        }
+    }
+
+    /// Looks whether the files have grown since the last time, and writes them anew where they are much larger than what they
+    /// hold.
+    pub(super) fn compact_if_grown(&self) {
+        if self.layout.size_of_sled() > GROWN * self.seen.load(Ordering::Relaxed) {
+            self.compact();
+        }
+    }
+
+    /// Writes the index anew where its files are much larger than what they hold: sled does not make them smaller.
+    pub(super) fn compact(&self) {
+        let size = self.layout.size_of_sled();
+        self.seen.store(size, Ordering::Relaxed);
+        if !self.is_kept
+            || size <= SMALL
+            || self.with(Trees::bytes).is_none_or(|held| size <= SMALL + MOST * held)
+        {
+            return;
+        }
+        // Held to the end, so that nothing is changed meanwhile that would not be copied.
+        let mut open = self.write();
+        let Some(trees) = open.trees.as_ref().filter(|trees| !trees.is_in_memory()) else { return };
+        let (path, new) = (self.layout.sled(), self.layout.new_sled());
+        let copied = contained(|| {
+            let _ = fs::remove_dir_all(&new);
+            Trees::open(&new)?.copy(trees)
+        });
+        if let Err(why) = copied {
+            let _ = fs::remove_dir_all(&new);
+            tracing::debug!(target: "hubcap::store", "the index is not compacted: {why}");
+            return;
+        }
+        open.shut();
+        // What a kill leaves in between is filled from the layout.
+        let opened = contained(|| {
+            fs::remove_dir_all(&path)?;
+            fs::rename(&new, &path)?;
+            Trees::open(&path)
+        });
+        let trees = opened.unwrap_or_else(|why| {
+            let images = self.layout.read_index().unwrap_or_default();
+            rebuilt(&self.layout, &why, &images)
+        });
+        *open = Open { trees: Some(trees), generation: open.generation + 1 };
+        let now = self.layout.size_of_sled();
+        self.seen.store(now, Ordering::Relaxed);
+        tracing::info!(target: "hubcap::store", "the index is compacted from {size} to {now} bytes");
+    }
+
+    /// Forgets the repositories that are private, so that no file of the index names one. sled's files are made anew: it keeps
+    /// what was removed for a while.
+    pub(super) fn forget_private(&self) {
+        if self.with(Trees::has_private) == Some(false) {
+            return;
+        }
+        let mut open = self.write();
+        let Some(trees) = &open.trees else { return };
+        let public = Trees::in_memory();
+        if let Err(why) = contained(|| public.copy_public(trees)) {
+            tracing::warn!(target: "hubcap::store", "the index cannot be read, and begins anew: {why}");
+        }
+        open.shut();
+        *open = Open { trees: Some(public), generation: open.generation + 1 };
+        drop(open);
+        self.heal();
     }
 
     /// Closes sled and, where the index is kept, writes the checksum of its files, so that the next start can trust them.
     pub(super) fn close(&self, kept: bool) {
-        let Some(trees) = self.write().take() else { return };
+        let Some(trees) = self.write().trees.take() else { return };
+        let is_complete = kept && !trees.is_in_memory();
         drop(trees);
-        if !kept {
+        if !is_complete {
             return;
         }
         let checksum =
-            checksum(&self.layout.sled()).ok_or_else(|| std::io::Error::other("the index cannot be read"));
+            checksum(&self.layout).ok_or_else(|| std::io::Error::other("the index cannot be read"));
         if let Err(error) = checksum.and_then(|checksum| fs::write(self.layout.clean_checksum(), checksum)) {
             tracing::warn!(target: "hubcap::store",
                 "the index's checksum is not written, so it is rebuilt next time: {error}");
         }
     }
 
-    /// Moves a corrupt index away and fills a new one, from `images` or else from `index.json`.
-    fn rebuild(&self, why: &str, images: Option<&ImageIndex>) {
-        tracing::warn!(target: "hubcap::store", "the index is corrupt ({why}); it is rebuilt from the layout");
-        let (path, aside) = (self.layout.sled(), self.layout.corrupt_sled());
-        *self.write() = None;
-        let _ = fs::remove_dir_all(&aside);
-        let opened = fs::rename(&path, &aside)
-            .map_err(|error| error.to_string())
-            .and_then(|()| contained(|| Trees::open(&path)));
-        match opened {
-            Ok(trees) => *self.write() = Some(trees),
-            Err(why) => {
-                tracing::warn!(target: "hubcap::store", "no index can be opened, so nothing stored is served: {why}");
+    /// Puts another index in the place of the one of this generation, unless another thread has done that.
+    fn replace(&self, generation: u64, make: impl FnOnce(&ImageIndex) -> Trees) {
+        {
+            let mut open = self.write();
+            if open.generation != generation || open.trees.is_none() {
                 return;
             }
+            open.shut();
         }
-        match images.map_or_else(|| self.layout.read_index(), |images| Ok(images.clone())) {
-            Ok(images) => self.fill(&images),
-            Err(error) => tracing::warn!(target: "hubcap::store", "{error}"),
-        }
+        let images = self.layout.read_index().unwrap_or_else(|error| {
+            tracing::warn!(target: "hubcap::store", "{error}");
+            ImageIndex::default()
+        });
+        // Filled before anybody may ask it: what is private must be so from the first look on.
+        self.publish(make(&images));
     }
 
-    /// As [`add`](Self::add), without a rebuild: that ends here.
-    fn fill(&self, images: &ImageIndex) {
-        let trees = self.read();
-        let Some(trees) = trees.as_ref() else { return };
-        if let Err(why) = contained(|| fill(trees, &self.layout, images)) {
-            tracing::warn!(target: "hubcap::store", "the index fails: {why}");
-        }
+    fn publish(&self, trees: Trees) {
+        let mut open = self.write();
+        *open = Open { trees: Some(trees), generation: open.generation + 1 };
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Option<Trees>> {
-        self.trees.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Open> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Option<Trees>> {
-        self.trees.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Open> {
+        self.open.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A checksum of all of sled's files; `None` when one cannot be read.
-fn checksum(path: &Path) -> Option<Vec<u8>> {
-    let mut paths = vec![path.to_owned()];
+/// Moves a corrupt index away and fills a new one; in memory, where the disk takes none.
+fn rebuilt(layout: &Layout, why: &str, images: &ImageIndex) -> Trees {
+    tracing::warn!(target: "hubcap::store", "the index is corrupt ({why}); it is rebuilt from the layout");
+    let (path, aside) = (layout.sled(), layout.corrupt_sled());
+    let _ = fs::remove_dir_all(&aside);
+    let moved = fs::rename(&path, &aside).map_err(|error| error.to_string());
+    let opened = moved.and_then(|()| on_disk(layout, images));
+    opened.unwrap_or_else(|why| instead_of(&why, layout, images))
+}
+
+/// One on the disk, filled.
+fn on_disk(layout: &Layout, images: &ImageIndex) -> Result<Trees, String> {
+    contained(|| {
+        let trees = Trees::open(&layout.sled())?;
+        fill(&trees, layout, images)?;
+        // Some errors of the disk are told only now.
+        trees.flush()?;
+        Ok(trees)
+    })
+}
+
+/// One in memory, in the place of one on the disk that fails.
+fn instead_of(why: &str, layout: &Layout, images: &ImageIndex) -> Trees {
+    tracing::warn!(target: "hubcap::store", "the index fails on the disk ({why}); it is kept in memory");
+    in_memory(layout, images)
+}
+
+fn in_memory(layout: &Layout, images: &ImageIndex) -> Trees {
+    let trees = Trees::in_memory();
+    if let Err(why) = contained(|| fill(&trees, layout, images)) {
+        tracing::warn!(target: "hubcap::store", "the index fails: {why}");
+    }
+    trees
+}
+
+/// A checksum of all of sled's files and of `index.json`, which must be of the same time; `None` when one cannot be read.
+fn checksum(layout: &Layout) -> Option<Vec<u8>> {
+    let mut paths = vec![layout.image_index(), layout.sled()];
     let mut verifier = Verifier::new(Algorithm::Sha256);
     while let Some(path) = paths.pop() {
         // By name only: a copy of the store elsewhere is the same store.

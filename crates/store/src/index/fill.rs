@@ -1,19 +1,38 @@
 //! Filling the index with what the layout says.
 
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use hubcap_oci::Link;
+use hubcap_oci::{Digest, Link};
 
+use super::linkable;
 use super::trees::{TagEntry, Trees, Validation, link_key, tag_key};
 use crate::layout::Layout;
+use crate::layout::graph::Graph;
 use crate::layout::image_index::ImageIndex;
 
 /// Adds everything that is reachable from `images`. When a tag was last validated is not in the layout, so every tag will be
 /// checked at its next use.
 pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled::Result<()> {
+    // First, so that nothing of a private repository is found in it before its mark.
+    for entry in images.entries().filter(|entry| entry.private) {
+        trees.mark(&entry.target, true)?;
+    }
+    let mut counts: HashMap<Digest, usize> = HashMap::new();
+    for entry in images.entries() {
+        *counts.entry(entry.descriptor.digest).or_default() += 1;
+    }
+    // What several names stand for is read once.
+    let mut shared: HashMap<Digest, Rc<Graph>> = HashMap::new();
     let mut entries = 0;
     for entry in images.entries() {
-        let graph = layout.graph(&Link::from(&entry.descriptor));
+        let digest = entry.descriptor.digest;
+        let read = || Rc::new(layout.graph(&Link::from(&entry.descriptor)));
+        let graph = match counts.get(&digest) {
+            Some(2..) => Rc::clone(shared.entry(digest).or_insert_with(read)),
+            _ => read(),
+        };
         // A list of referrers is nobody's manifest: hubcap has written it.
         let is_own = |link: &&Link| entry.subject.is_none() || link.digest != entry.descriptor.digest;
         for manifest in graph.manifests().filter(is_own) {
@@ -23,10 +42,12 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled:
                 trees.own(&entry.target, &manifest.digest, Some(&manifest.media_type))?;
             }
         }
-        let linked = graph.contents().filter(is_own).map(|content| content.digest);
-        trees.link(&entry.target, &linked.collect::<Vec<_>>())?;
-        if entry.private {
-            trees.mark(&entry.target, true)?;
+        for (node, links) in graph.nodes().iter().filter_map(|node| Some((node, node.links.as_ref()?))) {
+            let named: Vec<Digest> = links.contents().map(|link| link.digest).collect();
+            trees.link(&entry.target, linkable(&entry.target, &named))?;
+            if is_own(&&node.link) {
+                trees.link(&entry.target, &[node.link.digest])?;
+            }
         }
         let descriptor = Arc::new(entry.descriptor.clone());
         let known = TagEntry { descriptor, validated: Validation::Unknown };

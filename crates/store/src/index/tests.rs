@@ -1,3 +1,4 @@
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,6 +88,43 @@ fn what_a_clean_shutdown_left_is_trusted() {
 }
 
 #[test]
+fn an_index_beside_another_index_json_is_not_trusted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let layout = Layout::create(dir.path()).expect("a layout");
+    Index::open(&layout, &ImageIndex::default()).0.close(true);
+    layout.write_index(&images()).expect("written");
+    let (index, clean) = Index::open(&layout, &images());
+    assert!(!clean);
+    assert!(index.is_private(&target("private")), "as the newer of the two says");
+}
+
+#[test]
+fn an_index_that_the_disk_does_not_take_is_kept_in_memory_until_it_does() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let layout = Layout::create(dir.path()).expect("a layout");
+    layout.write_index(&images()).expect("written");
+    let (index, _) = Index::open(&layout, &images());
+    index.link(&target("a"), &[digest("layer")]);
+    // An error of the disk, also of a new index there.
+    let refused = || sled::Error::ReportableBug("the disk fails".into());
+    let done = index.db.with(|trees| if trees.is_in_memory() { Ok(()) } else { Err(refused()) });
+    assert_eq!(done, Some(()));
+    std::fs::remove_dir_all(layout.sled()).expect("removed");
+    std::fs::write(layout.sled(), b"in the way").expect("written");
+    assert!(index.is_private(&target("private")), "as index.json says");
+    index.link(&target("b"), &[digest("layer")]);
+    index.flush();
+    assert!(index.is_linked(&target("b"), &digest("layer")));
+    std::fs::remove_file(layout.sled()).expect("removed");
+    index.flush();
+    assert!(layout.sled().join("db").exists(), "the disk has it again");
+    assert!(index.is_linked(&target("b"), &digest("layer")) && index.is_private(&target("private")));
+    index.close(true);
+    let (index, clean) = Index::open(&layout, &images());
+    assert!(clean && index.is_linked(&target("b"), &digest("layer")));
+}
+
+#[test]
 fn a_corrupt_index_is_filled_from_the_layout() {
     let dir = tempfile::tempdir().expect("a directory");
     let layout = Layout::create(dir.path()).expect("a layout");
@@ -109,6 +147,28 @@ fn a_lost_index_json_is_rebuilt_from_the_index() {
 }
 
 #[test]
+fn what_was_pulled_by_digest_only_is_in_a_rebuilt_index_json() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let layout = Layout::create(dir.path()).expect("a layout");
+    let index = Index::temporary(&layout, &ImageIndex::default());
+    let child = manifest("child");
+    let text = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","size":5,"digest":"{}"}}]}}"#,
+        child.media_type, child.digest
+    );
+    let top = Descriptor::new(media_type::OCI_INDEX, digest(&text), text.len() as u64);
+    for (descriptor, bytes) in [(&child, "child"), (&top, text.as_str())] {
+        std::fs::write(layout.blob(&descriptor.digest), bytes).expect("written");
+        index.own(&target("a"), &descriptor.digest, Some(&descriptor.media_type));
+    }
+    index.own(&target("a"), &digest("layer"), None);
+    index.own(&target("a"), &digest("gone"), Some(media_type::OCI_MANIFEST));
+    let rebuilt = index.image_index();
+    let entries: Vec<Descriptor> = rebuilt.entries().map(|entry| entry.descriptor).collect();
+    assert_eq!(entries, [top], "and what it names has no entry of its own");
+}
+
+#[test]
 fn a_validation_of_another_run_of_the_machine_is_a_time_to_tell_only() {
     let dir = tempfile::tempdir().expect("a directory");
     let (index, _) = Index::open(&Layout::create(dir.path()).expect("a layout"), &ImageIndex::default());
@@ -124,4 +184,57 @@ fn a_validation_of_another_run_of_the_machine_is_a_time_to_tell_only() {
         lock(&index.tags).clear();
         assert_eq!(index.tag(&target("a"), &tag()).expect("stored").validated, found);
     }
+}
+
+/// As many contents as are linked together.
+fn contents(round: usize) -> Vec<Digest> {
+    (0..MOST_LINKS).map(|n| digest(&format!("{round} {n}"))).collect()
+}
+
+/// A name that makes links long: sled's files become large by few of them.
+fn long() -> Target {
+    target(&"a".repeat(190))
+}
+
+#[test]
+fn an_index_is_written_anew_when_it_is_much_larger_than_what_it_holds() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let layout = Layout::create(dir.path()).expect("a layout");
+    let (index, _) = Index::open(&layout, &images());
+    for round in 0..6 {
+        index.link(&long(), &contents(round));
+    }
+    index.forget_contents(&(0..6).flat_map(contents).collect());
+    index.link(&long(), &[digest("kept")]);
+    index.db.with(|trees| trees.flush()).expect("written");
+    let before = layout.size_of_sled();
+    index.flush();
+    let after = layout.size_of_sled();
+    assert!(before > 4 << 20 && after < 1 << 20, "{before} bytes became {after}");
+    // It has what it had, and takes more.
+    assert!(index.is_private(&target("private")) && index.tag(&target("private"), &tag()).is_some());
+    assert!(index.is_linked(&long(), &digest("kept")) && !index.is_linked(&long(), &digest("5 9")));
+    index.link(&target("b"), &[digest("more")]);
+    index.close(true);
+    let (index, clean) = Index::open(&layout, &images());
+    assert!(clean && index.is_linked(&target("b"), &digest("more")));
+    assert!(!layout.new_sled().exists());
+}
+
+#[test]
+fn an_index_that_needs_its_room_is_not_written_anew_again_and_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let layout = Layout::create(dir.path()).expect("a layout");
+    let (index, _) = Index::open(&layout, &images());
+    for round in 0..4 {
+        index.link(&long(), &contents(round));
+    }
+    // Whatever that does.
+    index.compact();
+    index.db.with(|trees| trees.flush()).expect("written");
+    let file = || std::fs::metadata(layout.sled().join("db")).expect("there").ino();
+    let (before, size) = (file(), layout.size_of_sled());
+    index.compact();
+    assert!(size > 4 << 20, "{size} bytes are small enough in any case");
+    assert_eq!(file(), before, "{size} bytes");
 }

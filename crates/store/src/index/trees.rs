@@ -1,15 +1,18 @@
-//! What sled holds: which tree has which keys and values.
+//! What the index holds: which tree has which keys and values.
 
 mod referrers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target};
 use serde::{Deserialize, Serialize};
+use sled::IVec;
 
+use super::tree::{Batch, Tree};
 use crate::boot;
 use crate::layout::image_index::Entry;
 
@@ -55,41 +58,93 @@ struct StoredTag {
 
 #[derive(Debug)]
 pub(super) struct Trees {
-    db: sled::Db,
+    /// `None` for an index in memory.
+    db: Option<sled::Db>,
     /// target NUL tag -> [`StoredTag`]
-    tags: sled::Tree,
+    tags: Tree,
     /// target NUL digest of the subject -> [`StoredTag`]
-    referrers: sled::Tree,
+    referrers: Tree,
     /// target NUL digest -> nothing: the repository has it, or one of its manifests names it
-    links: sled::Tree,
+    links: Tree,
     /// target NUL digest -> media type of a manifest, else nothing: the registry gave it for this repository
-    owned: sled::Tree,
+    owned: Tree,
     /// digest -> last use, in milliseconds since the epoch
-    contents: sled::Tree,
+    contents: Tree,
     /// target -> nothing, for those that are private
-    private: sled::Tree,
+    private: Tree,
 }
 
 impl Trees {
     pub(super) fn open(path: &Path) -> sled::Result<Self> {
-        Self::all(&config().path(path).open()?)
+        let db = config().path(path).open()?;
+        Self::all(Some(db.clone()), |name| db.open_tree(name).map(Tree::Sled))
     }
 
-    /// In the system's temporary directory, and gone with the process.
-    pub(super) fn temporary() -> sled::Result<Self> {
-        Self::all(&config().temporary(true).open()?)
+    /// Gone with the process.
+    pub(super) fn in_memory() -> Self {
+        let Ok(trees) = Self::all(None, |_| Ok::<_, Infallible>(Tree::in_memory()));
+        trees
     }
 
-    fn all(db: &sled::Db) -> sled::Result<Self> {
+    fn all<E>(db: Option<sled::Db>, open: impl Fn(&str) -> Result<Tree, E>) -> Result<Self, E> {
         Ok(Self {
-            tags: db.open_tree("tags")?,
-            referrers: db.open_tree("referrers")?,
-            links: db.open_tree("links")?,
-            owned: db.open_tree("owned")?,
-            contents: db.open_tree("contents")?,
-            private: db.open_tree("private")?,
-            db: db.clone(),
+            tags: open("tags")?,
+            referrers: open("referrers")?,
+            links: open("links")?,
+            owned: open("owned")?,
+            contents: open("contents")?,
+            private: open("private")?,
+            db,
         })
+    }
+
+    pub(super) const fn is_in_memory(&self) -> bool {
+        self.db.is_none()
+    }
+
+    /// Adds all that another index has, and writes it to the disk.
+    pub(super) fn copy(&self, from: &Self) -> sled::Result<()> {
+        for (to, from) in self.trees().into_iter().zip(from.trees()) {
+            to.copy(from)?;
+        }
+        self.flush()
+    }
+
+    /// Adds what another index has of repositories that are not private.
+    pub(super) fn copy_public(&self, from: &Self) -> sled::Result<()> {
+        let private: HashSet<IVec> = from.private.scan(b"")?.into_iter().map(|(target, _)| target).collect();
+        let target = |key: &IVec| IVec::from(key.split(|byte| *byte == 0).next().unwrap_or_default());
+        for (to, from) in [
+            (&self.tags, &from.tags),
+            (&self.referrers, &from.referrers),
+            (&self.links, &from.links),
+            (&self.owned, &from.owned),
+        ] {
+            for (key, value) in from.scan(b"")?.into_iter().filter(|(key, _)| !private.contains(&target(key)))
+            {
+                to.insert(key, value)?;
+            }
+        }
+        self.contents.copy(&from.contents)
+    }
+
+    /// Whether a repository is known to be private.
+    pub(super) fn has_private(&self) -> sled::Result<bool> {
+        Ok(!self.private.scan(b"")?.is_empty())
+    }
+
+    /// Bytes of all that the index holds.
+    pub(super) fn bytes(&self) -> sled::Result<u64> {
+        self.trees().into_iter().map(Tree::bytes).sum()
+    }
+
+    const fn trees(&self) -> [&Tree; 6] {
+        [&self.tags, &self.referrers, &self.links, &self.owned, &self.contents, &self.private]
+    }
+
+    /// Writes everything to the disk.
+    pub(super) fn flush(&self) -> sled::Result<()> {
+        self.db.as_ref().map_or(Ok(()), |db| db.flush().map(drop))
     }
 
     /// What the tag of a [`tag_key`] means.
@@ -98,43 +153,51 @@ impl Trees {
     }
 
     pub(super) fn put_tag(&self, key: &[u8], entry: &TagEntry) -> sled::Result<()> {
-        self.tags.insert(key, write_tag(entry)).map(drop)
+        self.tags.insert(key, write_tag(entry))
     }
 
     /// The tags of a repository, sorted.
     pub(super) fn tags(&self, target: &Target) -> sled::Result<Vec<Tag>> {
         let prefix = key(target, b"");
-        let keys: Vec<_> = self.tags.scan_prefix(&prefix).keys().collect::<sled::Result<_>>()?;
-        let tag = |key: &sled::IVec| std::str::from_utf8(&key[prefix.len()..]).ok()?.parse().ok();
-        Ok(keys.iter().filter_map(tag).collect())
+        let tag = |key: &[u8]| std::str::from_utf8(&key[prefix.len()..]).ok()?.parse().ok();
+        Ok(self.tags.scan(&prefix)?.iter().filter_map(|(key, _)| tag(key)).collect())
     }
 
     /// All tags of all repositories.
     pub(super) fn all_tags(&self) -> sled::Result<Vec<(Target, Tag, TagEntry)>> {
-        let all: Vec<_> = self.tags.iter().collect::<sled::Result<_>>()?;
         let read = |(key, value): &(sled::IVec, sled::IVec)| {
             let (target, tag) = std::str::from_utf8(key).ok()?.split_once('\0')?;
             Some((read_target(target)?, tag.parse().ok()?, read_tag(value)?))
         };
-        Ok(all.iter().filter_map(read).collect())
+        Ok(self.tags.scan(b"")?.iter().filter_map(read).collect())
+    }
+
+    /// All manifests that registries gave, each with the repository and its media type there.
+    pub(super) fn all_manifests(&self) -> sled::Result<Vec<(Target, Digest, String)>> {
+        let read = |(key, value): &(sled::IVec, sled::IVec)| {
+            let (target, digest) = read_link_key(key)?;
+            let media_type = String::from_utf8_lossy(value).into_owned();
+            (!media_type.is_empty()).then_some((target, digest, media_type))
+        };
+        Ok(self.owned.scan(b"")?.iter().filter_map(read).collect())
     }
 
     /// Links contents to a repository.
     pub(super) fn link(&self, target: &Target, contents: &[Digest]) -> sled::Result<()> {
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         for digest in contents {
             let key = link_key(target, digest);
             // What is there already must not cost a log entry again.
-            if !self.links.contains_key(&key)? {
+            if !self.links.contains(&key)? {
                 batch.insert(key, &[]);
             }
         }
-        self.links.apply_batch(batch)
+        self.links.apply(batch)
     }
 
     /// Whether the content of a [`link_key`] is linked to the repository.
     pub(super) fn is_linked(&self, key: &[u8]) -> sled::Result<bool> {
-        self.links.contains_key(key)
+        self.links.contains(key)
     }
 
     /// Notes that the registry gave a content for a repository; a manifest with its media type.
@@ -145,7 +208,7 @@ impl Trees {
         let is_new =
             known.as_ref().is_none_or(|known| media_type.is_some_and(|new| **known != *new.as_bytes()));
         if is_new {
-            self.owned.insert(&key, media_type.unwrap_or_default())?;
+            self.owned.insert(key, media_type.unwrap_or_default())?;
         }
         self.link(target, std::slice::from_ref(digest))
     }
@@ -159,69 +222,79 @@ impl Trees {
     /// What is linked to a repository.
     pub(super) fn linked(&self, target: &Target) -> sled::Result<Vec<Digest>> {
         let prefix = key(target, b"");
-        let keys: Vec<_> = self.links.scan_prefix(&prefix).keys().collect::<sled::Result<_>>()?;
-        Ok(keys.iter().filter_map(|key| read_digest(&key[prefix.len()..])).collect())
+        let links = self.links.scan(&prefix)?;
+        Ok(links.iter().filter_map(|(key, _)| read_digest(&key[prefix.len()..])).collect())
     }
 
     /// All repositories that a content is linked to.
     pub(super) fn targets(&self, digest: &Digest) -> sled::Result<Vec<Target>> {
         let suffix = digest_key(digest);
-        let keys: Vec<_> = self.links.iter().keys().collect::<sled::Result<_>>()?;
-        let target = |key: &sled::IVec| {
+        let target = |key: &[u8]| {
             let target = key.strip_suffix(suffix.as_slice())?.strip_suffix(b"\0")?;
             read_target(std::str::from_utf8(target).ok()?)
         };
-        Ok(keys.iter().filter_map(target).collect())
+        Ok(self.links.scan(b"")?.iter().filter_map(|(key, _)| target(key)).collect())
     }
 
     pub(super) fn mark(&self, target: &Target, private: bool) -> sled::Result<()> {
         let name = target.to_string();
-        if private { self.private.insert(name, &[]) } else { self.private.remove(name) }.map(drop)
+        if private { self.private.insert(name.as_bytes(), &[]) } else { self.private.remove(name.as_bytes()) }
     }
 
     pub(super) fn is_private(&self, target: &Target) -> sled::Result<bool> {
-        self.private.contains_key(target.to_string())
+        self.private.contains(target.to_string().as_bytes())
     }
 
     pub(super) fn last_use(&self, digest: &Digest) -> sled::Result<Option<SystemTime>> {
-        let since = self.contents.get(digest_key(digest))?.and_then(|value| read_number(&value));
+        let since = self.contents.get(&digest_key(digest))?.and_then(|value| read_number(&value));
         Ok(since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(since))))
     }
 
     /// Writes last uses, and everything else, to the disk.
     pub(super) fn put_last_uses(&self, used: &HashMap<Digest, SystemTime>) -> sled::Result<()> {
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         for (digest, at) in used {
             let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             // 2^64 milliseconds are longer than any clock's time.
             batch.insert(digest_key(digest), &(since.as_millis() as u64).to_be_bytes());
         }
-        self.contents.apply_batch(batch)?;
-        self.db.flush()?;
-        Ok(())
+        self.contents.apply(batch)?;
+        self.flush()
     }
 
-    /// Forgets contents that are gone, and the image that they go with.
-    pub(super) fn forget(&self, entry: Option<&Entry>, gone: &[Digest]) -> sled::Result<()> {
-        if let Some(entry) = entry {
-            if let Some(tag) = &entry.tag {
-                self.tags.remove(tag_key(&entry.target, tag))?;
-            }
-            if let Some(subject) = &entry.subject {
-                self.referrers.remove(link_key(&entry.target, subject))?;
-            }
-            let mut links = sled::Batch::default();
-            for digest in gone {
-                links.remove(link_key(&entry.target, digest));
-            }
-            self.owned.apply_batch(links.clone())?;
-            self.links.apply_batch(links)?;
+    /// Forgets an image, and what it alone has named: these contents, which are not here.
+    pub(super) fn forget_image(&self, entry: &Entry, named: &[Digest]) -> sled::Result<()> {
+        if let Some(tag) = &entry.tag {
+            self.tags.remove(tag_key(&entry.target, tag))?;
         }
-        let mut contents = sled::Batch::default();
+        if let Some(subject) = &entry.subject {
+            self.referrers.remove(link_key(&entry.target, subject))?;
+        }
+        let mut links = Batch::default();
+        for digest in named {
+            links.remove(link_key(&entry.target, digest));
+        }
+        self.links.apply(links)
+    }
+
+    /// Forgets contents that are gone, in all repositories.
+    pub(super) fn forget_contents(&self, gone: &HashSet<Digest>) -> sled::Result<()> {
+        let mut contents = Batch::default();
         for digest in gone {
             contents.remove(digest_key(digest));
         }
-        self.contents.apply_batch(contents)
+        self.contents.apply(contents)?;
+        for tree in [&self.links, &self.owned] {
+            let mut links = Batch::default();
+            tree.each(|key, _| {
+                if split_link_key(&key).is_some_and(|(_, digest)| gone.contains(&digest)) {
+                    links.remove(key);
+                }
+                Ok(())
+            })?;
+            tree.apply(links)?;
+        }
+        Ok(())
     }
 }
 
@@ -283,6 +356,18 @@ fn read_number(value: &[u8]) -> Option<u64> {
 fn read_target(text: &str) -> Option<Target> {
     let (registry, repository) = text.split_once('/')?;
     Some(Target { registry: registry.parse().ok()?, repository: repository.parse().ok()? })
+}
+
+/// What a [`link_key`] is of.
+fn read_link_key(key: &[u8]) -> Option<(Target, Digest)> {
+    let (target, digest) = split_link_key(key)?;
+    Some((read_target(std::str::from_utf8(target).ok()?)?, digest))
+}
+
+/// The target's text, and the digest. NUL is in no name, but it may be in a digest.
+fn split_link_key(key: &[u8]) -> Option<(&[u8], Digest)> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    Some((&key[..end], read_digest(&key[end + 1..])?))
 }
 
 fn read_digest(key: &[u8]) -> Option<Digest> {

@@ -10,6 +10,7 @@ use fs_err as fs;
 use hubcap_oci::{Digest, Link, Links, Manifest};
 
 use super::Layout;
+use super::image_index::Entry;
 use crate::error::Error;
 
 /// A manifest, and all manifests below it, each once. It comes first; an index comes before its manifests, which keep their
@@ -44,6 +45,13 @@ impl Graph {
 }
 
 impl Layout {
+    /// All contents that an image's manifests name, whether they are here or not.
+    pub(crate) fn named_by(&self, entry: &Entry) -> HashSet<Digest> {
+        let graph = self.graph(&Link::from(&entry.descriptor));
+        let named = graph.nodes().iter().filter_map(|node| node.links.as_ref()).flat_map(Links::contents);
+        named.map(|link| link.digest).collect()
+    }
+
     /// Collects what `top` points at, directly and through its manifests.
     pub(crate) fn graph(&self, top: &Link) -> Graph {
         let mut nodes = Vec::new();

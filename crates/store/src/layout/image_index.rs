@@ -1,5 +1,7 @@
 //! `index.json`: an OCI image index whose entries name what is in the store, and the annotations that say the rest.
 
+use std::collections::HashSet;
+
 use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target, media_type};
 use serde::{Deserialize, Serialize};
 
@@ -122,13 +124,24 @@ impl ImageIndex {
         true
     }
 
-    /// Puts an entry of another index.
-    pub(crate) fn put_entry(&mut self, entry: &Entry) {
-        let Entry { target, tag, descriptor, private, subject, .. } = entry;
-        match subject {
-            Some(subject) => drop(self.put_referrers(target, subject, descriptor, *private)),
-            None => self.put(target, tag.as_ref(), descriptor, *private),
+    /// Adds entries of another index, none of which has a tag or a subject that this one has, or another of them. A manifest that
+    /// had no tag loses that entry where it gets one with a tag.
+    pub(crate) fn extend(&mut self, entries: &[Entry]) {
+        let mut new = Vec::new();
+        for Entry { target, tag, descriptor, private, subject, .. } in entries {
+            let mut entry = write_entry(target, tag.as_ref(), descriptor, *private);
+            entry.annotations.extend(subject.map(|subject| (SUBJECT.to_owned(), subject.to_string())));
+            new.push(entry);
         }
+        let place = |one: &Descriptor| (one.digest, one.annotations.get(REPOSITORY).cloned());
+        let tagged = new.iter().filter(|entry| entry.annotations.contains_key(REF_NAME));
+        let tagged: HashSet<_> = tagged.map(place).collect();
+        let says_more = |one: &Descriptor| {
+            let is_named = one.annotations.contains_key(REF_NAME) || one.annotations.contains_key(SUBJECT);
+            is_named || !tagged.contains(&place(one))
+        };
+        self.manifests.extend(new);
+        self.manifests.retain(says_more);
     }
 
     /// Marks a repository's entries as private, and takes out its lists of referrers: a registry may list others for everybody
@@ -234,6 +247,25 @@ pub(crate) fn read_entry(entry: &Descriptor) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manifest_loses_its_entry_without_a_tag_when_it_gets_one_with_a_tag() {
+        let target = Target {
+            registry: "ghcr.io".parse().expect("a registry"),
+            repository: "a/b".parse().expect("a repository"),
+        };
+        let manifest = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(Algorithm::Sha256, b"m"), 1);
+        let tags: Vec<Tag> = ["1", "2"].map(|tag| tag.parse().expect("a tag")).into();
+        let mut other = ImageIndex::default();
+        for tag in &tags {
+            other.put(&target, Some(tag), &manifest, false);
+        }
+        let mut index = ImageIndex::default();
+        index.put(&target, None, &manifest, false);
+        index.extend(&other.entries().collect::<Vec<_>>());
+        let found: Vec<Option<Tag>> = index.entries().map(|entry| entry.tag).collect();
+        assert_eq!(found, tags.into_iter().map(Some).collect::<Vec<_>>());
+    }
 
     proptest::proptest! {
         #[test]

@@ -39,7 +39,7 @@ impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Content(digest) => write!(f, "{digest} is damaged"),
-            Self::Foreign(path) => write!(f, "{} is no content", path.display()),
+            Self::Foreign(path) => write!(f, "{path:?} is no content"),
             Self::Missing { name, digest } => write!(f, "the manifest of {name} is missing ({digest})"),
             Self::File { path, why } => write!(f, "{}: {why}", path.display()),
         }

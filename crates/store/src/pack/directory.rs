@@ -1,6 +1,6 @@
 //! The directory of a pack: what a cache service has, where, and what it is needed for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use hubcap_oci::Digest;
@@ -11,6 +11,9 @@ use crate::layout::image_index::ImageIndex;
 /// Packs that one directory names at most: what is in older ones was long not asked for, or is packed again.
 pub(super) const MAX_PACKS: usize = 8;
 
+/// Contents of which one directory says which slots are lost, at most.
+pub(super) const MAX_SLOTS: usize = 256;
+
 /// What a cache service has for jobs that share a pack. Nothing of it is verified: each content is when it comes.
 #[derive(Debug, Clone, Default)]
 pub struct Directory {
@@ -18,6 +21,8 @@ pub struct Directory {
     pub(super) packs: Vec<Pack>,
     pub(super) images: ImageIndex,
     pub(super) contents: HashMap<Digest, Carried>,
+    /// Of contents that have no entry because uploads did not end: the first slot that may be free.
+    pub(super) slots: BTreeMap<Digest, u32>,
 }
 
 /// A pack, by its key in the service.
@@ -77,6 +82,11 @@ impl Directory {
         Some((location, size))
     }
 
+    /// The first slot of a content's entry that may be free: those before it were reserved and never completed.
+    pub fn first_slot(&self, digest: &Digest) -> u32 {
+        self.slots.get(digest).copied().unwrap_or(0)
+    }
+
     /// The contents that the service has.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
         self.contents.keys().copied()
@@ -110,6 +120,15 @@ pub(super) struct Written {
     pub(super) packs: Vec<Pack>,
     pub(super) images: ImageIndex,
     pub(super) contents: Vec<WrittenContent>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) slots: Vec<WrittenSlot>,
+}
+
+/// A content without an entry, and the first slot that may be free.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WrittenSlot {
+    pub(super) digest: Digest,
+    pub(super) slot: u32,
 }
 
 /// A content as it is written: with `slot`, or with `at`.
@@ -142,6 +161,7 @@ impl Written {
         let read =
             |one: &WrittenContent| Some(Carried { size: one.size, used: one.used, place: place(one)? });
         let contents = self.contents.iter().filter_map(|one| Some((one.digest, read(one)?))).collect();
-        Directory { packs, images: self.images, contents }
+        let slots = self.slots.into_iter().take(MAX_SLOTS).map(|one| (one.digest, one.slot)).collect();
+        Directory { packs, images: self.images, contents, slots }
     }
 }

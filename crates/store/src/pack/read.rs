@@ -1,5 +1,6 @@
 //! The beginning of a pack, taken into a store.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -102,13 +103,13 @@ impl Store {
             let used = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(used));
             let taken = self.ingest(*digest, Some(size)).and_then(|mut ingest| {
                 ingest.write(&bytes)?;
+                ingest.publish();
                 ingest.commit_as_of(used.unwrap_or(SystemTime::UNIX_EPOCH))
             });
-            if restored.count(digest, size, taken)? {
-                self.catalog().layout.mark(digest, true);
-            }
+            restored.count(digest, size, taken)?;
         }
-        self.take_names(&head.directory.images)?;
+        // What came is marked as everybody's by now.
+        self.take_names(&head.directory.images, &HashSet::new())?;
         Ok(restored)
     }
 }

@@ -207,6 +207,19 @@ async fn a_content_with_other_bytes_is_left_out() {
     assert!(!other.has(&manifest) && other.store.tag(&target("library/a"), &tag()).is_none());
 }
 
+#[tokio::test]
+async fn a_pack_that_names_what_came_by_a_login_gives_nobody_that() {
+    let (machine, strangers) = (Machine::new(), Machine::new());
+    machine.store.mark_private(&target("org/private")).expect("marked");
+    let bytes = machine.pull("org/private", &layer(1));
+    let manifest = Manifest::parse(sha256(&bytes), &bytes, None).expect("a manifest");
+    strangers.store.put_manifest(&target("evil/image"), &manifest, &bytes, Some(&tag())).expect("stored");
+    machine.store.take(&head("p", &strangers.save(&Saving::default()))).expect("taken");
+    assert!(!machine.store.is_linked(&target("evil/image"), &sha256(&bytes)));
+    assert!(machine.store.tag(&target("evil/image"), &tag()).is_none());
+    assert!(machine.store.is_linked(&target("org/private"), &sha256(&bytes)));
+}
+
 #[test]
 fn what_is_no_pack_is_refused_with_its_name() {
     for bytes in [&b""[..], b"hubcap pack 2\n\0\0", b"hubcap pack 1\n\0\0", &[0xff; 32]] {
@@ -240,4 +253,27 @@ proptest::proptest! {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_slot_that_was_lost_is_told_until_the_content_has_an_entry() {
+    let machine = Machine::new();
+    let large = vec![9; LARGE as usize];
+    machine.pull("library/a", &large);
+    let digest = sha256(&large);
+    let plain = machine.save(&Saving::default());
+    let lost = machine.save(&Saving { slots: HashMap::from([(digest, 1)]), ..Saving::default() });
+    assert_ne!(plain.key(), lost.key(), "it is saved although it names the same");
+    let told = directory("p", &lost);
+    assert_eq!((told.first_slot(&digest), told.first_slot(&sha256(b"other"))), (1, 0));
+    assert!(told.find(&digest).is_none());
+
+    // Another job has nothing to add to that.
+    let next = machine.save(&Saving { directory: Some(&told), ..Saving::default() });
+    assert_eq!((next.key(), directory("q", &next).first_slot(&digest)), (lost.key(), 1));
+    let entries = HashMap::from([(digest, 1)]);
+    let saved = machine.save(&Saving { directory: Some(&told), entries, ..Saving::default() });
+    let told = directory("r", &saved);
+    assert_eq!(told.first_slot(&digest), 0);
+    assert_eq!(told.find(&digest), Some((Location::Entry { slot: 1 }, LARGE)));
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use hubcap_oci::{Algorithm, Digest, Link, Verifier};
 
-use super::directory::{Carried, Directory, MAX_PACKS, Pack, Place, Written, WrittenContent};
+use super::directory::{
+    Carried, Directory, MAX_PACKS, MAX_SLOTS, Pack, Place, Written, WrittenContent, WrittenSlot,
+};
 use super::{LARGE, MAGIC, MAX_LENGTH, PREFIX};
 use crate::error::Error;
 use crate::layout::Layout;
@@ -36,6 +38,21 @@ pub struct Saving<'a> {
     pub entries: HashMap<Digest, u32>,
     /// Contents that the service should have had and did not.
     pub lost: HashSet<Digest>,
+    /// Contents whose upload this process did not complete, with the first slot that is still free.
+    pub slots: HashMap<Digest, u32>,
+}
+
+impl Saving<'_> {
+    /// The first free slot of each content that has no entry, as far as a slot was lost.
+    fn slots(&self, named: &BTreeMap<Digest, Named>) -> BTreeMap<Digest, u32> {
+        let mut slots = self.directory.map(|directory| directory.slots.clone()).unwrap_or_default();
+        for (digest, slot) in &self.slots {
+            let known = slots.entry(*digest).or_default();
+            *known = (*known).max(*slot);
+        }
+        slots.retain(|digest, _| !named.contains_key(digest));
+        slots.into_iter().take(MAX_SLOTS).collect()
+    }
 }
 
 /// A pack that is to be saved.
@@ -119,17 +136,19 @@ impl Store {
         let mut packed: Vec<Packed> = public.filter_map(|entry| packer.image(entry)).collect();
         packed.retain(|image| image.used + MAX_AGE.as_secs() >= now);
         packed.sort_by_key(|image| std::cmp::Reverse(image.used));
-        let (mut kept, mut named, mut head) = (ImageIndex::default(), BTreeMap::new(), 0);
+        let (mut kept, mut named, mut head) = (Vec::new(), BTreeMap::new(), 0);
         for Packed { entry, contents, .. } in packed {
             let new = contents.iter().filter(|(digest, one)| one.is_in_head && !named.contains_key(*digest));
             head += new.map(|(_, one)| one.size).sum::<u64>();
             if head > MAX_LENGTH {
                 break;
             }
-            kept.put_entry(&entry);
+            kept.push(entry);
             named.extend(contents);
         }
-        self.write_pack(saving, kept, &named)
+        let mut images = ImageIndex::default();
+        images.extend(&kept);
+        self.write_pack(saving, images, &named)
     }
 
     fn write_pack(
@@ -138,7 +157,8 @@ impl Store {
         images: ImageIndex,
         named: &BTreeMap<Digest, Named>,
     ) -> Result<NewPack, Error> {
-        let key = key(&images, named);
+        let slots = saving.slots(named);
+        let key = key(&images, named, &slots);
         let (mut at, mut head) = (0, 0);
         let mut places = HashMap::new();
         for is_in_head in [true, false] {
@@ -163,9 +183,10 @@ impl Store {
         };
         let packs = saving.directory.map_or_else(Vec::new, |directory| directory.packs.clone());
         let packs: Vec<Pack> = packs.into_iter().take(MAX_PACKS - 1).collect();
+        let contents = named.iter().map(written).collect();
+        let slots = slots.into_iter().map(|(digest, slot)| WrittenSlot { digest, slot }).collect();
         let json =
-            serde_json::to_vec(&Written { packs, images, contents: named.iter().map(written).collect() })
-                .map_err(std::io::Error::from)?;
+            serde_json::to_vec(&Written { packs, images, contents, slots }).map_err(std::io::Error::from)?;
         let mut directory = Vec::from(*MAGIC);
         directory.extend_from_slice(&(json.len() as u64).to_be_bytes());
         directory.extend_from_slice(&head.to_be_bytes());
@@ -262,7 +283,7 @@ impl Packer<'_> {
     }
 }
 
-fn key(images: &ImageIndex, named: &BTreeMap<Digest, Named>) -> String {
+fn key(images: &ImageIndex, named: &BTreeMap<Digest, Named>, slots: &BTreeMap<Digest, u32>) -> String {
     let mut names: Vec<String> =
         images.entries().map(|entry| format!("{} {}\n", entry.name(), entry.descriptor.digest)).collect();
     names.sort_unstable();
@@ -273,6 +294,9 @@ fn key(images: &ImageIndex, named: &BTreeMap<Digest, Named>) -> String {
     }
     for (digest, one) in named {
         hash.update(format!("{digest} {}\n", one.used / NEWS).as_bytes());
+    }
+    for (digest, slot) in slots {
+        hash.update(format!("{digest} slot {slot}\n").as_bytes());
     }
     let mut key = hash.finish().hex();
     key.truncate(KEY_LENGTH);

@@ -43,8 +43,7 @@ impl Store {
             }
         }
         index.own(target, &descriptor.digest, Some(&descriptor.media_type));
-        let named: Vec<Digest> =
-            links.manifests.iter().chain(links.blobs()).map(|link| link.digest).collect();
+        let named: Vec<Digest> = links.contents().map(|link| link.digest).collect();
         index.link(target, &named);
         if let Some(tag) = tag {
             let validated = Validation::Here(SystemTime::now());
@@ -59,9 +58,11 @@ impl Store {
         if !self.has(&digest) {
             let mut ingest = self.ingest(digest, Some(bytes.len() as u64))?;
             ingest.write(bytes)?;
+            self.publish_ingest(target, &ingest);
             ingest.commit()?;
+        } else {
+            self.publish(target, &digest);
         }
-        self.publish(target, &digest);
         Ok(())
     }
 

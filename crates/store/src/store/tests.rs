@@ -1,6 +1,8 @@
-use hubcap_oci::{Algorithm, Digest};
+use std::os::unix::fs::PermissionsExt as _;
 
-use crate::{Error, HOLD_BACK, Options, Prune, ReadError, Store, Wanted};
+use hubcap_oci::{Algorithm, Digest, Registry, Target};
+
+use crate::{Error, HOLD_BACK, Limit, Limits, Options, Prune, ReadError, Store, Wanted};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -28,6 +30,25 @@ async fn a_reader_stays_behind_the_writer_until_the_digest_is_verified() {
     }
     assert_eq!(received, bytes);
     assert!(store.blob(&sha512(&bytes)).expect("no error").is_some());
+}
+
+#[test]
+fn a_content_has_its_mark_as_soon_as_it_is_there() {
+    let (dir, store) = store();
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    store.mark_private(&target("a/private")).expect("marked");
+    for (name, mode) in [("a/public", 0o644), ("a/private", 0o600)] {
+        let digest = sha512(name.as_bytes());
+        let mut ingest = store.ingest(digest, None).expect("an ingest");
+        ingest.write(&name.as_bytes().to_vec().into()).expect("written");
+        store.link_ingest(&target(name), &mut ingest);
+        // A kill can come right after this.
+        ingest.commit().expect("the right digest");
+        let file = dir.path().join("blobs/sha512").join(digest.hex());
+        let found = std::fs::metadata(file).expect("there").permissions().mode();
+        assert_eq!(found & 0o777, mode, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -117,20 +138,56 @@ async fn pieces_in_any_order_are_hashed_in_order_and_shown_without_a_gap() {
     assert!(store.blob(&digest).expect("no error").is_some());
 }
 
-#[tokio::test]
-async fn an_image_of_which_something_is_being_written_does_not_go() {
-    let (_dir, store) = store();
+/// Stores the manifest of docker.io/library/x:TAG, which names the content that is returned.
+fn put_image(store: &Store) -> Digest {
     let layer = Digest::of(Algorithm::Sha256, b"layer");
     let text = serde_json::json!({"schemaVersion": 2, "mediaType": hubcap_oci::media_type::OCI_MANIFEST,
         "config": {"mediaType": "a/b", "digest": layer, "size": 5}, "layers": []});
     let bytes = bytes::Bytes::from(text.to_string());
     let manifest = hubcap_oci::Manifest::parse(Digest::of(Algorithm::Sha256, &bytes), &bytes, None);
-    let target = hubcap_oci::Target {
-        registry: hubcap_oci::Registry::docker_hub(),
-        repository: "library/x".parse().expect("a name"),
-    };
-    let tag = "1".parse().expect("a tag");
+    let target =
+        Target { registry: Registry::docker_hub(), repository: "library/x".parse().expect("a name") };
+    let tag = "TAG".parse().expect("a tag");
     store.put_manifest(&target, &manifest.expect("one"), &bytes, Some(&tag)).expect("stored");
+    layer
+}
+
+/// How much processor time this thread has used. Unlike the time on the wall it does not grow with what else the machine does.
+fn worked() -> std::time::Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    std::time::Duration::try_from(time).expect("a time after the thread's start")
+}
+
+/// How much processor time it takes to take so many names of one image out of an archive's `index.json`.
+fn work_for(names: usize) -> std::time::Duration {
+    let (dir, store) = store();
+    put_image(&store);
+    let text = std::fs::read_to_string(dir.path().join("index.json")).expect("read");
+    let mut all: serde_json::Value = serde_json::from_str(&text).expect("json");
+    let one = all["manifests"][0].to_string();
+    let named = (0..names).map(|n| one.replace("TAG", &format!("t{n}")));
+    all["manifests"] =
+        named.map(|one| serde_json::from_str::<serde_json::Value>(&one).expect("json")).collect();
+    let found = serde_json::from_value(all).expect("an index");
+    let before = worked();
+    store.take_names(&found, &std::collections::HashSet::new()).expect("taken");
+    let took = worked() - before;
+    let text = std::fs::read_to_string(dir.path().join("index.json")).expect("read");
+    assert!(text.contains(&format!("x:t{}\"", names - 1)) || text.contains(&format!("\"t{}\"", names - 1)));
+    took
+}
+
+#[tokio::test]
+async fn names_of_a_large_archive_are_taken_in_linear_time() {
+    let (few, many) = (work_for(500), work_for(10_000));
+    // Twenty times as many: four hundred times as long, if each was compared with each.
+    assert!(many < few * 100, "{few:?} and {many:?}");
+}
+
+#[tokio::test]
+async fn an_image_of_which_something_is_being_written_does_not_go() {
+    let (_dir, store) = store();
+    let layer = put_image(&store);
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
     let all = Wanted::Prune(Prune { used_since: Some(later), keep_private: false });
     let going = || store.plan(all).expect("a plan").len();
@@ -139,4 +196,23 @@ async fn an_image_of_which_something_is_being_written_does_not_go() {
     assert_eq!(going(), 0);
     drop(ingest);
     assert_eq!(going(), 1);
+}
+
+#[tokio::test]
+async fn where_there_are_many_contents_more_than_one_goes_at_a_time() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = Limits { max_size: Some(Limit::Bytes(300_000)), min_free: None };
+    let store = Store::open(dir.path(), Options { limits, ..Options::default() }).expect("a store");
+    let put = |number: u32| {
+        let bytes = bytes::Bytes::from(number.to_le_bytes().repeat(250));
+        let mut ingest = store.ingest(sha512(&bytes), Some(1000)).expect("an ingest");
+        ingest.write(&bytes).expect("written");
+        ingest.commit().expect("the right digest");
+        store.size()
+    };
+    let sizes: Vec<u64> = (0..400).map(put).collect();
+    let passes: Vec<u64> =
+        sizes.windows(2).filter(|two| two[1] < two[0]).map(|two| two[0] - two[1]).collect();
+    assert!(!passes.is_empty() && passes.len() < 40, "{passes:?}");
+    assert!(passes.iter().all(|freed| *freed < 20_000), "and no more than a little: {passes:?}");
 }

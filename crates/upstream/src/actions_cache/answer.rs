@@ -7,26 +7,26 @@ use url::Url;
 
 /// An answer to any of the calls. GitHub's own library understands both spellings of the names.
 #[derive(Deserialize)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     #[serde(default)]
-    pub(super) ok: bool,
+    pub(crate) ok: bool,
     #[serde(default, alias = "matchedKey")]
-    pub(super) matched_key: String,
+    pub(crate) matched_key: String,
     #[serde(default, alias = "signedDownloadUrl")]
-    pub(super) signed_download_url: String,
+    pub(crate) signed_download_url: String,
     #[serde(default, alias = "signedUploadUrl")]
-    pub(super) signed_upload_url: String,
+    pub(crate) signed_upload_url: String,
     #[serde(default)]
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 /// An error, as Twirp frames it.
 #[derive(Default, Deserialize)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     #[serde(default)]
-    pub(super) code: String,
+    pub(crate) code: String,
     #[serde(default)]
-    pub(super) msg: String,
+    pub(crate) msg: String,
 }
 
 impl Answer {
@@ -34,48 +34,48 @@ impl Answer {
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid)
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, crate::Error> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, crate::Error> {
         serde_json::from_slice(bytes).map_err(|_| crate::Error::invalid("an answer of it cannot be read"))
     }
 
     /// Whether it says no for good.
-    pub(super) fn is_denial(&self) -> bool {
+    pub(crate) fn is_denial(&self) -> bool {
         !self.ok && is_denial(&self.message)
     }
 }
 
 impl Failure {
     /// Reads one; whatever is none has no words.
-    pub(super) fn read(bytes: &[u8]) -> Self {
+    pub(crate) fn read(bytes: &[u8]) -> Self {
         serde_json::from_slice(bytes).unwrap_or_default()
     }
 
     /// Whether it says no for good.
-    pub(super) fn is_denial(&self) -> bool {
+    pub(crate) fn is_denial(&self) -> bool {
         is_denial(&self.msg)
     }
 
     /// Whether the repository has no space left.
-    pub(super) fn is_of_space(&self) -> bool {
+    pub(crate) fn is_of_space(&self) -> bool {
         self.msg.contains("insufficient usage")
     }
 
     /// Whether a key is taken.
-    pub(super) fn is_of_key(&self) -> bool {
+    pub(crate) fn is_of_key(&self) -> bool {
         self.code == "already_exists"
     }
 }
 
 /// A URL that gives whoever knows it a right, for some minutes. It is shown by nothing.
 #[derive(Clone)]
-pub(super) struct SignedUrl(Url);
+pub(crate) struct SignedUrl(Url);
 
 impl SignedUrl {
     /// A URL that the service gave. What is asked over TLS leads nowhere else.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid)
-    pub(super) fn read(text: &str, service: &Url) -> Result<Self, crate::Error> {
+    pub(crate) fn read(text: &str, service: &Url) -> Result<Self, crate::Error> {
         let is_allowed = |url: &Url| match service.scheme() {
             "http" => matches!(url.scheme(), "http" | "https"),
             _ => url.scheme() == "https",
@@ -84,7 +84,7 @@ impl SignedUrl {
         url.map(Self).ok_or_else(|| crate::Error::invalid("it gives a URL that is none"))
     }
 
-    pub(super) const fn expose(&self) -> &Url {
+    pub(crate) const fn expose(&self) -> &Url {
         &self.0
     }
 }

@@ -9,8 +9,10 @@ use tokio::sync::OnceCell;
 
 use super::entry::{CacheFile, Entry, in_a_fetch};
 use super::{ActionsCache, EntryKey};
+use crate::body::BlobBody;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
+use crate::fetch::source::Source as _;
 use crate::shortcut::Shortcut;
 use crate::speed::Speed;
 
@@ -45,7 +47,12 @@ impl Place {
 
     /// Whether the service does not have it any more, or has something else.
     pub fn is_lost(&self) -> bool {
-        matches!(self.0.found.get(), Some(None)) || self.0.is_wrong.load(Ordering::Relaxed)
+        matches!(self.0.found.get(), Some(None)) || self.is_wrong()
+    }
+
+    /// Whether the service has something else.
+    pub fn is_wrong(&self) -> bool {
+        self.0.is_wrong.load(Ordering::Relaxed)
     }
 
     /// Whether it was looked up.
@@ -95,8 +102,38 @@ impl CacheContent {
         self.place.0.is_wrong.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) async fn file(&self) -> Result<CacheFile, Error> {
+    /// Nothing came in time: for a while nothing else is asked of the cache either, since each content would wait as long.
+    pub(crate) fn note_late(&self) {
+        self.place.0.cache.reading.calls.rest();
+    }
+
+    /// Finds out whether it is there.
+    pub(crate) async fn is_there(&self) -> bool {
+        self.place.entry().await.is_ok()
+    }
+
+    /// Its bytes from `offset` on.
+    pub(crate) async fn open(&self, offset: u64) -> Result<BlobBody, Error> {
+        self.of_its_length(self.file().await?.open(offset).await?)
+    }
+
+    /// The bytes of `part`.
+    pub(crate) async fn open_part(&self, part: Range<u64>) -> Result<BlobBody, Error> {
+        self.of_its_length(self.file().await?.open_part(part).await?)
+    }
+
+    async fn file(&self) -> Result<CacheFile, Error> {
         Ok(self.place.entry().await?.file(self.range.clone(), Some(self.digest)))
+    }
+
+    /// An entry that is longer or shorter has something else.
+    fn of_its_length(&self, body: BlobBody) -> Result<BlobBody, Error> {
+        let told = body.size.filter(|told| *told != self.size);
+        let Some(told) = told else { return Ok(body) };
+        tracing::warn!(target: "hubcap::upstream", digest = %self.digest,
+            "the Actions cache has {told} bytes instead of {}; it is not asked for them again", self.size);
+        self.note_wrong();
+        Err(Error::invalid(format!("it should have {} bytes, and the Actions cache has {told}", self.size)))
     }
 
     pub(crate) fn limit(&self) -> &ConnectionLimit {

@@ -56,6 +56,19 @@ pub enum Error {
     Away(crate::Error),
 }
 
+impl Error {
+    /// Whether an upload that ended so may have reserved its key, for ever.
+    pub const fn may_have_reserved(&self) -> bool {
+        match self {
+            Self::UploadExpired | Self::Unreadable { .. } | Self::Away(_) => true,
+            Self::RateLimited { call, .. } | Self::Resting { call, .. } | Self::Refused { call, .. } => {
+                matches!(call, Call::Finalize)
+            }
+            Self::ReadDenied(_) | Self::WriteDenied(_) | Self::Full | Self::Empty => false,
+        }
+    }
+}
+
 impl From<crate::Error> for Error {
     fn from(error: crate::Error) -> Self {
         Self::Away(error)

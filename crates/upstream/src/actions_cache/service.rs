@@ -1,5 +1,6 @@
 //! The service's three calls: Twirp (twitchtv.github.io/twirp/docs/spec_v7.html) in JSON.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -26,12 +27,18 @@ use crate::transport::Transport;
 /// How long a 429 to a creation or to the end of an upload is waited for altogether. A look-up is not worth a wait: the
 /// registry has the same bytes.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same when the job ends: what is not saved then, a later job saves.
+const PATIENCE_AT_END: Duration = Duration::from_secs(3);
 /// How long a 429 without `Retry-After` stands: the limits are of a minute.
 const UNTOLD: Duration = Duration::from_secs(60);
-/// How long nothing is looked up after the service could not be reached.
+/// How often it is looked whether the job ends meanwhile.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long nothing is looked up after the service could not be reached, or gave nothing in time.
 const AWAY: Duration = Duration::from_secs(30);
 /// How long a call may take that must not be sent twice: what it did is not known without its answer.
 const ONCE: Duration = Duration::from_secs(30);
+/// With whom it shares the memory for answers.
+const NAME: &str = "the Actions cache";
 /// The longest answer, in bytes. A signed URL has some hundred.
 const MAX_ANSWER: usize = 64 << 10;
 
@@ -56,6 +63,8 @@ pub(super) struct Calls {
     look_ups: Limiter,
     creations: Limiter,
     finalizations: Limiter,
+    /// Whether the job ends.
+    ends: AtomicBool,
 }
 
 /// What a look-up found.
@@ -90,7 +99,18 @@ impl Calls {
             look_ups: Limiter::default(),
             creations: Limiter::default(),
             finalizations: Limiter::default(),
+            ends: AtomicBool::new(false),
         }
+    }
+
+    /// From now on no 429 is waited for longer than [`PATIENCE_AT_END`], also by who waits already.
+    pub(super) fn end(&self) {
+        self.ends.store(true, Ordering::Relaxed);
+    }
+
+    /// How long something may be waited for altogether.
+    pub(super) fn patience(&self) -> Duration {
+        if self.ends.load(Ordering::Relaxed) { PATIENCE_AT_END } else { PATIENCE }
     }
 
     pub(super) const fn transport(&self) -> &Arc<Transport> {
@@ -117,19 +137,17 @@ impl Calls {
         let Some((key, prefixes)) = keys.split_first() else { return Ok(None) };
         let question = json!({"key": key, "restore_keys": prefixes, "version": version});
         let answer = self.ask(Call::LookUp, &question).await;
-        if let Err(Error::Away(_)) = answer {
+        let found = answer.and_then(|answer| self.found(answer, version));
+        if let Err(Error::Away(_)) = found {
             // Each further one would wait as long as this one did.
-            self.look_ups.close(Instant::now(), AWAY);
+            self.rest();
         }
-        let answer = answer?;
-        if !answer.ok {
-            return Ok(None);
-        }
-        if answer.matched_key.is_empty() {
-            return Err(crate::Error::invalid("a look-up is answered without a key").into());
-        }
-        let key = EntryKey::matched(answer.matched_key, version);
-        Ok(Some(Found { key, url: self.signed(&answer.signed_download_url)? }))
+        found
+    }
+
+    /// Leaves the service alone for a while, as far as it is read: the registries have the same bytes.
+    pub(super) fn rest(&self) {
+        self.look_ups.close(Instant::now(), AWAY);
     }
 
     /// Reserves a key. It can be done once.
@@ -154,6 +172,18 @@ impl Calls {
         }
     }
 
+    /// What an answer to a look-up says.
+    fn found(&self, answer: Answer, version: &str) -> Result<Option<Found>, Error> {
+        if !answer.ok {
+            return Ok(None);
+        }
+        if answer.matched_key.is_empty() {
+            return Err(crate::Error::invalid("a look-up is answered without a key").into());
+        }
+        let url = self.signed(&answer.signed_download_url)?;
+        Ok(Some(Found { key: EntryKey::matched(answer.matched_key, version), url }))
+    }
+
     /// Asks, and again after what a 429 asks to wait.
     async fn ask_patiently(&self, call: Call, question: &Value) -> Result<Answer, Error> {
         let mut waited = Duration::ZERO;
@@ -162,11 +192,12 @@ impl Calls {
                 return Err(refusal);
             }
             match self.limiter(call).closed_for(Instant::now()) {
-                Some(left) if waited + left > PATIENCE => return Err(Error::Resting { call, left }),
+                Some(left) if waited + left > self.patience() => return Err(Error::Resting { call, left }),
                 Some(left) => {
-                    waited += left;
                     tracing::debug!(target: "hubcap::upstream", "the Actions cache takes no {call} for {left:?}");
-                    tokio::time::sleep(left).await;
+                    let pause = left.min(PAUSE);
+                    waited += pause;
+                    tokio::time::sleep(pause).await;
                 }
                 None => match self.ask(call, question).await {
                     Err(Error::RateLimited { .. }) => {}
@@ -181,7 +212,7 @@ impl Calls {
         if !response.status().is_success() {
             return Err(self.understand(call, response).await);
         }
-        let bytes = body::whole(response, MAX_ANSWER).await?;
+        let bytes = body::whole(response, NAME, MAX_ANSWER).await?;
         let answer = Answer::read(&bytes)?;
         if answer.is_denial() {
             return Err(self.deny(call));
@@ -216,7 +247,7 @@ impl Calls {
     /// What an answer means that is no success.
     async fn understand(&self, call: Call, response: Response) -> Error {
         let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
-        let told = body::whole(response, MAX_ANSWER).await.unwrap_or_default();
+        let told = body::whole(response, NAME, MAX_ANSWER).await.unwrap_or_default();
         let failure = Failure::read(&told);
         match status {
             _ if failure.is_of_space() => Error::Full,

@@ -16,7 +16,7 @@ const MAX_TOKEN: usize = 16 << 10;
 
 /// A token, and how long it is good. `issued_at` is not read: whose clock is right is not known.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub(super) token: Secret,
     pub(super) life: Duration,
 }
@@ -24,7 +24,7 @@ pub(super) struct Answer {
 impl Answer {
     /// # Errors
     /// [`Error::Invalid`] for what has no usable token. It shows nothing of the answer.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Error> {
         let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
         // The parser's own message would show the token.
         let answer = Object::read(&text, &["token", "access_token", "expires_in"])

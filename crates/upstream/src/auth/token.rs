@@ -54,10 +54,11 @@ impl Realm {
     /// 400s and for an answer without a usable token, [`Error::Unavailable`] for any other status.
     pub(super) async fn token(&self, transport: &Transport, wish: Wish<'_>) -> Result<Token, Error> {
         let (asked, response) = (Instant::now(), self.ask(transport, wish).await?);
-        let bytes = match body::whole(response, MAX_ANSWER).await {
+        let service = self.url.host_str().unwrap_or_default();
+        let bytes = match body::whole(response, service, MAX_ANSWER).await {
             // It broke off in the middle.
             Err(Error::Unavailable { .. }) => {
-                body::whole(self.ask(transport, wish).await?, MAX_ANSWER).await?
+                body::whole(self.ask(transport, wish).await?, service, MAX_ANSWER).await?
             }
             bytes => bytes?,
         };

@@ -28,9 +28,22 @@ impl ConnectionLimit {
         Self { all: Arc::new(Semaphore::new(ALL)), origin: Arc::new(Semaphore::new(ONE_ORIGIN)) }
     }
 
+    /// A limit of so many connections.
+    #[cfg(test)]
+    pub(super) fn of(connections: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(ALL)), origin: Arc::new(Semaphore::new(connections)) }
+    }
+
     /// The limit for another origin, within the same limit for all.
     pub(crate) fn for_origin(&self) -> Self {
         Self { all: Arc::clone(&self.all), origin: Arc::new(Semaphore::new(ONE_ORIGIN)) }
+    }
+
+    /// Waits for permits for one more connection. Who waits longest gets them first, so the content that was asked for first.
+    pub(crate) async fn acquire(&self) -> Option<Permits> {
+        let origin = Arc::clone(&self.origin).acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(Permits { _origin: origin, _all: all })
     }
 
     /// Permits for one more connection; `None` when the limit is reached.

@@ -11,11 +11,19 @@ pub(super) const WINDOW: Duration = Duration::from_secs(5);
 const FLOOR: f64 = (256 << 10) as f64;
 /// It crawls as well when the next one is so many times as fast.
 const TIMES: f64 = 10.0;
+/// Below this many bytes a second a connection is replaced by another one, where there is no other origin.
+const LEAST: f64 = (64 << 10) as f64;
+/// Below this many bytes a second nothing comes that anybody could wait for.
+const NOTHING: f64 = 1024.0;
+/// For so long; then the connection is as good as broken.
+pub(super) const STANDSTILL: Duration = Duration::from_secs(30);
 
 /// One connection's share in the judgement of its origin.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     waited: Duration,
+    /// How long next to nothing has come.
+    still: Duration,
     /// What the origin had brought of the content when the window began, over all connections.
     brought: u64,
 }
@@ -35,20 +43,34 @@ impl Pace {
         }
         // Bytes of a content are far from f64's limits.
         let rate = brought.saturating_sub(self.brought) as f64 / self.waited.as_secs_f64();
-        *self = Self { waited: Duration::ZERO, brought };
+        let still = if rate < NOTHING { self.still + self.waited } else { Duration::ZERO };
+        *self = Self { waited: Duration::ZERO, still, brought };
         Some(rate)
     }
+
+    /// Whether so little has come for so long that nobody should wait for more.
+    pub(super) fn stands_still(&self) -> bool {
+        self.still >= STANDSTILL
+    }
+}
+
+/// Whether a connection at `rate` to the only origin is replaced by another one. `left` is how many bytes are still to come.
+pub(super) fn is_too_little(rate: f64, left: Option<u64>) -> bool {
+    rate < LEAST && !is_soon_done(rate, left)
 }
 
 /// Whether an origin at `rate` is left for the next one, whose speed is `next`, where it was measured. `left` is how many
 /// bytes are still to come.
 pub(crate) fn crawls(rate: f64, next: Option<f64>, left: Option<u64>) -> bool {
-    let is_soon_done = left.is_some_and(|left| left as f64 <= rate * WINDOW.as_secs_f64());
     let is_slow = match next {
         Some(next) => rate < next && rate < FLOOR.max(next / TIMES),
         None => rate < FLOOR,
     };
-    is_slow && !is_soon_done
+    is_slow && !is_soon_done(rate, left)
+}
+
+fn is_soon_done(rate: f64, left: Option<u64>) -> bool {
+    left.is_some_and(|left| left as f64 <= rate * WINDOW.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -75,6 +97,26 @@ mod tests {
         for chunk in 0..1000 {
             assert_eq!(pace.note(Duration::from_millis(1), chunk), None);
         }
+    }
+
+    #[test]
+    fn a_connection_stands_still_after_thirty_seconds_of_next_to_nothing() {
+        let mut pace = Pace::default();
+        let mut note = |brought| {
+            pace.note(WINDOW, brought);
+            pace.stands_still()
+        };
+        assert!((1..6).all(|window| !note(window * 5000)));
+        assert!(note(6 * 5000));
+        assert!(!note(6 * 5000 + 5120), "1 KiB/s is more than nothing");
+    }
+
+    #[test]
+    fn a_slow_connection_to_the_only_origin_is_replaced_unless_it_is_soon_done() {
+        assert!(is_too_little(63.0 * KIB, None));
+        assert!(!is_too_little(64.0 * KIB, None));
+        assert!(!is_too_little(60.0 * KIB, Some(300 << 10)));
+        assert!(is_too_little(60.0 * KIB, Some(301 << 10)));
     }
 
     #[test]

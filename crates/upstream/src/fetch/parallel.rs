@@ -2,9 +2,11 @@
 //!
 //! It begins as one plain GET. When that would take a while longer, one part of what is still to come is asked for beside
 //! it; only when the origin gives exactly that are there more connections. Before that it is asked for bytes that are here
-//! already, since some servers say one range and send another. Parts are taken from the front, so that a
-//! reader that follows the content in order never waits long for one. An origin that refuses parts (a 200, 429, 503) is
-//! left with fewer connections, in the end with the first; when none is left, what is missing comes from one plain GET.
+//! already, since some servers say one range and send another. Where other contents hold all places, connections begin as
+//! soon as these have ended, if the rest is worth them then; a connection that has nothing to fetch holds no place. Parts are
+//! taken from the front, so that a reader that follows the content in order never waits long for one. An origin that refuses
+//! parts (a 200, 429, 503) is left with fewer connections, in the end with the first; when none is left, what is missing comes
+//! from one plain GET.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::limit::Permits;
 use super::queue::{FIRST, Part, Parts, Queue, part_length};
 use super::resume::{Fetch, RESUME_AFTER};
 use super::source::{Next, Piece, Source};
@@ -21,8 +24,6 @@ use crate::error::Error;
 
 /// How long the first connection is watched before anything is decided.
 const WATCH: Duration = Duration::from_millis(250);
-/// How much has to be left, at the rate so far, for more connections to be worth it.
-const WORTH: Duration = Duration::from_secs(1);
 /// How many bytes that are here already are asked for to see whether ranges are what they are said to be.
 const SAMPLE: usize = 4 << 10;
 /// Connections for one content.
@@ -45,10 +46,26 @@ struct Workers<S> {
     pieces: mpsc::Sender<Piece>,
 }
 
+/// What a connection does when nothing is left for it, unless a part turns out to be slow.
+#[derive(Debug, Clone, Copy)]
+enum Idle {
+    Waits,
+    Leaves,
+}
+
+/// How a connection's work ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Worked {
+    /// Nothing was left for it.
+    All,
+    /// It failed, and others have what it left.
+    Failed,
+}
+
 impl<S: Source> Fetch<S> {
-    /// Streams the rest of the content to `pieces`, in any order, and [`Piece::End`] after them. If after [`WATCH`] the
-    /// rest would take longer than [`WORTH`] at this connection's rate, more connections fetch it in parts; the first
-    /// one stops where the first such part begins.
+    /// Streams the rest of the content to `pieces`, in any order, and [`Piece::End`] after them. While after [`WATCH`] the
+    /// rest would take longer than a second at the rate so far, more connections fetch it in parts, as soon as the limit has
+    /// places for them; the first one stops where the first such part begins.
     ///
     /// # Errors
     /// [`Error`], when no connection can go on, or nothing takes the pieces any more.
@@ -117,16 +134,10 @@ impl<S: Source> Fetch<S> {
             if !decided && (elapsed >= WATCH || is_last) {
                 decided = true;
                 let size = self.size().unwrap_or(0);
-                let left = size.saturating_sub(end);
-                // Bytes of a content are far from f64's limits.
-                let rate = end as f64 / elapsed.as_secs_f64();
-                if self.has_parts()
-                    && left as f64 > rate * WORTH.as_secs_f64()
-                    && let Some(length) = part_length(left)
-                {
-                    // The first connection goes on to where the first part begins.
+                if let Some(length) = part_length(size.saturating_sub(end)).filter(|_| self.has_parts()) {
+                    // The first connection goes on to where the first part begins, once another one fetches that.
                     let parts = Parts { size, length, window: u64::MAX };
-                    let queue = || Queue::new(parts, end, size, end + length);
+                    let queue = || Queue::new(parts, end, size, end + length).after(end - begun, elapsed);
                     let workers = workers.get_or_insert_with(|| Workers::new(&self, queue(), pieces));
                     running.spawn(workers.clone().probe(end, sample));
                 }
@@ -143,14 +154,20 @@ impl<S: Source> Fetch<S> {
             // The first connection's work is done: it is closed, and another fetches parts in its place.
             drop(self);
             workers.queue.finish(FIRST);
-            running.spawn(workers.work(None));
-            while let Some(ended) = running.join_next().await {
-                ended.map_err(|error| Error::unavailable(error.to_string()))??;
-            }
+            running.spawn(workers.work_for_first());
+            all(running).await?;
         }
         send(pieces, Piece::End).await?;
         Ok(first)
     }
+}
+
+/// Waits until all have ended, or one has failed: then the others end as well.
+async fn all(mut running: JoinSet<Result<(), Error>>) -> Result<(), Error> {
+    while let Some(ended) = running.join_next().await {
+        ended.map_err(|error| Error::unavailable(error.to_string()))??;
+    }
+    Ok(())
 }
 
 async fn send(pieces: &mpsc::Sender<Piece>, piece: Piece) -> Result<(), Error> {
@@ -167,11 +184,11 @@ impl<S: Source> Workers<S> {
     /// Fetches the first part. When the origin gives it, the first connection stops before it, and others are called.
     /// `sample` are the bytes before `end`, which are here already.
     async fn probe(self, end: u64, sample: Bytes) -> Result<(), Error> {
-        let Some(_permits) = self.source.limit().try_acquire() else { return Ok(()) };
+        let Some(permits) = self.place().await else { return Ok(()) };
         if !self.gives(end, &sample).await {
             return Ok(());
         }
-        let Some(part) = self.queue.take().await else { return Ok(()) };
+        let Some(part) = self.queue.take_now().await else { return Ok(()) };
         let fetch = match self.begin(&part.range).await {
             Ok(fetch) => fetch,
             // Whatever is wrong here, the first connection goes on to the end, or others take it.
@@ -189,13 +206,14 @@ impl<S: Source> Workers<S> {
             return Ok(());
         }
         self.queue.join();
-        let mut others = JoinSet::new();
-        self.call_others(2, &mut others);
-        self.work(Some((fetch, part))).await?;
-        while let Some(ended) = others.join_next().await {
-            ended.map_err(|error| Error::unavailable(error.to_string()))??;
-        }
-        Ok(())
+        let mut running = JoinSet::new();
+        self.call_others(2, &mut running);
+        running.spawn(async move {
+            let worked = self.work(Some((fetch, part))).await?;
+            drop(permits);
+            if worked == Worked::All { self.help().await } else { Ok(()) }
+        });
+        all(running).await
     }
 
     /// Whether the origin gives a range that is here already as it is. Whatever is wrong with it, the first connection goes on.
@@ -216,28 +234,66 @@ impl<S: Source> Workers<S> {
         given.is_ok()
     }
 
-    /// Starts as many connections as the limit allows beside those that are `there`.
+    /// Calls connections beside those that are `there`. Each begins when the limit has a place for it.
     fn call_others(&self, there: usize, running: &mut JoinSet<Result<(), Error>>) {
         for _ in there..WIDTH {
-            let Some(permits) = self.source.limit().try_acquire() else { break };
-            self.queue.join();
-            let workers = self.clone();
-            running.spawn(async move {
-                let _permits = permits;
-                workers.work(None).await
-            });
+            running.spawn(self.clone().help());
         }
     }
 
-    /// One connection's work, with the part that it has begun already. A connection that fails leaves its part to the
-    /// others; the last one has no other to leave it to, and does without parts where these are what is refused.
-    async fn work(self, begun: Option<(Fetch<S>, Part)>) -> Result<(), Error> {
-        let worked = self.fetch_parts(begun).await;
+    /// One more connection, for as long as there is something for it. It has a place while it fetches, and none while it
+    /// waits: other contents may need that.
+    async fn help(self) -> Result<(), Error> {
+        while let Some(_permits) = self.place().await {
+            self.queue.join();
+            if self.work(None).await? == Worked::Failed {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for something to fetch that is worth one more connection, and for permits; `None` when there will be nothing.
+    async fn place(&self) -> Option<Permits> {
+        while self.queue.wants_more().await {
+            let permits = tokio::select! {
+                permits = self.source.limit().acquire() => permits?,
+                () = self.queue.wants_no_more() => return None,
+            };
+            if !self.source.ranges().may_help(Instant::now()) {
+                return None;
+            }
+            if self.queue.wants_now() {
+                return Some(permits);
+            }
+        }
+        None
+    }
+
+    /// One connection's work, with the part that it has begun already, until nothing is left for it now. A connection that
+    /// fails leaves its part to the others; the last one has no other to leave it to, and does without parts where these are
+    /// what is refused.
+    async fn work(&self, begun: Option<(Fetch<S>, Part)>) -> Result<Worked, Error> {
+        let worked = self.fetch_parts(begun, Idle::Leaves).await;
+        self.leave(worked).await
+    }
+
+    /// The same for the connection in the first one's place, which needs no permits. It waits for slow parts, and for those
+    /// that others give back.
+    async fn work_for_first(self) -> Result<(), Error> {
+        let worked = self.fetch_parts(None, Idle::Waits).await;
+        self.leave(worked).await.map(drop)
+    }
+
+    async fn leave(&self, worked: Result<(), Error>) -> Result<Worked, Error> {
         let was_last = self.queue.leave();
         match worked {
-            Err(error) if was_last && error.is_of_range() => self.fetch_plainly().await,
-            worked if was_last => worked,
-            _ => Ok(()),
+            Ok(()) => Ok(Worked::All),
+            Err(error) if was_last && error.is_of_range() => {
+                self.fetch_plainly().await.map(|()| Worked::Failed)
+            }
+            Err(error) if was_last => Err(error),
+            Err(_) => Ok(Worked::Failed),
         }
     }
 
@@ -262,12 +318,16 @@ impl<S: Source> Workers<S> {
         Ok(())
     }
 
-    async fn fetch_parts(&self, mut begun: Option<(Fetch<S>, Part)>) -> Result<(), Error> {
+    async fn fetch_parts(&self, mut begun: Option<(Fetch<S>, Part)>, idle: Idle) -> Result<(), Error> {
         'parts: loop {
             let (mut fetch, part) = match begun.take() {
                 Some(begun) => begun,
                 None => {
-                    let Some(part) = self.queue.take().await else { return Ok(()) };
+                    let taken = match idle {
+                        Idle::Waits => self.queue.take().await,
+                        Idle::Leaves => self.queue.take_now().await,
+                    };
+                    let Some(part) = taken else { return Ok(()) };
                     (self.open_with_retry(&part).await?, part)
                 }
             };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +19,10 @@ const WORTH_SHARING: u64 = 4 << 20;
 const SHARED_AFTER: Duration = Duration::from_secs(1);
 /// So many times at most for one content: each costs a request.
 const MOST_SHARES: usize = 8;
-/// How often who has nothing left to do looks whether a part has become slow.
+/// How often who has nothing left to do looks whether a part has become slow, or the whole.
 const LOOK: Duration = Duration::from_millis(250);
+/// One more connection is worth it where the rest would take longer than this.
+const WORTH: Duration = Duration::from_secs(1);
 
 /// The length of the parts, all alike, of `left` bytes; `None` where these are too few for more than one part.
 pub(super) fn part_length(left: u64) -> Option<u64> {
@@ -70,6 +73,10 @@ struct State {
     taken: BTreeMap<usize, Taken>,
     /// How many connections fetch parts.
     running: usize,
+    /// Bytes that came since then, and those that are still to come.
+    since: Instant,
+    brought: u64,
+    left: u64,
 }
 
 /// A part that is being fetched.
@@ -111,13 +118,42 @@ enum Next {
     Nothing,
 }
 
+/// Whether one more connection would have something to fetch that is worth it.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    Now,
+    /// Where what is left turns out to be slow.
+    Perhaps,
+    Never,
+}
+
 impl Queue {
     /// Parts from byte `next` on; the first connection is at `first`, and goes on to `stop`.
     pub(super) fn new(parts: Parts, first: u64, stop: u64, next: u64) -> Self {
         let taken = BTreeMap::from([(FIRST, Taken::new(first..stop))]);
-        let state =
-            State { parts, next, id: FIRST, given_back: VecDeque::new(), shares: 0, taken, running: 0 };
+        let state = State {
+            parts,
+            next,
+            id: FIRST,
+            given_back: VecDeque::new(),
+            shares: 0,
+            taken,
+            running: 0,
+            since: Instant::now(),
+            brought: 0,
+            left: parts.size.saturating_sub(first),
+        };
         Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
+    /// The same, where so many bytes came in this time before.
+    pub(super) fn after(self, bytes: u64, elapsed: Duration) -> Self {
+        {
+            let mut state = self.state();
+            state.since = state.since.checked_sub(elapsed).unwrap_or(state.since);
+            state.brought = bytes;
+        }
+        self
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -126,18 +162,42 @@ impl Queue {
 
     /// Takes a part, as soon as the window allows one, or shares one that is slow; `None` when there is no more.
     pub(super) async fn take(&self) -> Option<Part> {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            // Before the look, so that no change is missed after it.
-            changed.as_mut().enable();
-            let next = self.state().next();
-            match next {
-                Next::Part(part) => return Some(part),
-                Next::Nothing => return None,
-                Next::Later => changed.await,
-                Next::Perhaps => drop(timeout(LOOK, changed).await),
-            }
-        }
+        self.until(|state| match state.next() {
+            Next::Part(part) => Some(Some(part)),
+            Next::Later | Next::Perhaps => None,
+            Next::Nothing => Some(None),
+        })
+        .await
+    }
+
+    /// The same for who does not wait for a part to become slow.
+    pub(super) async fn take_now(&self) -> Option<Part> {
+        self.until(|state| match state.next() {
+            Next::Part(part) => Some(Some(part)),
+            Next::Later => None,
+            Next::Perhaps | Next::Nothing => Some(None),
+        })
+        .await
+    }
+
+    /// Waits until one more connection would have something to fetch that is worth it; false when it never will.
+    pub(super) async fn wants_more(&self) -> bool {
+        self.until(|state| match state.wanted(Instant::now()) {
+            Wanted::Now => Some(true),
+            Wanted::Perhaps => None,
+            Wanted::Never => Some(false),
+        })
+        .await
+    }
+
+    /// Whether one more connection would have something to fetch now that is worth it.
+    pub(super) fn wants_now(&self) -> bool {
+        self.state().wanted(Instant::now()) == Wanted::Now
+    }
+
+    /// Waits until one more connection would never have anything to fetch.
+    pub(super) async fn wants_no_more(&self) {
+        self.until(|state| (state.wanted(Instant::now()) == Wanted::Never).then_some(())).await;
     }
 
     /// A part is complete.
@@ -174,13 +234,15 @@ impl Queue {
         let Some(part) = state.taken.get_mut(&id) else { return (0, true) };
         let kept = usize::try_from(part.left()).unwrap_or(length).min(length);
         part.at += kept as u64;
-        (kept, part.left() == 0)
+        let is_last = part.left() == 0;
+        state.brought += kept as u64;
+        state.left = state.left.saturating_sub(kept as u64);
+        (kept, is_last)
     }
 
     /// Whether the first connection goes on to the content's end.
     pub(super) fn has_only_first(&self) -> bool {
-        let state = self.state();
-        state.taken.get(&FIRST).is_some_and(|part| part.end == state.parts.size)
+        self.state().only_first().is_some()
     }
 
     /// Lets the first connection stop at `stop`, unless it stops earlier; false when it is past that already.
@@ -211,13 +273,58 @@ impl Queue {
         self.state().running <= 1
     }
 
+    /// Looks until something is found: again when a part has ended, and after a while, since a part may have become slow.
+    async fn until<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            // Before the look, so that no change is missed after it.
+            changed.as_mut().enable();
+            let found = look(&mut self.state());
+            match found {
+                Some(found) => return found,
+                None => drop(timeout(LOOK, changed).await),
+            }
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    /// The first connection, where it goes on to the content's end.
+    fn only_first(&self) -> Option<&Taken> {
+        self.taken.get(&FIRST).filter(|part| part.end == self.parts.size)
+    }
+
+    /// Divides what is left into parts once more, while the first connection goes on to the end: it may have come far before
+    /// there was a place for another one.
+    fn divide(&mut self) {
+        let Some(left) = self.only_first().map(Taken::left) else { return };
+        self.next = self.parts.size;
+        if let Some(length) = part_length(left) {
+            self.next -= left - length;
+            self.parts.length = length;
+        }
+    }
+
+    fn wanted(&mut self, now: Instant) -> Wanted {
+        self.divide();
+        let has_parts = !self.given_back.is_empty() || self.next < self.parts.size;
+        let took = now.saturating_duration_since(self.since).as_secs_f64();
+        // Bytes of a content are far from f64's limits.
+        let is_slow = self.left as f64 * took.max(1e-6) > self.brought as f64 * WORTH.as_secs_f64();
+        // What the last connection gave back just when nobody fetched any more is for whoever comes.
+        let is_worth_it = is_slow || self.running == 0;
+        if has_parts && is_worth_it || !has_parts && self.slow_part(now).is_some() {
+            return Wanted::Now;
+        }
+        if has_parts || self.may_share() { Wanted::Perhaps } else { Wanted::Never }
+    }
+
     fn next(&mut self) -> Next {
+        self.divide();
         let range = match self.given_back.pop_front() {
             Some(range) => range,
             None => {
@@ -245,162 +352,27 @@ impl State {
 
     /// Some of a part that another connection fetches slowly. Otherwise a content would take as long as its slowest part.
     fn share(&mut self, now: Instant) -> Next {
-        if self.shares == MOST_SHARES {
-            return Next::Nothing;
-        }
-        let slow = self.taken.values_mut().filter_map(|part| Some((part.shared_from(now)?, part)));
-        let Some((from, slow)) = slow.max_by_key(|(from, part)| part.end - from) else {
-            let is_worth_waiting = self.taken.values().any(|part| part.left() >= WORTH_SHARING);
-            return if is_worth_waiting { Next::Perhaps } else { Next::Nothing };
+        let Some((from, slow)) = self.slow_part(now) else {
+            return if self.may_share() { Next::Perhaps } else { Next::Nothing };
         };
         let range = from..slow.end;
         slow.end = from;
         self.shares += 1;
         self.begin(range)
     }
+
+    /// The slow part of which another connection may take most, and from where on.
+    fn slow_part(&mut self, now: Instant) -> Option<(u64, &mut Taken)> {
+        let may_share = self.may_share();
+        let slow = self.taken.values_mut().filter_map(|part| Some((part.shared_from(now)?, part)));
+        slow.max_by_key(|(from, part)| part.end - from).filter(|_| may_share)
+    }
+
+    /// Whether a part would be shared if it was slow.
+    fn may_share(&self) -> bool {
+        self.shares < MOST_SHARES && self.taken.values().any(|part| part.left() >= WORTH_SHARING)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    #[test]
-    fn parts_are_few_and_none_is_small() {
-        const MIB: u64 = 1 << 20;
-        for left in [16 * MIB, 17 * MIB + 1, 100 * MIB - 1, 128 * MIB, 300 * MIB, 5 << 30, 1 << 40] {
-            let length = part_length(left).expect("parts");
-            let (whole, rest) = (left / length, left % length);
-            assert!(whole + u64::from(rest > 0) <= MOST_PARTS, "{left}: {length}");
-            // The last part is shorter by what the others are rounded up.
-            assert!(rest == 0 || rest + MOST_PARTS > SMALLEST_PART, "{left}: {length} and {rest}");
-        }
-    }
-
-    #[test]
-    fn what_is_too_short_for_two_parts_has_none() {
-        assert_eq!(part_length(0), None);
-        assert_eq!(part_length((16 << 20) - 1), None);
-        assert_eq!(part_length(16 << 20), Some(8 << 20));
-    }
-
-    /// Parts of 10 bytes from byte 10 on; the first connection has those before.
-    fn queue(window: u64) -> Queue {
-        Queue::new(Parts { size: 45, length: 10, window }, 0, 10, 10)
-    }
-
-    fn take(queue: &Queue) -> Option<Option<Range<u64>>> {
-        Some(queue.take().now_or_never()?.map(|part| part.range))
-    }
-
-    #[test]
-    fn parts_follow_each_other_to_the_end() {
-        let queue = queue(u64::MAX);
-        for part in [10..20, 20..30, 30..40, 40..45] {
-            assert_eq!(take(&queue), Some(Some(part)));
-        }
-        assert_eq!(take(&queue), Some(None));
-    }
-
-    #[test]
-    fn a_part_that_is_given_back_is_the_next() {
-        let queue = queue(u64::MAX);
-        take(&queue);
-        take(&queue);
-        queue.advance(1, 3);
-        queue.give_back(1);
-        assert_eq!(take(&queue), Some(Some(13..20)));
-        assert_eq!(take(&queue), Some(Some(30..40)));
-    }
-
-    #[test]
-    fn a_part_beyond_the_window_waits_for_the_oldest_one() {
-        let queue = queue(20);
-        assert_eq!(take(&queue), Some(Some(10..20)));
-        assert_eq!(take(&queue), None, "20 bytes ahead of the first connection");
-        queue.finish(FIRST);
-        assert_eq!(take(&queue), Some(Some(20..30)));
-        assert_eq!(take(&queue), None, "20 bytes ahead of the part at 10");
-        queue.advance(1, 5);
-        queue.give_back(1);
-        assert_eq!(take(&queue), Some(Some(15..20)));
-        assert_eq!(take(&queue), Some(Some(30..40)));
-    }
-
-    #[test]
-    fn all_that_is_missing_is_taken_in_order() {
-        let queue = queue(u64::MAX);
-        take(&queue);
-        take(&queue);
-        queue.advance(2, 5);
-        queue.give_back(2);
-        queue.give_back(1);
-        assert_eq!(queue.take_all(), [10..20, 25..30, 30..45]);
-        assert_eq!(take(&queue), Some(None));
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_the_window_hears_of_its_move() {
-        let queue = queue(10);
-        let (part, ()) = tokio::join!(queue.take(), async { queue.finish(FIRST) });
-        assert_eq!(part.map(|part| part.range), Some(10..20));
-    }
-
-    #[test]
-    fn the_first_connection_stops_where_a_part_begins_unless_it_is_past_that() {
-        let queue = Queue::new(Parts { size: 45, length: 10, window: u64::MAX }, 0, 45, 10);
-        assert!(queue.has_only_first());
-        assert_eq!(queue.advance(FIRST, 8), (8, false));
-        assert!(queue.stop_first_at(10));
-        assert!(queue.stop_first_at(20), "it stops earlier already");
-        assert_eq!(queue.advance(FIRST, 8), (2, true));
-        assert!(!queue.stop_first_at(5) && !queue.has_only_first());
-    }
-
-    /// Two parts, which are taken, and the number of the second.
-    fn two_parts() -> Queue {
-        let parts = Parts { size: 32 << 20, length: 16 << 20, window: u64::MAX };
-        let queue = Queue::new(parts, 0, 16 << 20, 16 << 20);
-        assert_eq!(take(&queue), Some(Some(16 << 20..32 << 20)));
-        queue
-    }
-
-    /// What who has nothing left to do takes a little later.
-    fn share(queue: &Queue) -> Option<Range<u64>> {
-        match queue.state().share(Instant::now() + SHARED_AFTER) {
-            Next::Part(part) => Some(part.range),
-            _ => None,
-        }
-    }
-
-    #[tokio::test]
-    async fn who_has_nothing_left_to_do_takes_half_of_what_is_left_of_a_slow_part() {
-        let queue = two_parts();
-        queue.advance(FIRST, 15 << 20);
-        queue.advance(1, 1 << 20);
-        assert_eq!(take(&queue), None, "it is too early to tell");
-        let half = (17 << 20) + (15 << 19);
-        assert_eq!(share(&queue), Some(half..32 << 20));
-        assert_eq!(queue.advance(1, 15 << 20), (15 << 19, true), "the slow one stops there");
-    }
-
-    #[test]
-    fn a_part_of_which_nothing_comes_is_taken_over_as_a_whole() {
-        let queue = two_parts();
-        queue.advance(FIRST, 16 << 20);
-        queue.finish(FIRST);
-        assert_eq!(share(&queue), Some(16 << 20..32 << 20));
-        assert_eq!(queue.advance(1, 1), (0, true));
-        assert_eq!(queue.advance(2, 1), (1, false));
-    }
-
-    #[test]
-    fn nobody_takes_what_will_be_here_soon() {
-        let queue = two_parts();
-        queue.advance(FIRST, 16 << 20);
-        queue.advance(1, 13 << 20);
-        assert_eq!(share(&queue), None);
-        assert_eq!(take(&queue), Some(None), "less than is worth a request");
-    }
-}
+mod tests;

@@ -20,6 +20,14 @@ pub(super) const RESUME_AFTER: [Duration; 4] =
 /// A connection that brought so many bytes was worth resuming: the waits begin anew.
 const PROGRESS: u64 = 256 << 10;
 
+/// How many times a connection that crawls is replaced by another one to the same origin at once. The last of these times it
+/// is asked plainly, where not much is fetched again for that.
+const REPLACED_AT_ONCE: u32 = 2;
+/// Later it is replaced only after so many windows of 5 s, and where what is here needs not come again.
+const LATER: u32 = 6;
+/// What may be fetched again of a content whose length is not known, in bytes.
+const WORTH_AGAIN: u64 = 64 << 20;
+
 /// How many of the last bytes that were given out are asked for again when a connection is resumed: some servers say one
 /// range and send another.
 pub(super) const TAIL: u64 = 256;
@@ -42,6 +50,8 @@ pub struct Fetch<S> {
     waits: slice::Iter<'static, Duration>,
     /// Where the present connection began.
     resumed_at: u64,
+    /// How many connections were replaced because they crawled.
+    replaced: u32,
 }
 
 impl<S: Source> Fetch<S> {
@@ -97,9 +107,9 @@ impl<S: Source> Fetch<S> {
     }
 
     fn new(source: S, body: BlobBody, size: Option<u64>, position: u64) -> Self {
-        let (watch, waits, tail) = (Watch::new(body.origin), RESUME_AFTER.iter(), Vec::new());
+        let (watch, waits, tail) = (Watch::new(body.origin, 1), RESUME_AFTER.iter(), Vec::new());
         let (ending, part_end, resumed_at) = (None, None, position);
-        Self { source, body, watch, size, ending, part_end, position, tail, waits, resumed_at }
+        Self { source, body, watch, size, ending, part_end, position, tail, waits, resumed_at, replaced: 0 }
     }
 
     /// Says where a content of unknown length may end. Before the first chunk.
@@ -154,6 +164,7 @@ impl<S: Source> Fetch<S> {
             match self.next().await {
                 // It ends where its digest says, and not where its connection does.
                 Err(error) if error.is_transient() && self.is_complete() => return Ok(None),
+                Err(Error::Crawls) if !self.source.has_others() => self.replace().await,
                 // A part goes to others, or to nobody.
                 Err(error @ Error::NoRange { .. }) if self.part_end.is_none() => {
                     self.source.ranges().did_not_help(Instant::now());
@@ -252,9 +263,7 @@ impl<S: Source> Fetch<S> {
             tracing::debug!(target: "hubcap::fetch", source = %self.source,
                 "resuming the fetch at byte {}: {error}", self.position);
             origin = self.source.origin();
-            // Without a whole tail there is too little to compare.
-            let tail = if self.tail.len() as u64 == TAIL { TAIL } else { 0 };
-            let from = self.position - tail;
+            let from = self.again_from();
             let opened = match self.part_end {
                 Some(end) => self.source.open_part(from..end).await,
                 // What a packed content's ranges are of is not the content. And the last try is one without: some
@@ -264,14 +273,49 @@ impl<S: Source> Fetch<S> {
             };
             match opened.and_then(|body| check_size(self.size, &body).map(|()| body)) {
                 Ok(body) => {
-                    self.watch = Watch::new(body.origin);
-                    self.body = body;
-                    self.resumed_at = self.position;
+                    self.go_on_with(body);
                     return Ok(());
                 }
                 Err(again) => (error, is_broken) = (again, false),
             }
         }
+    }
+
+    /// Asks the only origin over another connection, since the present one crawls. It is kept where that gives nothing better.
+    async fn replace(&mut self) {
+        tracing::debug!(target: "hubcap::fetch", source = %self.source,
+            "asking for the rest from byte {} over another connection: this one crawls", self.position);
+        self.replaced += 1;
+        let (from, is_last) = (self.again_from(), self.replaced == REPLACED_AT_ONCE);
+        let left = self.size.map_or(WORTH_AGAIN, |size| size.saturating_sub(self.position));
+        let is_worth_again = self.position <= left && self.replaced <= REPLACED_AT_ONCE;
+        let opened = match self.part_end {
+            Some(end) => self.source.open_part(from..end).await,
+            None if is_worth_again && (is_last || self.body.is_packed()) => self.source.open(0).await,
+            None if self.source.ranges().may_help(Instant::now()) && from > 0 => self.source.open(from).await,
+            None if is_worth_again => self.source.open(0).await,
+            None => return self.watch.keep(LATER),
+        };
+        match opened.and_then(|body| check_size(self.size, &body).map(|()| body)) {
+            Ok(body) if body.is_partial() || is_worth_again => self.go_on_with(body),
+            Ok(_) => {
+                self.source.ranges().did_not_help(Instant::now());
+                self.watch.keep(LATER);
+            }
+            Err(_) => self.watch.keep(LATER),
+        }
+    }
+
+    fn go_on_with(&mut self, body: BlobBody) {
+        let patience = if self.replaced < REPLACED_AT_ONCE { 1 } else { LATER };
+        self.watch = Watch::new(body.origin, patience);
+        self.body = body;
+        self.resumed_at = self.position;
+    }
+
+    /// From where on a content is asked for again. Without a whole tail there is too little to compare.
+    fn again_from(&self) -> u64 {
+        self.position - if self.tail.len() as u64 == TAIL { TAIL } else { 0 }
     }
 
     /// Whether an error is the origin's own. One connection more than needed that breaks or is refused says little of it; one

@@ -1,10 +1,12 @@
 //! The engine against a source in memory, which answers each request as a script says.
 
 mod origins;
+mod places;
 
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -61,10 +63,41 @@ struct Inner {
     gate: watch::Sender<bool>,
     /// What was asked for, and whether the gate was open then.
     asked: Mutex<Vec<(Range<u64>, bool)>>,
+    open: Open,
+}
+
+/// How many bodies are open, and how many were at most; a clone counts the same.
+#[derive(Clone, Default)]
+struct Open(Arc<(AtomicUsize, AtomicUsize)>);
+
+impl Open {
+    fn begin(&self) -> IsOpen {
+        let open = self.0.0.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.1.fetch_max(open, Ordering::SeqCst);
+        IsOpen(self.clone())
+    }
+
+    fn most(&self) -> usize {
+        self.0.1.load(Ordering::SeqCst)
+    }
+}
+
+/// A body that is open.
+struct IsOpen(Open);
+
+impl Drop for IsOpen {
+    fn drop(&mut self) {
+        self.0.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Script {
     fn new(size: u64, answer: fn(&Range<u64>, usize) -> Answer) -> Self {
+        Self::within(&ConnectionLimit::new(), size, answer)
+    }
+
+    /// One whose connections count against this limit.
+    fn within(limit: &ConnectionLimit, size: u64, answer: fn(&Range<u64>, usize) -> Answer) -> Self {
         let mut content = BytesMut::zeroed(size as usize);
         for (number, word) in content.chunks_exact_mut(8).enumerate() {
             word.copy_from_slice(&(number as u64).to_le_bytes());
@@ -72,10 +105,11 @@ impl Script {
         Self(Arc::new(Inner {
             content: content.freeze(),
             answer,
-            limit: ConnectionLimit::new(),
+            limit: limit.clone(),
             ranges: Shortcut::default(),
             gate: watch::Sender::new(false),
             asked: Mutex::default(),
+            open: Open::default(),
         }))
     }
 
@@ -115,7 +149,8 @@ impl Script {
             Answer::Denied => return Err(Error::Denied { status: 403 }),
         }
         let (content, end) = (self.0.content.clone(), served.end);
-        let body = stream::try_unfold((served.start, gate), move |(at, mut gate)| {
+        let open = self.0.open.begin();
+        let body = stream::try_unfold((served.start, gate, open), move |(at, mut gate, open)| {
             let content = content.clone();
             async move {
                 if let Some(gate) = &mut gate {
@@ -129,7 +164,7 @@ impl Script {
                 }
                 let next = (at + STEP).min(end).min(breaks_at.unwrap_or(end));
                 let chunk = content.slice((at - shift) as usize..(next - shift) as usize);
-                Ok((at < end).then_some((chunk, (next, gate))))
+                Ok((at < end).then_some((chunk, (next, gate, open))))
             }
         });
         let mut response = http::Response::new(reqwest::Body::wrap_stream(body));
@@ -146,23 +181,28 @@ impl Script {
     }
 
     async fn stream(&self) -> Result<Bytes, Error> {
-        let (sender, mut pieces) = mpsc::channel(4);
-        let fetch = Fetch::begin(self.clone(), 0).await?;
-        let fetching = tokio::spawn(async move { fetch.stream(&sender).await });
-        let mut got = vec![0; self.0.content.len()];
-        let mut has_ended = false;
-        while let Some(piece) = pieces.recv().await {
-            match piece {
-                Piece::Chunk { offset, bytes } => {
-                    got[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
-                }
-                Piece::End => has_ended = true,
-            }
-        }
-        let fetched = fetching.await.expect("no panic");
-        assert_eq!(has_ended, fetched.is_ok());
-        fetched.map(|_| got.into())
+        streamed(self.clone(), self.0.content.len()).await
     }
+}
+
+/// A content of `size` bytes, put together of its pieces.
+async fn streamed<S: Source>(source: S, size: usize) -> Result<Bytes, Error> {
+    let (sender, mut pieces) = mpsc::channel(4);
+    let fetch = Fetch::begin(source, 0).await?;
+    let fetching = tokio::spawn(async move { fetch.stream(&sender).await });
+    let mut got = vec![0; size];
+    let mut has_ended = false;
+    while let Some(piece) = pieces.recv().await {
+        match piece {
+            Piece::Chunk { offset, bytes } => {
+                got[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
+            }
+            Piece::End => has_ended = true,
+        }
+    }
+    let fetched = fetching.await.expect("no panic");
+    assert_eq!(has_ended, fetched.is_ok());
+    fetched.map(|_| got.into())
 }
 
 impl fmt::Display for Script {

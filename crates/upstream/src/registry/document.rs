@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use hubcap_oci::Registry;
 use reqwest::Response;
 use url::Url;
 
@@ -21,26 +22,27 @@ pub(super) struct Document {
     pub(super) bytes: Bytes,
 }
 
-/// Reads a document of at most `limit` bytes. `again` asks for it once more.
+/// Reads a document of a registry, of at most `limit` bytes. `again` asks for it once more.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a longer one; [`Error::Unavailable`] for one that breaks off again, or that takes too long.
 pub(super) async fn read(
     response: Response,
+    registry: &Registry,
     limit: usize,
     again: impl AsyncFnOnce() -> Result<Response, Error>,
 ) -> Result<Document, Error> {
     let started = Instant::now();
-    match read_once(response, limit).await {
+    match read_once(response, registry, limit).await {
         Err(Error::Unavailable { .. }) if started.elapsed() < ONCE_MORE => {
-            read_once(again().await?, limit).await
+            read_once(again().await?, registry, limit).await
         }
         answered => answered,
     }
 }
 
-async fn read_once(response: Response, limit: usize) -> Result<Document, Error> {
+async fn read_once(response: Response, registry: &Registry, limit: usize) -> Result<Document, Error> {
     let (url, headers) = (response.url().clone(), response.headers().clone());
-    let bytes = body::whole(response, limit).await?;
+    let bytes = body::whole(response, registry.as_str(), limit).await?;
     Ok(Document { url, headers, bytes })
 }

@@ -126,7 +126,8 @@ impl Upstream {
     /// The manifest that an answer brings. One that breaks off in the middle is asked for once more.
     async fn receive(&self, response: Response, endpoint: &Endpoint) -> Result<ManifestBody, Error> {
         let again = async || self.ask(Method::GET, endpoint, accept()).await;
-        let Document { headers, bytes, .. } = document::read(response, Manifest::MAX_SIZE, again).await?;
+        let Document { headers, bytes, .. } =
+            document::read(response, &self.registry, Manifest::MAX_SIZE, again).await?;
         Ok(ManifestBody { bytes, media_type: body::content_type(&headers) })
     }
 

@@ -15,20 +15,24 @@ use super::{Others, Upstream};
 use crate::actions_cache::CacheContent;
 use crate::body::{self, BlobBody};
 use crate::byteranges::RangesBody;
-use crate::circuit::CircuitState;
 use crate::coding::Codings;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
 use crate::fetch::pace;
 use crate::fetch::source::{Next, Source};
+use crate::ratelimit::RateLimit;
 use crate::request::{range, several};
 use crate::shortcut::Shortcut;
 use crate::speed::Speed;
 
 /// How long the registry may take to begin where the job's cache has the content as well.
 const BEGIN: Duration = Duration::from_millis(1500);
+/// How long the job's cache may take to begin, its look-up with it, where the registry can be asked instead.
+const BEGIN_AT_CACHE: Duration = Duration::from_secs(3);
 /// A content of so many bytes or more is worth connections to both.
 const WORTH_BOTH: u64 = 16 << 20;
+/// What the registry has within this time, in seconds, is not looked up in the cache: that takes 250 ms, and the service limits it.
+const SOON: f64 = 0.5;
 
 /// A blob that is to be fetched. All clones are at the same origin, but for the one that is [`beside`](Source::beside) them.
 #[derive(Debug, Clone)]
@@ -105,9 +109,8 @@ impl RegistryBlob {
             // A look-up that many contents share is made once.
             let is_near = content.is_found() || content.is_of_pack();
             let is_small = content.size() < WORTH_BOTH && is_near && !is_slower;
-            if is_small
-                || matches!(self.upstream.origin.circuits.state(Instant::now()), CircuitState::Open { .. })
-            {
+            let is_limited = self.upstream.rate_limit().is_some_and(RateLimit::is_near);
+            if is_small || self.upstream.origin.is_away() || is_limited {
                 route.prefer(last);
             }
         }
@@ -224,9 +227,22 @@ impl RegistryBlob {
     async fn is_late(&self) {
         tokio::time::sleep(BEGIN).await;
         match &self.cached {
-            Some(content) if content.file().await.is_ok() => {}
+            Some(content) if content.is_there().await => {}
             _ => std::future::pending().await,
         }
+    }
+
+    /// The content as the job's cache has it, unless that does not begin in time while a registry can be asked.
+    async fn open_cached(&self, content: &CacheContent, offset: u64) -> Result<BlobBody, Error> {
+        let next = Some(self.route().next()).filter(|_| !self.is_beside).flatten();
+        let may_ask = |next| matches!(self.at(next), At::Registry(upstream) if !upstream.origin.is_away());
+        if !next.is_some_and(may_ask) {
+            return content.open(offset).await;
+        }
+        tokio::time::timeout(BEGIN_AT_CACHE, content.open(offset)).await.unwrap_or_else(|_| {
+            content.note_late();
+            Err(Error::Crawls)
+        })
     }
 
     /// The whole from its start on, unpacked where it is packed.
@@ -323,9 +339,12 @@ impl Source for RegistryBlob {
     }
 
     fn beside(&self) -> Option<Self> {
-        let is_worth_it = self.cached.as_ref().is_some_and(|content| content.size() >= WORTH_BOTH);
-        let is_at_registry = matches!(self.at(self.origin()), At::Registry(_));
-        (is_worth_it && is_at_registry).then(|| Self { is_beside: true, ..self.clone() })
+        let content = self.cached.as_ref().filter(|content| content.size() >= WORTH_BOTH)?;
+        let At::Registry(upstream) = self.at(self.origin()) else { return None };
+        // Bytes of a content are far from f64's limits.
+        let is_soon_here = |rate: f64| content.size() as f64 <= rate * SOON;
+        let is_looked_up = content.is_found() || !upstream.origin.speed.rate().is_some_and(is_soon_here);
+        is_looked_up.then(|| Self { is_beside: true, ..self.clone() })
     }
 
     fn is_too_slow(&self, origin: usize, rate: Option<f64>, left: Option<u64>) -> bool {
@@ -363,7 +382,7 @@ impl Source for RegistryBlob {
     async fn open(&self, offset: u64) -> Result<BlobBody, Error> {
         let origin = self.origin();
         let body = match self.at(origin) {
-            At::Cache(content) => content.file().await?.open(offset).await?,
+            At::Cache(content) => self.open_cached(content, offset).await?,
             At::Registry(upstream) if offset == 0 => {
                 tokio::select! {
                     biased;
@@ -383,7 +402,7 @@ impl Source for RegistryBlob {
     async fn open_part(&self, part: Range<u64>) -> Result<BlobBody, Error> {
         let origin = self.origin();
         let body = match self.at(origin) {
-            At::Cache(content) => content.file().await?.open_part(part).await?,
+            At::Cache(content) => content.open_part(part).await?,
             At::Registry(upstream) => {
                 let headers = range(part.start, Some(part.end));
                 let response = upstream.ask_uncounted(Method::GET, &self.endpoint, headers).await?;
@@ -393,3 +412,6 @@ impl Source for RegistryBlob {
         Ok(body.of(origin))
     }
 }
+
+#[cfg(test)]
+mod tests;

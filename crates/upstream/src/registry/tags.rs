@@ -1,5 +1,6 @@
 //! Tags (end-8).
 
+use bytes::Bytes;
 use http::{HeaderMap, Method};
 use hubcap_oci::json::{self, Object};
 use hubcap_oci::{Endpoint, Page, Repository};
@@ -9,6 +10,10 @@ use super::{MAX_LIST, Upstream};
 use crate::error::Error;
 use crate::link;
 
+/// The most tags that one page may have: with less of a limit a list of very short tags would take much more memory than its
+/// bytes.
+const MAX_TAGS: usize = 250_000;
+
 /// A page of tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagList {
@@ -16,6 +21,8 @@ pub struct TagList {
     pub tags: Vec<String>,
     /// What the upstream says to ask for next. It may be what was asked before.
     pub next: Option<Page>,
+    /// The list as it came, which holds the memory for it until the answer with its tags has gone out.
+    pub memory: Bytes,
 }
 
 impl Upstream {
@@ -26,19 +33,23 @@ impl Upstream {
     pub async fn tags(&self, repository: &Repository, page: &Page) -> Result<TagList, Error> {
         let endpoint = Endpoint::Tags { repository: repository.clone(), page: page.clone() };
         let ask = async || self.ask(Method::GET, &endpoint, HeaderMap::new()).await;
-        let Document { url, headers, bytes } = document::read(ask().await?, MAX_LIST, ask).await?;
+        let Document { url, headers, bytes } =
+            document::read(ask().await?, &self.registry, MAX_LIST, ask).await?;
         let next = link::next(&headers, &url, "tags", "list");
         let tags = read(&bytes).ok_or_else(|| Error::invalid("the list of tags is not the JSON of one"))?;
-        Ok(TagList { tags, next })
+        if tags.len() > MAX_TAGS {
+            return Err(Error::invalid(format!("a page of more than {MAX_TAGS} tags came")));
+        }
+        Ok(TagList { tags, next, memory: bytes })
     }
 }
 
 /// The tags of a list. Some registries say null for none; what is no text is no tag.
-fn read(bytes: &[u8]) -> Option<Vec<String>> {
+pub(crate) fn read(bytes: &[u8]) -> Option<Vec<String>> {
     let text = String::from_utf8_lossy(bytes);
     let list = Object::read(&text, &["tags"])?;
     let is_list = list.value("tags").is_none_or(|tags| tags.get() == "null" || tags.get().starts_with('['));
-    is_list.then(|| list.array("tags", usize::MAX).into_iter().filter_map(json::text).collect())
+    is_list.then(|| list.array("tags", MAX_TAGS + 1).into_iter().filter_map(json::text).collect())
 }
 
 #[cfg(test)]

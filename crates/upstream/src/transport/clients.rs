@@ -7,7 +7,7 @@ use reqwest::{Client, ClientBuilder, redirect};
 use tower::util::MapRequestLayer;
 use url::Url;
 
-use crate::address::{AddressPolicy, PublicResolver, is_loopback, is_private};
+use crate::address::{AddressPolicy, Resolver, is_loopback, is_private};
 use crate::connection::{self, Connection, opening};
 use crate::error::Error;
 use crate::request::USER_AGENT;
@@ -49,13 +49,13 @@ impl Clients {
                 let host = url.host_str().unwrap_or_default();
                 return Err(Error::NotAllowed { why: format!("{host} is a private address") });
             }
-            self.make(&self.public, connection, |builder| builder.dns_resolver(Arc::new(PublicResolver)))
+            self.make(&self.public, connection, |builder| builder.dns_resolver(Arc::new(Resolver(policy))))
         } else if is_loopback(url) && url.scheme() == "http" {
             self.make(&self.unencrypted, connection, |builder| builder.no_proxy().tls_certs_only([]))
         } else if is_loopback(url) {
             self.make(&self.direct, connection, ClientBuilder::no_proxy)
         } else {
-            self.make(&self.proxied, connection, |builder| builder)
+            self.make(&self.proxied, connection, |builder| builder.dns_resolver(Arc::new(Resolver(policy))))
         }
     }
 

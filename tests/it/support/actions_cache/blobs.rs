@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, header};
 use hubcap_oci::{RangeRequest, Selection};
 
+use super::Reads;
 use super::entries::{Entry, State};
 
 /// When everything was written.
@@ -29,6 +30,7 @@ pub(super) fn answer(
     let comp = value("comp");
     let what = comp.map_or_else(|| asked.method.to_string(), |comp| format!("{} {comp}", asked.method));
     let failed = state.failures.pop_front();
+    let reads = state.reads;
     let (cut, rate) = (state.cuts.front().copied(), state.rate);
     let signed = value("sig").and_then(|signature| state.signed(signature));
     let Some(signed) = signed else {
@@ -43,7 +45,13 @@ pub(super) fn answer(
         error(status, "InternalError")
     } else if is_write != signed.is_for_writing {
         error(403, "AuthorizationPermissionMismatch")
+    } else if !is_write && let Reads::Fail(status) = reads {
+        error(status, "InvalidRange")
+    } else if !is_write && reads == Reads::Elsewhere {
+        let elsewhere = Response::builder().status(302).header(header::LOCATION, "http://127.0.0.1:9/");
+        elsewhere.body(Body::empty()).expect("an answer")
     } else if !is_write {
+        let range = range.filter(|_| reads != Reads::Whole);
         let answer = read(entry, range, cut, rate);
         if answer.status().is_success() {
             state.cuts.pop_front();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Asked;
 use super::azurite::Account;
+use super::{Asked, Reads};
 
 /// How long a URL may be read from, or written to.
 const READ_LIFE: Duration = Duration::from_secs(600);
@@ -22,13 +22,24 @@ pub(super) struct State {
     pub(super) entries: Vec<Entry>,
     pub(super) log: Vec<Asked>,
     pub(super) latency: Duration,
+    /// Of a long block, beside that.
+    pub(super) block_latency: Duration,
     pub(super) quota: u64,
+    /// Whether nothing is taken any more.
+    pub(super) is_full: bool,
     /// How much the clock is ahead of the real one.
     pub(super) advanced: Duration,
     /// How many of the next URLs of a real blob store have run out already.
     pub(super) run_out: usize,
     /// By method: how many calls are refused, and for how long.
     pub(super) refusals: HashMap<String, (usize, u64)>,
+    /// By method: how many calls are answered so whatever they ask, with which status and words.
+    pub(super) said: HashMap<String, (usize, u16, String)>,
+    /// By method: how many answers are lost.
+    pub(super) lost: HashMap<String, usize>,
+    /// Whether no answer goes out now.
+    pub(super) is_held: bool,
+    pub(super) reads: Reads,
     pub(super) cuts: VecDeque<u64>,
     /// Bytes a second and connection.
     pub(super) rate: Option<u64>,
@@ -84,10 +95,16 @@ impl State {
             entries: Vec::new(),
             log: Vec::new(),
             latency: Duration::ZERO,
+            block_latency: Duration::ZERO,
             quota: 10 << 30,
+            is_full: false,
             advanced: Duration::ZERO,
             run_out: 0,
             refusals: HashMap::new(),
+            said: HashMap::new(),
+            lost: HashMap::new(),
+            is_held: false,
+            reads: Reads::Right,
             cuts: VecDeque::new(),
             rate: None,
             failures: VecDeque::new(),
@@ -113,6 +130,19 @@ impl State {
         }
         self.calls.push((method.into(), now));
         None
+    }
+
+    /// What a call is answered whatever it asks.
+    pub(super) fn say(&mut self, method: &str) -> Option<(u16, String)> {
+        let (left, status, words) = self.said.get_mut(method).filter(|(left, ..)| *left > 0)?;
+        *left -= 1;
+        Some((*status, words.clone()))
+    }
+
+    /// Whether the answer to this call is lost.
+    pub(super) fn loses(&mut self, method: &str) -> bool {
+        let left = self.lost.get_mut(method).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
     }
 
     /// Adds an entry; with bytes it is complete.

@@ -35,6 +35,10 @@ pub(super) async fn answer(
         refused.headers_mut().insert(header::RETRY_AFTER, retry_after.into());
         return refused;
     }
+    if let Some((status, words)) = lock().say(method) {
+        let response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
+        return response.body(Body::from(words)).expect("an answer");
+    }
     match method {
         "CreateCacheEntry" => create(&mut lock(), &scopes, question),
         "GetCacheEntryDownloadURL" => look_up(&mut lock(), &scopes, question),
@@ -76,6 +80,9 @@ fn create(state: &mut State, scopes: &Scopes, question: &Value) -> Response<Body
             "already_exists",
             "cache entry with the same key, version, and scope already exists",
         );
+    }
+    if state.is_full {
+        return failure(429, "resource_exhausted", "insufficient usage to create a cache entry");
     }
     let id = state.put(Entry::new(scope, key, version), None);
     success(&json!({"ok": true, "signed_upload_url": state.sign(id, true), "message": ""}))

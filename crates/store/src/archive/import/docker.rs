@@ -48,22 +48,22 @@ fn image(source: &Source, saved: &Saved) -> Result<Image, String> {
     if called.len() == 64
         && Digest::from_parts(Algorithm::Sha256, called).is_ok_and(|called| called != digest)
     {
-        return Err(format!("it is damaged: {} has the digest {digest}", saved.config));
+        return Err(format!("it is damaged: {:?} has the digest {digest}", saved.config));
     }
     let RootFs { diff_ids } = serde_json::from_slice::<Config>(&config)
-        .map_err(|error| format!("{} is no image's configuration: {error}", saved.config))?
+        .map_err(|error| format!("{:?} is no image's configuration: {error}", saved.config))?
         .rootfs;
     let paths = saved.layers.as_deref().unwrap_or_default();
     if paths.len() != diff_ids.len() {
         let (has, says) = (paths.len(), diff_ids.len());
         return Err(format!("manifest.json names {has} layers, and the image's configuration {says}"));
     }
-    let member = source.member(&saved.config).ok_or_else(|| format!("{} is missing", saved.config))?;
+    let member = source.member(&saved.config).ok_or_else(|| format!("{:?} is missing", saved.config))?;
     let mut contents = vec![(digest, member)];
     let mut layers = Vec::new();
     for (path, diff_id) in paths.iter().zip(&diff_ids) {
-        let member = source.member(path).ok_or_else(|| format!("the layer {path} is missing"))?;
-        let compression = compression(&member).map_err(|error| format!("{path}: {error}"))?;
+        let member = source.member(path).ok_or_else(|| format!("the layer {path:?} is missing"))?;
+        let compression = compression(&member).map_err(|error| format!("{path:?}: {error}"))?;
         // The configuration names a layer by what it is uncompressed; one that is compressed is read once to be named.
         let digest = match compression {
             None => *diff_id,

@@ -124,15 +124,15 @@ impl Source {
         }
     }
 
-    /// A small file as a whole.
+    /// A small file as a whole. A name may be anything, so errors quote it.
     pub(super) fn small(&self, name: &str) -> Result<Bytes, String> {
-        let member = self.member(name).ok_or_else(|| format!("{name} is missing"))?;
+        let member = self.member(name).ok_or_else(|| format!("{name:?} is missing"))?;
         if member.size > Manifest::MAX_SIZE as u64 {
-            return Err(format!("{name} has {} bytes, more than such a file may have", member.size));
+            return Err(format!("{name:?} has {} bytes, more than such a file may have", member.size));
         }
         // 4 MiB at most, so the cast cannot cut.
         let mut bytes = vec![0; member.size as usize];
-        member.file.read_exact_at(&mut bytes, member.offset).map_err(|error| format!("{name}: {error}"))?;
+        member.file.read_exact_at(&mut bytes, member.offset).map_err(|error| format!("{name:?}: {error}"))?;
         Ok(bytes.into())
     }
 }

@@ -1,8 +1,8 @@
-//! Lists of referrers in sled, by repository and subject.
+//! Lists of referrers, by repository and subject.
 
 use hubcap_oci::{Digest, Target};
 
-use super::{TagEntry, Trees, Validation, key, read_digest, read_tag, read_target, write_tag};
+use super::{Batch, TagEntry, Trees, Validation, key, read_link_key, read_tag, write_tag};
 
 impl Trees {
     /// The list of a [`link_key`](super::link_key): of a repository and a subject.
@@ -11,25 +11,21 @@ impl Trees {
     }
 
     pub(in crate::index) fn put_referrers(&self, key: &[u8], list: &TagEntry) -> sled::Result<()> {
-        self.referrers.insert(key, write_tag(list)).map(drop)
+        self.referrers.insert(key, write_tag(list))
     }
 
     /// All lists of all repositories, with their subjects.
     pub(in crate::index) fn all_referrers(&self) -> sled::Result<Vec<(Target, Digest, TagEntry)>> {
-        let all: Vec<_> = self.referrers.iter().collect::<sled::Result<_>>()?;
         let read = |(key, value): &(sled::IVec, sled::IVec)| {
-            // NUL is in no name, but it may be in a digest.
-            let end = key.iter().position(|byte| *byte == 0)?;
-            let target = read_target(std::str::from_utf8(&key[..end]).ok()?)?;
-            Some((target, read_digest(&key[end + 1..])?, read_tag(value)?))
+            let (target, subject) = read_link_key(key)?;
+            Some((target, subject, read_tag(value)?))
         };
-        Ok(all.iter().filter_map(read).collect())
+        Ok(self.referrers.scan(b"")?.iter().filter_map(read).collect())
     }
 
     /// Makes the lists of a repository ones that must be asked for again.
     pub(in crate::index) fn expire_referrers(&self, target: &Target) -> sled::Result<()> {
-        for found in self.referrers.scan_prefix(key(target, b"")) {
-            let (key, value) = found?;
+        for (key, value) in self.referrers.scan(&key(target, b""))? {
             if let Some(list) = read_tag(&value) {
                 self.put_referrers(&key, &TagEntry { validated: Validation::Unknown, ..list })?;
             }
@@ -39,11 +35,10 @@ impl Trees {
 
     /// Forgets the lists of a repository.
     pub(in crate::index) fn forget_referrers(&self, target: &Target) -> sled::Result<()> {
-        let keys = self.referrers.scan_prefix(key(target, b"")).keys();
-        let mut gone = sled::Batch::default();
-        for key in keys {
-            gone.remove(key?);
+        let mut gone = Batch::default();
+        for (key, _) in self.referrers.scan(&key(target, b""))? {
+            gone.remove(key);
         }
-        self.referrers.apply_batch(gone)
+        self.referrers.apply(gone)
     }
 }

@@ -1,4 +1,4 @@
-//! A dockerd that no systemd looks after: how its process was started, so that it can be started again.
+//! A daemon that no systemd looks after: how its process was started, so that it can be started again.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::Pid;
 
-use super::proxy::WITHOUT;
+use crate::process::parent;
 
 /// The first processes of containers, which end with the process that they were made for.
 const INITS: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "podman-init"];
@@ -19,8 +19,8 @@ const NAMESPACES: [&str; 4] = ["mnt", "net", "pid", "user"];
 
 /// A process, as it was started.
 #[derive(Debug)]
-pub(super) struct Spawned {
-    pub(super) pid: Pid,
+pub(crate) struct Spawned {
+    pub(crate) pid: Pid,
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -33,7 +33,7 @@ pub(super) struct Spawned {
 
 impl Spawned {
     /// How a process was started; an error says why it cannot be started so from here.
-    pub(super) fn of(pid: Pid) -> Result<Self, String> {
+    pub(crate) fn of(pid: Pid) -> Result<Self, String> {
         let number = pid.as_raw_nonzero();
         let proc = PathBuf::from(format!("/proc/{number}"));
         let name = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -41,8 +41,8 @@ impl Spawned {
         if owner != rustix::process::geteuid().as_raw() {
             return Err(format!("its process {number} is another user's"));
         }
-        let parent = parent(&proc);
-        if number.get() == 1 || (parent == Some(1) && INITS.contains(&name(1).trim())) {
+        let parent = parent(pid);
+        if number.get() == 1 || (parent == Some(Pid::INIT) && INITS.contains(&name(1).trim())) {
             return Err("it is the process of a container, which ends with it".into());
         }
         for namespace in NAMESPACES {
@@ -80,14 +80,17 @@ impl Spawned {
         })
     }
 
-    /// Starts it again, in a process group of its own, with these variables in place of those that hubcap gave it before.
-    pub(super) fn start(&self, more: &[(String, String)]) -> std::io::Result<Child> {
+    /// Whether this variable is in its environment, with this value.
+    pub(crate) fn has(&self, name: &str, value: &str) -> bool {
+        self.environment.iter().any(|(one, its)| one == name && its == value)
+    }
+
+    /// Starts it again, in a process group of its own, with more variables, and `without` those of these names.
+    pub(crate) fn start(&self, more: &[(String, String)], without: &[&str]) -> std::io::Result<Child> {
         let mut words = self.arguments.iter();
         let mut command = Command::new(&self.program);
         command.arg0(words.next().map_or(self.program.as_os_str(), OsString::as_os_str)).args(words);
-        let has_ours = self.environment.iter().any(|(name, value)| name == "NO_PROXY" && value == WITHOUT);
-        let stays = |name: &OsStr| !has_ours || (name != "HTTPS_PROXY" && name != "NO_PROXY");
-        let kept = self.environment.iter().filter(|(name, _)| stays(name));
+        let kept = self.environment.iter().filter(|(name, _)| without.iter().all(|gone| name != gone));
         command.env_clear().envs(kept.map(|(name, value)| (name, value)));
         command.envs(more.iter().map(|(name, value)| (name, value)));
         command.current_dir(&self.directory).process_group(0).stdin(Stdio::null());
@@ -100,7 +103,7 @@ impl Spawned {
     }
 
     /// Where its errors go, in words.
-    pub(super) fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let is_file = self.log.is_absolute() && self.log.is_file();
         if is_file { self.log.display().to_string() } else { "its standard error".to_owned() }
     }
@@ -120,11 +123,6 @@ fn present(program: &Path) -> PathBuf {
         .map_or_else(|| program.to_owned(), |path| OsStr::from_bytes(path).into())
 }
 
-fn parent(proc: &Path) -> Option<i32> {
-    let status = std::fs::read_to_string(proc.join("status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
@@ -137,7 +135,7 @@ mod tests {
         let log = dir.path().join("log");
         let out = File::create(&log).expect("a file");
         let mut command = Command::new("sleep");
-        command.arg0("another name").arg("60").env_clear().env("A", "b=c");
+        command.arg0("another name").arg("60").env_clear().env("A", "b=c").env("GONE", "d");
         let first = command.current_dir(dir.path()).stdout(out.try_clone().expect("a file")).stderr(out);
         let mut first = first.spawn().expect("it starts");
         // Between fork and exec it has this process's words.
@@ -149,7 +147,8 @@ mod tests {
         assert_eq!(spawned.log(), log.display().to_string());
         first.kill().expect("it runs");
         first.wait().expect("its end");
-        let mut second = spawned.start(&[("NO_PROXY".into(), WITHOUT.into())]).expect("it starts");
+        assert!(spawned.has("GONE", "d") && !spawned.has("GONE", "e"));
+        let mut second = spawned.start(&[("MORE".into(), "f".into())], &["GONE"]).expect("it starts");
         let read = |name: &str| {
             let mut bytes = Vec::new();
             let mut file = File::open(format!("/proc/{}/{name}", second.id())).expect("it runs");
@@ -158,8 +157,8 @@ mod tests {
         };
         while read("cmdline").is_empty() || read("environ").is_empty() {}
         assert_eq!(
-            (read("cmdline"), read("environ")),
-            ("another name\x0060\0".to_owned(), format!("A=b=c\0NO_PROXY={WITHOUT}\0"))
+            (read("cmdline").as_str(), read("environ").as_str()),
+            ("another name\x0060\0", "A=b=c\0MORE=f\0")
         );
         assert_eq!(std::fs::read_link(format!("/proc/{}/cwd", second.id())).expect("it runs"), dir.path());
         second.kill().expect("it runs");

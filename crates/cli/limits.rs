@@ -5,16 +5,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Lets the C library keep some MiB that were freed. By default it gives back what lies free beyond some hundred KiB, and
 /// takes it again page by page, for each piece of a blob: a tenth of what a fetch costs. glibc's limits follow the largest
 /// block that was freed (mallopt(3), `M_MMAP_THRESHOLD`); this one is never touched, and costs no memory.
-pub(super) fn keep_memory() {
+pub(crate) fn keep_memory() {
     const KEPT: usize = 4 << 20;
     drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT)));
 }
 
 /// Each client and each content that is read costs an open file. The usual soft limit of 1024 is there for programs that
 /// cannot count further, and the hard one is for us.
-pub(super) fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     let limits = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }) {
-        tracing::warn!(target: "hubcap::serve", "the limit of open files stays as it is: {error}");
+        tracing::warn!("the limit of open files stays as it is: {error}");
     }
 }

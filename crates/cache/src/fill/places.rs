@@ -1,0 +1,249 @@
+//! Places for fills: how many run at a time, altogether and of each registry.
+//!
+//! A registry that brings nothing must not hold all places. Therefore a registry gets one more only while more places are
+//! free than it has: alone it gets half of them, the next one half of the rest, and so on. A place that becomes free goes to
+//! the registry that has the fewest, and there to the fill that waits longest.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hubcap_oci::Registry;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::lock::lock;
+
+/// Places altogether.
+pub(super) const ALL: usize = 64;
+/// A fill that waits gives up when no place has become free for so long: then its clients are better off with the registry
+/// itself.
+const STANDSTILL: Duration = Duration::from_secs(10);
+/// The longest wait: an answer must begin within a minute.
+const LONGEST: Duration = Duration::from_secs(45);
+
+/// The places; a clone is another handle of the same.
+#[derive(Clone, Default)]
+pub(super) struct Places(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    /// How many places have become free since the start.
+    freed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    registries: HashMap<Registry, Queue>,
+    taken: usize,
+    is_closed: bool,
+}
+
+/// The fills of one registry.
+#[derive(Default)]
+struct Queue {
+    taken: usize,
+    waiting: VecDeque<oneshot::Sender<Place>>,
+}
+
+/// A place, until this is dropped.
+pub(super) struct Place {
+    places: Places,
+    registry: Registry,
+}
+
+impl Places {
+    /// Takes a place for a fill from `registry`; `None` when there is none for too long, or none will be given any more.
+    pub(super) async fn take(&self, registry: &Registry) -> Option<Place> {
+        self.take_within(registry, STANDSTILL, LONGEST).await
+    }
+
+    async fn take_within(
+        &self,
+        registry: &Registry,
+        standstill: Duration,
+        longest: Duration,
+    ) -> Option<Place> {
+        let mut freed = self.0.freed.subscribe();
+        let (sender, mut turn) = oneshot::channel();
+        {
+            let mut state = lock(&self.0.state);
+            if state.is_closed {
+                return None;
+            }
+            state.registries.entry(registry.clone()).or_default().waiting.push_back(sender);
+        }
+        self.give();
+        let end = Instant::now() + longest;
+        loop {
+            let patience = end.min(Instant::now() + standstill);
+            tokio::select! {
+                biased;
+                place = &mut turn => return place.ok(),
+                moved = timeout_at(patience, freed.changed()) => {
+                    if !matches!(moved, Ok(Ok(()))) || Instant::now() >= end {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many are taken.
+    pub(super) fn taken(&self) -> usize {
+        lock(&self.0.state).taken
+    }
+
+    /// Waits until no place is taken, for at most `patience`; false when some still are. None is given after that.
+    pub(super) async fn close(&self, patience: Duration) -> bool {
+        let mut freed = self.0.freed.subscribe();
+        let all_free = async { while self.taken() > 0 && freed.changed().await.is_ok() {} };
+        let is_free = timeout(patience, all_free).await.is_ok();
+        let mut state = lock(&self.0.state);
+        state.is_closed = true;
+        // Who waits learns of it.
+        state.registries.clear();
+        is_free
+    }
+
+    /// Gives places that are free to fills that wait.
+    fn give(&self) {
+        loop {
+            let next = lock(&self.0.state).next();
+            let Some((registry, fill)) = next else { return };
+            // One that does not wait any more gives it back.
+            let _ = fill.send(Place { places: self.clone(), registry });
+        }
+    }
+}
+
+impl State {
+    /// Takes a place for the fill whose turn it is; `None` when none may have one.
+    fn next(&mut self) -> Option<(Registry, oneshot::Sender<Place>)> {
+        let free = ALL - self.taken;
+        for queue in self.registries.values_mut() {
+            queue.waiting.retain(|fill| !fill.is_closed());
+        }
+        self.registries.retain(|_, queue| queue.taken > 0 || !queue.waiting.is_empty());
+        let may =
+            self.registries.iter_mut().filter(|(_, queue)| !queue.waiting.is_empty() && queue.taken < free);
+        let (registry, queue) = may.min_by_key(|(_, queue)| queue.taken)?;
+        let fill = queue.waiting.pop_front()?;
+        queue.taken += 1;
+        self.taken += 1;
+        Some((registry.clone(), fill))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = lock(&self.places.0.state);
+        state.taken -= 1;
+        if let Some(queue) = state.registries.get_mut(&self.registry) {
+            queue.taken -= 1;
+        }
+        drop(state);
+        self.places.0.freed.send_modify(|freed| *freed += 1);
+        self.places.give();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// Longer than any test.
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn registry(number: usize) -> Registry {
+        format!("r{number}.example").parse().expect("a registry")
+    }
+
+    fn poll<F: Future + Unpin>(mut waiting: F) -> Poll<F::Output> {
+        Pin::new(&mut waiting).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// As many places as a registry gets at once.
+    fn take_all(places: &Places, number: usize) -> Vec<Place> {
+        let registry = registry(number);
+        let take = || match poll(pin!(places.take(&registry))) {
+            Poll::Ready(place) => place,
+            Poll::Pending => None,
+        };
+        std::iter::from_fn(take).collect()
+    }
+
+    #[tokio::test]
+    async fn no_registry_takes_more_places_than_it_leaves() {
+        let places = Places::default();
+        let taken: Vec<_> = (0..8).map(|number| take_all(&places, number)).collect();
+        let counts: Vec<usize> = taken.iter().map(Vec::len).collect();
+        assert_eq!(counts, [32, 16, 8, 4, 2, 1, 1, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_place_that_becomes_free_goes_to_the_registry_with_the_fewest() {
+        let places = Places::default();
+        let mut taken: Vec<_> = (0..8).map(|number| take_all(&places, number)).collect();
+        let (many, none) = (registry(1), registry(9));
+        let (mut first, mut second) = (pin!(places.take(&many)), pin!(places.take(&none)));
+        assert!(poll(first.as_mut()).is_pending() && poll(second.as_mut()).is_pending());
+        taken[0].pop();
+        assert!(poll(first).is_pending());
+        assert!(matches!(poll(second), Poll::Ready(Some(_))));
+    }
+
+    #[tokio::test]
+    async fn a_fill_that_does_not_wait_any_more_holds_no_place() {
+        let places = Places::default();
+        let held = take_all(&places, 0);
+        let name = registry(0);
+        {
+            let gone = pin!(places.take(&name));
+            assert!(poll(gone).is_pending());
+        }
+        drop(held);
+        assert_eq!(places.taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_fill_waits_as_long_as_places_become_free() {
+        let places = Places::default();
+        let (_held, mut others) = (take_all(&places, 0), take_all(&places, 1));
+        let (name, standstill) = (registry(0), Duration::from_secs(3));
+        let (moved, has_moved) = watch::channel(false);
+        let moving = async {
+            for _ in 0..4 {
+                tokio::time::sleep(standstill / 3).await;
+                // Half of all places are taken by this registry, so the freed one is not for it.
+                others.pop();
+            }
+            moved.send_replace(true);
+        };
+        let waiting = async { (places.take_within(&name, standstill, LONG).await, *has_moved.borrow()) };
+        let ((place, is_later), ()) = tokio::join!(waiting, moving);
+        assert!(place.is_none() && is_later);
+    }
+
+    #[tokio::test]
+    async fn no_fill_waits_for_ever() {
+        let places = Places::default();
+        let _held = take_all(&places, 0);
+        let place = places.take_within(&registry(0), LONG, Duration::from_millis(50)).await;
+        assert!(place.is_none());
+    }
+
+    #[tokio::test]
+    async fn no_place_is_given_after_the_end() {
+        let places = Places::default();
+        let held = take_all(&places, 0);
+        assert!(!places.close(Duration::from_millis(50)).await);
+        drop(held);
+        assert!(places.take(&registry(0)).await.is_none());
+        assert!(places.close(Duration::ZERO).await);
+    }
+}

@@ -1,0 +1,214 @@
+//! The open connections of one listener, and which of them is given up when there are too many.
+//!
+//! A connection is idle while no request of its is being answered. When a client comes and there is no room, the connection
+//! that has been idle for longest is closed: clients open another one when they need it. Where none is idle, the client waits
+//! in the kernel's queue.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit};
+use tokio::sync::Notify;
+
+/// Open connections at most.
+const MOST: usize = 1024;
+/// The same as a part of the files that the process may have open: a connection may need a stored file and one to a registry.
+const PART_OF_FILES: u64 = 4;
+/// How often it is told that connections are given up.
+const TELL: Duration = Duration::from_secs(300);
+
+/// The open connections; a clone is another handle of the same.
+#[derive(Clone)]
+pub(crate) struct Connections(Arc<Inner>);
+
+struct Inner {
+    most: usize,
+    open: Mutex<Open>,
+    /// One has ended or become idle.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Open {
+    by_number: HashMap<u64, State>,
+    next: u64,
+    told: Option<Instant>,
+}
+
+struct State {
+    /// Requests that are being answered.
+    requests: u32,
+    /// When the last one was answered, or the connection was opened.
+    since: Instant,
+    given_up: Arc<Notify>,
+}
+
+/// One open connection, until this is dropped.
+pub(crate) struct OpenConnection {
+    connections: Connections,
+    number: u64,
+    given_up: Arc<Notify>,
+}
+
+/// A request of a connection, until its answer has been sent and this is dropped.
+pub(crate) struct Busy {
+    connections: Connections,
+    number: u64,
+}
+
+impl Connections {
+    /// None yet. As many as the process's limit of open files allows, and 1024 at most.
+    pub(crate) fn new() -> Self {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most = usize::try_from(files / PART_OF_FILES).unwrap_or(MOST).clamp(1, MOST);
+        Self::of(most)
+    }
+
+    fn of(most: usize) -> Self {
+        Self(Arc::new(Inner { most, open: Mutex::default(), changed: Notify::new() }))
+    }
+
+    /// Counts a connection that was accepted, once there is room for it.
+    pub(crate) async fn open(&self) -> OpenConnection {
+        loop {
+            let mut changed = std::pin::pin!(self.0.changed.notified());
+            // Before the look, so that no change is missed after it.
+            changed.as_mut().enable();
+            if let Some(connection) = self.try_open() {
+                return connection;
+            }
+            changed.await;
+        }
+    }
+
+    fn try_open(&self) -> Option<OpenConnection> {
+        let mut open = self.lock();
+        if open.by_number.len() >= self.0.most {
+            open.give_up_one(self.0.most)?;
+        }
+        let number = open.next;
+        open.next += 1;
+        let given_up = Arc::<Notify>::default();
+        let state = State { requests: 0, since: Instant::now(), given_up: Arc::clone(&given_up) };
+        open.by_number.insert(number, state);
+        Some(OpenConnection { connections: self.clone(), number, given_up })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Closes the connection that has been idle for longest; `None` when none is idle.
+    fn give_up_one(&mut self, most: usize) -> Option<()> {
+        let idle = self.by_number.iter().filter(|(_, state)| state.requests == 0);
+        let number = *idle.min_by_key(|(_, state)| state.since)?.0;
+        self.by_number.remove(&number)?.given_up.notify_one();
+        if self.told.is_none_or(|told| told.elapsed() >= TELL) {
+            self.told = Some(Instant::now());
+            tracing::warn!(target: "hubcap::listen",
+                "{most} connections are open: those that are idle for longest are closed for new clients");
+        }
+        Some(())
+    }
+}
+
+impl OpenConnection {
+    /// Ends when the connection is given up.
+    pub(crate) async fn given_up(&self) {
+        self.given_up.notified().await;
+    }
+
+    /// Where the connection's requests are counted.
+    pub(crate) fn requests(&self) -> Requests {
+        Requests { connections: self.connections.clone(), number: self.number }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.connections.lock().by_number.remove(&self.number);
+        self.connections.0.changed.notify_one();
+    }
+}
+
+/// The requests of one connection; a clone counts the same.
+#[derive(Clone)]
+pub(crate) struct Requests {
+    connections: Connections,
+    number: u64,
+}
+
+impl Requests {
+    /// Notes that a request is being answered.
+    pub(crate) fn begin(&self) -> Busy {
+        if let Some(state) = self.connections.lock().by_number.get_mut(&self.number) {
+            state.requests += 1;
+        }
+        Busy { connections: self.connections.clone(), number: self.number }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut open = self.connections.lock();
+        let Some(state) = open.by_number.get_mut(&self.number) else { return };
+        state.requests -= 1;
+        state.since = Instant::now();
+        let is_full = open.by_number.len() >= self.connections.0.most;
+        drop(open);
+        if is_full {
+            self.connections.0.changed.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    fn is_over(waiting: Pin<&mut impl Future<Output: Sized>>) -> bool {
+        waiting.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn the_connection_that_was_idle_for_longest_is_given_up() {
+        let connections = Connections::of(3);
+        let open = || connections.try_open().expect("room");
+        let (busy, served, idle) = (open(), open(), open());
+        let _request = busy.requests().begin();
+        drop(served.requests().begin());
+        let _new = open();
+        assert!(is_over(pin!(idle.given_up())));
+        assert!(!is_over(pin!(served.given_up())) && !is_over(pin!(busy.given_up())));
+        let _newer = open();
+        assert!(is_over(pin!(served.given_up())));
+    }
+
+    #[tokio::test]
+    async fn a_client_waits_where_all_connections_are_busy() {
+        let connections = Connections::of(1);
+        let one = connections.try_open().expect("room");
+        let request = one.requests().begin();
+        let mut waiting = pin!(connections.open());
+        assert!(!is_over(waiting.as_mut()));
+        drop(request);
+        assert!(is_over(waiting));
+    }
+
+    #[tokio::test]
+    async fn a_client_waits_no_longer_than_until_another_leaves() {
+        let connections = Connections::of(1);
+        let one = connections.try_open().expect("room");
+        let _request = one.requests().begin();
+        let mut waiting = pin!(connections.open());
+        assert!(!is_over(waiting.as_mut()));
+        drop(one);
+        assert!(is_over(waiting));
+    }
+}

@@ -1,0 +1,290 @@
+//! No wait is without an end: for a blob that comes slowly or not at all, for a place, for a connection, for memory.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+use hubcap_oci::media_type;
+use reqwest::Method;
+use tokio::sync::watch;
+
+use crate::support::hubcap::{Hubcap, Place, blob, manifest, status};
+use crate::support::origin::{Act, Origin, Quirk, Reply, quirk};
+use crate::support::{PATIENCE, eventually, noise};
+
+const MIB: usize = 1 << 20;
+
+/// The first `count` bodies come at once up to `length` bytes, and then byte by byte.
+fn fades(count: usize, length: usize) -> Quirk {
+    let left = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(count));
+    Quirk::new(move |asked| {
+        let left = std::sync::Arc::clone(&left);
+        if asked.method != Method::GET {
+            return None;
+        }
+        Act::change(move |reply| {
+            use std::sync::atomic::Ordering::SeqCst;
+            let is_one =
+                reply.is_content() && left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+            if !is_one {
+                return reply;
+            }
+            reply.sent_by(move |mut bytes| {
+                let head = bytes.split_to(length.min(bytes.len()));
+                let drops = stream::unfold(bytes, async |mut rest| {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    let drop = (!rest.is_empty()).then(|| rest.split_to(1))?;
+                    Some((drop, rest))
+                });
+                stream::iter([head]).chain(drops).map(Ok::<Bytes, _>)
+            })
+        })
+    })
+}
+
+/// Fetches a blob whose first connection fades, and asserts that it is right. Over that one it would take a day.
+async fn fetch_faded(faded: usize, at: usize, size: usize, more: Option<Quirk>) {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let content = noise(size, 1);
+    let digest = origin.put_blob(&content);
+    // Before the one that decides: those after it are not asked.
+    if let Some(more) = more {
+        origin.quirk(&digest, more);
+    }
+    origin.quirk(&digest, fades(faded, at));
+    let hubcap = place.start(&origin.url(), &[]);
+    let getting = async { hubcap.get(&blob("x", &digest)).await.bytes().await };
+    let got = tokio::time::timeout(2 * PATIENCE, getting).await;
+    assert!(got.expect("another connection").expect("a body") == content, "wrong bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_whose_connection_fades_comes_over_another_one() {
+    fetch_faded(1, MIB, 3 * MIB, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_whose_connections_fade_twice_comes_plainly() {
+    fetch_faded(2, MIB, 3 * MIB, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_whose_connection_fades_is_begun_again_where_there_are_no_ranges() {
+    fetch_faded(1, MIB, 3 * MIB, Some(quirk::no_ranges())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_blob_whose_first_connection_fades_comes_over_the_others() {
+    fetch_faded(1, 2 * MIB, 96 * MIB, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fill_that_nobody_reads_ends() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let digest = origin.put_blob(&noise(8 * MIB, 2));
+    let (_closed, gate) = watch::channel(false);
+    origin.quirk(&digest, quirk::gate(MIB, gate));
+    let hubcap = place.start(&origin.url(), &[]);
+    let mut body = hubcap.get(&blob("x", &digest)).await.bytes_stream();
+    body.next().await.expect("a chunk").expect("bytes");
+    let left = Instant::now();
+    drop(body);
+    eventually("the client's end", || hubcap.log().contains("the client left")).await;
+    eventually("the fill's end", || place.ingests() == 0).await;
+    assert!(left.elapsed() > Duration::from_secs(10), "a client that tries again finds it");
+    eventually("the reason in the log", || hubcap.log().contains("nobody has read it for 20 s")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_sends_nothing_does_not_take_the_places_of_others() {
+    let (slow, origin, place) = (Origin::start().await, Origin::start().await, Place::new());
+    let (_closed, gate) = watch::channel(false);
+    let content = noise(MIB, 3);
+    let digest = origin.put_blob(&content);
+    let slow_url = format!("slow.example={}", slow.url());
+    let hubcap = place.start(&origin.url(), &["--upstream", &slow_url]);
+    let asked: Vec<String> = (0..80).map(|seed| slow.put_blob(&noise(200_000, 100 + seed))).collect();
+    for digest in &asked {
+        slow.quirk(digest, quirk::gate(100_000, gate.clone()));
+    }
+    let paths: Vec<String> =
+        asked.iter().map(|digest| format!("{}?ns=slow.example", blob("x", digest))).collect();
+    // Those that have a place keep it to the end.
+    let held = async {
+        let _answers = join_all(paths.iter().map(|path| hubcap.get(path))).await;
+        std::future::pending::<()>().await;
+    };
+    let other = async {
+        // Of 64 places, and the others wait.
+        eventually("it has half of them", || slow.count(&Method::GET, "/blobs/") == 32).await;
+        let answer = hubcap.get(&blob("x", &digest)).await;
+        assert_eq!(status(&answer), "hubcap; fwd=miss; stored", "it had a place");
+        assert!(answer.bytes().await.expect("a body") == content);
+    };
+    tokio::select! {
+        () = held => {}
+        () = other => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_does_not_wait_for_the_same_blob_of_a_slower_registry() {
+    let (slow, origin, place) = (Origin::start().await, Origin::start().await, Place::new());
+    let (_closed, gate) = watch::channel(false);
+    let content = noise(MIB, 4);
+    let digest = origin.put_blob(&content);
+    slow.put_blob(&content);
+    slow.quirk(&digest, quirk::gate(100_000, gate));
+    let hubcap = place.start(&origin.url(), &["--upstream", &format!("slow.example={}", slow.url())]);
+    let _slow = hubcap.get(&format!("{}?ns=slow.example", blob("x", &digest))).await;
+    let answer = hubcap.get(&blob("x", &digest)).await;
+    assert_eq!(status(&answer), "hubcap; fwd=miss; stored", "not the other's download");
+    assert!(answer.bytes().await.expect("a body") == content);
+}
+
+/// Asserts that those who come for a blob of one repository, while another one of the same registry gives some of it and then
+/// no more, have it, and after that the clients of the other one, too.
+async fn fetch_stalled(at: usize, size: usize) {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let (_closed, gate) = watch::channel(false);
+    let content = noise(size, 6);
+    let digest = origin.put_blob(&content);
+    // Else each connection would bring a little more.
+    origin.quirk("/v2/slow/", quirk::no_ranges());
+    origin.quirk("/v2/slow/", quirk::gate(at, gate));
+    let hubcap = place.start(&origin.url(), &[]);
+    let started = Instant::now();
+    let ask = async |repository: &str| {
+        let got = hubcap.get(&blob(repository, &digest)).await.bytes().await;
+        assert!(got.expect("a body") == content, "wrong bytes for {repository}");
+    };
+    let later = async {
+        eventually("the first fill", || place.ingests() == 1).await;
+        tokio::join!(ask("fast/x"), ask("fast/y"));
+    };
+    tokio::join!(ask("slow/x"), ask("slow/x"), later);
+    // It takes some 20 s. dockerd gives up an answer that has not begun after a minute.
+    assert!(started.elapsed() < Duration::from_secs(58), "{:?} {}", started.elapsed(), hubcap.log());
+    let asked = origin.count(&Method::GET, "/v2/fast/");
+    assert!(asked <= 3, "{asked} requests for what one could have brought");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_a_fetch_that_does_not_move_gets_its_own() {
+    fetch_stalled(MIB, 3 * MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_a_fetch_that_brings_nothing_gets_its_own() {
+    fetch_stalled(1, 10_000).await;
+}
+
+/// The status line of an answer to `path` over a new connection.
+fn ask(address: &str, path: &str) -> String {
+    let mut client = TcpStream::connect(address).expect("connected");
+    client.set_read_timeout(Some(PATIENCE)).expect("set");
+    client.write_all(format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).expect("sent");
+    let mut status = [0; 12];
+    client.read_exact(&mut status).expect("an answer");
+    String::from_utf8_lossy(&status).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_are_given_up_for_new_ones() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let content = noise(24 * MIB, 5);
+    let digest = origin.put_blob(&content);
+    let hubcap = place.start(&origin.url(), &[]);
+    let address = hubcap.http.trim_start_matches("http://").to_owned();
+    // One that is being answered, and does not read yet.
+    let reading = hubcap.get(&blob("x", &digest)).await;
+    let silent: Vec<TcpStream> =
+        (0..1100).map(|_| TcpStream::connect(&address).expect("connected")).collect();
+    assert_eq!(ask(&address, "/v2/"), "HTTP/1.1 200");
+    assert!(reading.bytes().await.expect("a body") == content, "what is answered goes on");
+    assert!(hubcap.log().contains("closed for new clients"), "{}", hubcap.log());
+    drop(silent);
+}
+
+/// Has 60 clients ask for a long list each and not read it, and asserts that the memory for all of them is bounded.
+async fn assert_bounded_though_unread(hubcap: &Hubcap, path: impl Fn(usize) -> String) {
+    let answered = AtomicUsize::new(0);
+    let ask = async |n: usize| {
+        let answer = hubcap.get(&path(n)).await;
+        assert_eq!(answer.status(), 200);
+        answered.fetch_add(1, Ordering::Relaxed);
+        std::future::pending::<()>().await;
+        drop(answer);
+    };
+    let clients = tokio::time::timeout(Duration::from_secs(25), join_all((0..60).map(ask)));
+    assert!(clients.await.is_err(), "they do not end");
+    assert!(answered.into_inner() > 0, "nobody was answered: {}", hubcap.log());
+    let peak = hubcap.peak_memory_kib();
+    assert!(peak < 300 << 10, "{peak} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_tags_that_clients_do_not_read_take_no_more_memory_than_others() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let tags: Vec<String> = (0..150_000).map(|n| format!("{n:040}")).collect();
+    let text = Bytes::from(serde_json::json!({"name": "x", "tags": tags}).to_string());
+    origin.quirk("/tags/list", quirk::answer(move |_| Some(Reply::new(text.clone()))));
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_bounded_though_unread(&hubcap, |n| format!("/v2/library/x{n}/tags/list")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_referrers_that_clients_do_not_read_take_no_more_memory_than_others() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let referrer = |n: usize| {
+        serde_json::json!({"mediaType": media_type::OCI_MANIFEST, "digest": format!("sha256:{n:064x}"), "size": n,
+            "artifactType": "application/x", "annotations": {"of": format!("{n:0400}")}})
+    };
+    let all: Vec<serde_json::Value> = (0..9000).map(referrer).collect();
+    let list = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": all});
+    let text = Bytes::from(list.to_string());
+    origin.quirk("/referrers/", quirk::answer(move |_| Some(Reply::new(text.clone()))));
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_bounded_though_unread(&hubcap, |n| format!("/v2/library/x/referrers/sha256:{n:064x}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_large_manifests_at_once_are_all_answered_in_300_mib() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let layer = |n: usize| {
+        format!(
+            r#"{{"mediaType":"{}","size":{n},"digest":"sha256:{n:064x}"}}"#,
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+        )
+    };
+    let layers: Vec<String> = (0..24_000).map(layer).collect();
+    let layers = layers.join(",");
+    let digests: Vec<String> = (0..100)
+        .map(|n| {
+            let text = format!(
+                r#"{{"schemaVersion":2,"mediaType":"{}","n":{n},"config":{},"layers":[{layers}]}}"#,
+                media_type::OCI_MANIFEST,
+                layer(n),
+            );
+            origin.put_manifest(&format!("library/x:{n}"), media_type::OCI_MANIFEST, text.as_bytes())
+        })
+        .collect();
+    let hubcap = place.start(&origin.url(), &[]);
+    let ask = async |digest: &String| {
+        let answer = hubcap.get(&manifest("library/x", digest)).await;
+        let status = answer.status().as_u16();
+        // Read, and let go.
+        (status, answer.bytes().await.map_or(0, |bytes| bytes.len()))
+    };
+    let answers = join_all(digests.iter().map(ask)).await;
+    assert!(answers.iter().all(|(status, length)| *status == 200 && *length > 3 * MIB), "{answers:?}");
+    let peak = hubcap.peak_memory_kib();
+    assert!(peak < 300 << 10, "{peak} KiB");
+    let files = std::fs::read_dir(place.store().join("index-sled034-v2")).expect("the index");
+    let index: u64 = files.map(|file| file.expect("a file").metadata().expect("there").len()).sum();
+    assert!(index < 8 << 20, "{index} bytes of index");
+}
