@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,6 +220,30 @@ fn an_index_is_written_anew_when_it_is_much_larger_than_what_it_holds() {
     let (index, clean) = Index::open(&layout, &images());
     assert!(clean && index.is_linked(&target("b"), &digest("more")));
     assert!(!layout.new_sled().exists());
+}
+
+#[test]
+fn an_index_that_is_locked_for_a_moment_is_opened_then() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let layout = Layout::create(dir.path()).expect("a layout");
+    let (index, _) = Index::open(&layout, &images());
+    index.link(&target("a"), &[digest("kept")]);
+    index.close(true);
+    // As by a thread of sled's that has written the last, and still has the file.
+    let file = File::open(layout.sled().join("db")).expect("sled's file");
+    // Whoever closed the index may still have it.
+    while file.try_lock().is_err() {
+        std::thread::yield_now();
+    }
+    let opened = std::thread::spawn({
+        let layout = layout.clone();
+        move || Index::open(&layout, &images())
+    });
+    std::thread::sleep(Duration::from_millis(100));
+    drop(file);
+    let (index, clean) = opened.join().expect("no panic");
+    assert!(clean && index.is_linked(&target("a"), &digest("kept")));
+    assert!(!layout.corrupt_sled().exists());
 }
 
 #[test]

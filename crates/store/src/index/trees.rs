@@ -4,9 +4,11 @@ mod referrers;
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target};
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,9 @@ use sled::IVec;
 use super::tree::{Batch, Tree};
 use crate::boot;
 use crate::layout::image_index::Entry;
+
+/// How long sled's files may be locked by a sled that is closed already.
+const LOCKED: Duration = Duration::from_secs(5);
 
 /// What a tag means, or which list of referrers a manifest has, and since when that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +81,7 @@ pub(super) struct Trees {
 
 impl Trees {
     pub(super) fn open(path: &Path) -> sled::Result<Self> {
+        wait_for_lock(&path.join("db"), LOCKED);
         let db = config().path(path).open()?;
         Self::all(Some(db.clone()), |name| db.open_tree(name).map(Tree::Sled))
     }
@@ -295,6 +301,18 @@ impl Trees {
             tree.apply(links)?;
         }
         Ok(())
+    }
+}
+
+/// Waits until sled may lock its file, which it does not wait for: its own threads may have the file for a moment longer than
+/// the last handle that it gave out.
+fn wait_for_lock(file: &Path, at_most: Duration) {
+    let begun = Instant::now();
+    // One that is not there is not locked.
+    while File::open(file).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        && begun.elapsed() < at_most
+    {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
