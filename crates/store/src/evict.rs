@@ -89,10 +89,10 @@ impl Evictor {
         let removals = plan(self.survey(&images), policy);
         self.remove(&mut images, &removals)?;
         if policy.remove_private {
-            self.catalog.index.forget_private();
+            self.catalog.index.forget_private()?;
         }
-        if policy.remove_private || matches!(wanted, Wanted::Prune(_)) {
-            // A corrupt index that was kept for a look is not worth carrying either, and may name what is private.
+        if matches!(wanted, Wanted::Prune(_)) {
+            // A corrupt index that was kept for a look is not worth carrying either.
             let _ = fs::remove_dir_all(self.catalog.layout.corrupt_sled());
         }
         Ok(removals)

@@ -177,12 +177,14 @@ impl Index {
     }
 
     /// Forgets the repositories that are private, also that they are: not even their names are left.
-    pub(crate) fn forget_private(&self) {
+    /// Fails where a file that may name one cannot be removed.
+    pub(crate) fn forget_private(&self) -> std::io::Result<()> {
         self.flush();
-        self.db.forget_private();
+        let forgotten = self.db.forget_private();
         lock(&self.tags).clear();
         lock(&self.private).clear();
         lock(&self.owned).clear();
+        forgotten
     }
 
     /// Remembers a use, in memory until [`flush`](Self::flush).

@@ -3,7 +3,9 @@
 //! the disk takes no new one, it is kept in memory.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -206,21 +208,29 @@ impl Db {
     }
 
     /// Forgets the repositories that are private, so that no file of the index names one. sled's files are made anew: it keeps
-    /// what was removed for a while.
-    pub(super) fn forget_private(&self) {
+    /// what was removed for a while. Fails where a file that may name one cannot be removed.
+    pub(super) fn forget_private(&self) -> std::io::Result<()> {
+        if !self.is_kept {
+            return Ok(());
+        }
+        // One that a kill left half written, and one that was corrupt and kept for a look.
+        removed(&self.layout.new_sled())?;
+        removed(&self.layout.corrupt_sled())?;
         if self.with(Trees::has_private) == Some(false) {
-            return;
+            return Ok(());
         }
         let mut open = self.write();
-        let Some(trees) = &open.trees else { return };
+        let Some(trees) = &open.trees else { return Ok(()) };
         let public = Trees::in_memory();
         if let Err(why) = contained(|| public.copy_public(trees)) {
             tracing::warn!(target: "hubcap::store", "the index cannot be read, and begins anew: {why}");
         }
         open.shut();
         *open = Open { trees: Some(public), generation: open.generation + 1 };
+        removed(&self.layout.sled())?;
         drop(open);
         self.heal();
+        Ok(())
     }
 
     /// Closes sled and, where the index is kept, writes the checksum of its files, so that the next start can trust them.
@@ -267,6 +277,14 @@ impl Db {
 
     fn write(&self) -> RwLockWriteGuard<'_, Open> {
         self.open.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes a directory, which need not be there.
+fn removed(directory: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

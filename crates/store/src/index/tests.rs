@@ -64,6 +64,26 @@ fn a_repository_is_private_from_its_mark_on_until_it_is_taken_back() {
 }
 
 #[test]
+fn no_copy_of_an_index_names_what_was_private_or_that_is_an_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let layout = Layout::create(dir.path()).expect("a layout");
+    let (index, _) = Index::open(&layout, &images());
+    let copies = [layout.new_sled(), layout.corrupt_sled()];
+    for copy in &copies {
+        std::fs::create_dir(copy).expect("made");
+        std::fs::write(copy.join("db"), "private").expect("written");
+    }
+    index.forget_private().expect("forgotten");
+    assert!(copies.iter().all(|copy| !copy.exists()) && !index.is_private(&target("private")));
+    for copy in copies {
+        // No directory, so it is not removed as one.
+        std::fs::write(&copy, "private").expect("written");
+        assert!(index.forget_private().is_err(), "{} is there", copy.display());
+        std::fs::remove_file(copy).expect("removed");
+    }
+}
+
+#[test]
 fn an_index_that_cannot_be_read_calls_everything_private() {
     let dir = tempfile::tempdir().expect("a directory");
     let index = Index::temporary(&Layout::at(dir.path()), &ImageIndex::default());
