@@ -121,6 +121,24 @@ async fn jobs_with_images_a_b_a_a_hit_and_the_last_one_saves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_whose_large_contents_are_not_there_is_not_called_another_image() {
+    let (origin, cache) = (Origin::start().await, ActionsCache::start());
+    let image = image::put(&origin, "library/a:1", &[&noise(LARGE, 5), &noise(20_000, 6)]);
+    let first = Job::start(&origin, &cache);
+    first.pull("a", &image).await;
+    let is_large = |key: &String| key.starts_with("hubcap-b1-");
+    eventually("it is uploaded", || cache.saved().iter().any(is_large)).await;
+    first.end();
+    for key in cache.saved().into_iter().filter(is_large) {
+        cache.evict(&key);
+    }
+    let second = Job::start(&origin, &cache);
+    second.pull("a", &image).await;
+    let said = second.end();
+    assert!(!said.contains("nothing that it pulled was there"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_content_is_an_entry_that_other_keys_share_and_comes_although_the_registry_fails() {
     let (origin, cache) = (Origin::start().await, ActionsCache::start());
     let (layer, small) = (noise(LARGE, 3), noise(200_000, 4));

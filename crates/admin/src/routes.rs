@@ -60,6 +60,7 @@ async fn status(State(Admin { cache, daemon }): State<Admin>) -> Response<Body> 
         daemon,
         restoring: cache.is_restoring(),
         carried: cache.carried(),
+        carried_asked: cache.carried_asked(),
         carry_trouble: cache.carry_trouble(),
         meter: cache.snapshot(),
     };

@@ -51,6 +51,9 @@ pub struct Status {
     /// The pack of GitHub's cache that this job began with, if it carries contents there and there was one.
     #[serde(default)]
     pub carried: Option<String>,
+    /// Whether it names something that clients have asked for.
+    #[serde(default)]
+    pub carried_asked: bool,
     /// Why it began with nothing, where GitHub's cache could not be used.
     #[serde(default)]
     pub carry_trouble: Option<String>,

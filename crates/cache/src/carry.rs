@@ -12,6 +12,7 @@ mod uploads;
 
 use std::time::Duration;
 
+use hubcap_oci::Digest;
 use hubcap_upstream::actions_cache::Service;
 
 use crate::cache::Cache;
@@ -21,6 +22,8 @@ use uploads::Uploads;
 
 pub use save::{PackEnd, Saved};
 
+/// The longest content that any two images may share, in bytes: an empty layer has 32.
+const EMPTY: u64 = 1024;
 /// How long the pack of an earlier job is waited for. After that the registries are as good.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -67,6 +70,14 @@ impl Cache {
     /// The key of the newest pack that is known, where contents are carried and there is one.
     pub fn carried(&self) -> Option<String> {
         self.0.carrier.carrying()?.known.directory().key().map(str::to_owned)
+    }
+
+    /// Whether that pack names a blob that clients have asked for, whether or not the service still has it.
+    pub fn carried_asked(&self) -> bool {
+        let Some(carrying) = self.0.carrier.carrying() else { return false };
+        let directory = carrying.known.directory();
+        let is_named = |blob: &Digest| directory.find(blob).is_some_and(|(_, size)| size > EMPTY);
+        self.requests().requests.iter().filter_map(|request| request.blob.as_ref()).any(is_named)
     }
 
     /// Why nothing of what earlier jobs have saved is used, where that is so.

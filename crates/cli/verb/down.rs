@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hubcap_admin::{Daemon, Status};
-use hubcap_cache::RepositoryStats;
 use hubcap_cache::carry::{PackEnd, Saved};
 use hubcap_clients::{Cluster, Docker, Journal, Nodes};
 use hubcap_store::Layout;
@@ -210,11 +209,11 @@ fn save_carried(state: &Path, failures: &mut Failures) -> Option<bool> {
     Some(is_new)
 }
 
-/// The pack that a job began with, where it pulled and nothing of that was there, but for what is as good as nothing.
+/// The pack that a job began with, where it pulled and the pack names nothing of that: its images are unknown there. One whose
+/// large contents are not saved yet, or are gone, is known.
 fn missed(status: &Status) -> Option<&str> {
-    let all = |count: fn(&RepositoryStats) -> u64| status.meter.repositories.values().map(count).sum::<u64>();
-    let has_missed = all(|one| one.fetched) > 100 * all(RepositoryStats::saved);
-    status.carried.as_deref().filter(|_| has_missed)
+    let has_fetched = status.meter.repositories.values().any(|one| one.fetched > 0);
+    status.carried.as_deref().filter(|_| has_fetched && !status.carried_asked)
 }
 
 fn stop(daemon: Option<&Daemon>) -> anyhow::Result<()> {
