@@ -210,8 +210,8 @@ async fn idle_connections_are_given_up_for_new_ones() {
     drop(silent);
 }
 
-/// Has 60 clients ask for a long list each and not read it, and asserts that the memory for all of them is bounded.
-async fn assert_bounded_though_unread(hubcap: &Hubcap, path: impl Fn(usize) -> String) {
+/// Has clients ask for a long document each and not read it, and asserts that the memory for all of them is bounded.
+async fn assert_bounded_though_unread(hubcap: &Hubcap, clients: usize, path: impl Fn(usize) -> String) {
     let answered = AtomicUsize::new(0);
     let ask = async |n: usize| {
         let answer = hubcap.get(&path(n)).await;
@@ -220,7 +220,7 @@ async fn assert_bounded_though_unread(hubcap: &Hubcap, path: impl Fn(usize) -> S
         std::future::pending::<()>().await;
         drop(answer);
     };
-    let clients = tokio::time::timeout(Duration::from_secs(25), join_all((0..60).map(ask)));
+    let clients = tokio::time::timeout(Duration::from_secs(25), join_all((0..clients).map(ask)));
     assert!(clients.await.is_err(), "they do not end");
     assert!(answered.into_inner() > 0, "nobody was answered: {}", hubcap.log());
     let peak = hubcap.peak_memory_kib();
@@ -234,7 +234,7 @@ async fn lists_of_tags_that_clients_do_not_read_take_no_more_memory_than_others(
     let text = Bytes::from(serde_json::json!({"name": "x", "tags": tags}).to_string());
     origin.quirk("/tags/list", quirk::answer(move |_| Some(Reply::new(text.clone()))));
     let hubcap = place.start(&origin.url(), &[]);
-    assert_bounded_though_unread(&hubcap, |n| format!("/v2/library/x{n}/tags/list")).await;
+    assert_bounded_though_unread(&hubcap, 60, |n| format!("/v2/library/x{n}/tags/list")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,12 +249,11 @@ async fn lists_of_referrers_that_clients_do_not_read_take_no_more_memory_than_ot
     let text = Bytes::from(list.to_string());
     origin.quirk("/referrers/", quirk::answer(move |_| Some(Reply::new(text.clone()))));
     let hubcap = place.start(&origin.url(), &[]);
-    assert_bounded_though_unread(&hubcap, |n| format!("/v2/library/x/referrers/sha256:{n:064x}")).await;
+    assert_bounded_though_unread(&hubcap, 60, |n| format!("/v2/library/x/referrers/sha256:{n:064x}")).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_large_manifests_at_once_are_all_answered_in_300_mib() {
-    let (origin, place) = (Origin::start().await, Place::new());
+/// A hundred manifests of 3.5 MiB, at an origin; their digests.
+fn put_large_manifests(origin: &Origin) -> Vec<String> {
     let layer = |n: usize| {
         format!(
             r#"{{"mediaType":"{}","size":{n},"digest":"sha256:{n:064x}"}}"#,
@@ -263,7 +262,7 @@ async fn a_hundred_large_manifests_at_once_are_all_answered_in_300_mib() {
     };
     let layers: Vec<String> = (0..24_000).map(layer).collect();
     let layers = layers.join(",");
-    let digests: Vec<String> = (0..100)
+    (0..100)
         .map(|n| {
             let text = format!(
                 r#"{{"schemaVersion":2,"mediaType":"{}","n":{n},"config":{},"layers":[{layers}]}}"#,
@@ -272,7 +271,29 @@ async fn a_hundred_large_manifests_at_once_are_all_answered_in_300_mib() {
             );
             origin.put_manifest(&format!("library/x:{n}"), media_type::OCI_MANIFEST, text.as_bytes())
         })
-        .collect();
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_manifests_that_clients_do_not_read_take_no_more_memory_than_others() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let digests = put_large_manifests(&origin);
+    let hubcap = place.start(&origin.url(), &[]);
+    for digest in &digests {
+        assert_eq!(
+            hubcap.get(&manifest("library/x", digest)).await.bytes().await.expect("all of it").len() >> 20,
+            3
+        );
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_bounded_though_unread(&hubcap, 100, |n| manifest("library/x", &digests[n])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_large_manifests_at_once_are_all_answered_in_300_mib() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let digests = put_large_manifests(&origin);
     let hubcap = place.start(&origin.url(), &[]);
     let ask = async |digest: &String| {
         let answer = hubcap.get(&manifest("library/x", digest)).await;

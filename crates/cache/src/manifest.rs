@@ -9,6 +9,7 @@ use hubcap_oci::{Digest, Reference, Tag, Target};
 use hubcap_upstream::Upstream;
 
 use crate::access::Access;
+use crate::blob::body::BlobBody;
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
 use crate::freshness;
@@ -19,6 +20,9 @@ use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::plan::Stored;
 use crate::question::Question;
 use crate::tag_lock::TagLock;
+
+/// The longest manifest that is answered from memory, in bytes. Nearly every one is shorter.
+const LONG: usize = 64 << 10;
 
 /// What the store has for a reference.
 #[derive(Clone)]
@@ -44,6 +48,13 @@ impl Cache {
             (Reference::Tag(tag), Some(tag_lock)) => self.locked_manifest(access, tag, tag_lock).await,
             _ => self.manifest_by(access, reference).await,
         }
+    }
+
+    /// The bytes of a manifest of more than 64 KiB as they are read from its file: in memory, clients that read slowly would
+    /// hold them. `None` for a shorter one, and for one that is not stored.
+    pub fn manifest_body(&self, content: &ManifestContent) -> Option<BlobBody> {
+        let stored = (content.bytes.len() > LONG).then(|| self.store().blob(content.digest()).ok().flatten());
+        Some(BlobBody::stored(&stored??))
     }
 
     /// A tag as it is locked: from the store, else fetched by its digest. It is never validated.

@@ -56,6 +56,11 @@ impl BlobBody {
         Self { source: Source::Empty, position: 0, takeover: None }
     }
 
+    /// A stored content, which nothing takes over.
+    pub(crate) fn stored(content: &Content) -> Self {
+        Self { source: Source::Store(content.reader(0..u64::MAX)), position: 0, takeover: None }
+    }
+
     /// Parts of a stored blob.
     pub(crate) fn parts(parts: Parts) -> Self {
         Self { position: 0, source: Source::Parts(Box::new(parts)), takeover: None }

@@ -62,7 +62,7 @@ fn parts(ranges: Vec<ByteRange>, body: BlobBody, digest: &Digest, outcome: Outco
 }
 
 /// The bytes as they can be read. An error in the middle ends the connection: it must never look like the end.
-fn stream(body: BlobBody) -> Body {
+pub(crate) fn stream(body: BlobBody) -> Body {
     Body::from_stream(stream::try_unfold(body, async |mut body| {
         Ok::<_, Error>(body.chunk().await?.map(|chunk| (chunk, body)))
     }))

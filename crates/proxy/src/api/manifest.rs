@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use hubcap_cache::{Answer, Cache};
 use hubcap_oci::Reference;
 
+use crate::api::blob::stream;
 use crate::api::error::failed;
 use crate::api::{Asked, DIGEST, Reply};
 
@@ -17,9 +18,10 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, reference: &Referen
         cache.read_ahead(&asked.access, &value);
     }
     let descriptor = &value.manifest.descriptor;
+    let body = cache.manifest_body(&value).map_or_else(|| value.bytes.clone().into(), stream);
     Reply::new(StatusCode::OK, outcome).with(DIGEST, descriptor.digest.to_string()).body(
         &descriptor.media_type,
         descriptor.size,
-        value.bytes,
+        body,
     )
 }
