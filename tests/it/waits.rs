@@ -237,19 +237,43 @@ async fn lists_of_tags_that_clients_do_not_read_take_no_more_memory_than_others(
     assert_bounded_though_unread(&hubcap, 60, |n| format!("/v2/library/x{n}/tags/list")).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lists_of_referrers_that_clients_do_not_read_take_no_more_memory_than_others() {
-    let (origin, place) = (Origin::start().await, Place::new());
+/// Has an origin list so many referrers for each digest; each takes some 580 bytes.
+fn list_referrers(origin: &Origin, count: usize) {
     let referrer = |n: usize| {
         serde_json::json!({"mediaType": media_type::OCI_MANIFEST, "digest": format!("sha256:{n:064x}"), "size": n,
             "artifactType": "application/x", "annotations": {"of": format!("{n:0400}")}})
     };
-    let all: Vec<serde_json::Value> = (0..9000).map(referrer).collect();
+    let all: Vec<serde_json::Value> = (0..count).map(referrer).collect();
     let list = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": all});
     let text = Bytes::from(list.to_string());
     origin.quirk("/referrers/", quirk::answer(move |_| Some(Reply::new(text.clone()))));
+}
+
+fn referrers_of(n: usize) -> String {
+    format!("/v2/library/x/referrers/sha256:{n:064x}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_referrers_that_clients_do_not_read_take_no_more_memory_than_others() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    list_referrers(&origin, 9000);
     let hubcap = place.start(&origin.url(), &[]);
-    assert_bounded_though_unread(&hubcap, 60, |n| format!("/v2/library/x/referrers/sha256:{n:064x}")).await;
+    assert_bounded_though_unread(&hubcap, 60, referrers_of).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_lists_of_referrers_that_clients_do_not_read_take_no_more_memory_than_others() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    list_referrers(&origin, 6500);
+    let hubcap = place.start(&origin.url(), &[]);
+    for n in 0..100 {
+        assert_eq!(hubcap.get(&referrers_of(n)).await.bytes().await.expect("all of it").len() >> 20, 3);
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    origin.forget();
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_bounded_though_unread(&hubcap, 100, referrers_of).await;
+    assert_eq!(origin.count(&Method::GET, "/referrers/"), 0, "they are kept");
 }
 
 /// A hundred manifests of 3.5 MiB, at an origin; their digests.

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use hubcap_oci::referrer::{tag_of, write_list};
 use hubcap_oci::{Digest, Reference, Referrer};
-use hubcap_upstream::{ReferrerList, Upstream};
+use hubcap_store::StoredReferrers;
+use hubcap_upstream::{ReferrerList, Upstream, room_for_kept};
 
 use crate::access::Access;
 use crate::authorization::Admission;
@@ -23,7 +24,7 @@ const MAX_KEPT: usize = 4 << 20;
 
 /// What the store has for a subject.
 struct Found {
-    referrers: Vec<Referrer>,
+    list: ReferrerList,
     freshness: Freshness,
 }
 
@@ -50,40 +51,46 @@ impl Cache {
         access: &Access,
         subject: &Digest,
     ) -> Result<Answer<ReferrerList>, Failure> {
-        let mut found = self.kept_referrers(access, subject);
-        if let Some(Found { referrers, freshness }) = &found {
-            let stored = Stored { is_linked: self.is_for_all(access, subject).await, freshness: *freshness };
+        let mut outcome = Outcome::Miss;
+        if let Some(Found { list, freshness }) = self.kept_referrers(access, subject).await? {
+            let stored = Stored { is_linked: self.is_for_all(access, subject).await, freshness };
             if let Some(hit) = stored.hit(self.admission(access)) {
-                return Ok(Answer::new(referrers.clone().into(), hit));
+                return Ok(Answer::new(list, hit));
             }
+            outcome = Outcome::Refreshed;
+            // It is read again where it is needed: a list that waits for a newer one would hold its memory.
         }
-        let outcome = if found.is_some() { Outcome::Refreshed } else { Outcome::Miss };
         // The archive may come to its end while the upstream is asked.
         let was_restoring = self.is_restoring();
         match self.fetch_referrers(access, subject, outcome).await {
             Err(failure) => {
-                if found.is_none() && was_restoring {
+                if outcome == Outcome::Miss && was_restoring {
                     // Lists are known when all has come.
                     self.await_names().await;
-                    found = self.kept_referrers(access, subject);
                 }
+                let found = self.kept_referrers(access, subject).await?;
                 self.stale_referrers(access, subject, found, failure).await
             }
             answered => answered,
         }
     }
 
-    fn kept_referrers(&self, access: &Access, subject: &Digest) -> Option<Found> {
+    /// A list that is kept, with room for it if it is long.
+    async fn kept_referrers(&self, access: &Access, subject: &Digest) -> Result<Option<Found>, Failure> {
         let target = &access.target;
+        let Some(size) = self.store().referrers_size(target, subject) else { return Ok(None) };
+        let room = room_for_kept(target.registry.as_str(), size).await?;
         let kept = self.store().referrers(target, subject).unwrap_or_else(|error| {
             tracing::warn!(target: "hubcap::cache", "going on without what is stored: {error}");
             None
-        })?;
+        });
+        let Some(StoredReferrers { referrers, bytes, validated }) = kept else { return Ok(None) };
         // As long as the tag would live under which registries without the endpoint have the list.
         let tags = &self.config().tags;
         let ttl = tag_of(subject).map_or(tags.default, |tag| tags.ttl(target, &tag));
-        let freshness = freshness::of_tag(kept.validated, SystemTime::now(), ttl);
-        Some(Found { referrers: kept.referrers, freshness })
+        let freshness = freshness::of_tag(validated, SystemTime::now(), ttl);
+        let memory = room.map(|room| room.hold(bytes)).into_iter().collect();
+        Ok(Some(Found { list: ReferrerList { memory, ..referrers.into() }, freshness }))
     }
 
     /// Whether what the registry lists for this caller it lists for all who may have the repository. A registry may tell
@@ -154,7 +161,7 @@ impl Cache {
             return Err(failure);
         };
         let admission = self.admission(access);
-        if let Some(Found { referrers, freshness }) = found
+        if let Some(Found { list, freshness }) = found
             && let Some(outcome) = (Stored { is_linked: true, freshness }).stale(admission, because)
         {
             if let Outcome::Stale { over, because: StaleBecause::UpstreamFailed } = outcome
@@ -163,7 +170,7 @@ impl Cache {
                 tracing::warn!(target: "hubcap::cache", upstream = %access.target, subject = %subject, more,
                     "serving the stored list of referrers although it is {over} s past its TTL: {}", failure.error);
             }
-            return Ok(Answer::new(referrers.into(), outcome));
+            return Ok(Answer::new(list, outcome));
         }
         let stored = match admission {
             Admission::Ask => Vec::new(),

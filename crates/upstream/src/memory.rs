@@ -29,7 +29,7 @@ static SHARES: Shares = Shares(Mutex::new(State { taken: 0, registries: BTreeMap
 
 /// Room for one document.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub struct Room {
     shares: &'static Shares,
     registry: String,
     /// In KiB.
@@ -51,7 +51,7 @@ impl Room {
     }
 
     /// The bytes of the document, which keep what they need of the room.
-    pub(crate) fn hold(mut self, bytes: Bytes) -> Bytes {
+    pub fn hold(mut self, bytes: Bytes) -> Bytes {
         let spare = self.kib.saturating_sub(kib(bytes.len()));
         self.kib -= spare;
         drop(Self { shares: self.shares, registry: self.registry.clone(), kib: spare });
@@ -81,6 +81,16 @@ pub(crate) async fn hold(registry: &str, bytes: Bytes) -> Result<Bytes, Error> {
         return Ok(bytes);
     }
     Ok(Room::take(registry, bytes.len()).await?.hold(bytes))
+}
+
+/// Room for a document of a registry that is kept, which is read when it is here. `None` where it needs none.
+///
+/// # Errors
+/// [`Error::Unavailable`] when there is none within 45 s.
+pub async fn room_for_kept(registry: &str, bytes: u64) -> Result<Option<Room>, Error> {
+    // What is kept fits into memory.
+    let bytes = bytes as usize;
+    if bytes <= SMALL { Ok(None) } else { Room::take(registry, bytes).await.map(Some) }
 }
 
 fn kib(bytes: usize) -> usize {

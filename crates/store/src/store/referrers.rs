@@ -17,6 +17,8 @@ use crate::mutex::lock;
 pub struct StoredReferrers {
     /// In the registry's order, of all types.
     pub referrers: Vec<Referrer>,
+    /// The list as it is stored.
+    pub bytes: Bytes,
     /// When the registry last gave it.
     pub validated: Validation,
 }
@@ -59,7 +61,12 @@ impl Store {
         // Eviction goes by the subject's use: subjects without a referrer have one list among them.
         catalog.index.used(subject);
         let validated = entry.validated;
-        Ok(Referrer::read_index(&bytes).map(|referrers| StoredReferrers { referrers, validated }))
+        Ok(Referrer::read_index(&bytes).map(|referrers| StoredReferrers { referrers, bytes, validated }))
+    }
+
+    /// How long the stored list of a manifest's referrers is, in bytes; `None` where there is none.
+    pub fn referrers_size(&self, target: &Target, subject: &Digest) -> Option<u64> {
+        Some(self.0.catalog.index.referrers(target, subject)?.descriptor.size)
     }
 
     /// Makes the lists of a repository ones that must be asked for again: something was pushed to it.
