@@ -37,7 +37,7 @@ pub(super) struct Containerd {
     pub(super) dir: PathBuf,
     pub(super) snapshotter: Snapshotter,
     version: Version,
-    _process: Running,
+    process: Running,
 }
 
 impl Version {
@@ -84,10 +84,12 @@ impl Containerd {
         containerd.arg("--config").arg(dir.join("config.toml"));
         let child = spawn(containerd, log);
         let snapshotter = Snapshotter::Overlayfs;
-        let started = Self { dir: dir.into(), snapshotter, version, _process: Running(child) };
+        let mut started = Self { dir: dir.into(), snapshotter, version, process: Running(child) };
         let end = Instant::now() + PATIENCE;
         while !started.ctr(&["version"]).status.success() {
             let log = || std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+            let ended = started.process.0.try_wait().expect("a child");
+            assert!(ended.is_none(), "containerd has ended with {ended:?}: {}", log());
             assert!(Instant::now() < end, "containerd does not answer: {}", log());
             std::thread::sleep(Duration::from_millis(20));
         }

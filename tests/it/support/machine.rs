@@ -1,13 +1,13 @@
 //! A machine of its own: `/etc`, `/run`, a home directory and a network that nothing outside sees. There the clients have
 //! their usual files, and the registries' names lead to an address of this machine.
 
-use std::fs::File;
-use std::os::fd::AsFd as _;
+use std::fs::{DirEntry, File};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::PATIENCE;
@@ -172,19 +172,24 @@ impl Drop for Machine {
             if left.is_empty() {
                 break;
             }
-            for pid in left {
-                let _ = kill_process(pid, Signal::KILL);
+            for process in left {
+                let _ = pidfd_send_signal(process, Signal::KILL);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
 
-/// The processes that have these mounts, without those that have ended.
-fn processes_in(namespace: &Path) -> Vec<Pid> {
+/// The processes that have these mounts, without those that have ended. Held, since the number of one that ends meanwhile may be
+/// another's by the time it is killed.
+fn processes_in(namespace: &Path) -> Vec<OwnedFd> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let there = processes.filter(|process| {
-        std::fs::read_link(process.path().join("ns/mnt")).is_ok_and(|mounts| mounts == namespace)
-    });
-    there.filter_map(|process| Pid::from_raw(process.file_name().to_str()?.parse().ok()?)).collect()
+    let held = |process: DirEntry| {
+        let pid = Pid::from_raw(process.file_name().to_str()?.parse().ok()?)?;
+        let held = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        std::fs::read_link(process.path().join("ns/mnt"))
+            .is_ok_and(|mounts| mounts == namespace)
+            .then_some(held)
+    };
+    processes.filter_map(held).collect()
 }

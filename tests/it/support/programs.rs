@@ -86,6 +86,10 @@ pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // The number of one that was waited for may be another process's by now.
+        if self.0.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
         let pid = rustix::process::Pid::from_child(&self.0);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let end = Instant::now() + Duration::from_secs(20);
@@ -216,6 +220,12 @@ impl Dockerd {
         rustix::process::Pid::from_raw(text.trim().parse().ok()?)
     }
 
+    /// Whether a process is this dockerd: it was started with its file.
+    fn is(&self, pid: rustix::process::Pid) -> bool {
+        let command = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        command.split(|byte| *byte == 0).any(|word| word == self.pid_file.as_os_str().as_encoded_bytes())
+    }
+
     /// Builds with the BuildKit that is in dockerd.
     pub(crate) fn build(&self, context: &Path, tag: &str) {
         let mut command = self.command(&["build", "--tag", tag]);
@@ -244,7 +254,8 @@ impl Dockerd {
 
 impl Drop for Dockerd {
     fn drop(&mut self) {
-        let Some(pid) = self.pid() else { return };
+        // One that was killed leaves its file, and its number may be another process's by now.
+        let Some(pid) = self.pid().filter(|pid| self.is(*pid)) else { return };
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let end = Instant::now() + PATIENCE;
         while self.pid_file.exists() && Instant::now() < end {

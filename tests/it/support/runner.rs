@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
 use super::PATIENCE;
 use super::programs::{program, succeed};
 
@@ -243,15 +245,17 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         let mark = format!("RUNNER_TRACKING_ID={}", self.env["RUNNER_TRACKING_ID"]);
-        let left = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter(|process| {
+        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(id) = process.file_name().to_str().and_then(|id| Pid::from_raw(id.parse().ok()?)) else {
+                continue;
+            };
+            // Held, since the number of one that ends meanwhile may be another's by the time it is killed.
+            let Ok(held) = pidfd_open(id, PidfdFlags::empty()) else { continue };
             let environ = std::fs::read(process.path().join("environ")).unwrap_or_default();
-            environ.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
-        });
-        for process in left {
-            let id =
-                process.file_name().to_string_lossy().parse().ok().and_then(rustix::process::Pid::from_raw);
-            let Some(id) = id else { continue };
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+            if environ.split(|byte| *byte == 0).all(|variable| variable != mark.as_bytes()) {
+                continue;
+            }
+            let _ = pidfd_send_signal(held, Signal::KILL);
             let end = Instant::now() + PATIENCE;
             while process.path().join("exe").read_link().is_ok() && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(5));
