@@ -13,6 +13,7 @@ mod carried;
 mod carry;
 mod cli;
 mod clients;
+mod clock;
 mod conformance;
 mod connect;
 mod differ;

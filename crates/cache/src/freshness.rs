@@ -1,9 +1,9 @@
 //! Whether a stored tag may be answered without asking: a pure decision.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hubcap_oci::{Pattern, Tag, Target};
-use hubcap_store::Validation;
+use hubcap_store::{Moment, Validation};
 
 /// How long a tag is answered without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,63 +46,80 @@ pub enum Freshness {
     },
 }
 
-/// Decides by age. A tag whose validation this clock cannot judge has expired: one of the future (the clock was set back, or
+/// Decides by age. A tag whose validation the clocks cannot judge has expired: one of the future (the clock was set back, or
 /// somebody forged the time), and one of another run of the machine (the store came out of a cache, whose times anybody
 /// may have written who may write to that cache).
-pub fn of_tag(validated: Validation, now: SystemTime, ttl: Ttl) -> Freshness {
+pub fn of_tag(validated: Validation, now: Moment, ttl: Ttl) -> Freshness {
     let Ttl::For(ttl) = ttl else { return Freshness::Fresh { ttl: None } };
-    let age = validated.time().and_then(|at| now.duration_since(at).ok());
-    match (validated, age) {
-        (Validation::Here(_), Some(age)) if age < ttl => {
-            Freshness::Fresh { ttl: Some((ttl - age).as_secs()) }
-        }
-        (_, age) => Freshness::Expired { over: age.unwrap_or_default().saturating_sub(ttl).as_secs() },
+    let (is_reliable, age) = match validated {
+        Validation::Here(moment) => (true, moment.age(now)),
+        Validation::Elsewhere(at) => (false, now.at.duration_since(at).ok()),
+        Validation::Unknown => (false, None),
+    };
+    match age {
+        Some(age) if is_reliable && age < ttl => Freshness::Fresh { ttl: Some((ttl - age).as_secs()) },
+        age => Freshness::Expired { over: age.unwrap_or_default().saturating_sub(ttl).as_secs() },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+
+    const TTL: Duration = Duration::from_secs(300);
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn now() -> Moment {
+        Moment { at: SystemTime::UNIX_EPOCH + seconds(10_000_000), up: seconds(10_000) }
+    }
+
+    /// This long before [`now`], by both clocks.
+    fn ago(age: u64) -> Moment {
+        Moment { at: now().at - seconds(age), up: now().up - seconds(age) }
+    }
 
     #[test]
     fn a_tag_is_fresh_until_its_ttl_has_passed() {
-        let ttl = Ttl::For(Duration::from_secs(300));
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000);
-        let at = |age: u64| of_tag(Validation::Here(now - Duration::from_secs(age)), now, ttl);
+        let at = |age: u64| of_tag(Validation::Here(ago(age)), now(), Ttl::For(TTL));
         assert_eq!(at(0), Freshness::Fresh { ttl: Some(300) });
         assert_eq!(at(299), Freshness::Fresh { ttl: Some(1) });
         assert_eq!(at(300), Freshness::Expired { over: 0 });
         assert_eq!(at(307), Freshness::Expired { over: 7 });
-        assert_eq!(of_tag(Validation::Unknown, now, Ttl::Immutable), Freshness::Fresh { ttl: None });
+        assert_eq!(of_tag(Validation::Unknown, now(), Ttl::Immutable), Freshness::Fresh { ttl: None });
     }
 
     #[test]
     fn a_ttl_of_zero_asks_every_time() {
-        let now = SystemTime::now();
-        let freshness = of_tag(Validation::Here(now), now, Ttl::For(Duration::ZERO));
+        let freshness = of_tag(Validation::Here(now()), now(), Ttl::For(Duration::ZERO));
         assert_eq!(freshness, Freshness::Expired { over: 0 });
     }
 
     #[test]
     fn a_tag_that_was_validated_in_the_future_has_expired() {
-        let now = SystemTime::now();
         for later in [1, 60, 315_360_000] {
-            let later = Validation::Here(now + Duration::from_secs(later));
-            assert_eq!(
-                of_tag(later, now, Ttl::For(Duration::from_secs(300))),
-                Freshness::Expired { over: 0 }
-            );
+            let later = Moment { at: now().at + seconds(later), ..now() };
+            assert_eq!(of_tag(Validation::Here(later), now(), Ttl::For(TTL)), Freshness::Expired { over: 0 });
         }
     }
 
     #[test]
+    fn a_clock_that_was_set_back_makes_no_tag_fresh_again() {
+        // Validated 307 s ago; then the clock was set back by 300 s.
+        let validated = Moment { at: now().at - seconds(7), up: now().up - seconds(307) };
+        assert_eq!(of_tag(Validation::Here(validated), now(), Ttl::For(TTL)), Freshness::Expired { over: 7 });
+    }
+
+    #[test]
     fn a_tag_that_another_run_of_a_machine_validated_has_expired() {
-        let now = SystemTime::now();
-        let ttl = Ttl::For(Duration::from_secs(300));
-        let elsewhere = |age| Validation::Elsewhere(now - Duration::from_secs(age));
-        assert_eq!(of_tag(elsewhere(1), now, ttl), Freshness::Expired { over: 0 });
-        assert_eq!(of_tag(elsewhere(307), now, ttl), Freshness::Expired { over: 7 });
-        assert_eq!(of_tag(Validation::Unknown, now, ttl), Freshness::Expired { over: 0 });
+        let elsewhere = |age| Validation::Elsewhere(ago(age).at);
+        assert_eq!(of_tag(elsewhere(1), now(), Ttl::For(TTL)), Freshness::Expired { over: 0 });
+        assert_eq!(of_tag(elsewhere(307), now(), Ttl::For(TTL)), Freshness::Expired { over: 7 });
+        assert_eq!(of_tag(Validation::Unknown, now(), Ttl::For(TTL)), Freshness::Expired { over: 0 });
     }
 
     #[test]

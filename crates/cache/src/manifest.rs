@@ -3,10 +3,9 @@
 pub(crate) mod content;
 mod elsewhere;
 
-use std::time::SystemTime;
-
 use hubcap_oci::{Digest, Reference, Tag, Target};
-use hubcap_upstream::Upstream;
+use hubcap_store::Moment;
+use hubcap_upstream::{SMALL_DOCUMENT, Upstream};
 
 use crate::access::Access;
 use crate::blob::body::BlobBody;
@@ -20,9 +19,6 @@ use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::plan::Stored;
 use crate::question::Question;
 use crate::tag_lock::TagLock;
-
-/// The longest manifest that is answered from memory, in bytes. Nearly every one is shorter.
-const LONG: usize = 64 << 10;
 
 /// What the store has for a reference.
 #[derive(Clone)]
@@ -50,11 +46,14 @@ impl Cache {
         }
     }
 
-    /// The bytes of a manifest of more than 64 KiB as they are read from its file: in memory, clients that read slowly would
-    /// hold them. `None` for a shorter one, and for one that is not stored.
+    /// The bytes of a manifest that is not small as they are read from its file: in memory, clients that read slowly would
+    /// hold them. `None` for a small one, and for one that is not stored.
     pub fn manifest_body(&self, content: &ManifestContent) -> Option<BlobBody> {
-        let stored = (content.bytes.len() > LONG).then(|| self.store().blob(content.digest()).ok().flatten());
-        Some(BlobBody::stored(&stored??))
+        if content.bytes.len() <= SMALL_DOCUMENT {
+            return None;
+        }
+        let stored = self.store().blob(content.digest()).ok()??;
+        Some(BlobBody::stored(&stored))
     }
 
     /// A tag as it is locked: from the store, else fetched by its digest. It is never validated.
@@ -138,7 +137,7 @@ impl Cache {
             Reference::Tag(tag) => {
                 let entry = self.store().tag(target, tag)?;
                 let ttl = self.config().tags.ttl(target, tag);
-                let freshness = freshness::of_tag(entry.validated, SystemTime::now(), ttl);
+                let freshness = freshness::of_tag(entry.validated, Moment::now(), ttl);
                 (entry.descriptor.digest, Stored { is_linked: true, freshness })
             }
         };

@@ -1,12 +1,10 @@
 //! Lists of referrers (end-12): each is kept as a whole for the TTL of a tag, and filtered on the way out. An empty one is a
 //! list as any other.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use hubcap_oci::referrer::{tag_of, write_list};
 use hubcap_oci::{Digest, Reference, Referrer};
-use hubcap_store::StoredReferrers;
+use hubcap_store::{Moment, StoredReferrers};
 use hubcap_upstream::{ReferrerList, Upstream, room_for_kept};
 
 use crate::access::Access;
@@ -88,7 +86,7 @@ impl Cache {
         // As long as the tag would live under which registries without the endpoint have the list.
         let tags = &self.config().tags;
         let ttl = tag_of(subject).map_or(tags.default, |tag| tags.ttl(target, &tag));
-        let freshness = freshness::of_tag(validated, SystemTime::now(), ttl);
+        let freshness = freshness::of_tag(validated, Moment::now(), ttl);
         let memory = room.map(|room| room.hold(bytes)).into_iter().collect();
         Ok(Some(Found { list: ReferrerList { memory, ..referrers.into() }, freshness }))
     }

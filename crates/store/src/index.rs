@@ -19,7 +19,7 @@ use crate::mutex::lock;
 use db::Db;
 use trees::{link_key, tag_key};
 
-pub use trees::{TagEntry, Validation};
+pub use trees::TagEntry;
 
 /// A manifest that names more contents is served, and none of these is linked to its repository: images have some dozen, and
 /// each link costs a place in the index.

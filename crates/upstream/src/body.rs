@@ -11,7 +11,7 @@ use reqwest::Response;
 
 use crate::coding::{Codings, Decoded, Decoder};
 use crate::error::Error;
-use crate::memory::{Room, SMALL};
+use crate::memory::{Room, SMALL_DOCUMENT};
 
 /// A body may pause so long; a connection that is silent for longer is dead.
 const IDLE: Duration = Duration::from_secs(30);
@@ -193,12 +193,13 @@ pub(crate) async fn whole(mut response: Response, from: &str, limit: usize) -> R
     let mut bytes = BytesMut::new();
     let mut room = None;
     // Of a packed one it is not known how long it becomes.
-    let needs_room = !codings.is_none() || length.is_some_and(|length| length > SMALL as u64);
-    if !needs_room && within(DOCUMENT, read(&mut response, &mut bytes, SMALL.min(limit))).await? == Read::All
+    let needs_room = !codings.is_none() || length.is_some_and(|length| length > SMALL_DOCUMENT as u64);
+    if !needs_room
+        && within(DOCUMENT, read(&mut response, &mut bytes, SMALL_DOCUMENT.min(limit))).await? == Read::All
     {
         return Ok(bytes.freeze());
     }
-    if needs_room || limit > SMALL {
+    if needs_room || limit > SMALL_DOCUMENT {
         // Within the limit, which fits into memory.
         let needed = length.filter(|_| codings.is_none()).map_or(limit, |length| length as usize);
         room = Some(Room::take(from, needed).await?);

@@ -67,7 +67,7 @@ pub use fetch::limit::ConnectionLimit;
 pub use fetch::parallel::FirstConnection;
 pub use fetch::resume::Fetch;
 pub use fetch::source::{Next, Piece, Source};
-pub use memory::{Room, room_for_kept};
+pub use memory::{Room, SMALL_DOCUMENT, room_for_kept};
 pub use origin::OriginState;
 pub use ratelimit::RateLimit;
 pub use registry::{ManifestBody, Others, Permission, ReferrerList, RegistryBlob, TagList, Upstream};

@@ -1,6 +1,6 @@
 //! The memory budget for documents: manifests and lists are held as a whole, and many may come at once.
 //!
-//! A document of up to [`SMALL`] bytes, which is nearly every one, needs no room. A longer one waits for room for all of it
+//! A document of up to [`SMALL_DOCUMENT`] bytes, which is nearly every one, needs no room. A longer one waits for room for all of it
 //! before it is read, so that none waits with half of its bytes in memory. It gives the room back when the last one who has
 //! its bytes lets go of them.
 //!
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::error::Error;
 
 /// The longest document that needs no room, in bytes.
-pub(crate) const SMALL: usize = 64 << 10;
+pub const SMALL_DOCUMENT: usize = 64 << 10;
 /// What all others may take together, in KiB.
 const ALL: usize = 64 << 10;
 /// How long one waits for room: an answer must begin within a minute.
@@ -77,7 +77,7 @@ impl Drop for Room {
 /// As [`Room::take`].
 pub(crate) async fn hold(registry: &str, bytes: Bytes) -> Result<Bytes, Error> {
     // A longer one has taken its room before it was read.
-    if bytes.is_empty() || bytes.len() > SMALL {
+    if bytes.is_empty() || bytes.len() > SMALL_DOCUMENT {
         return Ok(bytes);
     }
     Ok(Room::take(registry, bytes.len()).await?.hold(bytes))
@@ -90,7 +90,7 @@ pub(crate) async fn hold(registry: &str, bytes: Bytes) -> Result<Bytes, Error> {
 pub async fn room_for_kept(registry: &str, bytes: u64) -> Result<Option<Room>, Error> {
     // What is kept fits into memory.
     let bytes = bytes as usize;
-    if bytes <= SMALL { Ok(None) } else { Room::take(registry, bytes).await.map(Some) }
+    if bytes <= SMALL_DOCUMENT { Ok(None) } else { Room::take(registry, bytes).await.map(Some) }
 }
 
 fn kib(bytes: usize) -> usize {

@@ -68,8 +68,8 @@ impl BlobBody {
 
     /// A whole stored blob.
     pub(crate) fn whole(takeover: Takeover) -> Self {
-        let source = Source::Store(takeover.content.reader(0..u64::MAX));
-        Self { source, position: 0, takeover: Some(takeover) }
+        let stored = Self::stored(&takeover.content);
+        Self { takeover: Some(takeover), ..stored }
     }
 
     pub(crate) fn bypass(bypass: Box<Bypass>) -> Self {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use hubcap_oci::{Digest, Link};
 
 use super::linkable;
-use super::trees::{TagEntry, Trees, Validation, link_key, tag_key};
+use super::trees::{TagEntry, Trees, link_key, tag_key};
 use crate::layout::Layout;
 use crate::layout::graph::Graph;
 use crate::layout::image_index::ImageIndex;
+use crate::validation::Validation;
 
 /// Adds everything that is reachable from `images`. When a tag was last validated is not in the layout, so every tag will be
 /// checked at its next use.

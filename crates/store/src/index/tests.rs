@@ -6,6 +6,7 @@ use std::time::Duration;
 use hubcap_oci::{Algorithm, Registry, media_type};
 
 use super::*;
+use crate::validation::{Moment, Validation};
 
 fn digest(name: &str) -> Digest {
     Digest::of(Algorithm::Sha256, name.as_bytes())
@@ -194,8 +195,9 @@ fn a_validation_of_another_run_of_the_machine_is_a_time_to_tell_only() {
     let dir = tempfile::tempdir().expect("a directory");
     let (index, _) = Index::open(&Layout::create(dir.path()).expect("a layout"), &ImageIndex::default());
     let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let here = Validation::Here(Moment { at, up: Duration::from_secs(1000) });
     for (validated, found) in [
-        (Validation::Here(at), Validation::Here(at)),
+        (here, here),
         (Validation::Elsewhere(at), Validation::Elsewhere(at)),
         (Validation::Unknown, Validation::Unknown),
     ] {

@@ -17,6 +17,7 @@ use sled::IVec;
 use super::tree::{Batch, Tree};
 use crate::boot;
 use crate::layout::image_index::Entry;
+use crate::validation::{Moment, Validation};
 
 /// How long sled's files may be locked by a sled that is closed already.
 const LOCKED: Duration = Duration::from_secs(5);
@@ -30,27 +31,6 @@ pub struct TagEntry {
     pub validated: Validation,
 }
 
-/// When something was last confirmed, and how far that can be relied on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Validation {
-    /// Since this machine was started.
-    Here(SystemTime),
-    /// Before that, or on another machine: a time to tell, not to rely on.
-    Elsewhere(SystemTime),
-    /// Never, or that was lost.
-    Unknown,
-}
-
-impl Validation {
-    /// The time, whoever noted it.
-    pub const fn time(self) -> Option<SystemTime> {
-        match self {
-            Self::Here(at) | Self::Elsewhere(at) => Some(at),
-            Self::Unknown => None,
-        }
-    }
-}
-
 #[derive(Serialize, Deserialize)]
 struct StoredTag {
     descriptor: Descriptor,
@@ -59,6 +39,9 @@ struct StoredTag {
     /// The [`boot::id`] of when that was; nothing in an older hubcap's index.
     #[serde(default)]
     boot: String,
+    /// Seconds since that start; 0 in an older hubcap's index.
+    #[serde(default)]
+    up: u64,
 }
 
 #[derive(Debug)]
@@ -347,11 +330,15 @@ fn digest_key(digest: &Digest) -> Vec<u8> {
 
 fn write_tag(entry: &TagEntry) -> Vec<u8> {
     let seconds = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let is_here = matches!(entry.validated, Validation::Here(_));
+    let (boot, up) = match entry.validated {
+        Validation::Here(moment) => (boot::id(), moment.up.as_secs()),
+        Validation::Elsewhere(_) | Validation::Unknown => ("", 0),
+    };
     let stored = StoredTag {
         descriptor: Descriptor::clone(&entry.descriptor),
         validated_at: entry.validated.time().map_or(0, seconds),
-        boot: is_here.then(boot::id).unwrap_or_default().to_owned(),
+        boot: boot.to_owned(),
+        up,
     };
     serde_json::to_vec(&stored).unwrap_or_default()
 }
@@ -361,7 +348,9 @@ fn read_tag(value: &[u8]) -> Option<TagEntry> {
     let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(stored.validated_at));
     let validated = match at {
         None | Some(SystemTime::UNIX_EPOCH) => Validation::Unknown,
-        Some(at) if stored.boot == boot::id() => Validation::Here(at),
+        Some(at) if stored.boot == boot::id() => {
+            Validation::Here(Moment { at, up: Duration::from_secs(stored.up) })
+        }
         Some(at) => Validation::Elsewhere(at),
     };
     Some(TagEntry { descriptor: Arc::new(stored.descriptor), validated })

@@ -1,7 +1,6 @@
 //! Manifests and tags: contents that hubcap reads itself, so each read is verified.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use hubcap_oci::{Digest, Manifest, Tag, Target};
@@ -9,9 +8,10 @@ use hubcap_oci::{Digest, Manifest, Tag, Target};
 use super::Store;
 use crate::catalog::Catalog;
 use crate::error::Error;
-use crate::index::{TagEntry, Validation};
+use crate::index::TagEntry;
 use crate::layout::image_index::wrapper;
 use crate::mutex::lock;
+use crate::validation::Validation;
 
 impl Store {
     /// Stores a manifest for a repository, and moves the tag to it. What it points at is linked to the repository: that is
@@ -46,7 +46,7 @@ impl Store {
         let named: Vec<Digest> = links.contents().map(|link| link.digest).collect();
         index.link(target, &named);
         if let Some(tag) = tag {
-            let validated = Validation::Here(SystemTime::now());
+            let validated = Validation::now();
             let entry = TagEntry { descriptor: Arc::new(descriptor.clone()), validated };
             index.put_tag(target, tag, &entry);
         }
@@ -144,7 +144,7 @@ impl Store {
 
     /// Notes that the upstream has said again that the tag means what it meant.
     pub fn touch_tag(&self, target: &Target, tag: &Tag) {
-        self.validate_tag(target, tag, Validation::Here(SystemTime::now()));
+        self.validate_tag(target, tag, Validation::now());
     }
 
     /// Makes a tag one that must be asked for again: it was moved upstream.

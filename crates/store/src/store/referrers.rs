@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use hubcap_oci::{Algorithm, Descriptor, Digest, Manifest, Referrer, Target, media_type};
 
 use super::Store;
 use crate::error::Error;
-use crate::index::{TagEntry, Validation};
+use crate::index::TagEntry;
 use crate::mutex::lock;
+use crate::validation::Validation;
 
 /// The list of a manifest's referrers, as its registry gave it.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +43,7 @@ impl Store {
             let named: Vec<Digest> = links.manifests.iter().map(|link| link.digest).collect();
             catalog.index.link(target, &named);
         }
-        let entry =
-            TagEntry { descriptor: Arc::new(descriptor), validated: Validation::Here(SystemTime::now()) };
+        let entry = TagEntry { descriptor: Arc::new(descriptor), validated: Validation::now() };
         catalog.index.put_referrers(target, subject, &entry);
         catalog.index.used(subject);
         Ok(())
