@@ -14,7 +14,7 @@ use hubcap_oci::{Algorithm, Descriptor, Digest, Tag, Target};
 use serde::{Deserialize, Serialize};
 use sled::IVec;
 
-use super::tree::{Batch, Tree};
+use super::tree::Tree;
 use crate::boot;
 use crate::layout::image_index::Entry;
 use crate::validation::{Moment, Validation};
@@ -173,15 +173,14 @@ impl Trees {
 
     /// Links contents to a repository.
     pub(super) fn link(&self, target: &Target, contents: &[Digest]) -> sled::Result<()> {
-        let mut batch = Batch::default();
         for digest in contents {
             let key = link_key(target, digest);
             // What is there already must not cost a log entry again.
             if !self.links.contains(&key)? {
-                batch.insert(key, &[]);
+                self.links.insert(key, &[])?;
             }
         }
-        self.links.apply(batch)
+        Ok(())
     }
 
     /// Whether the content of a [`link_key`] is linked to the repository.
@@ -241,13 +240,11 @@ impl Trees {
 
     /// Writes last uses, and everything else, to the disk.
     pub(super) fn put_last_uses(&self, used: &HashMap<Digest, SystemTime>) -> sled::Result<()> {
-        let mut batch = Batch::default();
         for (digest, at) in used {
             let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             // 2^64 milliseconds are longer than any clock's time.
-            batch.insert(digest_key(digest), &(since.as_millis() as u64).to_be_bytes());
+            self.contents.insert(digest_key(digest), &(since.as_millis() as u64).to_be_bytes())?;
         }
-        self.contents.apply(batch)?;
         self.flush()
     }
 
@@ -259,29 +256,28 @@ impl Trees {
         if let Some(subject) = &entry.subject {
             self.referrers.remove(link_key(&entry.target, subject))?;
         }
-        let mut links = Batch::default();
         for digest in named {
-            links.remove(link_key(&entry.target, digest));
+            self.links.remove(link_key(&entry.target, digest))?;
         }
-        self.links.apply(links)
+        Ok(())
     }
 
     /// Forgets contents that are gone, in all repositories.
     pub(super) fn forget_contents(&self, gone: &HashSet<Digest>) -> sled::Result<()> {
-        let mut contents = Batch::default();
         for digest in gone {
-            contents.remove(digest_key(digest));
+            self.contents.remove(digest_key(digest))?;
         }
-        self.contents.apply(contents)?;
         for tree in [&self.links, &self.owned] {
-            let mut links = Batch::default();
+            let mut links = Vec::new();
             tree.each(|key, _| {
                 if split_link_key(&key).is_some_and(|(_, digest)| gone.contains(&digest)) {
-                    links.remove(key);
+                    links.push(key);
                 }
                 Ok(())
             })?;
-            tree.apply(links)?;
+            for link in links {
+                tree.remove(link)?;
+            }
         }
         Ok(())
     }

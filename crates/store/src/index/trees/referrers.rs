@@ -2,7 +2,7 @@
 
 use hubcap_oci::{Digest, Target};
 
-use super::{Batch, TagEntry, Trees, Validation, key, read_link_key, read_tag, write_tag};
+use super::{TagEntry, Trees, Validation, key, read_link_key, read_tag, write_tag};
 
 impl Trees {
     /// The list of a [`link_key`](super::link_key): of a repository and a subject.
@@ -35,10 +35,9 @@ impl Trees {
 
     /// Forgets the lists of a repository.
     pub(in crate::index) fn forget_referrers(&self, target: &Target) -> sled::Result<()> {
-        let mut gone = Batch::default();
         for (key, _) in self.referrers.scan(&key(target, b""))? {
-            gone.remove(key);
+            self.referrers.remove(key)?;
         }
-        self.referrers.apply(gone)
+        Ok(())
     }
 }
