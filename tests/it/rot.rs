@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use reqwest::Method;
+
 use crate::support::hubcap::{Hubcap, Place, blob, manifest, run};
 use crate::support::image::{self, Image};
 use crate::support::noise;
@@ -95,6 +97,28 @@ async fn damage_to_any_file_is_refused_without_the_origin_and_healed_with_it() {
         }
     }
     println!("{count} damages: all healed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_while_hubcap_runs_is_fetched_again() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = image::put(&origin, "library/x:1", &[&noise(300_000, 1), &noise(5000, 2)]);
+    let hubcap = place.start(&origin.url(), &[]);
+    let all = pull(&hubcap, &image, "before").await;
+    for (how, damage) in DAMAGES {
+        for digest in &image.blobs {
+            damage(&place.store().join("blobs").join(digest.replace(':', "/")));
+            let range = hubcap.ask(Method::GET, &blob("x", digest), &[("range", "bytes=0-3")]).await;
+            let right = origin.blob(digest).expect("there").slice(0..4);
+            assert_eq!(range.bytes().await.expect("a body"), right, "{digest} {how}: a range");
+        }
+        assert_eq!(pull(&hubcap, &image, how).await, all, "{how}: not healed");
+        // The same without a range before it.
+        for digest in &image.blobs {
+            damage(&place.store().join("blobs").join(digest.replace(':', "/")));
+        }
+        assert_eq!(pull(&hubcap, &image, how).await, all, "{how}: not healed");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,11 @@
 //! The store: a layout that other tools open, and an index that may be lost at any time.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+
+use reqwest::Method;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::support::disk::SmallDisk;
 use crate::support::hubcap::{Place, blob, manifest, run, status};
@@ -258,6 +262,92 @@ async fn an_empty_body_is_no_blob_past_a_store_that_cannot_be_written_either() {
     origin.heal();
     let answer = hubcap.get(&blob("x", &digest)).await;
     assert_eq!(answer.bytes().await.expect("a body").len(), 300_000, "{}", hubcap.log());
+    assert_eq!(hubcap.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_and_pipes_in_a_store_lead_nowhere_and_stop_nothing() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let layer = noise(300_000, 1);
+    let image = image::put(&origin, "library/x:1", &[&layer]);
+    let paths = [manifest("x", "1"), blob("x", &image.blobs[0]), blob("x", &image.blobs[1])];
+    let hubcap = place.start(&origin.url(), &[]);
+    for path in &paths {
+        hubcap.get(path).await.bytes().await.expect("a body");
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    let (outside, store) = (place.dir.path().join("outside"), place.store());
+    fs::create_dir(&outside).expect("a directory");
+    let victim = outside.join("victim");
+    fs::write(&victim, "mine").expect("written");
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o755)).expect("changed");
+    let stored = format!("blobs/{}", image.blobs[1].replace(':', "/"));
+    let directories = ["blobs", "blobs/sha256", "blobs/sha512", "ingest", "quarantine", "index-sled034-v2"];
+    let files = [&stored, "index.json", "index.seal", "lock", "oci-layout", "index-sled034-v2/db"];
+    for name in directories.into_iter().chain(files).chain(["index-sled034-v2/x", "index-sled034-v2.bad"]) {
+        for kind in ["a link", "a link to a directory", "a pipe"] {
+            let what = format!("{kind} as {name}");
+            let odd = store.join(name);
+            match odd.symlink_metadata() {
+                Ok(found) if found.is_dir() => fs::remove_dir_all(&odd).expect("removed"),
+                Ok(_) => fs::remove_file(&odd).expect("removed"),
+                Err(_) => fs::create_dir_all(odd.parent().expect("a parent")).expect("made"),
+            }
+            match kind {
+                "a link" => symlink(&victim, &odd).expect("linked"),
+                "a link to a directory" => symlink(&outside, &odd).expect("linked"),
+                _ => mknodat(CWD, &odd, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe"),
+            }
+            let hubcap = place.start(&origin.url(), &[]);
+            for path in &paths {
+                let answer = hubcap.get(path).await;
+                assert_eq!(answer.status(), 200, "{what}: {}", hubcap.log());
+                let body = answer.bytes().await.expect("a body");
+                assert!(path != &paths[2] || body == layer, "{what}");
+            }
+            assert_eq!(hubcap.stop(), Some(0), "{what}");
+            for command in [&["gc"][..], &["gc", "--private"], &["verify"], &["ls"]] {
+                let store = store.to_str().expect("text");
+                let output = run(place.dir.path(), &[command, &["--store", store]].concat());
+                assert_eq!(output.status.code(), Some(0), "{what}: {command:?}: {output:?}");
+            }
+            let left = fs::metadata(&victim).expect("the victim");
+            assert_eq!(left.permissions().mode() & 0o777, 0o755, "{what}");
+            assert_eq!(fs::read_to_string(&victim).expect("read"), "mine", "{what}");
+            assert_eq!(fs::read_dir(&outside).expect("read").count(), 1, "{what}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_in_a_store_that_cannot_be_written_comes_past_it() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    fs::create_dir(place.store()).expect("a directory");
+    let disk = place.store();
+    let mounted = SmallDisk::mount(&disk, 8);
+    let layer = noise(300_000, 1);
+    let image = image::put(&origin, "library/x:1", &[&layer]);
+    let hubcap = place.start(&origin.url(), &["--min-free", "0"]);
+    for path in [manifest("x", "1"), blob("x", &image.blobs[1])] {
+        hubcap.get(&path).await.bytes().await.expect("a body");
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    let file = disk.join("blobs").join(image.blobs[1].replace(':', "/"));
+    let mut wrong = layer.clone();
+    wrong[1000..1005].copy_from_slice(b"wrong");
+    fs::write(file, wrong).expect("written");
+    mounted.read_only();
+    let hubcap = place.start(&origin.url(), &["--min-free", "0"]);
+    let path = blob("x", &image.blobs[1]);
+    for _ in 0..2 {
+        let range = hubcap.ask(Method::GET, &path, &[("range", "bytes=1000-1004")]).await;
+        // What goes past the store is whole.
+        let body = range.bytes().await.expect("a body");
+        assert!(body == layer[1000..1005] || body == layer, "{} wrong bytes", body.len());
+        let whole = hubcap.get(&path).await.bytes().await.expect("a whole body");
+        assert!(whole == layer, "{}", hubcap.log());
+    }
+    assert_eq!(hubcap.log().matches("the content is damaged").count(), 1, "{}", hubcap.log());
     assert_eq!(hubcap.stop(), Some(0));
 }
 

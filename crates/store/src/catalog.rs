@@ -16,7 +16,7 @@ use crate::content::verified::Verified;
 use crate::error::Error;
 use crate::index::Index;
 use crate::layout::image_index::ImageIndex;
-use crate::layout::{Durability, Layout};
+use crate::layout::{Durability, Layout, own};
 use crate::mutex::lock;
 use recent::{Recent, RecentManifests};
 
@@ -49,14 +49,15 @@ impl Catalog {
 
     /// A committed content, opened; `None` when there is none of that name.
     pub(crate) fn blob(self: &Arc<Self>, digest: &Digest) -> Result<Option<Content>, Error> {
+        if self.is_wrong(digest) {
+            return Ok(None);
+        }
         let path = self.layout.blob(digest);
-        // Not through fs-err: this is the hot path, and "not found" is an answer, not an error to be told.
-        match std::fs::File::open(&path) {
-            Ok(file) => {
-                let size = file.metadata()?.len();
+        match own::opened(&path) {
+            Ok((file, metadata)) => {
                 self.index.used(digest);
                 let (catalog, name) = (Arc::clone(self), *digest);
-                Ok(Some(self.verified.content(digest, file, size, move || catalog.quarantine(&name))))
+                Ok(Some(self.verified.content(digest, file, metadata, move || catalog.quarantine(&name))))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => {
@@ -67,7 +68,12 @@ impl Catalog {
 
     /// Whether there is a committed content of that name.
     pub(crate) fn has(&self, digest: &Digest) -> bool {
-        self.layout.size_of(digest).is_some()
+        self.layout.size_of(digest).is_some() && !self.is_wrong(digest)
+    }
+
+    /// Whether a content is damaged and could not be moved away: it counts as missing.
+    fn is_wrong(&self, digest: &Digest) -> bool {
+        self.verified.is_wrong(digest, || own::metadata(&self.layout.blob(digest)))
     }
 
     /// A stored manifest, verified, as the registry called it in this repository; else as it calls itself. One that is
@@ -80,6 +86,9 @@ impl Catalog {
         let media_type = self.index.media_type(target, digest);
         if let Some(found) = lock(&self.recent).find(digest, media_type.as_ref()) {
             return Ok(Some(found));
+        }
+        if self.is_wrong(digest) {
+            return Ok(None);
         }
         let Some(bytes) = self.layout.small(digest)? else { return Ok(None) };
         let bytes = Bytes::from(bytes);
@@ -99,11 +108,14 @@ impl Catalog {
         let destination = self.layout.blob(digest);
         // One that is there already, from another fetch or before a change on the disk, is replaced.
         let replaced = self.layout.size_of(digest).unwrap_or(0);
-        fs::rename(file, destination)?;
+        fs::rename(file, &destination)?;
         if let Some(stored) = lock(&self.stored).as_mut() {
             *stored = (*stored + size).saturating_sub(replaced);
         }
-        self.verified.note(digest);
+        // Gone again already, or not to be looked at, it is verified when it is asked for.
+        if let Some(metadata) = own::metadata(&destination) {
+            self.verified.note(digest, &metadata);
+        }
         if self.layout.durability() == Durability::Synced {
             lock(&self.unsynced).push(*digest);
         }
@@ -129,7 +141,7 @@ impl Catalog {
 
     /// Removes the file of a content, or of one in quarantine.
     pub(crate) fn remove_file(&self, path: &Path) {
-        let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let size = own::metadata(path).map_or(0, |metadata| metadata.len());
         match fs::remove_file(path) {
             Ok(()) => {
                 if let Some(stored) = lock(&self.stored).as_mut() {
@@ -145,10 +157,17 @@ impl Catalog {
     pub(crate) fn quarantine(&self, digest: &Digest) {
         let to = self.layout.quarantined(digest);
         self.forget(digest);
-        tracing::warn!(target: "hubcap::store", digest = %digest, "the content is damaged; it is moved to {}",
-            to.display());
-        if let Err(error) = fs::rename(self.layout.blob(digest), &to) {
-            tracing::warn!(target: "hubcap::store", "{error}");
+        let from = self.layout.blob(digest);
+        match fs::rename(&from, &to) {
+            Ok(()) => tracing::warn!(target: "hubcap::store", digest = %digest,
+                "the content is damaged; it is moved to {}", to.display()),
+            Err(error) => {
+                if let Some(metadata) = own::metadata(&from) {
+                    self.verified.note_wrong(digest, &metadata);
+                }
+                tracing::warn!(target: "hubcap::store", digest = %digest,
+                    "the content is damaged, and is not served any more; it stays, because it cannot be moved: {error}");
+            }
         }
     }
 
@@ -161,7 +180,7 @@ impl Catalog {
     pub(crate) fn size(&self) -> u64 {
         *lock(&self.stored).get_or_insert_with(|| {
             let directories = self.layout.contents().into_iter().chain([self.layout.quarantine()]);
-            let entries = directories.flat_map(fs::read_dir).flatten().flatten();
+            let entries = directories.flat_map(|directory| own::entries(&directory));
             entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
         })
     }

@@ -16,9 +16,11 @@ pub(crate) mod graph;
 pub(crate) mod image_index;
 mod key;
 pub(crate) mod list;
+pub(crate) mod own;
 pub(crate) mod verify;
 
 use std::collections::HashSet;
+use std::fs::Metadata;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -66,7 +68,7 @@ impl Layout {
     /// Writes contents, and the names of all that is here, to the disk.
     pub(crate) fn sync(&self, contents: &[Digest]) -> std::io::Result<()> {
         for path in contents.iter().map(|digest| self.blob(digest)) {
-            match std::fs::File::open(&path) {
+            match own::open(&path) {
                 Ok(file) => file.sync_data()?,
                 // Evicted meanwhile.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -83,6 +85,7 @@ impl Layout {
     pub(crate) fn create(root: &Path) -> Result<Self, Error> {
         let layout = Self::at(root);
         permissions::make_root(root)?;
+        layout.make_way()?;
         for algorithm in Algorithm::ALL {
             permissions::make_directory(root, &root.join("blobs").join(algorithm.name()))?;
         }
@@ -90,7 +93,7 @@ impl Layout {
         permissions::make_directory(root, &layout.quarantine())?;
         for (name, text) in FILES {
             // Compared, not only looked for: an emptied oci-layout would make the whole store unreadable to others.
-            if fs::read(root.join(name)).ok().as_deref() != Some(text.as_bytes()) {
+            if own::read(&root.join(name)).ok().as_deref() != Some(text.as_bytes()) {
                 layout.replace(name, text.as_bytes())?;
             }
         }
@@ -100,6 +103,19 @@ impl Layout {
             layout.write_index(&ImageIndex::default())?;
         }
         Ok(layout)
+    }
+
+    /// Removes what is in the place of hubcap's own directories and files without being one.
+    fn make_way(&self) -> std::io::Result<()> {
+        let directories = [self.root.join("blobs"), self.ingests(), self.quarantine()];
+        for directory in directories.iter().chain(&self.contents()) {
+            own::make_way(directory, Metadata::is_dir)?;
+        }
+        let files = [self.image_index(), self.clean_checksum(), self.lock()];
+        for file in FILES.map(|(name, _)| self.root.join(name)).iter().chain(&files) {
+            own::make_way(file, Metadata::is_file)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -118,34 +134,36 @@ impl Layout {
 
     /// Every committed content.
     pub(crate) fn digests(&self) -> impl Iterator<Item = (Digest, PathBuf)> {
-        self.files().filter_map(|path| Some((digest_of(&path)?, path)))
+        self.files().filter_map(|(path, is_file)| Some((digest_of(&path).filter(|_| is_file)?, path)))
     }
 
-    /// Files among the contents whose names are no digests.
+    /// What is among the contents and is no file, or has a name that is no digest.
     pub(crate) fn foreign_files(&self) -> impl Iterator<Item = PathBuf> {
-        self.files().filter(|path| digest_of(path).is_none())
+        let is_content = |path: &Path, is_file: bool| is_file && digest_of(path).is_some();
+        self.files().filter_map(move |(path, is_file)| (!is_content(&path, is_file)).then_some(path))
     }
 
-    fn files(&self) -> impl Iterator<Item = PathBuf> {
-        let files = |dir| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-        self.contents().into_iter().flat_map(files)
+    /// What is among the contents, and whether it is a file.
+    fn files(&self) -> impl Iterator<Item = (PathBuf, bool)> {
+        let contents = self.contents().into_iter().flat_map(|directory| own::entries(&directory));
+        contents.map(|entry| (entry.path(), entry.file_type().is_ok_and(|kind| kind.is_file())))
     }
 
     /// Reads some bytes of a content, from byte `offset` on, without verifying them.
     pub(crate) fn read_at(&self, digest: &Digest, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
-        fs::File::open(self.blob(digest))?.file().read_exact_at(bytes, offset)
+        own::open(&self.blob(digest))?.read_exact_at(bytes, offset)
     }
 
     /// The length in bytes of a content; `None` when it is not here.
     pub(crate) fn size_of(&self, digest: &Digest) -> Option<u64> {
-        std::fs::metadata(self.blob(digest)).ok().map(|metadata| metadata.len())
+        own::metadata(&self.blob(digest)).map(|metadata| metadata.len())
     }
 
     /// Whether something is here that is not known to be for everybody, or that is not known at all. Of what is half written or
     /// damaged that is not known.
     pub fn has_private(&self) -> bool {
         let entries = self.read_index().map(|images| images.entries().any(|entry| entry.private));
-        let has_files = |dir| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        let has_files = |dir: PathBuf| own::entries(&dir).next().is_some();
         entries.unwrap_or(true)
             || self.digests().any(|(digest, _)| !self.is_public(&digest))
             || has_files(self.ingests())
@@ -159,7 +177,8 @@ impl Layout {
 
     /// Whether a content is here that anybody may have, in whatever repository.
     pub(crate) fn is_public(&self, digest: &Digest) -> bool {
-        std::fs::metadata(self.blob(digest)).is_ok_and(|one| permissions::is_public(one.permissions().mode()))
+        let content = own::metadata(&self.blob(digest));
+        content.is_some_and(|one| permissions::is_public(one.permissions().mode()))
     }
 
     /// Marks a content, if it is here, as one that anybody may have, or takes the mark back.
@@ -219,7 +238,7 @@ impl Layout {
     pub(crate) fn wrong_files(&self) -> impl Iterator<Item = (PathBuf, String)> {
         FILES.into_iter().filter_map(|(name, text)| {
             let path = self.root.join(name);
-            match fs::read(&path) {
+            match own::read(&path) {
                 Ok(bytes) if bytes == text.as_bytes() => None,
                 Ok(_) => Some((path, "it is not what it should be".into())),
                 Err(error) => Some((path, error.kind().to_string())),
@@ -245,7 +264,7 @@ impl Layout {
 
     /// Throws away what an earlier process had begun.
     pub(crate) fn discard_ingests(&self) {
-        for entry in fs::read_dir(self.ingests()).into_iter().flatten().flatten() {
+        for entry in own::entries(&self.ingests()) {
             if let Err(error) = fs::remove_file(entry.path()) {
                 tracing::warn!(target: "hubcap::store", "a left-over could not be removed: {error}");
             }
@@ -260,7 +279,7 @@ impl Layout {
     /// Reads `index.json`; a missing one is empty.
     pub(crate) fn read_index(&self) -> Result<ImageIndex, Error> {
         let path = self.image_index();
-        match fs::read(&path) {
+        match own::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| Error::Damaged { path, why: error.to_string() }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ImageIndex::default()),
@@ -309,8 +328,7 @@ const FILES: [(&str, &str); 3] = [
 fn size_of_files(path: &Path) -> u64 {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
-            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-            entries.map(|entry| size_of_files(&entry.path())).sum()
+            own::entries(path).map(|entry| size_of_files(&entry.path())).sum()
         }
         Ok(metadata) => metadata.len(),
         Err(_) => 0,

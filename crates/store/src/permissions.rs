@@ -6,10 +6,13 @@
 //! soon as the content is, it cannot be lost without it, and archives carry it.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use fs_err as fs;
+
+use crate::layout::own;
 
 /// The mode of a store's directory that hubcap makes.
 const DIRECTORY: u32 = 0o700;
@@ -51,12 +54,15 @@ pub(crate) const fn is_public(mode: u32) -> bool {
 
 /// Marks a content as one that anybody may have, or takes the mark back. Does nothing for one that is not here.
 pub(crate) fn mark(content: &Path, public: bool) -> std::io::Result<()> {
-    // The usual answer, and not worth the words of fs-err.
-    let Ok(metadata) = std::fs::metadata(content) else { return Ok(()) };
+    let (file, metadata) = match own::opened(content) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(|error| named(&error, content))?,
+    };
     if is_public(metadata.permissions().mode()) == public {
         return Ok(());
     }
-    fs::set_permissions(content, Permissions::from_mode(if public { FILE } else { PRIVATE }))
+    file.set_permissions(Permissions::from_mode(if public { FILE } else { PRIVATE }))
+        .map_err(|error| named(&error, content))
 }
 
 /// Marks a content that is being written as one that anybody may have.

@@ -17,7 +17,7 @@ use attested::Attested;
 
 use crate::error::Error;
 use crate::layout::image_index::{PRIVATE, REF_NAME, wrapper};
-use crate::layout::{Layout, OCI_LAYOUT, content_path};
+use crate::layout::{Layout, OCI_LAYOUT, content_path, own};
 
 /// How containerd, and with it dockerd, reads an image's name in a layout.
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -249,7 +249,7 @@ impl<W: Write, P: Fn(u64)> Writer<'_, W, P> {
     fn content(&mut self, name: &str, content: &Descriptor) -> Result<(), Error> {
         let path = self.layout.blob(&content.digest);
         let mut checked = Checked {
-            file: fs::File::open(&path)?.take(content.size),
+            file: fs::File::from_parts(own::open(&path)?, &path).take(content.size),
             verifier: Verifier::new(content.digest.algorithm()),
             read: 0,
             progress: &self.progress,

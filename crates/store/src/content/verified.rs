@@ -1,9 +1,10 @@
 //! Contents that this process has not verified: they may have rotted on the disk, or come damaged out of a restored
 //! archive. The first time one is asked for it is hashed while it is read, and its last bytes are held back until
-//! then, as with a content that is being fetched.
+//! then, as with a content that is being fetched. A file that has changed since it was verified is verified again.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex};
 
 use hubcap_oci::{Digest, Verifier};
@@ -20,20 +21,52 @@ pub(crate) struct Verified(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    right: HashSet<Digest>,
+    /// With the files that were verified.
+    right: HashMap<Digest, Stamp>,
+    /// Damaged ones that could not be moved away.
+    wrong: HashMap<Digest, Stamp>,
     /// Being hashed now.
     running: HashMap<Digest, Content>,
 }
 
+/// What tells a file from another one, and from itself after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Self { inode: file.ino(), size: file.len(), modified: (file.mtime(), file.mtime_nsec()) }
+    }
+}
+
 impl Verified {
-    /// Notes a content whose digest was verified.
-    pub(crate) fn note(&self, digest: &Digest) {
-        lock(&self.0).right.insert(*digest);
+    /// Notes a content whose digest was verified, with its file.
+    pub(crate) fn note(&self, digest: &Digest, file: &Metadata) {
+        let mut known = lock(&self.0);
+        known.wrong.remove(digest);
+        known.right.insert(*digest, Stamp::of(file));
+    }
+
+    /// Notes a content that is damaged and stays where it is.
+    pub(crate) fn note_wrong(&self, digest: &Digest, file: &Metadata) {
+        lock(&self.0).wrong.insert(*digest, Stamp::of(file));
+    }
+
+    /// Whether the file of a content was found damaged, and is still there. `file` looks at it.
+    pub(crate) fn is_wrong(&self, digest: &Digest, file: impl FnOnce() -> Option<Metadata>) -> bool {
+        let Some(wrong) = lock(&self.0).wrong.get(digest).copied() else { return false };
+        file().is_some_and(|file| Stamp::of(&file) == wrong)
     }
 
     /// Forgets a content that is gone.
     pub(crate) fn forget(&self, digest: &Digest) {
-        lock(&self.0).right.remove(digest);
+        let mut known = lock(&self.0);
+        known.right.remove(digest);
+        known.wrong.remove(digest);
     }
 
     /// Forgets everything: it is another store now.
@@ -47,11 +80,12 @@ impl Verified {
         &self,
         digest: &Digest,
         file: File,
-        size: u64,
+        metadata: Metadata,
         damaged: impl FnOnce() + Send + 'static,
     ) -> Content {
+        let size = metadata.len();
         let mut known = lock(&self.0);
-        if known.right.contains(digest) {
+        if known.right.get(digest) == Some(&Stamp::of(&metadata)) {
             return Content::committed(Arc::new(file), size);
         }
         if let Some(content) = known.running.get(digest) {
@@ -66,7 +100,8 @@ impl Verified {
         tokio::task::spawn_blocking(move || {
             let right = hash(&file, size, &digest, &progress);
             if right {
-                verified.note(&digest);
+                // As it was before it was read: a change since then is seen.
+                verified.note(&digest, &metadata);
             } else {
                 damaged();
             }

@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fs_err as fs;
 use hubcap_oci::{Digest, Link, Pattern, Target};
 
 use super::plan::{Child, Image, Reason, Removal, Survey, Unneeded};
 use crate::catalog::Catalog;
-use crate::layout::Layout;
 use crate::layout::image_index::{Entry, ImageIndex};
+use crate::layout::{Layout, own};
 use crate::permissions;
 
 impl Survey {
@@ -29,7 +28,7 @@ impl Survey {
         let layout = &catalog.layout;
         let (mut sizes, mut private) = (HashMap::new(), Vec::new());
         for (digest, path) in layout.digests() {
-            let Ok(metadata) = std::fs::metadata(path) else { continue };
+            let Some(metadata) = own::metadata(&path) else { continue };
             sizes.insert(digest, metadata.len());
             if !permissions::is_public(metadata.permissions().mode()) {
                 private.push(digest);
@@ -155,15 +154,14 @@ impl Reader<'_> {
     /// From the index; where that was lost, when the file was written, which archives keep. The epoch for what is not here, and
     /// for a time of the future: a forged one would keep its content for ever.
     fn last_use(&self, digest: &Digest) -> SystemTime {
-        let written = || std::fs::metadata(self.catalog.layout.blob(digest)).ok()?.modified().ok();
+        let written = || own::metadata(&self.catalog.layout.blob(digest))?.modified().ok();
         let used = self.catalog.index.last_use(digest).or_else(written);
         used.filter(|used| *used <= self.now).unwrap_or(UNIX_EPOCH)
     }
 }
 
 fn damaged(layout: &Layout) -> Vec<Removal> {
-    let entries = fs::read_dir(layout.quarantine()).into_iter().flatten().flatten();
-    let removal = |entry: fs::DirEntry| {
+    let removal = |entry: std::fs::DirEntry| {
         let metadata = entry.metadata().ok()?;
         Some(Removal {
             name: entry.file_name().into_string().ok()?,
@@ -174,5 +172,5 @@ fn damaged(layout: &Layout) -> Vec<Removal> {
             contents: Vec::new(),
         })
     };
-    entries.filter_map(removal).collect()
+    own::entries(&layout.quarantine()).filter_map(removal).collect()
 }

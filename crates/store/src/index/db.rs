@@ -2,10 +2,7 @@
 //! error would do. Whatever goes wrong with it, its files are moved away and the index is filled from the layout again; while
 //! the disk takes no new one, it is kept in memory.
 
-use std::fs::File;
-use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -15,8 +12,8 @@ use hubcap_oci::{Algorithm, Verifier};
 use super::fill::fill;
 use super::trees::Trees;
 use crate::hash::hash_range;
-use crate::layout::Layout;
 use crate::layout::image_index::ImageIndex;
+use crate::layout::{Layout, own};
 
 /// Files of the index may have so many bytes, and so many times what they hold: when they were just written, sled's have three
 /// times as many; of few links with long names ten times.
@@ -60,12 +57,15 @@ impl Db {
     pub(super) fn open(layout: &Layout, images: &ImageIndex) -> (Self, bool) {
         // What sled finds corrupt it may also silently drop, so it is trusted only when its files are those of the last
         // clean shutdown.
-        let clean = checksum(layout).is_some_and(|now| fs::read(layout.clean_checksum()).ok() == Some(now));
-        let _ = fs::remove_file(layout.clean_checksum());
-        let _ = fs::remove_dir_all(layout.new_sled());
+        let clean = checksum(layout).is_some_and(|now| own::read(&layout.clean_checksum()).ok() == Some(now));
+        let _ = own::remove(&layout.clean_checksum());
+        let _ = own::remove(&layout.new_sled());
+        if !own::is_all(&layout.sled()) {
+            let _ = own::remove(&layout.sled());
+        }
         let opened = contained(|| Trees::open(&layout.sled())).or_else(|_| {
             // Corrupt snapshots are what a kill leaves; without them sled reads its log, which has it all.
-            for entry in fs::read_dir(layout.sled()).into_iter().flatten().flatten() {
+            for entry in own::entries(&layout.sled()) {
                 if entry.file_name().to_string_lossy().starts_with("snap.") {
                     let _ = fs::remove_file(entry.path());
                 }
@@ -144,7 +144,7 @@ impl Db {
         let mut open = self.write();
         let Some(in_memory) = open.trees.as_ref().filter(|trees| trees.is_in_memory()) else { return };
         let path = self.layout.sled();
-        let _ = fs::remove_dir_all(&path);
+        let _ = own::remove(&path);
         let healed = contained(|| {
             let trees = Trees::open(&path)?;
             trees.copy(in_memory)?;
@@ -182,18 +182,18 @@ impl Db {
         let Some(trees) = open.trees.as_ref().filter(|trees| !trees.is_in_memory()) else { return };
         let (path, new) = (self.layout.sled(), self.layout.new_sled());
         let copied = contained(|| {
-            let _ = fs::remove_dir_all(&new);
+            own::remove(&new)?;
             Trees::open(&new)?.copy(trees)
         });
         if let Err(why) = copied {
-            let _ = fs::remove_dir_all(&new);
+            let _ = own::remove(&new);
             tracing::debug!(target: "hubcap::store", "the index is not compacted: {why}");
             return;
         }
         open.shut();
         // What a kill leaves in between is filled from the layout.
         let opened = contained(|| {
-            fs::remove_dir_all(&path)?;
+            own::remove(&path)?;
             fs::rename(&new, &path)?;
             Trees::open(&path)
         });
@@ -214,8 +214,8 @@ impl Db {
             return Ok(());
         }
         // One that a kill left half written, and one that was corrupt and kept for a look.
-        removed(&self.layout.new_sled())?;
-        removed(&self.layout.corrupt_sled())?;
+        own::remove(&self.layout.new_sled())?;
+        own::remove(&self.layout.corrupt_sled())?;
         if self.with(Trees::has_private) == Some(false) {
             return Ok(());
         }
@@ -227,7 +227,7 @@ impl Db {
         }
         open.shut();
         *open = Open { trees: Some(public), generation: open.generation + 1 };
-        removed(&self.layout.sled())?;
+        own::remove(&self.layout.sled())?;
         drop(open);
         self.heal();
         Ok(())
@@ -280,19 +280,11 @@ impl Db {
     }
 }
 
-/// Removes a directory, which need not be there.
-fn removed(directory: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// Moves a corrupt index away and fills a new one; in memory, where the disk takes none.
 fn rebuilt(layout: &Layout, why: &str, images: &ImageIndex) -> Trees {
     tracing::warn!(target: "hubcap::store", "the index is corrupt ({why}); it is rebuilt from the layout");
     let (path, aside) = (layout.sled(), layout.corrupt_sled());
-    let _ = fs::remove_dir_all(&aside);
+    let _ = own::remove(&aside);
     let moved = fs::rename(&path, &aside).map_err(|error| error.to_string());
     let opened = moved.and_then(|()| on_disk(layout, images));
     opened.unwrap_or_else(|why| instead_of(&why, layout, images))
@@ -330,13 +322,12 @@ fn checksum(layout: &Layout) -> Option<Vec<u8>> {
     while let Some(path) = paths.pop() {
         // By name only: a copy of the store elsewhere is the same store.
         verifier.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-        if path.is_dir() {
-            let entries = fs::read_dir(&path).ok()?.map(|entry| entry.map(|entry| entry.path()));
-            let mut entries = entries.collect::<Result<Vec<_>, _>>().ok()?;
+        if path.symlink_metadata().ok()?.is_dir() {
+            let mut entries: Vec<_> = own::entries(&path).map(|entry| entry.path()).collect();
             entries.sort();
             paths.extend(entries);
         } else {
-            hash_range(&File::open(&path).ok()?, 0..u64::MAX, &mut verifier, |_| {}).ok()?;
+            hash_range(&own::open(&path).ok()?, 0..u64::MAX, &mut verifier, |_| {}).ok()?;
         }
     }
     Some(verifier.finish().to_string().into_bytes())

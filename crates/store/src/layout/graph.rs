@@ -6,11 +6,11 @@
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read as _};
 
-use fs_err as fs;
 use hubcap_oci::{Digest, Link, Links, Manifest};
 
 use super::Layout;
 use super::image_index::Entry;
+use super::own;
 use crate::error::Error;
 
 /// A manifest, and all manifests below it, each once. It comes first; an index comes before its manifests, which keep their
@@ -81,7 +81,7 @@ impl Layout {
     /// A content that is no larger than a manifest may be. `None` when it is not here, or larger: a layer may be asked for as
     /// a manifest, and is not read into memory for that.
     pub(crate) fn small(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
-        let mut file = match fs::File::open(self.blob(digest)) {
+        let mut file = match own::open(&self.blob(digest)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),

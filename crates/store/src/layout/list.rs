@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use fs_err as fs;
 use hubcap_oci::{Descriptor, Digest, Link, Platform, Tag, Target};
 
 use super::Layout;
 use super::graph::Node;
 use super::image_index::Entry;
+use super::own;
 use crate::error::Error;
 
 /// An image, or a manifest that was pulled by digest.
@@ -95,6 +95,6 @@ impl Layout {
 
     /// How many contents are in quarantine, because they turned out damaged.
     pub fn quarantined_count(&self) -> usize {
-        fs::read_dir(self.quarantine()).map_or(0, Iterator::count)
+        own::entries(&self.quarantine()).count()
     }
 }

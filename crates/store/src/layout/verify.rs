@@ -8,6 +8,7 @@ use fs_err as fs;
 use hubcap_oci::{Digest, Verifier};
 
 use super::Layout;
+use super::own;
 use crate::error::Error;
 use crate::hash::hash_range;
 use crate::mutex::lock;
@@ -115,6 +116,6 @@ fn check_all(contents: &[(Digest, PathBuf)], progress: impl Fn(u64) + Sync) -> (
 /// How many bytes a file has, and whether they have the digest.
 fn check(path: &Path, digest: &Digest) -> std::io::Result<(u64, bool)> {
     let mut verifier = Verifier::new(digest.algorithm());
-    let size = hash_range(&std::fs::File::open(path)?, 0..u64::MAX, &mut verifier, |_| {})?;
+    let size = hash_range(&own::open(path)?, 0..u64::MAX, &mut verifier, |_| {})?;
     Ok((size, verifier.finish() == *digest))
 }

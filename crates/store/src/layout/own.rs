@@ -1,0 +1,124 @@
+//! What is hubcap's own in a store: directories and files themselves. A store may come out of a cache or a checkout, which
+//! somebody else has written: a link there leads out of the store, a pipe never ends, a device is none of hubcap's.
+
+use std::fs::{DirEntry, File, Metadata, OpenOptions};
+use std::io::{Error, ErrorKind, Read as _, Result};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Opens a file to be read.
+///
+/// # Errors
+/// [`ErrorKind::NotFound`] for what is not here, and for what is no file; others as the system has them.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    opened(path).map(|(file, _)| file)
+}
+
+/// The same, with what the system knows of it.
+pub(crate) fn opened(path: &Path) -> Result<(File, Metadata)> {
+    // A pipe that nobody writes to would keep the caller waiting.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let file = match OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path) {
+        Err(error) if is_foreign(path) => return Err(Error::new(ErrorKind::NotFound, error)),
+        file => file?,
+    };
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(Error::new(ErrorKind::NotFound, "it is no file"));
+    }
+    Ok((file, metadata))
+}
+
+/// All bytes of a file.
+///
+/// # Errors
+/// As [`open`], with the path.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(named)?;
+    Ok(bytes)
+}
+
+/// What the system knows of a file; `None` for what is none.
+pub(crate) fn metadata(path: &Path) -> Option<Metadata> {
+    std::fs::symlink_metadata(path).ok().filter(Metadata::is_file)
+}
+
+/// What is in a directory; nothing, where there is none.
+pub(crate) fn entries(directory: &Path) -> impl Iterator<Item = DirEntry> + use<> {
+    let is_one = is_directory(directory);
+    is_one.then(|| std::fs::read_dir(directory)).into_iter().flatten().flatten().flatten()
+}
+
+/// Whether a directory and all that is below it are only directories and files. True for one that is not here.
+pub(crate) fn is_all(path: &Path) -> bool {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => entries(path).all(|entry| is_all(&entry.path())),
+        Ok(metadata) => metadata.is_file(),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
+}
+
+/// Removes what is in the place of a directory, or of a file, without being one.
+pub(crate) fn make_way(path: &Path, is_wanted: impl Fn(&Metadata) -> bool) -> Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !is_wanted(&found) => {
+            tracing::warn!(target: "hubcap::store", "{} is not hubcap's, and is removed", path.display());
+            remove(path)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory with all that is in it, or a file, or a link alone; nothing, where nothing is.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let removed = if is_directory(path) { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::new(error.kind(), format!("{}: {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_directory(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+fn is_foreign(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| !found.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn only_a_file_itself_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "text").expect("written");
+        symlink(at("file"), at("link")).expect("linked");
+        symlink(dir.path(), at("directory-link")).expect("linked");
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        assert_eq!(read(&at("file")).expect("read"), b"text");
+        for name in ["link", "pipe", ".", "none"] {
+            assert_eq!(open(&at(name)).expect_err(name).kind(), ErrorKind::NotFound, "{name}");
+            assert!(metadata(&at(name)).is_none(), "{name}");
+        }
+        assert_eq!(entries(&at("directory-link")).count(), 0);
+        assert!(!is_all(dir.path()) && is_all(&at("file")));
+        for name in ["directory-link", "pipe"] {
+            make_way(&at(name), Metadata::is_dir).expect("removed");
+            assert!(at(name).symlink_metadata().is_err(), "{name}");
+        }
+        assert!(at("file").exists(), "where the link led stays");
+    }
+}
