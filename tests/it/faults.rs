@@ -184,3 +184,15 @@ async fn no_fault_of_the_origin_delivers_anything_wrong_and_the_table_of_them_is
     assert_eq!(count, faults().len() * CELLS.len());
     assert_table("reliability.md", "faults", &table);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_of_wrong_content_is_no_answer() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let digest = origin.put_blob(&noise(300_000, 1));
+    origin.put_blob_as(&digest, &noise(300_000, 2));
+    let hubcap = place.start(&origin.url(), &[]);
+    for _ in 0..2 {
+        let range = hubcap.ask(reqwest::Method::GET, &blob("x", &digest), &[("range", "bytes=0-9")]).await;
+        assert_eq!(range.status(), 404, "{}", hubcap.log());
+    }
+}

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use http::Method;
 
 use crate::support::hubcap::{Hubcap, Place, manifest};
-use crate::support::origin::{Act, Origin, Quirk, quirk};
+use crate::support::origin::{Act, Origin, Quirk, Reply, quirk};
 use crate::support::{eventually, image};
 
 const LIMITED: &str = "Bearer limited";
@@ -86,5 +86,59 @@ async fn a_token_that_does_not_come_keeps_nobody_waiting_who_wants_another_one()
         biased;
         statuses = others => assert_eq!(statuses, [200; 8], "{}", hubcap.log()),
         status = late => panic!("{status} came before the others"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_repository_alone_meets_does_not_close_the_registry_to_others() {
+    let of_evil = |act: fn() -> Act| Quirk::new(move |asked| asked.target.contains("evil").then(act));
+    let limited = || Act::Answer(Reply::status(429).with("retry-after", "600"));
+    let token = "/token?";
+    for (what, at, quirk) in [
+        ("its manifests hang", "/v2/org/evil", quirk::hang()),
+        ("its connections are closed", "/v2/org/evil", of_evil(|| Act::Close)),
+        ("it is led to a host that is down", "/v2/org/evil", quirk::redirect(307, "http://127.0.0.1:1/x")),
+        ("its tokens hang", token, of_evil(|| Act::Hang)),
+        ("its tokens fail", token, of_evil(|| Act::Answer(Reply::status(500)))),
+        ("its tokens are limited", token, of_evil(limited)),
+    ] {
+        let (origin, _place, hubcap) = world(12, &["--upstream-timeout", "500ms"]).await;
+        origin.like_docker_hub(None);
+        origin.quirk(at, quirk);
+        assert_eq!(get(&hubcap, 0).await, 200);
+        for number in 1..12 {
+            let evil = (0..4).map(async |n| {
+                let path = manifest("org/evil", &format!("{number}.{n}"));
+                hubcap.get(&path).await.status().as_u16()
+            });
+            assert_eq!(join_all(evil).await, [404; 4], "{what}");
+            assert_eq!(get(&hubcap, number).await, 200, "{what}: {}", hubcap.log());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_changes_its_token_service_is_asked_what_it_wants_now() {
+    let (origin, _place, hubcap) = world(6, &["--upstream-timeout", "1s"]).await;
+    // One repository names a service of its own, which is down, and is the first to be asked.
+    origin.like_docker_hub(None);
+    let realm = r#"Bearer realm="http://127.0.0.1:1/token",service="r""#;
+    let own = quirk::change(move |reply| {
+        if reply.status == 401 {
+            reply.without("www-authenticate").with("www-authenticate", realm)
+        } else {
+            reply
+        }
+    });
+    origin.quirk("/v2/org/evil", own);
+    assert_eq!(hubcap.get(&manifest("org/evil", "1")).await.status(), 404);
+    for number in 0..3 {
+        assert_eq!(get(&hubcap, number).await, 200, "{}", hubcap.log());
+    }
+    // The service is gone, and the registry wants no token any more.
+    origin.quirk("/token?", quirk::hang());
+    origin.want_no_tokens();
+    for number in 3..6 {
+        assert_eq!(get(&hubcap, number).await, 200, "{}", hubcap.log());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::support::hubcap::{Hubcap, Place, blob, manifest, run, status};
 use crate::support::image::{self, Image};
-use crate::support::origin::{Origin, Quirk, quirk};
+use crate::support::origin::{Origin, Quirk, Reply, quirk};
 use crate::support::{PATIENCE, noise};
 
 const SECRET: &str = "Bearer client-s3cret";
@@ -50,6 +50,36 @@ async fn a_registry_in_trouble_makes_its_public_repositories_private_for_a_while
         assert!(gc.status.success());
         for kept in [&image.digest, &image.blobs[1]] {
             assert!(place.blobs().contains(kept), "what is public may be carried");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_page_is_no_yes_whatever_its_status_is() {
+    let json = quirk::answer(|_| {
+        Some(Reply::new(r#"{"login":"https://sso.example"}"#).with("content-type", "application/json"))
+    });
+    let untold = quirk::answer(|_| Some(Reply::new("please log in").without("content-type").untold()));
+    for page in [quirk::html(), json, untold] {
+        let (origin, place) = (Origin::start().await, Place::new());
+        let hubcap = place.start(&origin.url(), &[]);
+        let image = pulled_in_doubt(page, &hubcap, &origin).await;
+        let wanted =
+            [manifest("org/app", "1"), manifest("org/app", &image.digest), blob("org/app", &image.blobs[1])];
+        for path in wanted.iter().chain(&wanted) {
+            let answer = hubcap.get_as(path, None).await;
+            let told = status(&answer);
+            let right = answer.status() == 200
+                && answer.bytes().await.is_ok_and(|body| {
+                    let given = image::sha256(&body);
+                    given == image.digest || given == image.blobs[1]
+                });
+            assert!(!right, "a stranger gets {path}: {told}");
+        }
+        assert!(is_marked(&place), "{}", hubcap.log());
+        // Who has the login still gets it.
+        for path in &wanted {
+            assert_eq!(hubcap.get_as(path, Some(SECRET)).await.status(), 200, "{path}");
         }
     }
 }

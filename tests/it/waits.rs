@@ -194,6 +194,42 @@ fn ask(address: &str, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_does_not_share_the_failure_of_another_repositorys_fetch() {
+    for silent in [quirk::hang(), quirk::status(500), Quirk::new(|_| Some(Act::Close))] {
+        let (origin, place) = (Origin::start().await, Place::new());
+        let content = noise(300_000, 1);
+        let digest = origin.put_blob(&content);
+        origin.quirk("/v2/org/slow/", silent);
+        let hubcap = place.start(&origin.url(), &["--upstream-timeout", "3s"]);
+        let (slow, fast) = (blob("org/slow", &digest), blob("org/fast", &digest));
+        let slow = hubcap.get(&slow);
+        let fast = async {
+            eventually("a fetch", || !origin.log().is_empty()).await;
+            hubcap.get(&fast).await.bytes().await.expect("a body")
+        };
+        let (slow, fast) = tokio::join!(slow, fast);
+        assert_eq!(slow.status(), 404);
+        assert!(fast == content, "{} bytes: {}", fast.len(), hubcap.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetches_that_do_not_begin_end_when_nobody_waits() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let content = noise(300_000, 1);
+    let digest = origin.put_blob(&content);
+    origin.quirk("/v2/org/slow/", quirk::hang());
+    let hubcap = place.start(&origin.url(), &["--upstream-timeout", "120s"]);
+    let asking = (0..40).map(async |number| {
+        let path = blob("org/slow", &origin.put_blob(&noise(1000, 100 + number)));
+        tokio::time::timeout(Duration::from_secs(1), hubcap.get(&path)).await
+    });
+    assert!(join_all(asking).await.iter().all(Result::is_err), "they do not begin");
+    let answer = hubcap.get(&blob("org/fast", &digest)).await;
+    assert!(answer.bytes().await.expect("a body") == content, "{}", hubcap.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_are_given_up_for_new_ones() {
     let (origin, place) = (Origin::start().await, Place::new());
     let content = noise(24 * MIB, 5);

@@ -15,7 +15,7 @@ use crate::access::Access;
 use crate::limited_map::LimitedMap;
 use crate::lock::lock;
 use crate::on_disk::on_disk;
-use crate::question::Question;
+use crate::question::{Known, Question};
 use crate::storage_warning::StorageWarning;
 use crate::visibility::{Seen, Sight};
 
@@ -68,7 +68,7 @@ impl Grants {
     }
 
     /// Finds out whether anybody may have what `upstream` has just given to a caller, and grants it to the caller. This must
-    /// be done before the content is linked to the repository: in between, others could have it.
+    /// be done before the content is linked to the repository: in between, others could have it. `known` is what was given.
     ///
     /// What could not be found out counts as private, unless it was found out a while ago. A disk that does not take the mark
     /// does not cost the caller its answer: the repository is private in memory all the same, and such a disk takes nothing of
@@ -79,9 +79,10 @@ impl Grants {
         warning: &StorageWarning,
         upstream: &Upstream,
         question: &Question,
+        known: Known,
     ) {
         let target = &question.access.target;
-        if let Some(sight) = self.look(store, upstream, question).await
+        if let Some(sight) = self.look(store, upstream, question, known).await
             && let Some(is_private) = self.seen.learn(target, sight, Instant::now())
             && is_private != store.is_private(target)
         {
@@ -104,7 +105,13 @@ impl Grants {
     }
 
     /// Looks whether anybody may have what `upstream` has just given; `None` where that need not be known.
-    async fn look(&self, store: &Store, upstream: &Upstream, question: &Question) -> Option<Sight> {
+    async fn look(
+        &self,
+        store: &Store,
+        upstream: &Upstream,
+        question: &Question,
+        known: Known,
+    ) -> Option<Sight> {
         let target = &question.access.target;
         if !upstream.is_privileged().await {
             // It came without a login, so anybody may have it.
@@ -113,7 +120,7 @@ impl Grants {
         if !self.seen.is_due(target, Instant::now()) {
             return None;
         }
-        Some(Sight::of(&question.ask(&upstream.for_anybody()).await))
+        Some(Sight::of(&question.confirms(&upstream.for_anybody(), known).await))
     }
 }
 

@@ -18,13 +18,13 @@ use crate::cache::Cache;
 use crate::error::{Error, Failure, fill_error};
 use crate::fill::asked::Asked;
 use crate::fill::stall::Stall;
-use crate::fill::{FillError, FillHandle};
+use crate::fill::{FillError, FillHandle, UNBEGUN};
 use crate::flight::{Role, Subscription};
 use crate::hint::hint;
 use crate::others::permission;
 use crate::outcome::{Answer, Outcome};
 use crate::plan::Stored;
-use crate::question::Question;
+use crate::question::{Known, Question};
 use beside::Beside;
 use body::BlobBody;
 use bypass::Bypass;
@@ -35,6 +35,10 @@ pub use selected::{Blob, BlobRequest};
 /// How long a client waits for a stored blob's verification, which each process does once for each blob. At the speed
 /// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.
 const VERIFY_FIRST: Duration = Duration::from_millis(100);
+
+/// A range of a blob of at most so many bytes waits until all of it has come and is verified. A larger one's is what the registry
+/// sends: who asks for that wants a little of much, and clients that do so verify each part.
+const VERIFIED_WHOLE: u64 = 4 << 20;
 
 /// A content that a flight fills, or has filled.
 struct Filling {
@@ -69,7 +73,7 @@ impl Cache {
     ) -> Result<Answer<Blob>, Failure> {
         self.await_content(digest).await;
         if let Some(content) = self.undamaged(digest, &request).await {
-            match self.admit(access, digest).await {
+            match self.admit(access, digest, content.size()).await {
                 Ok(Some(outcome)) => {
                     let found = Readable { content, beside: None, stall: Stall::never() };
                     return self.stored_blob(access, digest, &request, Answer::new(found, outcome));
@@ -93,8 +97,11 @@ impl Cache {
             async { self.filled(self.0.filler.join(upstream.clone(), access, digest), access, digest).await };
         match self.0.negative.asked(&question, asking).await? {
             Filled::Stored(Answer { value: Filling { mut content, asked, stall }, outcome }) => {
-                // A part of a blob, or its length, can be told only when that is known.
-                if request != BlobRequest::Get(RangeRequest::Whole) && content.size().is_none() {
+                // A part of a blob, or its length, can be told only when that is known. A part of a short one can be
+                // verified with the rest of it at once.
+                let is_short = content.size().is_none_or(|size| size <= VERIFIED_WHOLE);
+                let is_part = request.is_for_ranges() && is_short;
+                if is_part || (request != BlobRequest::Get(RangeRequest::Whole) && content.size().is_none()) {
                     settled(&mut content).await?;
                 }
                 let beside = content.size().filter(|_| request.is_for_ranges()).map(|size| Beside {
@@ -134,7 +141,12 @@ impl Cache {
     }
 
     /// As what a stored blob may be served to this caller; `None` where no yes of the registry is enough.
-    async fn admit(&self, access: &Access, digest: &Digest) -> Result<Option<Outcome>, Failure> {
+    async fn admit(
+        &self,
+        access: &Access,
+        digest: &Digest,
+        size: Option<u64>,
+    ) -> Result<Option<Outcome>, Failure> {
         let stored = Stored::by_digest(self.store().is_linked(&access.target, digest));
         let admission = self.admission(access);
         if let Some(hit) = stored.hit(admission) {
@@ -143,8 +155,8 @@ impl Cache {
         if !stored.is_linked && !self.store().is_confirmable(&access.target, digest) {
             return Ok(None);
         }
-        match self.check_access(access, digest).await {
-            Ok(()) => Ok(Some(Outcome::Granted)),
+        match self.is_confirmed(access, digest, size).await {
+            Ok(is_confirmed) => Ok(is_confirmed.then_some(Outcome::Granted)),
             Err(failure) => {
                 let stale = failure.stale_reason().and_then(|because| stored.stale(admission, because));
                 stale.map(Some).ok_or(failure)
@@ -178,15 +190,26 @@ impl Cache {
         digest: &Digest,
     ) -> Result<Filled, Failure> {
         let no_result = || FillError { access: access.clone(), error: Error::no_result() };
-        let FillHandle { mut content, asked, mut stall, access: leader } = match flight.value().await {
+        let given = match flight.role {
+            Role::Leader => flight.value().await,
+            // Another repository, or another login, may have it at once.
+            Role::Follower => match tokio::time::timeout(UNBEGUN, flight.value()).await {
+                Ok(value) => value,
+                Err(_) => {
+                    let own = self.0.filler.join_alone(self.upstream(access)?, access, digest);
+                    return Box::pin(self.filled(own, access, digest)).await;
+                }
+            },
+        };
+        let FillHandle { mut content, asked, mut stall, leader } = match given {
             Some(Ok(filling)) => filling,
             other => match other.and_then(Result::err).unwrap_or_else(no_result) {
                 FillError { error: error @ Error::NoRoom { .. }, .. } => {
                     self.store_takes_nothing(&error);
                     return self.bypass(access, digest).await;
                 }
-                // What the leader may not have this caller perhaps may.
-                FillError { access: leader, error } if error.is_no() && leader != *access => {
+                // What the leader may not have, or does not get, this caller perhaps gets.
+                FillError { access: leader, .. } if leader != *access => {
                     return self.bypass(access, digest).await;
                 }
                 FillError { error, .. } => {
@@ -195,8 +218,12 @@ impl Cache {
                 }
             },
         };
-        if leader != *access {
-            self.check_access(access, digest).await?;
+        let may_have_it = match leader {
+            Some(leader) => leader == *access || self.is_confirmed(access, digest, content.size()).await?,
+            None => self.admit(access, digest, content.size()).await?.is_some(),
+        };
+        if !may_have_it {
+            return self.bypass(access, digest).await;
         }
         // Where there are as many fills as there may be, this one is as good as any.
         let may_leave = !stall.is_now();
@@ -205,8 +232,9 @@ impl Cache {
             waited = begun(&mut content) => waited,
             () = stall.begins(), if may_leave => {
                 // Others may have filled it meanwhile.
-                if let Some(content) = self.filled_meanwhile(access, digest) {
-                    self.check_access(access, digest).await?;
+                if let Some(content) = self.filled_meanwhile(access, digest)
+                    && self.is_confirmed(access, digest, content.size()).await?
+                {
                     let filling = Filling { content, asked, stall: Stall::never() };
                     return Ok(Filled::Stored(Answer::new(filling, Outcome::Collapsed)));
                 }
@@ -295,14 +323,23 @@ impl Cache {
         self.0.grants.others_while_away(self.store(), upstream, &question).await
     }
 
-    /// Asks the upstream whether this caller may have the blob from this repository, and remembers a yes.
-    async fn check_access(&self, access: &Access, digest: &Digest) -> Result<(), Failure> {
+    /// Asks the upstream whether this caller may have a blob of this length from this repository, and remembers a yes. False for
+    /// an answer that is none: then the upstream has to bring the blob.
+    async fn is_confirmed(
+        &self,
+        access: &Access,
+        digest: &Digest,
+        size: Option<u64>,
+    ) -> Result<bool, Failure> {
         let upstream = self.upstream(access)?;
-        let question = Question::blob(access, digest);
-        self.0.negative.asked(&question, async { Ok(question.ask(&upstream).await?) }).await?;
-        self.classify(&upstream, &question).await;
+        let (question, known) = (Question::blob(access, digest), Known::Length(size));
+        let asking = async { Ok(question.confirms(&upstream, known).await?) };
+        if !self.0.negative.asked(&question, asking).await? {
+            return Ok(false);
+        }
+        self.classify(&upstream, &question, known).await;
         self.store().link(&access.target, digest);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::meter::{Meter, RegistryStats, RequestGuard, RequestLog, Requested, Sn
 use crate::negative::NegativeCache;
 use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;
-use crate::question::Question;
+use crate::question::{Known, Question};
 use crate::removed::{Removed, RemovedRules};
 use crate::restoring::Restoring;
 use crate::stale_warning::StaleWarning;
@@ -178,9 +178,9 @@ impl Cache {
     }
 
     /// Finds out who may have what `upstream` has just answered; see [`Grants::classify`].
-    pub(crate) async fn classify(&self, upstream: &Upstream, question: &Question) {
+    pub(crate) async fn classify(&self, upstream: &Upstream, question: &Question, known: Known) {
         let Inner { grants, store, storage_warning, .. } = &*self.0;
-        grants.classify(store, storage_warning, upstream, question).await;
+        grants.classify(store, storage_warning, upstream, question, known).await;
     }
 
     /// # Errors

@@ -10,12 +10,12 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubcap_oci::{Digest, Registry};
+use hubcap_oci::{Digest, Registry, Target};
 use hubcap_store::{Aborter, Content, Ingest, Store};
 use hubcap_upstream::{Fetch, Others, Permission, RegistryBlob, Upstream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::access::Access;
 use crate::authorization::Grants;
@@ -26,7 +26,7 @@ use crate::hint::hint;
 use crate::meter::Meter;
 use crate::on_disk::on_disk;
 use crate::others::{may_be_stored, permission, permitted};
-use crate::question::Question;
+use crate::question::{Known, Question};
 use crate::storage_warning::StorageWarning;
 use asked::Asked;
 use coalesce::Coalescer;
@@ -41,6 +41,12 @@ const MOST_PIECES: usize = 32;
 /// A fill ends when nobody has read it for so long. dockerd tries again after 5 s, then after 10 s and 15 s more: it finds what
 /// was fetched meanwhile.
 const UNREAD: Duration = Duration::from_secs(20);
+/// The same before it has begun: there is nothing yet that a client could find.
+const UNWANTED: Duration = Duration::from_secs(5);
+/// The longest time until the upstream's answer begins, of all requests for it together: an answer must begin within a minute.
+const BEGIN: Duration = Duration::from_secs(30);
+/// How long a request waits for the beginning of a fill for another one; then it gets one of its own.
+pub(crate) const UNBEGUN: Duration = Duration::from_secs(8);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -51,8 +57,8 @@ pub(crate) struct FillHandle {
     /// What its clients have asked of the registry beside it.
     pub(crate) asked: Asked,
     pub(crate) stall: Stall,
-    /// To whom the upstream gave it.
-    pub(crate) access: Access,
+    /// To whom the upstream gave it; to nobody, where it was in the store.
+    pub(crate) leader: Option<Access>,
 }
 
 /// Why a fill did not begin.
@@ -116,11 +122,31 @@ impl Filler {
         digest: &Digest,
     ) -> Subscription<Result<FillHandle, FillError>> {
         let mut key = Key { registry: access.target.registry.clone(), digest: *digest, alone: None };
-        let has_stalled = |fill: &Result<FillHandle, _>| fill.as_ref().is_ok_and(|fill| fill.stall.is_now());
         if self.0.flights.is_of_no_use(&key, has_stalled) {
             key.alone = Some(access.clone());
         }
-        let (access, digest) = (access.clone(), *digest);
+        self.join_key(key, upstream, access)
+    }
+
+    /// The same, but a fill for this access alone.
+    pub(crate) fn join_alone(
+        &self,
+        upstream: Upstream,
+        access: &Access,
+        digest: &Digest,
+    ) -> Subscription<Result<FillHandle, FillError>> {
+        let alone = Some(access.clone());
+        let key = Key { registry: access.target.registry.clone(), digest: *digest, alone };
+        self.join_key(key, upstream, access)
+    }
+
+    fn join_key(
+        &self,
+        key: Key,
+        upstream: Upstream,
+        access: &Access,
+    ) -> Subscription<Result<FillHandle, FillError>> {
+        let (access, digest) = (access.clone(), key.digest);
         self.0
             .flights
             .join_unless(key, has_stalled, |publisher| self.clone().fill(upstream, access, digest, publisher))
@@ -139,15 +165,20 @@ impl Filler {
         digest: Digest,
         publisher: Publisher<Key, Result<FillHandle, FillError>>,
     ) {
-        // Between a request's look into the store and its join another flight may have ended.
         let Inner { store, carrier, meter, warning, places, .. } = &*self.0;
-        if let (Ok(Some(content)), true) = (store.blob(&digest), store.is_linked(&access.target, &digest)) {
+        if let Some(content) = self.filled_meanwhile(&access.target, &digest).await {
             let (asked, stall) = (Asked::default(), Stall::never());
-            return publisher.finish(Ok(FillHandle { content, asked, stall, access }));
+            return publisher.finish(Ok(FillHandle { content, asked, stall, leader: None }));
         }
         // What is uploaded to the job's cache meanwhile waits.
         let _pulling = carrier.pulling();
-        let (fetch, ingest, _place) = match self.begin(upstream, &access, digest).await {
+        let begun = tokio::select! {
+            begun = self.begin(upstream, &access, digest) => begun,
+            () = unwanted(&publisher) => {
+                Err(Error::unavailable(format!("nobody has waited for it for {} s", UNWANTED.as_secs())))
+            }
+        };
+        let (fetch, ingest, _place) = match begun {
             Ok(begun) => begun,
             Err(error) => return publisher.finish(Err(FillError { access, error })),
         };
@@ -161,7 +192,7 @@ impl Filler {
         let (writer, brought) = Counted::new(writer);
         let monitor = Monitor::new(fetch.size(), brought);
         let (asked, stall) = (Asked::default(), monitor.stall());
-        publisher.publish(Ok(FillHandle { content, asked, stall, access: access.clone() }));
+        publisher.publish(Ok(FillHandle { content, asked, stall, leader: Some(access.clone()) }));
 
         let aborter = ingest.aborter();
         let blob = fetch.source().clone();
@@ -220,6 +251,14 @@ impl Filler {
         }
     }
 
+    /// What another flight has stored between a request's look into the store and its join.
+    async fn filled_meanwhile(&self, target: &Target, digest: &Digest) -> Option<Content> {
+        let store = &self.0.store;
+        let mut content = store.blob(digest).ok().flatten().filter(|_| store.is_linked(target, digest))?;
+        content.settled().await.ok()?;
+        Some(content)
+    }
+
     /// Makes the file while the upstream is asked; room is found for the length that its answer tells.
     async fn begin(
         &self,
@@ -245,7 +284,9 @@ impl Filler {
                 let others = if may_be_stored(others) { others } else { Others::None };
                 blob.allow(others, permission(&self.0.store, &access.target, &digest)).await;
             }
-            tokio::join!(Fetch::begin(blob, 0), upstream.is_privileged()).0.map_err(Error::from)
+            let late = |_| Error::unavailable(format!("no answer has begun within {} s", BEGIN.as_secs()));
+            let begun = timeout(BEGIN, Fetch::begin(blob, 0));
+            Ok(tokio::join!(begun, upstream.is_privileged()).0.map_err(late)??)
         };
         let making = on_disk(move || store.ingest(digest, None));
         // An upstream that counts requests is not asked for what a store does not take.
@@ -276,7 +317,7 @@ impl Filler {
             // Another origin gives it, for what was found out before: the first cannot be asked.
             return Ok(fetch);
         }
-        grants.classify(store, warning, upstream, question).await;
+        grants.classify(store, warning, upstream, question, Known::Length(fetch.size())).await;
         if upstream.has_others() {
             let is_private = store.is_private(&question.access.target);
             blob.allow(permitted(is_private), Permission::Given).await;
@@ -286,6 +327,21 @@ impl Filler {
             }
         }
         Ok(fetch)
+    }
+}
+
+fn has_stalled(fill: &Result<FillHandle, FillError>) -> bool {
+    fill.as_ref().is_ok_and(|fill| fill.stall.is_now())
+}
+
+/// Waits until no request has waited for a fill that has not begun for [`UNWANTED`].
+async fn unwanted(fill: &Publisher<Key, Result<FillHandle, FillError>>) {
+    let mut wanted = Instant::now();
+    while wanted.elapsed() < UNWANTED {
+        tokio::time::sleep(LOOK).await;
+        if fill.waiting() > 0 {
+            wanted = Instant::now();
+        }
     }
 }
 

@@ -76,6 +76,12 @@ impl<K: Eq + Hash, V> Publisher<K, V> {
         self.result.send_replace(Some(value));
     }
 
+    /// How many requests wait for the first result.
+    pub(crate) fn waiting(&self) -> usize {
+        // The flight itself has two, until it has a result: one to be joined by, and one for its end.
+        self.result.receiver_count().saturating_sub(2)
+    }
+
     /// Ends the flight, then publishes `value`. In this order, because a request that comes after the value was found must
     /// not be answered with it: it starts a new flight.
     pub(crate) fn finish(self, value: V) {

@@ -17,7 +17,7 @@ use crate::on_disk::on_disk;
 use crate::others::permitted;
 use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::plan::Stored;
-use crate::question::Question;
+use crate::question::{Known, Question};
 use crate::tag_lock::TagLock;
 
 /// What the store has for a reference.
@@ -161,7 +161,7 @@ impl Cache {
         };
         let ask_as_anybody = async {
             let upstream = self.upstream(access).map_err(|failure| failure.error)?.for_anybody();
-            Ok(Question::manifest(access, reference).ask(&upstream).await?)
+            Ok(upstream.manifest_digest(&access.target.repository, reference).await?)
         };
         let because = match failure.stale_reason() {
             Some(because) => because,
@@ -230,7 +230,8 @@ impl Cache {
         };
         let content = ManifestContent::received(reference, body.bytes, body.media_type.as_deref())?;
         self.0.meter.manifest(&access.target, content.manifest.descriptor.size);
-        self.classify(upstream, &Question::manifest(access, reference)).await;
+        let known = Known::Digest(*content.digest());
+        self.classify(upstream, &Question::manifest(access, reference), known).await;
         let tag = match reference {
             Reference::Tag(tag) => Some(tag),
             Reference::Digest(_) => None,
@@ -247,7 +248,8 @@ impl Cache {
         reference: &Reference,
         content: ManifestContent,
     ) -> Answer<ManifestContent> {
-        self.classify(upstream, &Question::manifest(access, reference)).await;
+        let known = Known::Digest(*content.digest());
+        self.classify(upstream, &Question::manifest(access, reference), known).await;
         match reference {
             Reference::Digest(_) => {
                 self.keep(&access.target, &content, None).await;

@@ -5,6 +5,16 @@ use hubcap_upstream::{Error, Upstream};
 
 use crate::access::Access;
 
+/// What is known of the content that a question is about. A registry's answer is a yes only if it says the same: with a
+/// status of 200, there are sign-in pages, too.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Known {
+    /// A manifest's digest.
+    Digest(Digest),
+    /// A blob's length in bytes, where it is known.
+    Length(Option<u64>),
+}
+
 /// One content of a repository, as one caller asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Question {
@@ -34,13 +44,21 @@ impl Question {
         Self { access: access.clone(), content: Content::Referrers(*subject) }
     }
 
-    /// Asks whether the upstream gives it, with the login that `upstream` carries, whatever the caller's is.
-    pub(crate) async fn ask(&self, upstream: &Upstream) -> Result<(), Error> {
+    /// Asks whether the upstream gives what is known, with the login that `upstream` carries, whatever the caller's is. False
+    /// for an answer that does not tell that.
+    pub(crate) async fn confirms(&self, upstream: &Upstream, known: Known) -> Result<bool, Error> {
         let repository = &self.access.target.repository;
-        match &self.content {
-            Content::Manifest(reference) => upstream.manifest_digest(repository, reference).await.map(drop),
-            Content::Blob(digest) => upstream.blob_size(repository, digest).await.map(drop),
-            Content::Referrers(subject) => upstream.referrers(repository, subject).await.map(drop),
+        match (&self.content, known) {
+            (Content::Manifest(reference), Known::Digest(digest)) => {
+                let told = upstream.manifest_digest(repository, reference).await?;
+                // One of schema 1 is asked for by another digest than that of its bytes.
+                Ok(matches!(reference, Reference::Digest(_)) || told == digest)
+            }
+            (Content::Blob(digest), Known::Length(known)) => {
+                let told = upstream.blob_size(repository, digest).await?;
+                Ok(told.is_some() && told == known)
+            }
+            _ => Ok(false),
         }
     }
 }

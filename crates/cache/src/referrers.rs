@@ -153,7 +153,7 @@ impl Cache {
         let ask_as_anybody = async {
             let upstream = self.upstream(access).map_err(|failure| failure.error)?.for_anybody();
             // Not the list: a registry may have an empty one of what it does not have.
-            Ok(Question::manifest(access, &Reference::Digest(*subject)).ask(&upstream).await?)
+            Ok(upstream.manifest_digest(&access.target.repository, &Reference::Digest(*subject)).await?)
         };
         let Some(because) = self.list_is_stale_because(access, &failure, ask_as_anybody).await else {
             return Err(failure);

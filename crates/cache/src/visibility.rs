@@ -26,14 +26,16 @@ pub(crate) enum Sight {
     Public,
     /// Only a login may have it.
     Private,
-    /// Nothing: a rate limit, a timeout and a registry that fails are no answers.
+    /// Nothing: a rate limit, a timeout, a registry that fails and a sign-in page are no answers.
     Nothing,
 }
 
 impl Sight {
-    pub(crate) fn of(answer: &Result<(), Error>) -> Self {
+    /// What an answer tells of whether the registry gives what is known.
+    pub(crate) fn of(answer: &Result<bool, Error>) -> Self {
         match answer {
-            Ok(()) => Self::Public,
+            Ok(true) => Self::Public,
+            Ok(false) => Self::Nothing,
             Err(error) if error.is_trouble() => Self::Nothing,
             Err(_) => Self::Private,
         }
@@ -98,7 +100,8 @@ mod tests {
 
     #[test]
     fn only_an_answer_tells_whether_a_repository_is_public() {
-        assert_eq!(Sight::of(&Ok(())), Sight::Public);
+        assert_eq!(Sight::of(&Ok(true)), Sight::Public);
+        assert_eq!(Sight::of(&Ok(false)), Sight::Nothing);
         for no in [Error::NotFound, Error::Denied { status: 401 }, Error::Refused { status: 410 }] {
             assert_eq!(Sight::of(&Err(no)), Sight::Private);
         }
@@ -106,7 +109,7 @@ mod tests {
             Error::RateLimited { retry_after: None },
             Error::Overloaded { retry_after: SECOND },
             Error::Failed { status: 500 },
-            Error::Unavailable { why: "no answer in time".into() },
+            Error::Unavailable { why: "no answer in time".into(), is_reached: true },
             Error::Invalid { why: "a web page".into() },
         ] {
             assert_eq!(Sight::of(&Err(trouble)), Sight::Nothing);

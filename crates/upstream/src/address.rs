@@ -82,7 +82,18 @@ pub(crate) fn is_link_local(url: &Url) -> bool {
 fn is_of_link(ip: IpAddr) -> bool {
     match destination(ip) {
         IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        IpAddr::V6(ip) => {
+            let (segments, [.., a, b, c, d]) = (ip.segments(), ip.octets());
+            let has_ipv4 = matches!(
+                segments,
+                // NAT64 of a network's own (RFC 8215), addresses that are compatible with IPv4, and translated ones.
+                [0x64, 0xff9b, 1, ..] | [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..]
+            );
+            ip.is_unicast_link_local()
+                // EC2's metadata.
+                || segments == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+                || (has_ipv4 && Ipv4Addr::new(a, b, c, d).is_link_local())
+        }
     }
 }
 
@@ -171,6 +182,10 @@ mod tests {
             "::ffff:169.254.169.254",
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
+            "64:ff9b:1::a9fe:a9fe",
+            "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            "fd00:ec2::254",
         ] {
             let refused = Resolver(AddressPolicy::Any).look_up(address, 80).await;
             assert!(
@@ -178,7 +193,9 @@ mod tests {
                 "{address}"
             );
         }
-        assert!(Resolver(AddressPolicy::Any).look_up("10.0.0.7", 80).await.is_ok());
+        for address in ["10.0.0.7", "::1", "64:ff9b:1::a00:1", "fd00:ec2::253"] {
+            assert!(Resolver(AddressPolicy::Any).look_up(address, 80).await.is_ok(), "{address}");
+        }
         assert!(Resolver(AddressPolicy::PublicOnly).look_up("10.0.0.7", 80).await.is_err());
     }
 

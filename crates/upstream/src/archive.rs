@@ -48,7 +48,7 @@ impl Archive {
 
     async fn ask(&self, headers: HeaderMap) -> Result<reqwest::Response, Error> {
         let request = Request::new(Method::GET, self.url.clone(), headers, AddressPolicy::Any);
-        self.transport.send(request.with_redirects(Redirects::Return)).await
+        Ok(self.transport.send(request.with_redirects(Redirects::Return)).await?)
     }
 }
 

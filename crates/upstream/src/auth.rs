@@ -25,13 +25,15 @@ use crate::transport::Transport;
 use challenge::{Challenge, challenges};
 use fetching::Fetching;
 use header::{basic, bearer, sensitive};
-use state::{Key, Scheme, State, Want};
+use state::{Key, Scheme, State};
 use token::Realm;
 
-pub(crate) use state::{Requester, Who};
+pub(crate) use state::{Requester, Want, Who};
 
 /// How long it is remembered that `/v2/` was asked what the registry wants.
 const VERSION: Duration = Duration::from_secs(600);
+/// The same where it did not answer: who asks next must not wait for it again.
+const NO_VERSION: Duration = Duration::from_secs(30);
 
 /// How one upstream's Authorizations are had.
 #[derive(Debug)]
@@ -41,22 +43,23 @@ pub(crate) struct Auth {
     login: OnceCell<Login>,
     state: Mutex<State>,
     fetching: Fetching,
-    /// When `/v2/` was asked what the registry wants.
+    /// When `/v2/` is asked what the registry wants.
     pub(crate) version: tokio::sync::Mutex<Version>,
 }
 
-/// Whether `/v2/` was asked what the registry wants.
+/// When `/v2/` is asked again what the registry wants; at once, where it was not asked yet.
 #[derive(Debug, Default)]
 pub(crate) struct Version(Option<Instant>);
 
 impl Version {
     /// Whether it has to be asked, now or again.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.0.is_none_or(|asked| now.duration_since(asked) >= VERSION)
+        self.0.is_none_or(|due| now >= due)
     }
 
-    pub(crate) const fn note(&mut self, now: Instant) {
-        self.0 = Some(now);
+    /// Notes that it was asked, and whether it has answered.
+    pub(crate) fn note(&mut self, has_answered: bool, now: Instant) {
+        self.0 = Some(now + if has_answered { VERSION } else { NO_VERSION });
     }
 }
 
@@ -195,9 +198,14 @@ impl Auth {
         self.take_back(&self.key(self.url.origin(), requester), sent);
     }
 
-    /// Whether the registry has told what it wants of everybody.
-    pub(crate) fn knows_usual(&self) -> bool {
-        self.state().knows_usual()
+    /// What the registry wants of a requester, as far as it has told.
+    pub(crate) fn wanted(&self, requester: &Requester) -> Option<Want> {
+        self.state().want(&self.key(self.url.origin(), requester))
+    }
+
+    /// Forgets that, so that the registry tells it again.
+    pub(crate) fn forget_wanted(&self, requester: &Requester) {
+        self.state().forget_want(&self.key(self.url.origin(), requester));
     }
 
     /// Whether hubcap has a login here.
@@ -250,7 +258,7 @@ mod tests {
         let auth = Auth::new("https://r.example".parse().expect("a URL"), Some(credentials.clone()));
         let requester = Requester { who: Who::Own, repository: "a".parse().expect("a repository") };
         let token = Token { value: Secret::new("tok3n"), until: Instant::now() };
-        auth.state().keep(auth.key(auth.url.origin(), &requester), token);
+        auth.state().keep(auth.key(auth.url.origin(), &requester), token, Instant::now());
         let shown = format!("{auth:?} {:?} {:?}", basic(&credentials), bearer(&Secret::new("tok3n")));
         assert!(!shown.contains("hunter2") && !shown.contains("tok3n") && !shown.contains("bWU6"), "{shown}");
     }

@@ -182,8 +182,13 @@ pub(crate) async fn next(response: &mut Response) -> Result<Option<Bytes>, Error
 }
 
 /// Reads a document of at most `limit` bytes, which may take 20 s once there is memory for it, and unpacks it where it came
-/// packed. `from` is who gives it, with whom memory is shared.
-pub(crate) async fn whole(mut response: Response, from: &str, limit: usize) -> Result<Bytes, Error> {
+/// packed. `from` is who gives it, with whom memory is shared, and `patience` how long memory is waited for.
+pub(crate) async fn whole(
+    mut response: Response,
+    from: &str,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, Error> {
     let too_long = || Error::invalid(format!("a document of more than {limit} bytes"));
     let length = content_length(&response);
     if length.is_some_and(|length| length > limit as u64) {
@@ -192,22 +197,30 @@ pub(crate) async fn whole(mut response: Response, from: &str, limit: usize) -> R
     let codings = Codings::read(response.headers());
     let mut bytes = BytesMut::new();
     let mut room = None;
-    // Of a packed one it is not known how long it becomes.
-    let needs_room = !codings.is_none() || length.is_some_and(|length| length > SMALL_DOCUMENT as u64);
-    if !needs_room
-        && within(DOCUMENT, read(&mut response, &mut bytes, SMALL_DOCUMENT.min(limit))).await? == Read::All
-    {
-        return Ok(bytes.freeze());
+    let needs_room = length.is_some_and(|length| length > SMALL_DOCUMENT as u64);
+    let is_read = !needs_room
+        && within(DOCUMENT, read(&mut response, &mut bytes, SMALL_DOCUMENT.min(limit))).await? == Read::All;
+    if !is_read {
+        if needs_room || limit > SMALL_DOCUMENT {
+            // Within the limit, which fits into memory.
+            let needed = length.map_or(limit, |length| length as usize);
+            room = Some(Room::take(from, needed, patience).await?);
+        }
+        if within(DOCUMENT, read(&mut response, &mut bytes, limit)).await? == Read::Part {
+            return Err(too_long());
+        }
     }
-    if needs_room || limit > SMALL_DOCUMENT {
-        // Within the limit, which fits into memory.
-        let needed = length.filter(|_| codings.is_none()).map_or(limit, |length| length as usize);
-        room = Some(Room::take(from, needed).await?);
-    }
-    if within(DOCUMENT, read(&mut response, &mut bytes, limit)).await? == Read::Part {
-        return Err(too_long());
-    }
-    let bytes = codings.unpack(bytes.freeze(), limit)?;
+    let packed = bytes.freeze();
+    let small = codings.clone().unpack(packed.clone(), SMALL_DOCUMENT.min(limit));
+    let bytes = match small {
+        Ok(bytes) => bytes,
+        // How long it becomes is not known before.
+        Err(_) => {
+            drop(room);
+            room = Some(Room::take(from, limit, patience).await?);
+            codings.unpack(packed, limit)?
+        }
+    };
     Ok(match room {
         Some(room) => room.hold(bytes),
         None => bytes,

@@ -17,10 +17,15 @@ const PROBE: Duration = Duration::from_secs(5);
 /// The longest `Retry-After` that is honoured.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(600);
 
+/// The same of one repository. Its probe comes after that of the whole origin: that one must not be its own again and again.
+const FIRST_PAUSE_OF_ONE: Duration = Duration::from_secs(2);
+
 /// Closed: calls pass. Open: calls are refused until a pause is over. Half-open: one call, the probe, is out, and all
 /// others are refused until it has ended: the outage may go on, and would cost each of them a timeout.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Circuit {
+    /// How long it stays open at first.
+    first_pause: Duration,
     /// Failures in a row.
     failures: u32,
     state: State,
@@ -64,7 +69,18 @@ pub enum CircuitState {
     },
 }
 
+impl Default for Circuit {
+    fn default() -> Self {
+        Self { first_pause: FIRST_PAUSE, failures: 0, state: State::default(), changed: None }
+    }
+}
+
 impl Circuit {
+    /// One of a repository.
+    pub(crate) fn of_repository() -> Self {
+        Self { first_pause: FIRST_PAUSE_OF_ONE, ..Self::default() }
+    }
+
     /// As it is at `now`.
     pub(crate) fn state(&self, now: Instant) -> CircuitState {
         match &self.state {
@@ -139,7 +155,7 @@ impl Circuit {
         }
         if self.failures >= MAX_FAILURES {
             let doublings = (self.failures - MAX_FAILURES).min(5);
-            self.open((FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE), why, now);
+            self.open((self.first_pause * 2_u32.pow(doublings)).min(LONGEST_PAUSE), why, now);
         }
     }
 

@@ -1,21 +1,24 @@
 //! The circuits of one origin: whose a failure is, and whose calls are refused therefore.
 //!
-//! An origin whose connections fail, or that does not answer in time, fails for all. A 429 is its limit for whoever asked, and
-//! a 5xx may be the trouble of one repository: what one client asks for must not keep the others from the registry.
+//! An origin to which no connection can be made fails for all. A 429 is its limit for whoever asked. Everything else may be the
+//! trouble of one repository: a 5xx, a token service or a host behind a redirect that fails and, while others are answered, a
+//! request that is not. What one client asks for must not keep the others from the registry.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hubcap_oci::Repository;
 
 use crate::auth::{Requester, Who};
 use crate::circuit::{Circuit, CircuitState};
-use crate::error::Error;
+use crate::error::{Error, Failed};
 
 /// So many repositories fail before their failures are the origin's: a gateway may answer for one that is down.
 const SEVERAL: usize = 3;
+/// An origin that has answered well within this time works: a request that gets no answer is its repository's trouble.
+const LATELY: Duration = Duration::from_secs(10);
 /// Callers, and repositories, that are remembered at most. What is not remembered is asked again, and fails again.
 const MAX: usize = 1024;
 
@@ -31,6 +34,8 @@ struct Inner {
     repositories: HashMap<Repository, Circuit>,
     /// Those that failed since the origin last answered well, up to [`SEVERAL`].
     failing: Vec<Repository>,
+    /// When that was.
+    worked: Option<Instant>,
 }
 
 /// What a failure may be the trouble of.
@@ -79,15 +84,21 @@ impl Circuits {
     }
 
     /// Notes how a call went.
-    pub(crate) fn record<T>(&self, call: &Call, result: &Result<T, Error>, now: Instant) {
+    pub(crate) fn record<T>(&self, call: &Call, result: &Result<T, Failed>, now: Instant) {
         let Call { requester, began } = call;
         let mut inner = self.lock();
         let Err((blamed, error)) = inner.judge(requester, result, now) else {
             inner.failing.clear();
+            inner.worked = Some(now);
             return inner.concerned(requester).for_each(|(_, circuit)| circuit.succeed(now));
         };
         for (part, circuit) in inner.concerned(requester) {
-            if blamed.contains(&part) { circuit.fail(*began, error, now) } else { circuit.pass(now) }
+            match part {
+                _ if !blamed.contains(&part) => circuit.pass(now),
+                // What was asked for the failing part is not asked for all.
+                Part::Origin => circuit.fail(*began, &Error::unavailable(error.to_string()), now),
+                Part::Caller | Part::Repository => circuit.fail(*began, error, now),
+            }
         }
     }
 
@@ -101,36 +112,44 @@ impl Inner {
     fn judge<'a, T>(
         &mut self,
         requester: &Requester,
-        result: &'a Result<T, Error>,
+        result: &'a Result<T, Failed>,
         now: Instant,
     ) -> Result<(), (&'static [Part], &'a Error)> {
         let Requester { who, repository } = requester;
-        let Err(error) = result else { return Ok(()) };
+        let Err(Failed { error, is_elsewhere }) = result else { return Ok(()) };
+        let works = self.worked.is_some_and(|worked| now.duration_since(worked) < LATELY);
         let blamed: &[Part] = match error {
-            Error::Unavailable { .. } => &[Part::Origin],
-            Error::RateLimited { .. } => {
-                remember(&mut self.callers, who, now);
-                &[Part::Caller]
-            }
             // Not implemented: that says something of the request, and nothing of the origin's state.
             Error::Failed { status: 501 } => return Ok(()),
-            Error::Failed { .. } | Error::Overloaded { .. } => {
-                remember(&mut self.repositories, repository, now);
-                if self.failing.len() < SEVERAL && !self.failing.contains(repository) {
-                    self.failing.push(repository.clone());
-                }
-                if self.failing.len() < SEVERAL {
-                    &[Part::Repository]
-                } else {
-                    &[Part::Repository, Part::Origin]
-                }
+            _ if *is_elsewhere && error.is_trouble() => self.blame(repository, now),
+            // What another host says tells nothing of this one.
+            _ if *is_elsewhere => &[],
+            Error::Unavailable { is_reached: false, .. } => &[Part::Origin],
+            Error::Unavailable { .. } if works => self.blame(repository, now),
+            Error::Unavailable { .. } => {
+                self.blame(repository, now);
+                &[Part::Repository, Part::Origin]
             }
+            Error::RateLimited { .. } => {
+                remember(&mut self.callers, who, Circuit::default, now);
+                &[Part::Caller]
+            }
+            Error::Failed { .. } | Error::Overloaded { .. } => self.blame(repository, now),
             // The question that comes next, without the range, shows whether it works.
             Error::NoRange { .. } => &[],
             // Any other answer is one.
             _ => return Ok(()),
         };
         Err((blamed, error))
+    }
+
+    /// What is blamed for the failure of a repository: the origin, too, when several fail.
+    fn blame(&mut self, repository: &Repository, now: Instant) -> &'static [Part] {
+        remember(&mut self.repositories, repository, Circuit::of_repository, now);
+        if self.failing.len() < SEVERAL && !self.failing.contains(repository) {
+            self.failing.push(repository.clone());
+        }
+        if self.failing.len() < SEVERAL { &[Part::Repository] } else { &[Part::Repository, Part::Origin] }
     }
 
     /// The circuits that a call goes through.
@@ -144,19 +163,22 @@ impl Inner {
 }
 
 /// Has a circuit for `key`, unless there are too many that refuse calls.
-fn remember<K: Clone + Eq + Hash>(circuits: &mut HashMap<K, Circuit>, key: &K, now: Instant) {
+fn remember<K: Clone + Eq + Hash>(
+    circuits: &mut HashMap<K, Circuit>,
+    key: &K,
+    new: impl FnOnce() -> Circuit,
+    now: Instant,
+) {
     if circuits.len() >= MAX && !circuits.contains_key(key) {
         circuits.retain(|_, circuit| circuit.check(now).is_err());
     }
     if circuits.len() < MAX {
-        circuits.entry(key.clone()).or_default();
+        circuits.entry(key.clone()).or_insert_with(new);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::credentials::Secret;
 
@@ -166,7 +188,8 @@ mod tests {
 
     /// A call of hubcap's own, which ends so.
     fn end(circuits: &Circuits, repository: &str, result: &Result<(), Error>, now: Instant) {
-        circuits.record(&Call::new(requester(&Who::Own, repository), now), result, now);
+        let result = result.clone().map_err(Failed::here);
+        circuits.record(&Call::new(requester(&Who::Own, repository), now), &result, now);
     }
 
     fn passes(circuits: &Circuits, repository: &str, now: Instant) -> bool {
@@ -177,7 +200,7 @@ mod tests {
     fn connections_that_fail_close_the_way_for_all() {
         let (circuits, now) = (Circuits::default(), Instant::now());
         for repository in ["a", "a", "b"] {
-            end(&circuits, repository, &Err(Error::unavailable("no answer in time")), now);
+            end(&circuits, repository, &Err(Error::unreachable("no connection")), now);
         }
         assert!(!passes(&circuits, "c", now));
         assert!(circuits.check(requester(&Who::Anonymous, "c"), now).is_err());
@@ -185,12 +208,81 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_gets_no_answer_is_its_repositorys_trouble_while_others_are_answered() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        let silent = Err(Error::unavailable("no answer in time"));
+        end(&circuits, "good", &Ok(()), now);
+        for second in 0..30 {
+            let now = now + Duration::from_secs(second);
+            end(&circuits, "bad", &silent, now);
+            assert!(passes(&circuits, "good", now));
+            assert_eq!(passes(&circuits, "bad", now), second < 2);
+            end(&circuits, "good", &Ok(()), now);
+        }
+        let later = now + Duration::from_secs(30) + LATELY;
+        for repository in ["bad", "good", "good"] {
+            end(&circuits, repository, &silent, later);
+        }
+        assert!(!passes(&circuits, "another", later), "nothing was answered lately");
+    }
+
+    #[test]
+    fn the_first_probe_of_an_origin_is_of_another_repository_than_the_one_that_failed() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        for _ in 0..3 {
+            end(&circuits, "bad", &Err(Error::unavailable("no answer in time")), now);
+        }
+        let after = now + Duration::from_millis(1001);
+        assert!(!passes(&circuits, "good", now) && !passes(&circuits, "bad", after));
+        assert!(passes(&circuits, "good", after));
+    }
+
+    #[test]
+    fn what_another_host_does_is_at_most_its_repositorys_trouble() {
+        let long = Duration::from_secs(600);
+        for error in [
+            Error::unreachable("no connection to the token service"),
+            Error::Failed { status: 500 },
+            Error::RateLimited { retry_after: Some(long) },
+            Error::Overloaded { retry_after: long },
+        ] {
+            let (circuits, now) = (Circuits::default(), Instant::now());
+            let failed = Err::<(), _>(Failed::elsewhere(error));
+            for _ in 0..10 {
+                circuits.record(&Call::new(requester(&Who::Own, "bad"), now), &failed, now);
+            }
+            assert!(!passes(&circuits, "bad", now) && passes(&circuits, "good", now), "{failed:?}");
+        }
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        let denied = Err::<(), _>(Failed::elsewhere(Error::Denied { status: 403 }));
+        for repository in ["a", "b", "c"] {
+            circuits.record(&Call::new(requester(&Who::Own, "denied"), now), &denied, now);
+            end(&circuits, repository, &Err(Error::unavailable("no answer in time")), now);
+        }
+        assert!(!passes(&circuits, "d", now), "a token service's no does not show that the registry works");
+    }
+
+    #[test]
+    fn several_repositories_close_an_origin_for_its_usual_pause_however_long_they_want_to_be_left_alone() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        let overloaded = Err(Error::Overloaded { retry_after: Duration::from_secs(600) });
+        for _ in 0..3 {
+            for repository in ["a", "b", "c"] {
+                end(&circuits, repository, &overloaded, now);
+            }
+        }
+        assert!(!passes(&circuits, "d", now));
+        assert!(passes(&circuits, "d", now + Duration::from_secs(31)));
+    }
+
+    #[test]
     fn a_429_is_the_limit_of_its_caller_alone() {
         let (circuits, now) = (Circuits::default(), Instant::now());
         let client = |number: u32| Who::Client(Secret::new(format!("Bearer {number}")));
         let limited = Err::<(), _>(Error::RateLimited { retry_after: Some(Duration::from_secs(600)) });
+        let of_client = limited.clone().map_err(Failed::here);
         for number in 0..10 {
-            circuits.record(&Call::new(requester(&client(number), "a"), now), &limited, now);
+            circuits.record(&Call::new(requester(&client(number), "a"), now), &of_client, now);
             let refused = circuits.check(requester(&client(number), "b"), now);
             assert!(matches!(refused, Err(Error::RateLimited { .. })));
         }
@@ -241,10 +333,10 @@ mod tests {
             Err(Error::Failed { status: 501 }),
         ] {
             let (circuits, now) = (Circuits::default(), Instant::now());
-            for result in [&Err(Error::unavailable("down")), &Err(Error::unavailable("down")), &answer] {
+            for result in [&Err(Error::unreachable("down")), &Err(Error::unreachable("down")), &answer] {
                 end(&circuits, "a", result, now);
             }
-            end(&circuits, "a", &Err(Error::unavailable("down")), now);
+            end(&circuits, "a", &Err(Error::unreachable("down")), now);
             assert!(passes(&circuits, "a", now), "{answer:?}");
         }
     }
@@ -252,7 +344,7 @@ mod tests {
     #[test]
     fn no_number_of_callers_is_remembered_without_a_limit() {
         let (circuits, now) = (Circuits::default(), Instant::now());
-        let limited = Err::<(), _>(Error::RateLimited { retry_after: None });
+        let limited = Err::<(), _>(Failed::here(Error::RateLimited { retry_after: None }));
         for number in 0..2 * MAX {
             let who = Who::Client(Secret::new(format!("Bearer {number}")));
             circuits.record(&Call::new(requester(&who, "a"), now), &limited, now);

@@ -44,6 +44,8 @@ pub enum Error {
     Unavailable {
         /// What happened, without anything secret.
         why: String,
+        /// Whether there was a connection to it, or nothing of the network failed.
+        is_reached: bool,
     },
     /// It brings next to nothing, and another origin may do better.
     #[error("it brings next to nothing")]
@@ -87,7 +89,12 @@ fn retry_text(after: Option<&Duration>) -> String {
 
 impl Error {
     pub(crate) fn unavailable(why: impl Into<String>) -> Self {
-        Self::Unavailable { why: why.into() }
+        Self::Unavailable { why: why.into(), is_reached: true }
+    }
+
+    /// No connection to it could be made.
+    pub(crate) fn unreachable(why: impl Into<String>) -> Self {
+        Self::Unavailable { why: why.into(), is_reached: false }
     }
 
     pub(crate) fn invalid(why: impl Into<String>) -> Self {
@@ -148,7 +155,34 @@ impl Error {
 
     /// A failure of the connection, told without its URL: a signed URL is a secret.
     pub(crate) fn connection(error: reqwest::Error) -> Self {
-        Self::unavailable(chain(&error.without_url()))
+        let (is_connect, why) = (error.is_connect(), chain(&error.without_url()));
+        if is_connect { Self::unreachable(why) } else { Self::unavailable(why) }
+    }
+}
+
+/// Why a request failed, and with whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// Whether it was not the registry itself, but its token service or a host that it redirects to.
+    pub(crate) is_elsewhere: bool,
+}
+
+impl Failed {
+    /// With the registry itself.
+    pub(crate) const fn here(error: Error) -> Self {
+        Self { error, is_elsewhere: false }
+    }
+
+    /// With another host, for which the registry has sent hubcap to it.
+    pub(crate) const fn elsewhere(error: Error) -> Self {
+        Self { error, is_elsewhere: true }
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        failed.error
     }
 }
 

@@ -23,7 +23,10 @@ pub const SMALL_DOCUMENT: usize = 64 << 10;
 /// What all others may take together, in KiB.
 const ALL: usize = 64 << 10;
 /// How long one waits for room: an answer must begin within a minute.
-const PATIENCE: Duration = Duration::from_secs(45);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
+/// The same for the next page of a list, whose first ones have room that others wait for: several lists must not wait for each
+/// other.
+pub(crate) const PATIENCE_OF_PAGE: Duration = Duration::from_secs(2);
 
 static SHARES: Shares = Shares(Mutex::new(State { taken: 0, registries: BTreeMap::new() }));
 
@@ -37,12 +40,12 @@ pub struct Room {
 }
 
 impl Room {
-    /// Waits for room for a document of `bytes` bytes of a registry.
+    /// Waits up to `patience` for room for a document of `bytes` bytes of a registry.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when there is none within 45 s.
-    pub(crate) async fn take(registry: &str, bytes: usize) -> Result<Self, Error> {
-        let room = timeout(PATIENCE, SHARES.take(registry, bytes)).await;
+    /// [`Error::Unavailable`] when there is none until then.
+    pub(crate) async fn take(registry: &str, bytes: usize, patience: Duration) -> Result<Self, Error> {
+        let room = timeout(patience, SHARES.take(registry, bytes)).await;
         room.ok().flatten().ok_or_else(|| {
             Error::unavailable(
                 "the memory for manifests and lists is in use; slow clients, or many large ones, hold it",
@@ -71,7 +74,7 @@ impl Drop for Room {
     }
 }
 
-/// The same bytes of a registry's document, with room for them, unless they have some.
+/// The same bytes of a page of a registry's list, with room for them, unless they have some.
 ///
 /// # Errors
 /// As [`Room::take`].
@@ -80,7 +83,7 @@ pub(crate) async fn hold(registry: &str, bytes: Bytes) -> Result<Bytes, Error> {
     if bytes.is_empty() || bytes.len() > SMALL_DOCUMENT {
         return Ok(bytes);
     }
-    Ok(Room::take(registry, bytes.len()).await?.hold(bytes))
+    Ok(Room::take(registry, bytes.len(), PATIENCE_OF_PAGE).await?.hold(bytes))
 }
 
 /// Room for a document of a registry that is kept, which is read when it is here. `None` where it needs none.
@@ -90,7 +93,7 @@ pub(crate) async fn hold(registry: &str, bytes: Bytes) -> Result<Bytes, Error> {
 pub async fn room_for_kept(registry: &str, bytes: u64) -> Result<Option<Room>, Error> {
     // What is kept fits into memory.
     let bytes = bytes as usize;
-    if bytes <= SMALL_DOCUMENT { Ok(None) } else { Room::take(registry, bytes).await.map(Some) }
+    if bytes <= SMALL_DOCUMENT { Ok(None) } else { Room::take(registry, bytes, PATIENCE).await.map(Some) }
 }
 
 fn kib(bytes: usize) -> usize {

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, uri};
 use http_body::Body;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, StreamBody};
 use url::Url;
 
 use crate::connection::{Connection, first_answer};
@@ -15,7 +16,9 @@ use crate::error::Error;
 use crate::registry::Upstream;
 use crate::transport::is_dead;
 
-/// How long neither side need send anything. Long, because a registry says nothing while it stores a big layer.
+/// How long a registry need send nothing in the middle of an answer.
+const IDLE_ANSWER: Duration = Duration::from_secs(30);
+/// How long neither side need send anything before that. Long, because a registry says nothing while it stores a big layer.
 const IDLE: Duration = Duration::from_secs(300);
 
 /// Headers for one hop only (RFC 9110, section 7.6.1).
@@ -66,7 +69,7 @@ impl Upstream {
         {
             parts.headers.insert(header::LOCATION, location);
         }
-        Ok(Response::from_parts(parts, body))
+        Ok(Response::from_parts(parts, with_an_end(body)))
     }
 
     /// Sends what may be sent twice, where its connection has ended meanwhile.
@@ -80,7 +83,7 @@ impl Upstream {
         };
         let pooled = send(Connection::Pooled);
         let answering = first_answer(pooled, || send(Connection::Fresh), self.patience(), is_dead);
-        tokio::time::timeout(IDLE, answering).await.map_err(|_| silence())?
+        tokio::time::timeout(IDLE, answering).await.map_err(|_| silence(IDLE))?
     }
 }
 
@@ -102,13 +105,28 @@ where
         match tokio::time::timeout(left, &mut sending).await {
             Ok(answered) => return answered.map_err(Error::connection),
             Err(_) if last_frame.age() < IDLE => {}
-            Err(_) => return Err(silence()),
+            Err(_) => return Err(silence(IDLE)),
         }
     }
 }
 
-fn silence() -> Error {
-    Error::unavailable(format!("nothing came for {} s", IDLE.as_secs()))
+/// The same body, which breaks off when nothing comes of it any more.
+fn with_an_end(body: reqwest::Body) -> reqwest::Body {
+    // Known to be over, its length is told.
+    if body.is_end_stream() {
+        return body;
+    }
+    let frames = stream::try_unfold(body, async |mut body| {
+        match tokio::time::timeout(IDLE_ANSWER, body.frame()).await {
+            Ok(frame) => Ok(frame.transpose().map_err(Error::connection)?.map(|frame| (frame, body))),
+            Err(_) => Err(silence(IDLE_ANSWER)),
+        }
+    });
+    reqwest::Body::wrap(StreamBody::new(frames))
+}
+
+fn silence(length: Duration) -> Error {
+    Error::unavailable(format!("nothing came for {} s", length.as_secs()))
 }
 
 /// A Location at the address that hubcap has for the registry, as the client knows the registry.

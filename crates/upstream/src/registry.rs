@@ -24,7 +24,7 @@ use crate::auth::{Requester, Who};
 use crate::config::UpstreamConfig;
 use crate::connection::Connection;
 use crate::credentials::Secret;
-use crate::error::Error;
+use crate::error::{Error, Failed};
 use crate::fetch::limit::ConnectionLimit;
 use crate::origin::{Connecting, Origin, OriginState};
 use crate::ratelimit::RateLimit;
@@ -177,9 +177,10 @@ impl Upstream {
         method: Method,
         endpoint: &Endpoint,
         headers: HeaderMap,
-    ) -> Result<Response, Error> {
-        let request = self.request(method, self.url(endpoint)?, headers);
-        self.with_token(request, repository_of(endpoint)?).await
+    ) -> Result<Response, Failed> {
+        let url = self.url(endpoint).map_err(Failed::here)?;
+        let repository = repository_of(endpoint).map_err(Failed::here)?;
+        self.with_token(self.request(method, url, headers), repository).await
     }
 }
 

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::address::{AddressPolicy, is_loopback};
 use crate::connection::{Connection, begin_anew, first_answer};
-use crate::error::Error;
+use crate::error::{Error, Failed};
 use crate::plain::Plain;
 use crate::redirect::{self, MAX_REDIRECTS};
 use crate::request::Request;
@@ -66,16 +66,18 @@ impl Transport {
     /// # Errors
     /// [`Error::Unavailable`] when there is no answer in time; [`Error::NotAllowed`] and [`Error::Invalid`] for what the
     /// address policy and the rules for redirects refuse.
-    pub(crate) async fn send(&self, mut request: Request) -> Result<Response, Error> {
-        let origin = request.url.clone();
+    pub(crate) async fn send(&self, mut request: Request) -> Result<Response, Failed> {
+        let first = request.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send_once(&request).await?;
+            let is_elsewhere = request.url.origin() != first.origin();
+            let failed = |error| Failed { error, is_elsewhere };
+            let response = self.send_once(&request).await.map_err(failed)?;
             if !request.redirects.follows(response.status()) {
                 return Ok(response);
             }
-            request = redirect::follow(request, &response, &origin)?;
+            request = redirect::follow(request, &response, &first).map_err(failed)?;
         }
-        Err(Error::invalid(format!("more than {MAX_REDIRECTS} redirects")))
+        Err(Failed::here(Error::invalid(format!("more than {MAX_REDIRECTS} redirects"))))
     }
 
     /// Sends a request that must not be sent twice, or is long, and waits up to `patience` for the headers of its answer.

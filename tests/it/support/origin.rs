@@ -108,6 +108,11 @@ impl Origin {
         content.cdn = true;
     }
 
+    /// Gives everything to who shows no token.
+    pub(crate) fn want_no_tokens(&self) {
+        self.lock().content.tokens = None;
+    }
+
     pub(crate) fn token_life(&self, seconds: u64) {
         self.lock().content.token_life = seconds;
     }

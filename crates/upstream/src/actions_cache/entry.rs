@@ -132,7 +132,7 @@ impl Entry {
 
     async fn send(&self, url: &SignedUrl, headers: HeaderMap) -> Result<Response, Error> {
         let request = Request::new(Method::GET, url.expose().clone(), headers, AddressPolicy::Any);
-        self.0.reading.calls.transport().send(request.with_redirects(Redirects::Return)).await
+        Ok(self.0.reading.calls.transport().send(request.with_redirects(Redirects::Return)).await?)
     }
 
     /// The URL of a later look-up than that. Who comes while one is made gets what it gives.

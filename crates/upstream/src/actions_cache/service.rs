@@ -20,6 +20,7 @@ use super::token::Token;
 use crate::address::AddressPolicy;
 use crate::body;
 use crate::connection::Connection;
+use crate::memory;
 use crate::ratelimit::retry_after;
 use crate::request::{Authorization, Reach, Redirects, Request};
 use crate::transport::Transport;
@@ -212,7 +213,7 @@ impl Calls {
         if !response.status().is_success() {
             return Err(self.understand(call, response).await);
         }
-        let bytes = body::whole(response, NAME, MAX_ANSWER).await?;
+        let bytes = body::whole(response, NAME, MAX_ANSWER, memory::PATIENCE).await?;
         let answer = Answer::read(&bytes)?;
         if answer.is_denial() {
             return Err(self.deny(call));
@@ -236,7 +237,7 @@ impl Calls {
             ..request
         };
         match call {
-            Call::LookUp => self.transport.send(request).await,
+            Call::LookUp => self.transport.send(request).await.map_err(Into::into),
             // A second one would find the key taken by the first.
             Call::Create | Call::Finalize => {
                 self.transport.send_only_once(&request, Connection::Fresh, ONCE).await
@@ -247,7 +248,7 @@ impl Calls {
     /// What an answer means that is no success.
     async fn understand(&self, call: Call, response: Response) -> Error {
         let (status, wait) = (response.status().as_u16(), retry_after(response.headers()));
-        let told = body::whole(response, NAME, MAX_ANSWER).await.unwrap_or_default();
+        let told = body::whole(response, NAME, MAX_ANSWER, memory::PATIENCE).await.unwrap_or_default();
         let failure = Failure::read(&told);
         match status {
             _ if failure.is_of_space() => Error::Full,

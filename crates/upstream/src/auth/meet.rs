@@ -85,7 +85,7 @@ impl Auth {
         }
         let token = fetched?;
         let value = bearer(&token.value)?;
-        self.state().keep(key.clone(), token);
+        self.state().keep(key.clone(), token, Instant::now());
         Ok(value)
     }
 

@@ -14,6 +14,9 @@ use crate::credentials::Secret;
 
 /// How many requesters are remembered that are wanted something else of than all others. Beyond, all are forgotten.
 const MAX_OWN: usize = 1024;
+/// Tokens that are kept at most, and for how long: a registry may give long ones that last for years.
+const MAX_TOKENS: usize = 1024;
+const LONGEST: Duration = Duration::from_secs(3600);
 /// How long a login that was refused is not tried again: services lock who tries too often.
 const REFUSED: Duration = Duration::from_secs(300);
 
@@ -58,7 +61,7 @@ pub(super) enum Scheme {
 
 /// What a challenge wants: one of the schemes, for all of the scopes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Want {
+pub(crate) struct Want {
     /// Never empty.
     pub(super) schemes: Vec<Scheme>,
     pub(super) scopes: Vec<String>,
@@ -111,22 +114,33 @@ impl State {
         self.own.keys().filter(of_requester).cloned().collect()
     }
 
-    /// Takes what a challenge wants of a requester. What is usual is expected of all others too, so that they need no
-    /// challenge of their own.
+    /// Takes what a challenge wants of a requester.
     pub(super) fn learn(&mut self, key: Key, want: Want) {
-        if key.place == self.registry && want.scopes == [key.requester.scope()] {
-            self.own.remove(&key);
-            self.usual = Some(want.schemes);
-            return;
-        }
         if self.own.len() >= MAX_OWN {
             self.own.clear();
         }
-        self.own.insert(key, want);
+        self.own.insert(key.clone(), want);
+        // A password is had at once. A token service is every other repository's only when it has given a token: it may be
+        // one that this repository names alone.
+        if self.own.get(&key).is_some_and(|want| want.schemes == [Scheme::Basic]) {
+            self.works(&key);
+        }
     }
 
-    pub(super) const fn knows_usual(&self) -> bool {
-        self.usual.is_some()
+    /// Notes that what is wanted of a requester can be met. If it is what is usual, it is expected of all others too, so that
+    /// they need no challenge of their own.
+    fn works(&mut self, key: &Key) {
+        let is_usual = |want: &Want| want.scopes == [key.requester.scope()];
+        if key.place == self.registry && self.own.get(key).is_some_and(is_usual) {
+            self.usual = self.own.remove(key).map(|want| want.schemes);
+        }
+    }
+
+    /// Forgets what is wanted of a requester, and of everybody, if that is what it is.
+    pub(super) fn forget_want(&mut self, key: &Key) {
+        if self.own.remove(key).is_none() {
+            self.usual = None;
+        }
     }
 
     /// The Authorization by a token that is still good.
@@ -135,8 +149,17 @@ impl State {
         self.tokens.get(key).and_then(|token| bearer(&token.value).ok())
     }
 
-    pub(super) fn keep(&mut self, key: Key, token: Token) {
-        self.tokens.insert(key, token);
+    /// Keeps a token, for an hour at most. The one that ends first goes, where there are too many.
+    pub(super) fn keep(&mut self, key: Key, token: Token, now: Instant) {
+        self.works(&key);
+        if self.tokens.len() >= MAX_TOKENS
+            && let Some(first) = self.tokens.iter().min_by_key(|(_, token)| token.until)
+        {
+            let first = first.0.clone();
+            self.tokens.remove(&first);
+        }
+        let until = token.until.min(now + LONGEST);
+        self.tokens.insert(key, Token { until, ..token });
     }
 
     pub(super) fn forget_token(&mut self, key: &Key) {
@@ -187,8 +210,9 @@ mod tests {
         let mut state = State::new(origin("https://r.example"));
         assert_eq!(state.want(&key("a")), None);
         state.learn(key("a"), want(&["repository:a:pull,push"]));
-        assert_eq!((state.want(&key("b")), state.knows_usual()), (None, false));
+        assert_eq!(state.want(&key("b")), None);
         state.learn(key("b"), want(&["repository:b:pull"]));
+        assert_eq!(state.own.len(), 1, "what is usual is not kept for each");
         assert_eq!(state.want(&key("c")), Some(want(&["repository:c:pull"])));
         assert_eq!(state.want(&key("a")), Some(want(&["repository:a:pull,push"])));
         let elsewhere = Key { place: origin("https://cdn.example"), ..key("a") };

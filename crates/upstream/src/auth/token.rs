@@ -13,6 +13,7 @@ use crate::address::AddressPolicy;
 use crate::body;
 use crate::credentials::{Login, Secret};
 use crate::error::Error;
+use crate::memory::PATIENCE;
 use crate::request::{Authorization, Form, Reach, Request};
 use crate::status::judge;
 use crate::transport::Transport;
@@ -55,10 +56,10 @@ impl Realm {
     pub(super) async fn token(&self, transport: &Transport, wish: Wish<'_>) -> Result<Token, Error> {
         let (asked, response) = (Instant::now(), self.ask(transport, wish).await?);
         let service = self.url.host_str().unwrap_or_default();
-        let bytes = match body::whole(response, service, MAX_ANSWER).await {
+        let bytes = match body::whole(response, service, MAX_ANSWER, PATIENCE).await {
             // It broke off in the middle.
             Err(Error::Unavailable { .. }) => {
-                body::whole(self.ask(transport, wish).await?, service, MAX_ANSWER).await?
+                body::whole(self.ask(transport, wish).await?, service, MAX_ANSWER, PATIENCE).await?
             }
             bytes => bytes?,
         };
@@ -111,7 +112,7 @@ impl Realm {
             url.query_pairs_mut().extend_pairs(parameters);
         }
         let request = Request::new(Method::GET, url, HeaderMap::new(), self.policy);
-        transport.send(Request { authorizations, ..request }).await
+        Ok(transport.send(Request { authorizations, ..request }).await?)
     }
 
     /// As OAuth 2 has it.
@@ -135,6 +136,6 @@ impl Realm {
         let headers = [(header::CONTENT_TYPE, form_type)].into_iter().collect();
         let request = Request::new(Method::POST, self.url.clone(), headers, self.policy);
         let form = Some(Form { text: Secret::new(text), reach });
-        transport.send(Request { form, ..request }).await
+        Ok(transport.send(Request { form, ..request }).await?)
     }
 }

@@ -11,7 +11,7 @@ use url::Url;
 use super::Upstream;
 use crate::auth::{Met, Refusal, Requester, Who};
 use crate::circuits::Call;
-use crate::error::Error;
+use crate::error::{Error, Failed};
 use crate::origin::Origin;
 use crate::request::{Authorization, Reach, Request};
 use crate::status::{judge, judge_range};
@@ -47,11 +47,11 @@ impl Upstream {
     ) -> Result<Response, Error> {
         let circuits = &self.origin.circuits;
         let answered = self.with_token(request.clone(), repository).await;
-        let result = match answered.as_ref().err().and_then(second_try) {
+        let result = match answered.as_ref().err().and_then(|failed| second_try(&failed.error)) {
             // Another origin does not make anybody wait.
             Some(pause) if !self.has_others() => {
                 // Each failure counts, so that a registry that is down is left alone as soon as before.
-                if matches!(answered, Err(Error::Failed { .. })) {
+                if matches!(answered, Err(Failed { error: Error::Failed { .. }, .. })) {
                     circuits.record(call, &answered, Instant::now());
                 }
                 tokio::time::sleep(pause).await;
@@ -60,7 +60,7 @@ impl Upstream {
             _ => answered,
         };
         circuits.record(call, &result, Instant::now());
-        result
+        Ok(result?)
     }
 
     /// The same, and no circuit hears of it. Boxed, because what it does is deep, and each answer to a client has it in its
@@ -69,31 +69,47 @@ impl Upstream {
         &'a self,
         request: Request,
         repository: &'a Repository,
-    ) -> Pin<Box<dyn Future<Output = Result<Response, Error>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<Response, Failed>> + Send + 'a>> {
         Box::pin(self.try_tokens(request, repository))
     }
 
-    async fn try_tokens(&self, request: Request, repository: &Repository) -> Result<Response, Error> {
+    async fn try_tokens(&self, request: Request, repository: &Repository) -> Result<Response, Failed> {
         let Origin { transport, auth, .. } = &*self.origin;
         let repository = self.origin.name_of(repository);
         let requester = Requester { who: self.who.clone(), repository };
-        let mut tries = Tries::new(auth.authorizations(transport, &requester).await?);
+        // What the registry wanted before may be wanted no more, or from another token service: it tells, if it is asked.
+        let mut failed_before = None;
+        let wanted = auth.wanted(&requester);
+        let first = auth.authorizations(transport, &requester).await.unwrap_or_else(|error| {
+            auth.forget_wanted(&requester);
+            failed_before = Some((error, wanted));
+            Vec::new()
+        });
+        let mut tries = Tries::new(first);
         let judge = if request.headers.contains_key(header::RANGE) { judge_range } else { judge };
         loop {
             let authorizations = tries.current.clone();
             let response = transport.send(Request { authorizations, ..request.clone() }).await?;
             self.origin.note_rate_limit(response.headers());
+            let is_elsewhere = response.url().origin() != request.url.origin();
+            let failed = |error| Failed { error, is_elsewhere };
             match self.next_step(&request, &response, &requester, &mut tries).await {
                 Step::Repeat => {}
                 Step::Authorize => {
-                    let again = auth.authorizations(transport, &requester).await?;
-                    if !tries.is_new(again) {
-                        return judge(response);
+                    // The one that has given no token would give none now.
+                    if let Some((error, wanted)) = failed_before.take()
+                        && auth.wanted(&requester) == wanted
+                    {
+                        return Err(Failed::elsewhere(error));
+                    }
+                    let again = auth.authorizations(transport, &requester).await;
+                    if !tries.is_new(again.map_err(Failed::elsewhere)?) {
+                        return judge(response).map_err(failed);
                     }
                 }
-                Step::Answer => return judge(response),
+                Step::Answer => return judge(response).map_err(failed),
                 Step::Elsewhere => {
-                    return Err(Error::Elsewhere { status: response.status().as_u16() });
+                    return Err(failed(Error::Elsewhere { status: response.status().as_u16() }));
                 }
             }
         }
@@ -162,21 +178,22 @@ impl Upstream {
         let mut asked = auth.version.lock().await;
         if asked.is_due(Instant::now())
             && let Ok(version) = self.url(&Endpoint::Version)
-            && let Ok(response) = transport.send(self.request(Method::GET, version, HeaderMap::new())).await
         {
-            asked.note(Instant::now());
-            let (place, response) = (url.origin(), &response);
-            // Its scope, if it has one, is that of something else.
-            auth.challenged(&Refusal {
-                response,
-                policy: *policy,
-                requester,
-                place,
-                sent: None,
-                is_own_scope: false,
-            });
+            let answered = transport.send(self.request(Method::GET, version, HeaderMap::new())).await;
+            asked.note(answered.is_ok(), Instant::now());
+            if let Ok(response) = &answered {
+                // Its scope, if it has one, is that of something else.
+                auth.challenged(&Refusal {
+                    response,
+                    policy: *policy,
+                    requester,
+                    place: url.origin(),
+                    sent: None,
+                    is_own_scope: false,
+                });
+            }
         }
-        auth.knows_usual()
+        auth.wanted(requester).is_some()
     }
 }
 

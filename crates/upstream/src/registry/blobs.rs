@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use hubcap_oci::{Digest, Endpoint, Repository};
 use reqwest::Response;
 
@@ -22,18 +22,23 @@ impl Upstream {
     pub async fn blob_size(&self, repository: &Repository, digest: &Digest) -> Result<Option<u64>, Error> {
         let endpoint = Endpoint::Blob { repository: repository.clone(), digest: *digest };
         let heads = &self.origin.blob_heads;
-        let head = self.head(heads, &endpoint, HeaderMap::new(), told).await?;
+        let head = self.head(heads, &endpoint, HeaderMap::new(), |response| told(response, digest)).await?;
         if let Head::Told(size) = head {
             return Ok(Some(size));
         }
-        let size = self.size_by_get(&head, &endpoint).await?;
+        let size = self.size_by_get(&head, &endpoint, digest).await?;
         if head == Head::Useless {
             heads.did_not_help(Instant::now());
         }
         Ok(size)
     }
 
-    async fn size_by_get(&self, head: &Head<u64>, endpoint: &Endpoint) -> Result<Option<u64>, Error> {
+    async fn size_by_get(
+        &self,
+        head: &Head<u64>,
+        endpoint: &Endpoint,
+        digest: &Digest,
+    ) -> Result<Option<u64>, Error> {
         if self.ranges().may_help(Instant::now()) {
             let first = self.get_after(head, endpoint, range(0, Some(1))).await;
             match first.and_then(|response| BlobBody::ranged(no_page(response)?, &(0..1))) {
@@ -44,7 +49,7 @@ impl Upstream {
         }
         // Only the headers are read.
         let response = self.get_after(head, endpoint, HeaderMap::new()).await?;
-        Ok(told(&no_page(response)?))
+        Ok(told(&no_page(response)?, digest))
     }
 
     /// end-2, GET: a blob to be fetched.
@@ -53,10 +58,11 @@ impl Upstream {
     }
 }
 
-/// The length that an answer tells. That of a web page, or of something packed, is not the blob's.
-fn told(response: &Response) -> Option<u64> {
-    let is_packed = !Codings::read(response.headers()).is_none();
-    body::content_length(response).filter(|_| !is_packed && !is_page(response))
+/// The length that an answer tells. That of a web page, of something packed, of a part or of nothing is not the blob's.
+fn told(response: &Response, digest: &Digest) -> Option<u64> {
+    let is_whole = response.status() == StatusCode::OK && Codings::read(response.headers()).is_none();
+    let is_possible = |length: &u64| *length > 0 || Digest::of(digest.algorithm(), b"") == *digest;
+    body::content_length(response).filter(is_possible).filter(|_| is_whole && !is_page(response))
 }
 
 /// # Errors

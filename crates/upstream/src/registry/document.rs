@@ -22,7 +22,8 @@ pub(super) struct Document {
     pub(super) bytes: Bytes,
 }
 
-/// Reads a document of a registry, of at most `limit` bytes. `again` asks for it once more.
+/// Reads a document of a registry, of at most `limit` bytes, and waits for memory for it up to `patience`. `again` asks for it
+/// once more.
 ///
 /// # Errors
 /// [`Error::Invalid`] for a longer one; [`Error::Unavailable`] for one that breaks off again, or that takes too long.
@@ -30,19 +31,25 @@ pub(super) async fn read(
     response: Response,
     registry: &Registry,
     limit: usize,
+    patience: Duration,
     again: impl AsyncFnOnce() -> Result<Response, Error>,
 ) -> Result<Document, Error> {
     let started = Instant::now();
-    match read_once(response, registry, limit).await {
+    match read_once(response, registry, limit, patience).await {
         Err(Error::Unavailable { .. }) if started.elapsed() < ONCE_MORE => {
-            read_once(again().await?, registry, limit).await
+            read_once(again().await?, registry, limit, patience).await
         }
         answered => answered,
     }
 }
 
-async fn read_once(response: Response, registry: &Registry, limit: usize) -> Result<Document, Error> {
+async fn read_once(
+    response: Response,
+    registry: &Registry,
+    limit: usize,
+    patience: Duration,
+) -> Result<Document, Error> {
     let (url, headers) = (response.url().clone(), response.headers().clone());
-    let bytes = body::whole(response, registry.as_str(), limit).await?;
+    let bytes = body::whole(response, registry.as_str(), limit, patience).await?;
     Ok(Document { url, headers, bytes })
 }

@@ -9,7 +9,7 @@ use reqwest::Response;
 
 use super::{Upstream, repository_of};
 use crate::circuits::Call;
-use crate::error::Error;
+use crate::error::{Error, Failed};
 use crate::shortcut::Shortcut;
 
 /// What became of a HEAD.
@@ -42,10 +42,10 @@ impl Upstream {
         let call = self.origin.circuits.check(requester, Instant::now())?;
         let result = self.ask_uncounted(Method::HEAD, endpoint, headers).await;
         // A failure that is perhaps the HEAD's alone does not count: the GET that follows does.
-        if !matches!(result, Err(Error::Failed { .. })) {
+        if !matches!(result, Err(Failed { error: Error::Failed { .. }, .. })) {
             self.origin.circuits.record(&call, &result, Instant::now());
         }
-        match result {
+        match result.map_err(Error::from) {
             Ok(response) => Ok(tell(&response).map_or(Head::Useless, Head::Told)),
             Err(error) if error.may_be_for_head_alone() => {
                 tracing::debug!(target: "hubcap::upstream", upstream = %self.registry(), path = endpoint.path(),

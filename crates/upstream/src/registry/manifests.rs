@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method};
+use hubcap_oci::manifest::signed_digest;
 use hubcap_oci::{Algorithm, Digest, Endpoint, Manifest, Reference, Repository, Tag, media_type};
 use reqwest::Response;
 
@@ -12,7 +13,8 @@ use super::document::{self, Document};
 use super::head::Head;
 use super::{Others, Upstream};
 use crate::body;
-use crate::error::Error;
+use crate::error::{Error, Failed};
+use crate::memory::PATIENCE;
 
 /// A manifest as it came; its digest is not checked here.
 #[derive(Debug, Clone)]
@@ -28,7 +30,7 @@ impl Upstream {
     /// a GET where that does not help.
     ///
     /// # Errors
-    /// [`Error`]; [`Error::Invalid`] when another manifest comes for a digest.
+    /// [`Error`]; [`Error::Invalid`] when another manifest comes for a digest, or none for a tag.
     pub async fn manifest_digest(
         &self,
         repository: &Repository,
@@ -43,16 +45,22 @@ impl Upstream {
         if head == Head::Useless {
             self.origin.manifest_heads.did_not_help(Instant::now());
         }
-        let algorithm = match reference {
-            Reference::Digest(digest) => digest.algorithm(),
-            Reference::Tag(_) => Algorithm::Sha256,
-        };
-        let digest = Digest::of(algorithm, &body.bytes);
         match reference {
-            Reference::Digest(asked) if *asked != digest => {
-                Err(Error::invalid(format!("asked for {asked}, got {digest}")))
+            Reference::Digest(asked) => {
+                let digest = Digest::of(asked.algorithm(), &body.bytes);
+                let is_it = digest == *asked || signed_digest(asked.algorithm(), &body.bytes) == Some(*asked);
+                is_it
+                    .then_some(*asked)
+                    .ok_or_else(|| Error::invalid(format!("asked for {asked}, got {digest}")))
             }
-            _ => Ok(digest),
+            Reference::Tag(_) => {
+                let digest = Digest::of(Algorithm::Sha256, &body.bytes);
+                // A sign-in page is none, whatever its status.
+                match Manifest::parse(digest, &body.bytes, body.media_type.as_deref()) {
+                    Ok(_) => Ok(digest),
+                    Err(error) => Err(Error::invalid(error.to_string())),
+                }
+            }
         }
     }
 
@@ -65,7 +73,7 @@ impl Upstream {
         }
         let endpoint = endpoint(repository, &reference);
         let answer = self.ask_uncounted(Method::HEAD, &endpoint, accept()).await;
-        if matches!(answer, Err(Error::RateLimited { .. })) {
+        if matches!(answer, Err(Failed { error: Error::RateLimited { .. }, .. })) {
             // The limit is one of all requests.
             heads.did_not_help(Instant::now());
         }
@@ -127,7 +135,7 @@ impl Upstream {
     async fn receive(&self, response: Response, endpoint: &Endpoint) -> Result<ManifestBody, Error> {
         let again = async || self.ask(Method::GET, endpoint, accept()).await;
         let Document { headers, bytes, .. } =
-            document::read(response, &self.registry, Manifest::MAX_SIZE, again).await?;
+            document::read(response, &self.registry, Manifest::MAX_SIZE, PATIENCE, again).await?;
         Ok(ManifestBody { bytes, media_type: body::content_type(&headers) })
     }
 

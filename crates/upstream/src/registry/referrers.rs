@@ -1,5 +1,7 @@
 //! Referrers (end-12).
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use hubcap_oci::referrer::tag_of;
@@ -15,6 +17,8 @@ use crate::request::Redirects;
 const MAX_PAGES: usize = 100;
 /// How long all pages of a list may be together, in bytes; a longer list is cut.
 const MAX_PAGES_BYTES: usize = MAX_LIST;
+/// How long the pages of a list may take together; a list that takes longer is cut: its client does not wait for ever.
+const LONGEST: Duration = Duration::from_secs(20);
 /// How many entries all pages of a list may have; a longer list is cut.
 const MAX_REFERRERS: usize = 10_000;
 
@@ -56,13 +60,19 @@ impl Upstream {
         let mut url = self.url(&endpoint)?;
         let (mut referrers, mut memory) = (Vec::new(), Vec::new());
         let (mut seen, mut read) = (vec![Page::of_query(url.query()).pairs()], 0);
-        while seen.len() <= MAX_PAGES && read <= MAX_PAGES_BYTES && referrers.len() < MAX_REFERRERS {
+        let begun = Instant::now();
+        while seen.len() <= MAX_PAGES
+            && read <= MAX_PAGES_BYTES
+            && referrers.len() < MAX_REFERRERS
+            && begun.elapsed() < LONGEST
+        {
+            let patience = if seen.len() == 1 { memory::PATIENCE } else { memory::PATIENCE_OF_PAGE };
             let ask = async || {
                 let request = self.request(Method::GET, url.clone(), HeaderMap::new());
                 // A 303 of GHCR leads to a web page, which is no registry's answer.
                 self.authorized(request.with_redirects(Redirects::FollowSame), repository).await
             };
-            let document = document::read(ask().await?, &self.registry, MAX_LIST, ask).await?;
+            let document = document::read(ask().await?, &self.registry, MAX_LIST, patience, ask).await?;
             read += document.bytes.len();
             referrers.extend(Referrer::read_index(&document.bytes).ok_or(Error::NotFound)?);
             memory.push(match seen.len() {

@@ -190,7 +190,9 @@ impl RegistryBlob {
         let busy = || Error::unavailable("all connections for parts are in use");
         let permits = at.limit().try_acquire().ok_or_else(busy)?;
         let asked = at.ask_uncounted(Method::GET, &self.endpoint, several(ranges)).await;
-        let body = asked.and_then(|response| RangesBody::new(response, ranges.iter().copied(), permits));
+        let body = asked
+            .map_err(Error::from)
+            .and_then(|response| RangesBody::new(response, ranges.iter().copied(), permits));
         if body.as_ref().is_err_and(Error::is_of_range) {
             shortcut.did_not_help(Instant::now());
         }

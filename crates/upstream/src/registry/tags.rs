@@ -9,6 +9,7 @@ use super::document::{self, Document};
 use super::{MAX_LIST, Upstream};
 use crate::error::Error;
 use crate::link;
+use crate::memory::PATIENCE;
 
 /// The most tags that one page may have: with less of a limit a list of very short tags would take much more memory than its
 /// bytes.
@@ -34,7 +35,7 @@ impl Upstream {
         let endpoint = Endpoint::Tags { repository: repository.clone(), page: page.clone() };
         let ask = async || self.ask(Method::GET, &endpoint, HeaderMap::new()).await;
         let Document { url, headers, bytes } =
-            document::read(ask().await?, &self.registry, MAX_LIST, ask).await?;
+            document::read(ask().await?, &self.registry, MAX_LIST, PATIENCE, ask).await?;
         let next = link::next(&headers, &url, "tags", "list");
         let tags = read(&bytes).ok_or_else(|| Error::invalid("the list of tags is not the JSON of one"))?;
         if tags.len() > MAX_TAGS {
