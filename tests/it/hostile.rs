@@ -239,6 +239,10 @@ async fn a_request_by_the_name_of_a_strangers_web_page_is_refused() {
         }
         let answer = raw(&url, &get("Host: localhost\r\nHost: rebound.example\r\n")).await;
         assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let absolute = format!("http://rebound.example{}", manifest("a", "1"));
+        let request = format!("GET {absolute} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = raw(&url, &request).await;
+        assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
     }
     assert!(hubcap.log().contains("--name"), "{}", hubcap.log());
 }

@@ -1,7 +1,7 @@
 //! HTTPS with the local CA.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 
 use crate::support::hubcap::Place;
 use crate::support::origin::Origin;
@@ -35,6 +35,36 @@ async fn the_certificate_is_for_the_names_that_were_given_too() {
     assert_eq!(client.get(&url).send().await.expect("an answer").status(), 200);
     let strange = client.get(&url).header("host", "rebound.example").send().await.expect("an answer");
     assert_eq!(strange.status(), 421);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_is_torn_or_that_others_may_know_is_made_anew() {
+    let (origin, place, another) = (Origin::start().await, Place::new(), Place::new());
+    for place in [&place, &another] {
+        assert_eq!(place.start(&origin.url(), &[]).stop(), Some(0));
+    }
+    let [key, pem] = ["ca.key", "ca.pem"].map(|name| place.state().join(name));
+    let served = async |what: &str| {
+        let before = std::fs::read(&pem).expect("the certificate");
+        let hubcap = place.start(&origin.url(), &[]);
+        let now = std::fs::read(&pem).expect("the certificate");
+        let trusted = reqwest::Certificate::from_pem(&now).expect("a certificate");
+        let client =
+            reqwest::Client::builder().no_proxy().tls_certs_only([trusted]).build().expect("a client");
+        let url = format!("{}/v2/", hubcap.https);
+        assert_eq!(client.get(url).send().await.expect(what).status(), 200, "{what}");
+        assert_eq!(hubcap.stop(), Some(0));
+        before != now
+    };
+    assert!(!served("it is kept").await);
+    std::fs::copy(another.state().join("ca.key"), &key).expect("copied");
+    assert!(served("the key is another one's").await);
+    std::fs::write(&key, "").expect("written");
+    assert!(served("the key is torn").await);
+    chown(&key, Some(65_534), None).expect("given away");
+    assert!(served("the key is another user's").await);
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o666)).expect("changed");
+    assert!(served("everybody may write the key").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,15 @@ use crate::sudo;
 /// The mode of a new file: clients read it, perhaps as other users.
 const MODE: u32 = 0o644;
 
+/// A shell's way to replace the file `$1` by what it reads. As [`fill`] does: nobody else reads the new one before it has the
+/// old one's mode, and it is on the disk before it counts.
+const REPLACE: &str = "set -e; new=\"$1.hubcap-new\"; mkdir -p -- \"$(dirname -- \"$1\")\"; rm -f -- \"$new\"; \
+    umask 077; cat >\"$new\"; \
+    if [ -e \"$1\" ]; then chown --reference=\"$1\" -- \"$new\"; chmod --reference=\"$1\" -- \"$new\"; \
+    else chmod 644 -- \"$new\"; fi; \
+    sync -- \"$new\"; \
+    mv -f -- \"$new\" \"$1\" 2>/dev/null || { cat -- \"$new\" >\"$1\"; rm -f -- \"$new\"; }";
+
 /// A file's text; `None` when there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
     let Some(bytes) = read_bytes(path)? else { return Ok(None) };
@@ -49,15 +58,7 @@ pub(crate) fn replace(path: &Path, text: Option<&str>) -> Result<(), Error> {
     match done {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            let script = match bytes {
-                Some(_) => {
-                    "set -e; new=\"$1.hubcap-new\"; mkdir -p -- \"$(dirname -- \"$1\")\"; rm -f -- \"$new\"; \
-                     umask 022; cat >\"$new\"; \
-                     if [ -e \"$1\" ]; then chmod --reference=\"$1\" -- \"$new\"; chown --reference=\"$1\" -- \"$new\"; fi; \
-                     mv -f -- \"$new\" \"$1\" 2>/dev/null || { cat -- \"$new\" >\"$1\"; rm -f -- \"$new\"; }"
-                }
-                None => "rm -f -- \"$1\"",
-            };
+            let script = if bytes.is_some() { REPLACE } else { "rm -f -- \"$1\"" };
             sudo::run(path, script, bytes.as_deref()).map(drop)
         }
         Err(error) => Err(named(path, &error)),
@@ -150,6 +151,8 @@ pub(crate) fn named(path: &Path, error: &std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -233,5 +236,36 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         replace(&dir.path().join("none"), None).expect("nothing to do");
         assert_eq!(read(&dir.path().join("none")).expect("readable"), None);
+    }
+
+    #[test]
+    fn what_root_writes_is_read_by_nobody_else_before_it_has_its_mode() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        for (name, old, wanted) in
+            [("secret", Some(0o600), 0o600), ("shared", Some(0o664), 0o664), ("new", None, MODE)]
+        {
+            let path = dir.path().join(name);
+            if let Some(old) = old {
+                std::fs::write(&path, "old").expect("written");
+                std::fs::set_permissions(&path, Permissions::from_mode(old)).expect("changed");
+            }
+            let mut shell = Command::new("sh");
+            let mut shell =
+                shell.args(["-c", REPLACE, "sh"]).arg(&path).stdin(Stdio::piped()).spawn().expect("a shell");
+            let mut stdin = shell.stdin.take().expect("a pipe");
+            stdin.write_all(b"half").expect("written");
+            while std::fs::metadata(beside(&path)).is_ok_and(|new| new.len() < 4) || !beside(&path).exists() {
+                std::thread::yield_now();
+            }
+            assert_eq!(mode(&beside(&path)), 0o600, "{name}");
+            drop(stdin);
+            assert!(shell.wait().expect("its end").success(), "{name}");
+            assert_eq!(
+                (mode(&path), std::fs::read(&path).expect("read")),
+                (wanted, b"half".to_vec()),
+                "{name}"
+            );
+        }
     }
 }

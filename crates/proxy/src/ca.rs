@@ -1,9 +1,10 @@
 //! A local CA: made once, kept under the state directory, good for this machine's names only, and those of the registries
 //! whose TLS is terminated here.
 
+use std::fs::Metadata;
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -21,6 +22,11 @@ use crate::host::HostName;
 
 /// How long a CA is good; clients that trust it must be told when it changes, so rather long.
 const LIFE: Duration = Duration::days(730);
+/// Since when certificates are good: long ago, so that they are when a clock that was ahead is set right. 2024-01-01.
+const BEGIN: OffsetDateTime = match OffsetDateTime::UNIX_EPOCH.checked_add(Duration::days(19_723)) {
+    Some(begin) => begin,
+    None => OffsetDateTime::UNIX_EPOCH,
+};
 /// It is made anew so long before its end, since a daemon may run for weeks.
 const RENEW_BEFORE: Duration = Duration::days(60);
 
@@ -70,7 +76,13 @@ impl Authority {
     }
 
     fn load(state: &Path, names: &[String], now: OffsetDateTime) -> Result<Found, String> {
-        let read = |name: &str| fs::read_to_string(state.join(name)).map_err(|_| "there was none".to_owned());
+        let read = |name: &str| {
+            let path = state.join(name);
+            match fs::symlink_metadata(&path) {
+                Ok(found) if !is_ours(&found) => Err(format!("others may have made {name}")),
+                _ => fs::read_to_string(path).map_err(|_| "there was none".to_owned()),
+            }
+        };
         let (pem, key, about) = (read("ca.pem")?, read("ca.key")?, read("ca.names")?);
         let (expires, known) = about.split_once('\n').ok_or("its names could not be read")?;
         let expires = expires.parse().ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
@@ -85,6 +97,10 @@ impl Authority {
         }
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| "the old certificate could not be read")?;
+        let public = key.public_key_raw();
+        if !certificate.windows(public.len()).any(|part| part == public) {
+            return Err("the old certificate was not of the old key".into());
+        }
         // What signs is the name and the key; the certificate itself is the one that clients have.
         let params = params(&known, expires).map_err(|error| error.to_string())?;
         Ok(Found::Usable(Box::new(Self { certificate, issuer: Issuer::new(params, key), expires })))
@@ -110,7 +126,7 @@ impl Authority {
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
         let mut params = CertificateParams::new(names).map_err(certificate_error)?;
         params.distinguished_name.push(DnType::CommonName, "hubcap");
-        params.not_before = OffsetDateTime::now_utc() - Duration::days(1);
+        params.not_before = BEGIN;
         params.not_after = self.expires;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -140,7 +156,7 @@ fn serial() -> SerialNumber {
 fn params(names: &[String], expires: OffsetDateTime) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, "hubcap local CA");
-    params.not_before = expires - LIFE - Duration::days(1);
+    params.not_before = BEGIN;
     params.not_after = expires;
     params.serial_number = Some(serial());
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -160,6 +176,12 @@ fn certificate_error(error: rcgen::Error) -> Error {
     Error::Certificate(error.to_string())
 }
 
+/// Whether only this user, or root, can have written a file. Others could know a key that they have put there.
+fn is_ours(file: &Metadata) -> bool {
+    let owners = [0, rustix::process::geteuid().as_raw()];
+    file.is_file() && owners.contains(&file.uid()) && file.mode() & 0o022 == 0
+}
+
 /// Makes the state directory, closed to others.
 fn make_private(state: &Path) -> std::io::Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
@@ -170,6 +192,8 @@ fn make_private(state: &Path) -> std::io::Result<()> {
 fn write_private(state: &Path, name: &str, text: &str) -> std::io::Result<()> {
     let mut file = NamedTempFile::new_in(state)?;
     file.write_all(text.as_bytes())?;
+    // After a power cut there is the whole file, or the one before.
+    file.as_file().sync_all()?;
     file.persist(state.join(name))?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use http::request::Parts;
-use http::{Method, Request, Response, Uri, header};
+use http::{HeaderValue, Method, Request, Response, Uri, header};
 use hubcap_cache::{Access, Cache, Caller, Requested};
 use hubcap_oci::endpoint::NotAnEndpoint;
 use hubcap_oci::query::parse_query;
@@ -82,8 +82,10 @@ impl App {
     pub(crate) async fn answer<B>(&self, request: Request<B>, busy: Busy) -> Response<Body> {
         let started = Instant::now();
         let (parts, _) = request.into_parts();
-        let strange = parts.headers.get_all(header::HOST).iter().find(|host| !self.0.names.have(host));
-        let reply = if let Some(host) = strange {
+        // What the target names counts more than the header (RFC 9112, section 3.2.2).
+        let named = parts.uri.authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok());
+        let mut hosts = parts.headers.get_all(header::HOST).iter().chain(&named);
+        let reply = if let Some(host) = hosts.find(|host| !self.0.names.have(host)) {
             api::error::misdirected(host)
         } else if parts.method == Method::GET || parts.method == Method::HEAD {
             let parsed = Parsed::new(&parts.uri);

@@ -15,13 +15,27 @@ use crate::file;
 /// The journal is for its owner's eyes: proxies' passwords may be in the files of others.
 const MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
+const ROOT: u32 = 0;
 
 pub(crate) fn path(state: &Path, client: &str) -> PathBuf {
     state.join("wiring").join(format!("{client}.json"))
 }
 
-/// Reads a journal; no file is an empty one.
+/// Reads a journal; no file is an empty one. root does what it says with any file, and so reads none that another user than
+/// who called `sudo` may have written.
 pub(crate) fn read<T: Default + DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    if is_root()
+        && let Ok(found) = std::fs::symlink_metadata(path)
+        && found.uid() != ROOT
+        && Some(found.uid()) != sudo_uid()
+    {
+        let why = format!(
+            "it belongs to user {}, who could have root change any file by it: run this command as that user, or with sudo as \
+             that user",
+            found.uid()
+        );
+        return Err(Error::not_understood(path, why));
+    }
     let Some(text) = file::read(path)? else { return Ok(T::default()) };
     serde_json::from_str(&text).map_err(|error| {
         let why = format!(
@@ -52,15 +66,24 @@ pub(crate) fn write<T: Serialize>(path: &Path, contents: Option<&T>) -> Result<(
     Ok(())
 }
 
-/// Gives the journal to whom the state directory belongs: `sudo hubcap setup` is undone by that user's `hubcap down`.
+/// Gives the journal to who called `sudo`, if the state directory is theirs: `sudo hubcap setup` is undone by that user's
+/// `hubcap down`.
 fn give_to_owner(dir: &Path, path: &Path) {
     let Some(owner) = dir.parent().and_then(|state| std::fs::metadata(state).ok()) else { return };
-    if owner.uid() != rustix::process::geteuid().as_raw() {
+    if is_root() && sudo_uid() == Some(owner.uid()) {
         for ours in [dir, path] {
-            // Only root can, and only root has made it for another.
             let _ = chown(ours, Some(owner.uid()), Some(owner.gid()));
         }
     }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Who called `sudo`.
+fn sudo_uid() -> Option<u32> {
+    std::env::var("SUDO_UID").ok()?.parse().ok()
 }
 
 /// The directories that the other journals of this state directory know as made by hubcap.
@@ -71,4 +94,23 @@ pub(super) fn made_by_others(path: &Path) -> Vec<PathBuf> {
         .filter(|other| other != path && other.extension().is_some_and(|extension| extension == "json"));
     let contents = others.filter_map(|other| read::<Contents>(&other).ok());
     contents.flat_map(|contents| contents.files).flat_map(|record| record.made).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_believes_no_journal_of_another_user() {
+        if !is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = path(dir.path(), "podman");
+        write(&path, Some(&Contents::default())).expect("written");
+        read::<Contents>(&path).expect("root's own");
+        chown(&path, Some(65_534), Some(65_534)).expect("given away");
+        let refused = read::<Contents>(&path).expect_err("another's").to_string();
+        assert!(refused.contains("user 65534"), "{refused}");
+    }
 }
