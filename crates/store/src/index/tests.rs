@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,24 +65,47 @@ fn a_repository_is_private_from_its_mark_on_until_it_is_taken_back() {
     assert!(index.is_private(&target("a")) && !index.is_private(&target("private")));
 }
 
+/// A store that is not in its place until this is dropped: nothing can be written there, or removed.
+struct Away {
+    place: PathBuf,
+    moved: PathBuf,
+}
+
+impl Away {
+    fn move_away(layout: &Layout) -> Self {
+        let (place, moved) = (layout.root().to_owned(), layout.root().with_extension("away"));
+        std::fs::rename(&place, &moved).expect("moved");
+        std::fs::write(&place, "in the way").expect("written");
+        Self { place, moved }
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.place).expect("removed");
+        std::fs::rename(&self.moved, &self.place).expect("moved back");
+    }
+}
+
 #[test]
 fn no_copy_of_an_index_names_what_was_private_or_that_is_an_error() {
     let dir = tempfile::tempdir().expect("a directory");
-    let layout = Layout::create(dir.path()).expect("a layout");
+    let layout = Layout::create(&dir.path().join("store")).expect("a layout");
     let (index, _) = Index::open(&layout, &images());
     let copies = [layout.new_sled(), layout.corrupt_sled()];
-    for copy in &copies {
-        std::fs::create_dir(copy).expect("made");
-        std::fs::write(copy.join("db"), "private").expect("written");
+    for is_directory in [true, false] {
+        for copy in &copies {
+            match is_directory {
+                true => std::fs::create_dir(copy).and_then(|()| std::fs::write(copy.join("db"), "private")),
+                false => std::fs::write(copy, "private"),
+            }
+            .expect("made");
+        }
+        index.forget_private().expect("forgotten");
+        assert!(copies.iter().all(|copy| !copy.exists()) && !index.is_private(&target("private")));
     }
-    index.forget_private().expect("forgotten");
-    assert!(copies.iter().all(|copy| !copy.exists()) && !index.is_private(&target("private")));
-    for copy in copies {
-        // No directory, so it is not removed as one.
-        std::fs::write(&copy, "private").expect("written");
-        assert!(index.forget_private().is_err(), "{} is there", copy.display());
-        std::fs::remove_file(copy).expect("removed");
-    }
+    let _away = Away::move_away(&layout);
+    assert!(index.forget_private().is_err(), "nobody knows what is there");
 }
 
 #[test]
@@ -123,7 +147,7 @@ fn an_index_beside_another_index_json_is_not_trusted() {
 #[test]
 fn an_index_that_the_disk_does_not_take_is_kept_in_memory_until_it_does() {
     let dir = tempfile::tempdir().expect("a directory");
-    let layout = Layout::create(dir.path()).expect("a layout");
+    let layout = Layout::create(&dir.path().join("store")).expect("a layout");
     layout.write_index(&images()).expect("written");
     let (index, _) = Index::open(&layout, &images());
     index.link(&target("a"), &[digest("layer")]);
@@ -131,13 +155,12 @@ fn an_index_that_the_disk_does_not_take_is_kept_in_memory_until_it_does() {
     let refused = || sled::Error::ReportableBug("the disk fails".into());
     let done = index.db.with(|trees| if trees.is_in_memory() { Ok(()) } else { Err(refused()) });
     assert_eq!(done, Some(()));
-    std::fs::remove_dir_all(layout.sled()).expect("removed");
-    std::fs::write(layout.sled(), b"in the way").expect("written");
+    let away = Away::move_away(&layout);
     assert!(index.is_private(&target("private")), "as index.json says");
     index.link(&target("b"), &[digest("layer")]);
     index.flush();
     assert!(index.is_linked(&target("b"), &digest("layer")));
-    std::fs::remove_file(layout.sled()).expect("removed");
+    drop(away);
     index.flush();
     assert!(layout.sled().join("db").exists(), "the disk has it again");
     assert!(index.is_linked(&target("b"), &digest("layer")) && index.is_private(&target("private")));

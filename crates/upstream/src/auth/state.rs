@@ -114,26 +114,23 @@ impl State {
         self.own.keys().filter(of_requester).cloned().collect()
     }
 
-    /// Takes what a challenge wants of a requester.
+    /// Takes what a challenge wants of a requester. A password is had at once. A token service is every other repository's only
+    /// when it has given a token: it may be one that this repository names alone.
     pub(super) fn learn(&mut self, key: Key, want: Want) {
+        if want.schemes == [Scheme::Basic] && self.is_usual(&key, &want) {
+            self.own.remove(&key);
+            self.usual = Some(want.schemes);
+            return;
+        }
         if self.own.len() >= MAX_OWN {
             self.own.clear();
         }
-        self.own.insert(key.clone(), want);
-        // A password is had at once. A token service is every other repository's only when it has given a token: it may be
-        // one that this repository names alone.
-        if self.own.get(&key).is_some_and(|want| want.schemes == [Scheme::Basic]) {
-            self.works(&key);
-        }
+        self.own.insert(key, want);
     }
 
-    /// Notes that what is wanted of a requester can be met. If it is what is usual, it is expected of all others too, so that
-    /// they need no challenge of their own.
-    fn works(&mut self, key: &Key) {
-        let is_usual = |want: &Want| want.scopes == [key.requester.scope()];
-        if key.place == self.registry && self.own.get(key).is_some_and(is_usual) {
-            self.usual = self.own.remove(key).map(|want| want.schemes);
-        }
+    /// Whether everybody may be wanted the same, each with the scope that a pull needs.
+    fn is_usual(&self, key: &Key, want: &Want) -> bool {
+        key.place == self.registry && want.scopes == [key.requester.scope()]
     }
 
     /// Forgets what is wanted of a requester, and of everybody, if that is what it is.
@@ -151,7 +148,10 @@ impl State {
 
     /// Keeps a token, for an hour at most. The one that ends first goes, where there are too many.
     pub(super) fn keep(&mut self, key: Key, token: Token, now: Instant) {
-        self.works(&key);
+        // It is expected of all others from now on, so that they need no challenge of their own.
+        if self.own.get(&key).is_some_and(|want| self.is_usual(&key, want)) {
+            self.usual = self.own.remove(&key).map(|want| want.schemes);
+        }
         if self.tokens.len() >= MAX_TOKENS
             && let Some(first) = self.tokens.iter().min_by_key(|(_, token)| token.until)
         {
@@ -220,6 +220,36 @@ mod tests {
         state.learn(elsewhere.clone(), want(&["repository:a:pull"]));
         assert_eq!(state.elsewhere(&key("a").requester), [elsewhere]);
         assert_eq!(state.elsewhere(&key("c").requester), []);
+    }
+
+    #[test]
+    fn a_token_service_is_everybodys_when_it_has_given_a_token() {
+        let (mut state, now) = (State::new(origin("https://r.example")), Instant::now());
+        let realm = Realm {
+            url: url::Url::parse("https://auth.example/token").expect("a URL"),
+            service: None,
+            policy: crate::address::AddressPolicy::PublicOnly,
+        };
+        let schemes = vec![Scheme::Bearer(realm)];
+        state.learn(key("a"), Want { schemes: schemes.clone(), scopes: vec!["repository:a:pull".into()] });
+        assert_eq!(state.want(&key("b")), None);
+        let token = |life| Token { value: Secret::new("t"), until: now + Duration::from_secs(life) };
+        state.keep(key("a"), token(60), now);
+        assert_eq!(state.want(&key("b")).expect("wanted").schemes, schemes);
+        state.forget_want(&key("b"));
+        assert_eq!(state.want(&key("a")), None, "it is asked what it wants now");
+    }
+
+    #[test]
+    fn tokens_are_kept_for_an_hour_and_not_without_a_limit() {
+        let (mut state, now) = (State::new(origin("https://r.example")), Instant::now());
+        for number in 0..2 * MAX_TOKENS {
+            let token = Token { value: Secret::new("t"), until: now + Duration::from_secs(100_000_000) };
+            state.keep(key(&format!("a{number}")), token, now);
+        }
+        assert_eq!(state.tokens.len(), MAX_TOKENS);
+        let last = key(&format!("a{}", 2 * MAX_TOKENS - 1));
+        assert!(state.cached(&last, now).is_some() && state.cached(&last, now + LONGEST).is_none());
     }
 
     #[test]
