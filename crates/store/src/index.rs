@@ -218,6 +218,14 @@ impl Index {
         }
     }
 
+    /// Forgets a tag, which is asked for again.
+    pub(crate) fn forget_tag(&self, target: &Target, tag: &Tag) {
+        let key = tag_key(target, tag);
+        let mut known = lock(&self.tags);
+        self.db.with(|trees| trees.forget_tag(&key));
+        known.remove(&key);
+    }
+
     /// Forgets contents that are gone. All links are looked at for that.
     pub(crate) fn forget_contents(&self, gone: &HashSet<Digest>) {
         lock(&self.used).retain(|digest, _| !gone.contains(digest));

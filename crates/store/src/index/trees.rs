@@ -171,6 +171,10 @@ impl Trees {
         Ok(self.owned.scan(b"")?.iter().filter_map(read).collect())
     }
 
+    pub(super) fn forget_tag(&self, key: &[u8]) -> sled::Result<()> {
+        self.tags.remove(key)
+    }
+
     /// Links contents to a repository.
     pub(super) fn link(&self, target: &Target, contents: &[Digest]) -> sled::Result<()> {
         for digest in contents {

@@ -19,6 +19,9 @@ const SUBJECT: &str = "io.hubcap.referrers-of";
 /// "true" where a registry gave it only to a login.
 pub(crate) const PRIVATE: &str = "io.hubcap.private";
 
+/// One manifest of a repository has so many tags at most: they take room, and no content goes with them.
+const MOST_TAGS: usize = 256;
+
 /// The file, as it is read and written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,8 +77,15 @@ impl ImageIndex {
         self.manifests.iter().filter_map(read_entry)
     }
 
-    /// Adds a manifest, or moves its tag to it. An entry that loses its tag stays: its content may be in use.
-    pub(crate) fn put(&mut self, target: &Target, tag: Option<&Tag>, descriptor: &Descriptor, private: bool) {
+    /// Adds a manifest, or moves its tag to it. An entry that loses its tag stays: its content may be in use. Returns the tag that
+    /// is forgotten for it, where the manifest has too many.
+    pub(crate) fn put(
+        &mut self,
+        target: &Target,
+        tag: Option<&Tag>,
+        descriptor: &Descriptor,
+        private: bool,
+    ) -> Option<Tag> {
         let entry = write_entry(target, tag, descriptor, private);
         let (repository, name) = (entry.annotations.get(REPOSITORY), entry.annotations.get(REF_NAME));
         // One that says nothing new is dropped: the same manifest without a tag, or under the same one.
@@ -90,7 +100,14 @@ impl ImageIndex {
                 old.annotations.remove(REF_NAME);
             }
         }
+        let is_tag = |old: &Descriptor| {
+            let (of, named) = (old.annotations.get(REPOSITORY), old.annotations.contains_key(REF_NAME));
+            named && old.digest == entry.digest && of == repository
+        };
+        let tags: Vec<usize> = (0..self.manifests.len()).filter(|at| is_tag(&self.manifests[*at])).collect();
         self.manifests.push(entry);
+        let oldest = tags.first().filter(|_| tags.len() >= MOST_TAGS)?;
+        read_entry(&self.manifests.remove(*oldest))?.tag
     }
 
     /// Whether [`put`](Self::put) would change nothing.
@@ -247,6 +264,26 @@ pub(crate) fn read_entry(entry: &Descriptor) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_one_manifest_the_newest_tags_are_kept() {
+        let target: Target = Target {
+            registry: "docker.io".parse().expect("a registry"),
+            repository: "library/x".parse().expect("a repository"),
+        };
+        let manifest = |content: &[u8]| {
+            Descriptor::new(media_type::OCI_MANIFEST, Digest::of(Algorithm::Sha256, content), 1)
+        };
+        let mut images = ImageIndex::default();
+        let tag = |number: usize| format!("v{number}").parse::<Tag>().expect("a tag");
+        let forgotten: Vec<Option<Tag>> = (0..MOST_TAGS + 2)
+            .map(|number| images.put(&target, Some(&tag(number)), &manifest(b"m"), false))
+            .collect();
+        assert!(forgotten[..MOST_TAGS].iter().all(Option::is_none));
+        assert_eq!(forgotten[MOST_TAGS..], [Some(tag(0)), Some(tag(1))]);
+        assert_eq!(images.entries().count(), MOST_TAGS);
+        assert!(images.put(&target, Some(&tag(7)), &manifest(b"another"), false).is_none());
+    }
 
     #[test]
     fn a_manifest_loses_its_entry_without_a_tag_when_it_gets_one_with_a_tag() {

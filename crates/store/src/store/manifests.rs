@@ -38,7 +38,9 @@ impl Store {
             // Rewritten only when it says something new: thousands of entries are some MB.
             let private = index.is_private(target);
             if !images.contains(target, tag, descriptor, private) {
-                images.put(target, tag, descriptor, private);
+                if let Some(oldest) = images.put(target, tag, descriptor, private) {
+                    index.forget_tag(target, &oldest);
+                }
                 self.0.catalog.layout.write_index(&images)?;
             }
         }
