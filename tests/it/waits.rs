@@ -1,7 +1,8 @@
 //! No wait is without an end: for a blob that comes slowly or not at all, for a place, for a connection, for memory.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -111,8 +112,9 @@ async fn a_registry_that_sends_nothing_does_not_take_the_places_of_others() {
     for digest in &asked {
         slow.quirk(digest, quirk::gate(100_000, gate.clone()));
     }
-    let paths: Vec<String> =
-        asked.iter().map(|digest| format!("{}?ns=slow.example", blob("x", digest))).collect();
+    // Each of another repository, of which none may have so many.
+    let of = |(number, digest)| format!("{}?ns=slow.example", blob(&format!("org/x{number}"), digest));
+    let paths: Vec<String> = asked.iter().map(String::as_str).enumerate().map(of).collect();
     // Those that have a place keep it to the end.
     let held = async {
         let _answers = join_all(paths.iter().map(|path| hubcap.get(path))).await;
@@ -244,6 +246,37 @@ async fn idle_connections_are_given_up_for_new_ones() {
     assert!(reading.bytes().await.expect("a body") == content, "what is answered goes on");
     assert!(hubcap.log().contains("closed for new clients"), "{}", hubcap.log());
     drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_tunnels_are_given_up_for_new_connections() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let destination = silent.local_addr().expect("an address").to_string();
+    let served =
+        place.serve(&origin.url(), &["--proxy-listen", "127.0.0.1:0", "--proxy-tunnel", &destination]);
+    // So that 64 connections are all.
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 256; exec \"$@\"", "sh"])
+        .arg(served.get_program())
+        .args(served.get_args());
+    command.env_clear().envs(served.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let hubcap = Hubcap::spawn(command);
+    let proxy = hubcap.proxy.clone().expect("a proxy").trim_start_matches("http://").to_owned();
+    let tunnel = || {
+        let mut client = TcpStream::connect(&proxy).expect("connected");
+        client.set_read_timeout(Some(2 * PATIENCE)).expect("a limit");
+        write!(client, "CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n\r\n").expect("sent");
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).map(|()| (client, answer))
+    };
+    let tunnels: Vec<_> = (0..64).map(|_| tunnel().expect("an answer")).collect();
+    assert!(tunnels.iter().all(|(_, answer)| answer == b"HTTP/1.1 200"));
+    let begun = Instant::now();
+    let (_, answer) = tunnel().expect("an answer, as soon as one of the others is idle");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
 
 /// Has clients ask for a long document each and not read it, and asserts that the memory for all of them is bounded.

@@ -38,7 +38,7 @@ const VERIFY_FIRST: Duration = Duration::from_millis(100);
 
 /// A range of a blob of at most so many bytes waits until all of it has come and is verified. A larger one's is what the registry
 /// sends: who asks for that wants a little of much, and clients that do so verify each part.
-const VERIFIED_WHOLE: u64 = 4 << 20;
+const VERIFIED_WHOLE: u64 = 1 << 20;
 
 /// A content that a flight fills, or has filled.
 struct Filling {

@@ -266,9 +266,9 @@ impl Filler {
         access: &Access,
         digest: Digest,
     ) -> Result<(Fetch<RegistryBlob>, Ingest, Place), Error> {
-        let registry = &access.target.registry;
-        let busy = || Error::unavailable(format!("too many blobs of {registry} are downloaded already"));
-        let place = self.0.places.take(registry).await.ok_or_else(busy)?;
+        let target = &access.target;
+        let busy = || Error::unavailable(format!("too many blobs of {target} are downloaded already"));
+        let place = self.0.places.take(target).await.ok_or_else(busy)?;
         let store = self.0.store.clone();
         let (grants, question) = (&self.0.grants, Question::blob(access, &digest));
         let fetching = async {

@@ -182,10 +182,20 @@ fn is_ours(file: &Metadata) -> bool {
     file.is_file() && owners.contains(&file.uid()) && file.mode() & 0o022 == 0
 }
 
-/// Makes the state directory, closed to others.
+/// Makes the state directory, closed to others. One that others can write to is told of: it may be a volume that is this
+/// container's alone.
 fn make_private(state: &Path) -> std::io::Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
-    made.map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", state.display())))
+    let found = made.and_then(|()| std::fs::metadata(state));
+    let found =
+        found.map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", state.display())))?;
+    let owners = [0, rustix::process::geteuid().as_raw()];
+    if !owners.contains(&found.uid()) || found.mode() & 0o002 != 0 {
+        tracing::warn!(target: "hubcap::ca",
+            "other users can write to {}, and so take hubcap's place: give it to this user alone, with mode 0700",
+            state.display());
+    }
+    Ok(())
 }
 
 /// Replaces a file in one step; only its owner may read it, from its first byte on.

@@ -95,8 +95,9 @@ pub(crate) async fn serve<S>(
             intercept::serve(client, intercepted, tls, watcher).await;
         }
         Destination::Host(server) => {
-            let _held = (watcher, busy);
-            tunnel::copy(client, server, stopped).await;
+            drop(busy);
+            let _held = watcher;
+            tunnel::copy(client, server, requests, stopped).await;
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Places for fills: how many run at a time, altogether and of each registry.
 //!
 //! A registry that brings nothing must not hold all places. Therefore a registry gets one more only while more places are
-//! free than it has: alone it gets half of them, the next one half of the rest, and so on. A place that becomes free goes to
-//! the registry that has the fewest, and there to the fill that waits longest.
+//! free than it has: alone it gets half of them, the next one half of the rest, and so on. Within a registry the same goes for
+//! its repositories: one gets one more only while the registry could have more than it has. A place that becomes free goes
+//! to the registry that has the fewest, there to the repository that has the fewest, and there to the fill that waits longest.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hubcap_oci::Registry;
+use hubcap_oci::{Registry, Repository, Target};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -44,27 +45,24 @@ struct State {
 #[derive(Default)]
 struct Queue {
     taken: usize,
-    waiting: VecDeque<oneshot::Sender<Place>>,
+    /// The same of each of its repositories.
+    repositories: HashMap<Repository, usize>,
+    waiting: VecDeque<(Repository, oneshot::Sender<Place>)>,
 }
 
 /// A place, until this is dropped.
 pub(super) struct Place {
     places: Places,
-    registry: Registry,
+    target: Target,
 }
 
 impl Places {
-    /// Takes a place for a fill from `registry`; `None` when there is none for too long, or none will be given any more.
-    pub(super) async fn take(&self, registry: &Registry) -> Option<Place> {
-        self.take_within(registry, STANDSTILL, LONGEST).await
+    /// Takes a place for a fill from a repository; `None` when there is none for too long, or none will be given any more.
+    pub(super) async fn take(&self, target: &Target) -> Option<Place> {
+        self.take_within(target, STANDSTILL, LONGEST).await
     }
 
-    async fn take_within(
-        &self,
-        registry: &Registry,
-        standstill: Duration,
-        longest: Duration,
-    ) -> Option<Place> {
+    async fn take_within(&self, target: &Target, standstill: Duration, longest: Duration) -> Option<Place> {
         let mut freed = self.0.freed.subscribe();
         let (sender, mut turn) = oneshot::channel();
         {
@@ -72,7 +70,8 @@ impl Places {
             if state.is_closed {
                 return None;
             }
-            state.registries.entry(registry.clone()).or_default().waiting.push_back(sender);
+            let queue = state.registries.entry(target.registry.clone()).or_default();
+            queue.waiting.push_back((target.repository.clone(), sender));
         }
         self.give();
         let end = Instant::now() + longest;
@@ -111,28 +110,51 @@ impl Places {
     fn give(&self) {
         loop {
             let next = lock(&self.0.state).next();
-            let Some((registry, fill)) = next else { return };
+            let Some((target, fill)) = next else { return };
             // One that does not wait any more gives it back.
-            let _ = fill.send(Place { places: self.clone(), registry });
+            let _ = fill.send(Place { places: self.clone(), target });
         }
     }
 }
 
 impl State {
     /// Takes a place for the fill whose turn it is; `None` when none may have one.
-    fn next(&mut self) -> Option<(Registry, oneshot::Sender<Place>)> {
+    fn next(&mut self) -> Option<(Target, oneshot::Sender<Place>)> {
         let free = ALL - self.taken;
         for queue in self.registries.values_mut() {
-            queue.waiting.retain(|fill| !fill.is_closed());
+            queue.waiting.retain(|(_, fill)| !fill.is_closed());
         }
         self.registries.retain(|_, queue| queue.taken > 0 || !queue.waiting.is_empty());
-        let may =
-            self.registries.iter_mut().filter(|(_, queue)| !queue.waiting.is_empty() && queue.taken < free);
-        let (registry, queue) = may.min_by_key(|(_, queue)| queue.taken)?;
-        let fill = queue.waiting.pop_front()?;
+        let may = self.registries.iter_mut().filter_map(|(registry, queue)| {
+            let left = free.checked_sub(queue.taken)?;
+            Some((registry, queue.next(left)?, queue))
+        });
+        let (registry, at, queue) = may.min_by_key(|(_, _, queue)| queue.taken)?;
+        let (repository, fill) = queue.waiting.remove(at)?;
         queue.taken += 1;
+        *queue.repositories.entry(repository.clone()).or_default() += 1;
         self.taken += 1;
-        Some((registry.clone(), fill))
+        Some((Target::new(registry.clone(), repository), fill))
+    }
+}
+
+impl Queue {
+    fn taken_by(&self, repository: &Repository) -> usize {
+        self.repositories.get(repository).copied().unwrap_or(0)
+    }
+
+    /// Which of the fills that wait has its turn, where the registry may have so many places more.
+    fn next(&self, left: usize) -> Option<usize> {
+        let taken = self.waiting.iter().map(|(repository, _)| self.taken_by(repository)).enumerate();
+        taken.filter(|(_, taken)| *taken < left).min_by_key(|(at, taken)| (*taken, *at)).map(|(at, _)| at)
+    }
+
+    fn give_back(&mut self, repository: &Repository) {
+        self.taken -= 1;
+        if let Some(taken) = self.repositories.get_mut(repository) {
+            *taken -= 1;
+        }
+        self.repositories.retain(|_, taken| *taken > 0);
     }
 }
 
@@ -140,8 +162,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = lock(&self.places.0.state);
         state.taken -= 1;
-        if let Some(queue) = state.registries.get_mut(&self.registry) {
-            queue.taken -= 1;
+        if let Some(queue) = state.registries.get_mut(&self.target.registry) {
+            queue.give_back(&self.target.repository);
         }
         drop(state);
         self.places.0.freed.send_modify(|freed| *freed += 1);
@@ -159,22 +181,25 @@ mod tests {
     /// Longer than any test.
     const LONG: Duration = Duration::from_secs(600);
 
-    fn registry(number: usize) -> Registry {
-        format!("r{number}.example").parse().expect("a registry")
+    fn target(registry: usize, repository: usize) -> Target {
+        let registry = format!("r{registry}.example").parse().expect("a registry");
+        Target::new(registry, format!("x{repository}").parse().expect("a repository"))
     }
 
     fn poll<F: Future + Unpin>(mut waiting: F) -> Poll<F::Output> {
         Pin::new(&mut waiting).poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    /// As many places as a registry gets at once.
-    fn take_all(places: &Places, number: usize) -> Vec<Place> {
-        let registry = registry(number);
-        let take = || match poll(pin!(places.take(&registry))) {
+    fn take(places: &Places, target: &Target) -> Option<Place> {
+        match poll(pin!(places.take(target))) {
             Poll::Ready(place) => place,
             Poll::Pending => None,
-        };
-        std::iter::from_fn(take).collect()
+        }
+    }
+
+    /// As many places as a registry gets at once, each for another repository.
+    fn take_all(places: &Places, registry: usize) -> Vec<Place> {
+        (0..ALL).map_while(|repository| take(places, &target(registry, repository))).collect()
     }
 
     #[tokio::test]
@@ -186,10 +211,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_repository_takes_more_places_than_it_leaves_to_others_of_its_registry() {
+        let places = Places::default();
+        let all_of =
+            |repository| std::iter::from_fn(|| take(&places, &target(0, repository))).collect::<Vec<Place>>();
+        let mut taken: Vec<_> = (0..5).map(all_of).collect();
+        assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [22, 7, 2, 1, 0]);
+        let (many, few) = (target(0, 1), target(0, 4));
+        let (mut first, mut second) = (pin!(places.take(&many)), pin!(places.take(&few)));
+        assert!(poll(first.as_mut()).is_pending() && poll(second.as_mut()).is_pending());
+        taken[0].pop();
+        assert!(poll(first).is_pending());
+        assert!(matches!(poll(second), Poll::Ready(Some(_))));
+    }
+
+    #[tokio::test]
     async fn a_place_that_becomes_free_goes_to_the_registry_with_the_fewest() {
         let places = Places::default();
         let mut taken: Vec<_> = (0..8).map(|number| take_all(&places, number)).collect();
-        let (many, none) = (registry(1), registry(9));
+        let (many, none) = (target(1, 0), target(9, 0));
         let (mut first, mut second) = (pin!(places.take(&many)), pin!(places.take(&none)));
         assert!(poll(first.as_mut()).is_pending() && poll(second.as_mut()).is_pending());
         taken[0].pop();
@@ -201,7 +241,7 @@ mod tests {
     async fn a_fill_that_does_not_wait_any_more_holds_no_place() {
         let places = Places::default();
         let held = take_all(&places, 0);
-        let name = registry(0);
+        let name = target(0, 0);
         {
             let gone = pin!(places.take(&name));
             assert!(poll(gone).is_pending());
@@ -214,7 +254,7 @@ mod tests {
     async fn a_fill_waits_as_long_as_places_become_free() {
         let places = Places::default();
         let (_held, mut others) = (take_all(&places, 0), take_all(&places, 1));
-        let (name, standstill) = (registry(0), Duration::from_secs(3));
+        let (name, standstill) = (target(0, 99), Duration::from_secs(3));
         let (moved, has_moved) = watch::channel(false);
         let moving = async {
             for _ in 0..4 {
@@ -233,7 +273,7 @@ mod tests {
     async fn no_fill_waits_for_ever() {
         let places = Places::default();
         let _held = take_all(&places, 0);
-        let place = places.take_within(&registry(0), LONG, Duration::from_millis(50)).await;
+        let place = places.take_within(&target(0, 0), LONG, Duration::from_millis(50)).await;
         assert!(place.is_none());
     }
 
@@ -243,7 +283,7 @@ mod tests {
         let held = take_all(&places, 0);
         assert!(!places.close(Duration::from_millis(50)).await);
         drop(held);
-        assert!(places.take(&registry(0)).await.is_none());
+        assert!(places.take(&target(0, 0)).await.is_none());
         assert!(places.close(Duration::ZERO).await);
     }
 }
