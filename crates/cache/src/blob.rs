@@ -195,10 +195,7 @@ impl Cache {
             // Another repository, or another login, may have it at once.
             Role::Follower => match tokio::time::timeout(UNBEGUN, flight.value()).await {
                 Ok(value) => value,
-                Err(_) => {
-                    let own = self.0.filler.join_alone(self.upstream(access)?, access, digest);
-                    return Box::pin(self.filled(own, access, digest)).await;
-                }
+                Err(_) => return self.filled_alone(access, digest).await,
             },
         };
         let FillHandle { mut content, asked, mut stall, leader } = match given {
@@ -208,9 +205,13 @@ impl Cache {
                     self.store_takes_nothing(&error);
                     return self.bypass(access, digest).await;
                 }
-                // What the leader may not have, or does not get, this caller perhaps gets.
-                FillError { access: leader, .. } if leader != *access => {
-                    return self.bypass(access, digest).await;
+                // What the leader may not have this caller perhaps may, and what it does not get this caller perhaps gets.
+                FillError { access: leader, error } if leader != *access => {
+                    return if error.is_no() {
+                        self.bypass(access, digest).await
+                    } else {
+                        self.filled_alone(access, digest).await
+                    };
                 }
                 FillError { error, .. } => {
                     let from_others = self.bypass_first(access, digest, &error).await;
@@ -257,6 +258,12 @@ impl Cache {
             Role::Follower => Outcome::Collapsed,
         };
         Ok(Filled::Stored(Answer::new(Filling { content, asked, stall }, outcome)))
+    }
+
+    /// The same of a flight for this access alone.
+    async fn filled_alone(&self, access: &Access, digest: &Digest) -> Result<Filled, Failure> {
+        let own = self.0.filler.join_alone(self.upstream(access)?, access, digest);
+        Box::pin(self.filled(own, access, digest)).await
     }
 
     /// What others have filled while a fill stalled, where the yes of this registry is enough for it.
