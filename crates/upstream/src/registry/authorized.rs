@@ -80,11 +80,15 @@ impl Upstream {
         // What the registry wanted before may be wanted no more, or from another token service: it tells, if it is asked.
         let mut failed_before = None;
         let wanted = auth.wanted(&requester);
-        let first = auth.authorizations(transport, &requester).await.unwrap_or_else(|error| {
-            auth.forget_wanted(&requester);
-            failed_before = Some((error, wanted));
-            Vec::new()
-        });
+        let first = match auth.authorizations(transport, &requester).await {
+            Ok(first) => first,
+            Err(error @ Error::Denied { .. }) => return Err(Failed::elsewhere(error)),
+            Err(error) => {
+                auth.forget_wanted(&requester);
+                failed_before = Some((error, wanted));
+                Vec::new()
+            }
+        };
         let mut tries = Tries::new(first);
         let judge = if request.headers.contains_key(header::RANGE) { judge_range } else { judge };
         loop {
