@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::support::hubcap::{Hubcap, Place, blob, manifest, status};
 use crate::support::origin::{Act, Origin, Quirk, Reply, quirk};
-use crate::support::{PATIENCE, eventually, noise};
+use crate::support::{PATIENCE, eventually, image, noise, packed};
 
 const MIB: usize = 1 << 20;
 
@@ -246,6 +246,59 @@ async fn idle_connections_are_given_up_for_new_ones() {
     assert!(reading.bytes().await.expect("a body") == content, "what is answered goes on");
     assert!(hubcap.log().contains("closed for new clients"), "{}", hubcap.log());
     drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_does_not_say_what_it_wants_is_waited_for_once() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    origin.quirk("/v2/", Quirk::new(|asked| (asked.target == "/v2/").then_some(Act::Hang)));
+    let hubcap = place.start(&origin.url(), &["--upstream-timeout", "1s"]);
+    let begun = Instant::now();
+    let answers = (0..12).map(async |n| hubcap.get(&manifest(&format!("org/none{n}"), "1")).await.status());
+    assert!(join_all(answers).await.iter().all(|status| *status == 404));
+    // One after the other they would take twelve seconds, and more.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_documents_that_come_slowly_take_no_memory_from_others() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    for name in (0..8).map(|n| format!("org/slow{n}:1")).chain(["org/fast:1".into()]) {
+        image::put(&origin, &name, &[b"layer"]);
+    }
+    let packs = |reply: Reply| {
+        let bytes = packed("gzip", &reply.bytes);
+        reply.has(bytes).with("content-encoding", "gzip")
+    };
+    let slowly = move |reply: Reply| {
+        packs(reply).sent_by(|bytes| {
+            stream::unfold(bytes, async |mut rest| {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                let drop = (!rest.is_empty()).then(|| rest.split_to(1))?;
+                Some((Ok::<Bytes, std::io::Error>(drop), rest))
+            })
+        })
+    };
+    origin.quirk(
+        "/manifests/",
+        Quirk::new(move |asked| match asked.target.contains("slow") {
+            true => Act::change(slowly),
+            false => Act::change(packs),
+        }),
+    );
+    let hubcap = place.start(&origin.url(), &[]);
+    let slow = async {
+        join_all((0..8).map(async |n| hubcap.get(&manifest(&format!("org/slow{n}"), "1")).await)).await;
+        std::future::pending::<()>().await;
+    };
+    let fast = async {
+        eventually("all are asked for", || origin.count(&Method::GET, "slow") >= 8).await;
+        tokio::time::timeout(Duration::from_secs(10), hubcap.get(&manifest("org/fast", "1"))).await
+    };
+    tokio::select! {
+        () = slow => {}
+        answer = fast => assert_eq!(answer.expect("in time").status(), 200),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
