@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::support::hubcap::{Hubcap, Place, manifest, status};
 use crate::support::image;
 use crate::support::origin::Origin;
+use crate::support::programs::{program, succeed};
 
 /// The clock on the wall of one process, by libfaketime. Its other clocks are right.
 struct Clock {
@@ -74,4 +75,20 @@ async fn a_clock_that_is_set_back_makes_no_tag_fresh_whose_time_had_passed() {
     clock.set(-3);
     let moved = image::put(&origin, "library/x:1", &[b"new"]);
     assert_eq!(served(&hubcap).await.1, moved.manifest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_good_after_a_clock_that_was_ahead_is_set_right() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let mut command = place.serve(&origin.url(), &[]);
+    let clock = Clock::of(&mut command, &place);
+    clock.set(400 * 86_400);
+    let hubcap = Hubcap::spawn(command);
+    clock.set(0);
+    // It looks at the time of the CA's certificate, too.
+    let mut openssl = program("openssl");
+    openssl.args(["s_client", "-connect", hubcap.https.trim_start_matches("https://")]);
+    openssl.args(["-verify_return_error", "-CAfile"]).arg(place.state().join("ca.pem"));
+    let told = succeed(&mut openssl);
+    assert!(told.contains("Verify return code: 0 (ok)"), "{told}");
 }

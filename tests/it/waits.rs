@@ -14,7 +14,7 @@ use reqwest::Method;
 use tokio::sync::watch;
 
 use crate::support::hubcap::{Hubcap, Place, blob, manifest, status};
-use crate::support::origin::{Act, Origin, Quirk, Reply, quirk};
+use crate::support::origin::{Act, Asked, Origin, Quirk, Reply, quirk};
 use crate::support::{PATIENCE, eventually, image, noise, packed};
 
 const MIB: usize = 1 << 20;
@@ -359,15 +359,20 @@ async fn lists_of_tags_that_clients_do_not_read_take_no_more_memory_than_others(
     assert_bounded_though_unread(&hubcap, 60, |n| format!("/v2/library/x{n}/tags/list")).await;
 }
 
-/// Has an origin list so many referrers for each digest; each takes some 580 bytes.
-fn list_referrers(origin: &Origin, count: usize) {
+/// A list of so many referrers; each takes some 580 bytes.
+fn referrers(count: usize) -> Bytes {
     let referrer = |n: usize| {
         serde_json::json!({"mediaType": media_type::OCI_MANIFEST, "digest": format!("sha256:{n:064x}"), "size": n,
             "artifactType": "application/x", "annotations": {"of": format!("{n:0400}")}})
     };
     let all: Vec<serde_json::Value> = (0..count).map(referrer).collect();
     let list = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": all});
-    let text = Bytes::from(list.to_string());
+    Bytes::from(list.to_string())
+}
+
+/// Has an origin list so many referrers for each digest.
+fn list_referrers(origin: &Origin, count: usize) {
+    let text = referrers(count);
     origin.quirk("/referrers/", quirk::answer(move |_| Some(Reply::new(text.clone()))));
 }
 
@@ -454,4 +459,81 @@ async fn a_hundred_large_manifests_at_once_are_all_answered_in_300_mib() {
     let files = std::fs::read_dir(place.store().join("index-sled034-v2")).expect("the index");
     let index: u64 = files.map(|file| file.expect("a file").metadata().expect("there").len()).sum();
     assert!(index < 8 << 20, "{index} bytes of index");
+}
+
+/// An origin that lists referrers in pages of so many entries for ever, each page after `late`.
+fn list_referrers_for_ever(origin: &Origin, count: usize, late: Duration) {
+    let text = referrers(count);
+    let page = AtomicUsize::new(0);
+    let next = quirk::answer(move |asked| {
+        let n = page.fetch_add(1, Ordering::Relaxed);
+        let link = format!("<{}?page={n}>; rel=\"next\"", asked.path());
+        let bytes = text.clone();
+        Some(Reply::new(bytes).with("link", &link).sent_by(move |bytes| {
+            stream::once(async move {
+                tokio::time::sleep(late).await;
+                Ok(bytes)
+            })
+        }))
+    });
+    origin.quirk("/referrers/", next);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_referrers_whose_pages_have_no_end_is_cut_in_time() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    list_referrers_for_ever(&origin, 1, Duration::from_secs(3));
+    let hubcap = place.start(&origin.url(), &[]);
+    let answer = tokio::time::timeout(Duration::from_secs(40), hubcap.get(&referrers_of(1))).await;
+    let answer = answer.expect("in time");
+    assert_eq!(answer.status(), 200);
+    let list = answer.bytes().await.expect("a body");
+    let list: serde_json::Value = serde_json::from_slice(&list).expect("a list");
+    let found = list["manifests"].as_array().expect("entries").len();
+    assert!((5..10).contains(&found), "{found} pages of three seconds each");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_referrers_do_not_wait_for_each_others_memory() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    // Of 1.2 MiB each, four of which a list has: all first pages together are more than the registry may have.
+    list_referrers_for_ever(&origin, 2_100, Duration::from_millis(300));
+    let hubcap = place.start(&origin.url(), &[]);
+    let ask = async |n: usize| {
+        let answer = hubcap.get(&referrers_of(n)).await;
+        let status = answer.status().as_u16();
+        (status, answer.bytes().await.map_or(0, |bytes| bytes.len()))
+    };
+    let begun = Instant::now();
+    let answers = join_all((0..40).map(ask)).await;
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    assert!(answers.iter().any(|(status, _)| *status == 200), "{answers:?}");
+    let peak = hubcap.peak_memory_kib();
+    assert!(peak < 300 << 10, "{peak} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_passed_on_ends_when_nothing_comes_of_it() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let (_closed, gate) = watch::channel(false);
+    let half = move |_: &Asked| {
+        let mut gate = gate.clone();
+        Some(Reply::new(vec![b' '; 2000]).sent_by(move |mut bytes| {
+            let head = bytes.split_to(1000);
+            let rest = stream::once(async move {
+                gate.wait_for(|open| *open).await.map_err(std::io::Error::other)?;
+                Ok(bytes)
+            });
+            stream::iter([Ok(head)]).chain(rest)
+        }))
+    };
+    origin.quirk("/v2/_catalog", quirk::answer(half));
+    let upstream = format!("ghcr.io={}", origin.url());
+    let hubcap =
+        place.start("http://127.0.0.1:9", &["--proxy-listen", "127.0.0.1:0", "--upstream", &upstream]);
+    let client = hubcap.through_proxy(&place);
+    let answer = client.get("https://ghcr.io/v2/_catalog").send().await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let read = tokio::time::timeout(Duration::from_secs(60), answer.bytes()).await;
+    assert!(read.expect("an end").is_err(), "and no whole body");
 }

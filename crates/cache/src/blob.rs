@@ -5,6 +5,8 @@ pub(crate) mod body;
 mod bypass;
 mod parts;
 mod selected;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
