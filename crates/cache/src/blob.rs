@@ -11,9 +11,10 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubcap_oci::{Digest, RangeRequest, Selection};
+use hubcap_oci::{Digest, Selection};
 use hubcap_store::{Content, HOLD_BACK, ReadError};
 use hubcap_upstream::{Others, Permission, RegistryBlob, Upstream};
+use tokio::time::{Instant, timeout_at};
 
 use crate::access::Access;
 use crate::cache::Cache;
@@ -38,9 +39,12 @@ pub use selected::{Blob, BlobRequest};
 /// of SHA-256 most layers are through by then; the rest is verified while it is sent, with its last bytes held back.
 const VERIFY_FIRST: Duration = Duration::from_millis(100);
 
-/// A range of a blob of at most so many bytes waits until all of it has come and is verified. A larger one's is what the registry
-/// sends: who asks for that wants a little of much, and clients that do so verify each part.
+/// A range of a blob of at most so many bytes waits until all of it has come and is verified.
 const VERIFIED_WHOLE: u64 = 1 << 20;
+
+/// A range of a larger one does so until its fill has run for so long, and then is what the registry sends: who asks for that
+/// wants a little of much, and clients that do so verify each part.
+const VERIFIED_SOON: Duration = Duration::from_secs(1);
 
 /// A content that a flight fills, or has filled.
 struct Filling {
@@ -48,6 +52,7 @@ struct Filling {
     /// What was asked of the registry beside it.
     asked: Asked,
     stall: Stall,
+    begun: Instant,
 }
 
 /// What a flight gives a client.
@@ -98,12 +103,15 @@ impl Cache {
         let asking =
             async { self.filled(self.0.filler.join(upstream.clone(), access, digest), access, digest).await };
         match self.0.negative.asked(&question, asking).await? {
-            Filled::Stored(Answer { value: Filling { mut content, asked, stall }, outcome }) => {
-                // A part of a blob, or its length, can be told only when that is known. A part of a short one can be
-                // verified with the rest of it at once.
+            Filled::Stored(Answer { value: Filling { mut content, asked, stall, begun }, outcome }) => {
+                // A part of a blob, or its length, can be told only when that is known.
+                let is_told = content.size().is_some();
                 let is_short = content.size().is_none_or(|size| size <= VERIFIED_WHOLE);
-                let is_part = request.is_for_ranges() && is_short;
-                if is_part || (request != BlobRequest::Get(RangeRequest::Whole) && content.size().is_none()) {
+                if request.is_for_ranges() && !is_short {
+                    if let Ok(verified) = timeout_at(begun + VERIFIED_SOON, settled(&mut content)).await {
+                        verified?;
+                    }
+                } else if request.is_for_ranges() || (request == BlobRequest::Head && !is_told) {
                     settled(&mut content).await?;
                 }
                 let beside = content.size().filter(|_| request.is_for_ranges()).map(|size| Beside {
@@ -200,7 +208,7 @@ impl Cache {
                 Err(_) => return self.filled_alone(access, digest).await,
             },
         };
-        let FillHandle { mut content, asked, mut stall, leader } = match given {
+        let FillHandle { mut content, asked, mut stall, begun, leader } = match given {
             Some(Ok(filling)) => filling,
             other => match other.and_then(Result::err).unwrap_or_else(no_result) {
                 FillError { error: error @ Error::NoRoom { .. }, .. } => {
@@ -232,13 +240,13 @@ impl Cache {
         let may_leave = !stall.is_now();
         let waited = tokio::select! {
             biased;
-            waited = begun(&mut content) => waited,
+            waited = can_begin(&mut content) => waited,
             () = stall.begins(), if may_leave => {
                 // Others may have filled it meanwhile.
                 if let Some(content) = self.filled_meanwhile(access, digest)
                     && self.is_confirmed(access, digest, content.size()).await?
                 {
-                    let filling = Filling { content, asked, stall: Stall::never() };
+                    let filling = Filling { content, asked, stall: Stall::never(), begun };
                     return Ok(Filled::Stored(Answer::new(filling, Outcome::Collapsed)));
                 }
                 let another = self.0.filler.join(self.upstream(access)?, access, digest);
@@ -259,7 +267,7 @@ impl Cache {
             Role::Leader => Outcome::Miss,
             Role::Follower => Outcome::Collapsed,
         };
-        Ok(Filled::Stored(Answer::new(Filling { content, asked, stall }, outcome)))
+        Ok(Filled::Stored(Answer::new(Filling { content, asked, stall, begun }, outcome)))
     }
 
     /// The same of a flight for this access alone.
@@ -354,7 +362,7 @@ impl Cache {
 
 /// Waits until something of a content can be sent. Of a short one nothing could be before the end, and an error can still
 /// become a status.
-async fn begun(content: &mut Content) -> Result<u64, ReadError> {
+async fn can_begin(content: &mut Content) -> Result<u64, ReadError> {
     match content.size() {
         Some(size) if size <= HOLD_BACK => content.settled().await,
         Some(size) => Ok(size),

@@ -57,6 +57,8 @@ pub(crate) struct FillHandle {
     /// What its clients have asked of the registry beside it.
     pub(crate) asked: Asked,
     pub(crate) stall: Stall,
+    /// When its bytes began to come.
+    pub(crate) begun: Instant,
     /// To whom the upstream gave it; to nobody, where it was in the store.
     pub(crate) leader: Option<Access>,
 }
@@ -168,7 +170,8 @@ impl Filler {
         let Inner { store, carrier, meter, warning, places, .. } = &*self.0;
         if let Some(content) = self.filled_meanwhile(&access.target, &digest).await {
             let (asked, stall) = (Asked::default(), Stall::never());
-            return publisher.finish(Ok(FillHandle { content, asked, stall, leader: None }));
+            let begun = Instant::now();
+            return publisher.finish(Ok(FillHandle { content, asked, stall, begun, leader: None }));
         }
         // What is uploaded to the job's cache meanwhile waits.
         let _pulling = carrier.pulling();
@@ -191,8 +194,8 @@ impl Filler {
         let (pieces, writer) = mpsc::channel((PIECES / running).clamp(1, MOST_PIECES));
         let (writer, brought) = Counted::new(writer);
         let monitor = Monitor::new(fetch.size(), brought);
-        let (asked, stall) = (Asked::default(), monitor.stall());
-        publisher.publish(Ok(FillHandle { content, asked, stall, leader: Some(access.clone()) }));
+        let (asked, stall, begun) = (Asked::default(), monitor.stall(), Instant::now());
+        publisher.publish(Ok(FillHandle { content, asked, stall, begun, leader: Some(access.clone()) }));
 
         let aborter = ingest.aborter();
         let blob = fetch.source().clone();
