@@ -94,7 +94,12 @@ fn form(document: &Object<'_>) -> Option<&'static str> {
 fn ambiguity(document: &Object<'_>, media_type: &str) -> Option<&'static str> {
     let has = |names: &[&str]| names.iter().any(|name| document.has(name));
     let own = document.text("mediaType").and_then(|own| media_type::kind(&own));
-    match media_type::kind(media_type)? {
+    // Who does not know the registry's word for it goes by the document's own.
+    let kind = match media_type::kind(media_type)? {
+        Kind::Other => own.unwrap_or(Kind::Other),
+        known => known,
+    };
+    match kind {
         Kind::Image if has(&["manifests"]) || own == Some(Kind::Index) => Some(
             "it is ambiguous, as containerd finds too (CVE-2021-41190): an image's manifest that is an index as well",
         ),
@@ -182,6 +187,10 @@ mod tests {
             (format!(r#"{{"mediaType":"{image}"}}"#), Some(index)),
             (r#"{"fsLayers":[],"layers":[]}"#.to_owned(), Some(image)),
             (r#"{"fsLayers":[],"config":{}}"#.to_owned(), Some(media_type::DOCKER_SCHEMA_1)),
+            (
+                format!(r#"{{"mediaType":"{image}","config":{{}},"manifests":[]}}"#),
+                Some("application/vnd.acme.thing.v1+json"),
+            ),
         ] {
             let error = parse(&text, told).expect_err(&text).to_string();
             assert!(error.contains("CVE-2021-41190"), "{error}");
