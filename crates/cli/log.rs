@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use crate::daemon::log;
+use crate::show::strangers::disarmed;
 
 /// Takes each event as one write, and writes it as one line.
 pub(crate) struct Lines;
@@ -12,12 +13,13 @@ impl Write for Lines {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         log::keep_ours_small();
         let line = event.strip_suffix(b"\n").unwrap_or(event);
-        let is_plain = line.iter().all(|byte| matches!(byte, b' '..=b'~'));
-        if is_plain {
-            io::stderr().write_all(event)?
-        } else {
-            io::stderr().write_all(visible(line).as_bytes())?
-        }
+        let is_plain = line.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'#');
+        let written = match is_plain {
+            true => io::stderr().write_all(event),
+            false => io::stderr().write_all(visible(line).as_bytes()),
+        };
+        // A full disk, or a reader that is gone, must not end what is logged: there is nowhere to tell it.
+        drop(written);
         Ok(event.len())
     }
 
@@ -35,7 +37,7 @@ fn visible(line: &[u8]) -> String {
             other => text.extend(other.escape_debug()),
         }
     }
-    text + "\n"
+    disarmed(&text) + "\n"
 }
 
 #[cfg(test)]
@@ -44,10 +46,10 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_of_visible_characters() {
-        let event = "a \"b\"\n::warning::c\r\u{1b}[31m\u{9b}\u{202e}\u{2028}\u{e4}\u{1f433}\\";
+        let event = "a \"b\"\n::warning::c\r\u{1b}[31m\u{9b}\u{202e}\u{2028}\u{e4}\u{1f433}\\ ##[error]";
         assert_eq!(
             visible(event.as_bytes()),
-            "a \"b\"\\n::warning::c\\r\\u{1b}[31m\\u{9b}\\u{202e}\\u{2028}\u{e4}\u{1f433}\\\n"
+            "a \"b\"\\n::warning::c\\r\\u{1b}[31m\\u{9b}\\u{202e}\\u{2028}\u{e4}\u{1f433}\\ # #[error]\n"
         );
     }
 }

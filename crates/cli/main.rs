@@ -34,6 +34,8 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 use tracing_subscriber::EnvFilter;
 
+use show::strangers::disarmed;
+
 use args::{Args, Verb};
 use settings::{Config, Settings};
 use verb::{
@@ -74,7 +76,7 @@ fn main() -> ExitCode {
         Verb::Unset(unset) => setup::unset(&load(unset.settings()), &unset),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("hubcap: {error:#}");
+        eprintln!("{}", disarmed(&format!("hubcap: {error:#}")));
         ExitCode::FAILURE
     })
 }
@@ -92,7 +94,7 @@ fn log_to_stderr() {
 /// The configuration; where the settings cannot be used, says why and exits.
 fn load(settings: &Settings) -> Config {
     settings::load(settings).unwrap_or_else(|error| {
-        eprintln!("hubcap: {error:#}");
+        eprintln!("{}", disarmed(&format!("hubcap: {error:#}")));
         std::process::exit(USAGE)
     })
 }

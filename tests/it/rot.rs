@@ -146,6 +146,8 @@ async fn verify_finds_what_is_wrong_and_repair_mends_it() {
     fs::write(path(&image.blobs[1]), b"rotten").expect("written");
     fs::remove_file(path(&image.digest)).expect("removed");
     fs::write(store.join("blobs/sha256/notes.txt"), b"mine").expect("written");
+    fs::create_dir(store.join("blobs/sha256/directory")).expect("made");
+    fs::write(store.join("blobs/sha256/directory/file"), b"mine").expect("written");
     fs::write(store.join("oci-layout"), b"").expect("written");
     let (code, told) = verify(&[]);
     assert_eq!(code, Some(1));
@@ -157,7 +159,7 @@ async fn verify_finds_what_is_wrong_and_repair_mends_it() {
     ] {
         assert!(told.contains(expected), "{expected}: {told}");
     }
-    assert!(told.contains("4 things are wrong"), "{told}");
+    assert!(told.contains("5 things are wrong"), "{told}");
     let (code, told) = verify(&["--repair"]);
     assert_eq!(code, Some(1));
     for digest in [&image.blobs[1], &image.digest] {

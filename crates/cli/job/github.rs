@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use crate::show::strangers::disarmed;
+
 /// Whether hubcap runs in a step of a GitHub job.
 pub(crate) fn is_job() -> bool {
     std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true")
@@ -20,6 +22,7 @@ pub(crate) fn summary(markdown: &str) -> bool {
 
 /// Reports a failure that does not stop the job: as an annotation of the job, outside a job on standard error.
 pub(crate) fn warning(text: &str) {
+    let text = disarmed(text);
     if is_job() {
         // The runner's own way to write more than one line.
         println!(

@@ -81,7 +81,10 @@ async fn serve(config: Config, go_on: bool, job_cache: Option<(Service, Vec<Stri
     let admin = start_admin(cache.clone(), run, &bound, &config).await;
     // Once its socket answers: a record without a daemon is one of a killed daemon.
     let record = records::write(&config.state, listen);
-    announce::announce(&bound, &config)?;
+    // Clients need nobody who reads it.
+    if let Err(error) = announce::announce(&bound, &config) {
+        tracing::warn!(target: "hubcap::serve", "where it listens cannot be told on standard output: {error}");
+    }
     let (preparing, kept) = (cache.clone(), store.clone());
     tokio::task::spawn_blocking(move || preparing.prepare());
     tokio::task::spawn_blocking(move || keep_limits(&kept));

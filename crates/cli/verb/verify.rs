@@ -1,5 +1,6 @@
 //! `hubcap verify`: compares every content in the store with its digest.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use hubcap_cache::{Access, BlobRequest, Cache};
@@ -10,6 +11,7 @@ use crate::args::Verify;
 use crate::compose;
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
+use crate::show::strangers::disarmed;
 
 /// Exits with 1 when something was wrong, repaired or not.
 pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
@@ -25,7 +27,7 @@ pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
     let Report { contents, bytes: read, findings } = layout.verify(|read| bar.inc(read))?;
     bar.finish_and_clear();
     for finding in &findings {
-        println!("{finding}");
+        println!("{}", disarmed(&finding.to_string()));
     }
     println!("{contents} contents, {}: {}", bytes(read), verdict(findings.len()));
     if let Some(store) = store {
@@ -48,15 +50,15 @@ fn verdict(count: usize) -> String {
 async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow::Result<()> {
     let cache = compose::cache(store.clone(), config)?;
     for finding in findings {
-        let digest = match finding {
+        let (digest, is_manifest) = match finding {
             Finding::Content(digest) => {
                 store.quarantine(digest);
-                digest
+                (digest, false)
             }
-            Finding::Missing { digest, .. } => digest,
+            Finding::Missing { digest, .. } => (digest, true),
             Finding::Foreign(path) => {
-                fs_err::remove_file(path)?;
-                println!("{path:?} is removed");
+                remove(path)?;
+                println!("{} is removed", disarmed(&format!("{path:?}")));
                 continue;
             }
             Finding::File { path, .. } => {
@@ -64,7 +66,7 @@ async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow:
                 continue;
             }
         };
-        match fetch(&cache, store, digest).await {
+        match fetch(&cache, store, digest, is_manifest).await {
             Ok(()) => println!("{digest} is fetched again"),
             Err(why) => {
                 println!("{digest} is quarantined, and fetched with the next pull that needs it: {why}")
@@ -74,14 +76,23 @@ async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow:
     Ok(())
 }
 
-/// Fetches a content from any repository that is known to have it.
+/// Removes what is no content: a file or a link alone, or a directory with what is in it.
+fn remove(path: &Path) -> std::io::Result<()> {
+    if fs_err::symlink_metadata(path)?.is_dir() {
+        fs_err::remove_dir_all(path)
+    } else {
+        fs_err::remove_file(path)
+    }
+}
+
+/// Fetches a content, or a manifest, from any repository that is known to have it.
 ///
 /// # Errors
 /// Why the last one that was asked did not give it.
-async fn fetch(cache: &Cache, store: &Store, digest: &Digest) -> Result<(), String> {
+async fn fetch(cache: &Cache, store: &Store, digest: &Digest, is_manifest: bool) -> Result<(), String> {
     let mut why = "no repository is known to have it".to_owned();
     for target in store.targets(digest) {
-        let is_manifest = store.is_manifest(&target, digest);
+        let is_manifest = is_manifest || store.is_manifest(&target, digest);
         let access = Access::anonymous(target);
         let fetched = if is_manifest {
             cache.manifest(&access, &Reference::Digest(*digest)).await.map(drop)
