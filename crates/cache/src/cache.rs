@@ -30,6 +30,10 @@ use crate::stale_warning::StaleWarning;
 use crate::storage_warning::StorageWarning;
 use crate::tag_lock::TagLock;
 
+/// How long a registry is asked for what is stored, too: each of its answers has a limit, and redirects, tokens and further tries
+/// add up.
+const ASKED: Duration = Duration::from_secs(20);
+
 /// Fills at a time that no client has asked for yet.
 const READ_AHEAD: usize = 4;
 
@@ -201,5 +205,30 @@ impl Cache {
         })?;
         self.check_online().map_err(|error| Failure { error, outcome: Outcome::Offline })?;
         Ok(access.caller.ask_through(upstream))
+    }
+}
+
+/// What is asked of a registry; where something `is_stored` that can be given instead, a failure after 20 s.
+pub(crate) async fn in_time<T>(
+    is_stored: bool,
+    asking: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    if !is_stored {
+        return asking.await;
+    }
+    let late =
+        || Error::unavailable(format!("the registry has not come to an end within {} s", ASKED.as_secs()));
+    tokio::time::timeout(ASKED, asking).await.unwrap_or_else(|_| Err(late().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_registry_is_not_waited_for_long_where_something_is_stored() {
+        let never = std::future::pending::<Result<(), Failure>>();
+        let failure = tokio::time::timeout(2 * ASKED, in_time(true, never)).await.expect("in time");
+        assert!(failure.expect_err("a failure").stale_reason().is_some());
     }
 }

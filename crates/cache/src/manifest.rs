@@ -9,9 +9,9 @@ use hubcap_upstream::{SMALL_DOCUMENT, Upstream};
 
 use crate::access::Access;
 use crate::blob::body::BlobBody;
-use crate::cache::Cache;
+use crate::cache::{Cache, in_time};
 use crate::error::{Error, Failure};
-use crate::freshness;
+use crate::freshness::{self, Freshness};
 use crate::manifest::content::ManifestContent;
 use crate::on_disk::on_disk;
 use crate::others::permitted;
@@ -107,7 +107,8 @@ impl Cache {
         }
         // The archive may come to its end while the upstream is asked.
         let was_restoring = self.is_restoring();
-        match self.fetch(access, reference, found.clone()).await {
+        let asking = self.fetch(access, reference, found.clone());
+        match in_time(found.is_some(), asking).await {
             Err(failure) => {
                 if found.as_ref().is_none_or(|found| !found.stored.is_linked) && was_restoring {
                     // What a tag means is known when all has come.
@@ -126,21 +127,19 @@ impl Cache {
     /// What the store has for a reference.
     fn look_up(&self, access: &Access, reference: &Reference) -> Option<Found> {
         let target = &access.target;
-        let (digest, stored) = match reference {
-            Reference::Digest(digest) => {
-                let stored = Stored::by_digest(self.store().is_linked(target, digest));
-                if !stored.is_linked && !self.store().is_confirmable(target, digest) {
-                    return None;
-                }
-                (*digest, stored)
-            }
+        let (digest, freshness) = match reference {
+            Reference::Digest(digest) => (*digest, Freshness::Fresh { ttl: None }),
             Reference::Tag(tag) => {
                 let entry = self.store().tag(target, tag)?;
                 let ttl = self.config().tags.ttl(target, tag);
-                let freshness = freshness::of_tag(entry.validated, Moment::now(), ttl);
-                (entry.descriptor.digest, Stored { is_linked: true, freshness })
+                (entry.descriptor.digest, freshness::of_tag(entry.validated, Moment::now(), ttl))
             }
         };
+        // That a tag means a digest is no permission, either: whoever wrote the store has said so.
+        let stored = Stored { is_linked: self.store().is_linked(target, &digest), freshness };
+        if !stored.is_linked && !self.store().is_confirmable(target, &digest) {
+            return None;
+        }
         // A tag whose manifest is gone is not known.
         let content = self.stored(target, &digest)?;
         Some(Found { content, stored })
@@ -236,8 +235,8 @@ impl Cache {
             Reference::Tag(tag) => Some(tag),
             Reference::Digest(_) => None,
         };
-        self.keep(&access.target, &content, tag).await;
-        Ok(Answer::new(content, outcome))
+        let is_kept = self.keep(&access.target, &content, tag).await;
+        Ok(Answer::new(content, if is_kept { outcome } else { Outcome::Bypass }))
     }
 
     /// What is stored, after the upstream has said that this repository has it under this reference.
@@ -256,20 +255,26 @@ impl Cache {
                 Answer::new(content, Outcome::Granted)
             }
             Reference::Tag(tag) => {
-                self.store().touch_tag(&access.target, tag);
+                if self.store().is_linked(&access.target, content.digest()) {
+                    self.store().touch_tag(&access.target, tag);
+                } else {
+                    self.keep(&access.target, &content, Some(tag)).await;
+                }
                 Answer::new(content, Outcome::Revalidated)
             }
         }
     }
 
     /// Stores a manifest, its links and its tag. A disk that fails does not cost the client its answer.
-    pub(crate) async fn keep(&self, target: &Target, content: &ManifestContent, tag: Option<&Tag>) {
+    /// Whether it was stored.
+    pub(crate) async fn keep(&self, target: &Target, content: &ManifestContent, tag: Option<&Tag>) -> bool {
         let (store, target, tag) = (self.store().clone(), target.clone(), tag.cloned());
         let ManifestContent { manifest, bytes } = content.clone();
         let kept = on_disk(move || store.put_manifest(&target, &manifest, &bytes, tag.as_ref())).await;
-        if let Err(error) = kept {
-            self.store_takes_nothing(&error);
+        if let Err(error) = &kept {
+            self.store_takes_nothing(error);
         }
+        kept.is_ok()
     }
 
     fn stored(&self, target: &Target, digest: &Digest) -> Option<ManifestContent> {

@@ -9,7 +9,7 @@ use hubcap_upstream::{ReferrerList, Upstream, room_for_kept};
 
 use crate::access::Access;
 use crate::authorization::Admission;
-use crate::cache::Cache;
+use crate::cache::{Cache, in_time};
 use crate::error::{Error, Failure};
 use crate::freshness::{self, Freshness};
 use crate::on_disk::on_disk;
@@ -60,7 +60,8 @@ impl Cache {
         }
         // The archive may come to its end while the upstream is asked.
         let was_restoring = self.is_restoring();
-        match self.fetch_referrers(access, subject, outcome).await {
+        let asking = self.fetch_referrers(access, subject, outcome);
+        match in_time(outcome == Outcome::Refreshed, asking).await {
             Err(failure) => {
                 if outcome == Outcome::Miss && was_restoring {
                     // Lists are known when all has come.
