@@ -29,7 +29,7 @@ pub(crate) fn store_to_serve(config: &Config, durability: Durability) -> Result<
         Err(error) if error.is_unwritable() => {
             tracing::warn!(target: "hubcap::serve", "the store cannot be written ({error}): what is in it is served, \
                 pulls go on, and nothing more is stored");
-            Ok(Store::open_read_only(&config.store, options(config), &error))
+            Ok(Store::open_read_only(&config.store, Options { durability, ..options(config) }, &error))
         }
         opened => opened,
     }

@@ -27,6 +27,7 @@ mod job;
 mod kill;
 mod limits;
 mod logins;
+mod marks;
 mod matrix;
 mod neighbors;
 mod permission;

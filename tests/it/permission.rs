@@ -8,21 +8,21 @@ use crate::support::image::{self, Image, sha256};
 use crate::support::noise;
 use crate::support::origin::{Origin, Reply, quirk};
 
-const SECRET: &str = "Bearer client-s3cret";
-const EVIL: &str = "evil.test";
+pub(crate) const SECRET: &str = "Bearer client-s3cret";
+pub(crate) const EVIL: &str = "evil.test";
 
 /// A registry with a private image, and another one with a public manifest that names the private image's layer, which that
 /// registry does not have.
-struct World {
-    origin: Origin,
-    evil: Origin,
-    private: Image,
+pub(crate) struct World {
+    pub(crate) origin: Origin,
+    pub(crate) evil: Origin,
+    pub(crate) private: Image,
     named: Image,
-    place: Place,
+    pub(crate) place: Place,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (origin, evil) = (Origin::start().await, Origin::start().await);
         let layer = noise(200_000, 1);
         let private = image::put(&origin, "org/private:1", &[&layer]);
@@ -32,13 +32,13 @@ impl World {
         Self { origin, evil, private, named, place: Place::new() }
     }
 
-    fn start(&self) -> Hubcap {
+    pub(crate) fn start(&self) -> Hubcap {
         let evil = format!("{EVIL}={}", self.evil.url());
         self.place.start(&self.origin.url(), &["--upstream", &evil])
     }
 
     /// A client with a login pulls the private image, and another one the manifest that names its layer.
-    async fn pull(&self, hubcap: &Hubcap) {
+    pub(crate) async fn pull(&self, hubcap: &Hubcap) {
         for path in [manifest("org/private", "1"), blob("org/private", &self.private.blobs[1])] {
             assert_eq!(hubcap.get_as(&path, Some(SECRET)).await.status(), 200, "{path}");
         }
@@ -52,11 +52,11 @@ impl World {
         hubcap.get(&path).await.status().as_u16()
     }
 
-    fn has_layer(&self) -> bool {
+    pub(crate) fn has_layer(&self) -> bool {
         self.place.blobs().contains(&self.private.blobs[1])
     }
 
-    fn gc_private(&self) {
+    pub(crate) fn gc_private(&self) {
         let store = self.place.store();
         let gc = run(self.place.dir.path(), &["gc", "--private", "--store", store.to_str().expect("text")]);
         assert!(gc.status.success(), "{}", String::from_utf8_lossy(&gc.stderr));

@@ -85,6 +85,8 @@ fn the_last_of_two_jobs_ends_what_both_need() {
     assert!(machine.is_wired() && machine.runs(), "{said}");
     assert!(said.contains("the daemon goes on: the job GITHUB_RUN_ID=7 GITHUB_JOB=b"), "{said}");
     assert!(said.contains("the files of podman, buildah and skopeo stay"), "{said}");
+    let told = self::said(&machine.run(Some("a"), &["down", "--trim=false"]));
+    assert!(told.contains("has no key") && !told.lines().any(|line| line.starts_with("key ")), "{told}");
     let said = machine.hubcap(Some("b"), &["down"]);
     assert!(said.contains("the daemon is stopped") && !machine.runs(), "{said}");
     assert_eq!(tree(&machine.containers()), before);

@@ -8,7 +8,7 @@ use reqwest::Method;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::support::disk::SmallDisk;
-use crate::support::hubcap::{Place, blob, manifest, run, status};
+use crate::support::hubcap::{Hubcap, Place, blob, manifest, run, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
 use crate::support::origin::{Origin, quirk};
@@ -283,7 +283,8 @@ async fn links_and_pipes_in_a_store_lead_nowhere_and_stop_nothing() {
     fs::set_permissions(&victim, fs::Permissions::from_mode(0o755)).expect("changed");
     let stored = format!("blobs/{}", image.blobs[1].replace(':', "/"));
     let directories = ["blobs", "blobs/sha256", "blobs/sha512", "ingest", "quarantine", "index-sled034-v2"];
-    let files = [&stored, "index.json", "index.seal", "lock", "oci-layout", "index-sled034-v2/db"];
+    let files =
+        [&stored, "index.json", "index.seal", "speed.json", "lock", "oci-layout", "index-sled034-v2/db"];
     for name in directories.into_iter().chain(files).chain(["index-sled034-v2/x", "index-sled034-v2.bad"]) {
         for kind in ["a link", "a link to a directory", "a pipe"] {
             let what = format!("{kind} as {name}");
@@ -306,7 +307,7 @@ async fn links_and_pipes_in_a_store_lead_nowhere_and_stop_nothing() {
                 assert!(path != &paths[2] || body == layer, "{what}");
             }
             assert_eq!(hubcap.stop(), Some(0), "{what}");
-            for command in [&["gc"][..], &["gc", "--private"], &["verify"], &["ls"]] {
+            for command in [&["gc"][..], &["gc", "--private"], &["verify"], &["ls"], &["down"]] {
                 let store = store.to_str().expect("text");
                 let output = run(place.dir.path(), &[command, &["--store", store]].concat());
                 assert_eq!(output.status.code(), Some(0), "{what}: {command:?}: {output:?}");
@@ -466,5 +467,25 @@ async fn hits_go_on_after_the_disk_was_full_for_a_moment() {
         let answer = hubcap.get(&blob("x", &image.blobs[1])).await;
         assert_eq!(status(&answer), "hubcap; hit", "{}", hubcap.log());
     }
+    assert_eq!(hubcap.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_fails_no_request() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = image::put(&origin, "library/x:1", &[&noise(300_000, 1)]);
+    let serve = place.serve(&origin.url(), &[]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"]).arg(serve.get_program()).args(serve.get_args());
+    command.env_clear().envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let hubcap = Hubcap::spawn(command);
+    for expected in ["hubcap; fwd=miss; stored", "hubcap; hit"] {
+        for path in [manifest("x", "1"), blob("x", &image.blobs[0]), blob("x", &image.blobs[1])] {
+            let answer = hubcap.get(&path).await;
+            assert!(status(&answer).starts_with(expected), "{path}: {}", status(&answer));
+            answer.bytes().await.expect("a whole body");
+        }
+    }
+    assert_eq!(hubcap.get(&manifest("x", "none")).await.status(), 404);
     assert_eq!(hubcap.stop(), Some(0));
 }

@@ -82,16 +82,11 @@ impl Grants {
         known: Known,
     ) {
         let target = &question.access.target;
-        if let Some(sight) = self.look(store, upstream, question, known).await
-            && let Some(is_private) = self.seen.learn(target, sight, Instant::now())
-            && is_private != store.is_private(target)
-        {
-            tracing::debug!(target: "hubcap::cache", upstream = %target, "the repository is {}",
-            match sight {
-                Sight::Public => "public",
-                Sight::Private => "private",
-                Sight::Nothing => "private until its registry says whether it is",
-            });
+        let was_private = store.is_private(target);
+        let is_private = self.is_private(was_private, upstream, question, known).await;
+        if is_private != was_private {
+            let now = if is_private { "private, as far as its registry says" } else { "public" };
+            tracing::debug!(target: "hubcap::cache", upstream = %target, "the repository is {now}");
             let (store, target) = (store.clone(), target.clone());
             let mark =
                 move || if is_private { store.mark_private(&target) } else { store.mark_public(&target) };
@@ -104,23 +99,25 @@ impl Grants {
         }
     }
 
-    /// Looks whether anybody may have what `upstream` has just given; `None` where that need not be known.
-    async fn look(
+    /// Whether not everybody may have what `upstream` has just given. That the repository `was_private` in the store tells nothing:
+    /// it may be another store than the one that was told.
+    async fn is_private(
         &self,
-        store: &Store,
+        was_private: bool,
         upstream: &Upstream,
         question: &Question,
         known: Known,
-    ) -> Option<Sight> {
+    ) -> bool {
         let target = &question.access.target;
         if !upstream.is_privileged().await {
-            // It came without a login, so anybody may have it.
-            return store.is_private(target).then_some(Sight::Public);
+            // It came without a login, so anybody may have it. Where that is no news, a login that comes is looked at.
+            return was_private && self.seen.learn(target, Sight::Public, Instant::now());
         }
         if !self.seen.is_due(target, Instant::now()) {
-            return None;
+            return self.seen.is_private(target, Instant::now());
         }
-        Some(Sight::of(&question.confirms(&upstream.for_anybody(), known).await))
+        let sight = Sight::of(&question.confirms(&upstream.for_anybody(), known).await);
+        self.seen.learn(target, sight, Instant::now())
     }
 }
 

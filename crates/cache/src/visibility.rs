@@ -72,19 +72,19 @@ impl Seen {
         !is_good && lock(&self.in_doubt).get(target, now).is_none()
     }
 
-    /// Takes what a look has told. Whether the repository counts as private from now on; `None` if that is as it was. One of
-    /// which nothing is known counts as private for now.
-    pub(crate) fn learn(&self, target: &Target, sight: Sight, now: Instant) -> Option<bool> {
-        let is_public = match sight {
-            Sight::Public => true,
-            Sight::Private => false,
-            Sight::Nothing => {
-                lock(&self.in_doubt).insert(target.clone(), (), now);
-                return lock(&self.told).get(target, now).is_none().then_some(true);
-            }
-        };
-        lock(&self.told).insert(target.clone(), is_public, now);
-        Some(!is_public)
+    /// Takes what a look has told. Whether the repository counts as private from now on.
+    pub(crate) fn learn(&self, target: &Target, sight: Sight, now: Instant) -> bool {
+        match sight {
+            Sight::Public => drop(lock(&self.told).insert(target.clone(), true, now)),
+            Sight::Private => drop(lock(&self.told).insert(target.clone(), false, now)),
+            Sight::Nothing => drop(lock(&self.in_doubt).insert(target.clone(), (), now)),
+        }
+        self.is_private(target, now)
+    }
+
+    /// Whether a repository counts as private: also one of which nothing is known.
+    pub(crate) fn is_private(&self, target: &Target, now: Instant) -> bool {
+        lock(&self.told).get(target, now) != Some(&true)
     }
 }
 
@@ -120,10 +120,10 @@ mod tests {
     fn what_was_public_is_looked_at_again_after_five_minutes_and_what_was_private_after_an_hour() {
         let (seen, now, target) = (Seen::default(), Instant::now(), target());
         assert!(seen.is_due(&target, now));
-        assert_eq!(seen.learn(&target, Sight::Public, now), Some(false));
+        assert!(!seen.learn(&target, Sight::Public, now));
         assert!(!seen.is_due(&target, now + PUBLIC - SECOND) && seen.is_due(&target, now + PUBLIC));
         let now = now + PUBLIC;
-        assert_eq!(seen.learn(&target, Sight::Private, now), Some(true));
+        assert!(seen.learn(&target, Sight::Private, now));
         assert!(!seen.is_due(&target, now + LONGEST - SECOND) && seen.is_due(&target, now + LONGEST));
     }
 
@@ -133,20 +133,16 @@ mod tests {
             let (seen, now, target) = (Seen::default(), Instant::now(), target());
             seen.learn(&target, sight, now);
             let last = now + LONGEST - SECOND;
-            assert_eq!(seen.learn(&target, Sight::Nothing, last), None);
-            assert_eq!(
-                seen.learn(&target, Sight::Nothing, last + SECOND),
-                Some(true),
-                "doubt renews nothing"
-            );
+            assert_eq!(seen.learn(&target, Sight::Nothing, last), sight == Sight::Private);
+            assert!(seen.learn(&target, Sight::Nothing, last + SECOND), "doubt renews nothing");
         }
     }
 
     #[test]
     fn what_is_private_because_of_doubt_is_looked_at_again_after_a_minute() {
         let (seen, now, target) = (Seen::default(), Instant::now(), target());
-        assert_eq!(seen.learn(&target, Sight::Nothing, now), Some(true));
+        assert!(seen.learn(&target, Sight::Nothing, now));
         assert!(!seen.is_due(&target, now + DOUBT - SECOND) && seen.is_due(&target, now + DOUBT));
-        assert_eq!(seen.learn(&target, Sight::Public, now + DOUBT), Some(false));
+        assert!(!seen.learn(&target, Sight::Public, now + DOUBT));
     }
 }

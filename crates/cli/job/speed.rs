@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fs_err as fs;
 use hubcap_cache::{RegistryStats, Snapshot};
-use hubcap_store::replace_file;
+use hubcap_store::Layout;
 use serde::{Deserialize, Serialize};
 
 /// In the store, so that it travels with what it is the measure for.
@@ -18,6 +17,9 @@ const LEAST: u64 = 20_000_000;
 const WORSE: u64 = 2;
 /// From this age on a measure is old, in seconds: two weeks.
 const OLD: u64 = 14 * 86_400;
+/// No measure has more bytes, and no registry gives so many a second: 1 PB, 1 TB. The store may be somebody else's.
+const MOST: u64 = 1_000_000_000_000_000;
+const FASTEST: f64 = 1e12;
 
 /// A registry's speeds, in bytes a second.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -46,11 +48,12 @@ impl Speed {
             bytes: registry.sampled,
             at,
         };
-        Some(speed).filter(|speed| speed.is_usable())
+        Some(speed).filter(|speed| speed.is_usable(at))
     }
 
-    fn is_usable(self) -> bool {
-        self.bytes >= LEAST && [self.one, self.all].iter().all(|speed| speed.is_finite() && *speed > 0.0)
+    fn is_usable(self, now: u64) -> bool {
+        let is_speed = |speed: &f64| *speed > 0.0 && *speed <= FASTEST;
+        (LEAST..=MOST).contains(&self.bytes) && self.at <= now && [self.one, self.all].iter().all(is_speed)
     }
 
     /// Whether it tells more than an earlier one.
@@ -59,16 +62,20 @@ impl Speed {
     }
 }
 
-/// The speeds of earlier runs and of this one, which are remembered.
+/// The speeds of earlier runs and of this one. Those of registries of which the store names an image are remembered: what was
+/// private, and is gone before the store is carried, leaves no registry's name either.
 pub(crate) fn remembered(store: &Path, meter: &Snapshot) -> Speeds {
-    let path = store.join(FILE);
-    let before: Speeds =
-        fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let layout = Layout::at(store);
+    let before = layout.beside(FILE);
+    let found: Speeds =
+        before.as_ref().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let speeds = updated(before.clone(), meter, now);
-    if speeds != before
-        && let Ok(text) = serde_json::to_string(&speeds)
-        && let Err(error) = replace_file(&path, &path.with_extension("new"), text.as_bytes())
+    let speeds = updated(found, meter, now);
+    let named = layout.registries().unwrap_or_default();
+    let kept: Speeds = speeds.clone().into_iter().filter(|(name, _)| named.contains(name)).collect();
+    let text = serde_json::to_vec(&kept).unwrap_or_default();
+    if before.as_ref().map_or(!kept.is_empty(), |before| *before != text)
+        && let Err(error) = layout.put_beside(FILE, &text)
     {
         tracing::debug!(target: "hubcap::down", "the speeds are not remembered: {error}");
     }
@@ -76,7 +83,7 @@ pub(crate) fn remembered(store: &Path, meter: &Snapshot) -> Speeds {
 }
 
 fn updated(mut speeds: Speeds, meter: &Snapshot, now: u64) -> Speeds {
-    speeds.retain(|_, speed| speed.is_usable());
+    speeds.retain(|_, speed| speed.is_usable(now));
     for (name, registry) in &meter.registries {
         if let Some(new) = Speed::measured(registry, now)
             && speeds.get(name).is_none_or(|before| new.is_better_than(*before))
@@ -134,5 +141,28 @@ mod tests {
     fn a_speed_of_which_no_sample_is_known_is_forgotten() {
         let old: Speeds = serde_json::from_str(r#"{"docker.io": {"one": 1e6, "all": 1e6}}"#).expect("speeds");
         assert!(updated(old, &Snapshot::default(), 0).is_empty());
+    }
+
+    #[test]
+    fn no_speed_that_somebody_else_has_written_is_kept_for_ever() {
+        for forged in [
+            r#"{"a": {"one": 1e6, "all": 1e6, "bytes": 18446744073709551615, "at": 0}}"#,
+            r#"{"a": {"one": 1e6, "all": 1e6, "bytes": 30000000, "at": 2000}}"#,
+            r#"{"a": {"one": 1e300, "all": 1e6, "bytes": 30000000, "at": 0}}"#,
+        ] {
+            let forged: Speeds = serde_json::from_str(forged).expect("speeds");
+            assert!(updated(forged, &Snapshot::default(), 1000).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_registry_of_which_the_store_names_nothing_leaves_no_name() {
+        let store = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| store.path().join(name);
+        std::fs::create_dir(at("ingest")).expect("made");
+        let speeds = after(Speeds::new(), 30, 0);
+        std::fs::write(at(FILE), serde_json::to_vec(&speeds).expect("text")).expect("written");
+        assert_eq!(remembered(store.path(), &Snapshot::default()), speeds);
+        assert_eq!(std::fs::read_to_string(at(FILE)).expect("there"), "{}");
     }
 }

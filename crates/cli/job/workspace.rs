@@ -14,7 +14,7 @@ pub(crate) fn not_checked_out(
     // A checkout with `path:` is one level deeper, and empties nothing but that.
     let below = fs_err::read_dir(&workspace).into_iter().flatten().flatten().map(|entry| entry.path());
     let checked_out = std::iter::once(workspace.clone()).chain(below).any(|dir| dir.join(".git").exists());
-    (store.starts_with(&workspace) && !checked_out).then(|| {
+    (is_in(store, &workspace) && !checked_out).then(|| {
         format!(
             "the store {} is in the workspace, and nothing is checked out yet: actions/checkout will remove the store. \
              Start hubcap after actions/checkout, or give it a --store elsewhere, as $RUNNER_TEMP/hubcap",
@@ -23,9 +23,35 @@ pub(crate) fn not_checked_out(
     })
 }
 
+/// Whether a path is inside of a job's workspace, by whatever links each is named.
+pub(crate) fn is_in(path: &Path, workspace: &Path) -> bool {
+    resolved(path).starts_with(resolved(workspace))
+}
+
+/// Without links, as far as it exists.
+fn resolved(path: &Path) -> PathBuf {
+    let resolved = path.ancestors().find_map(|above| {
+        let rest = path.strip_prefix(above).ok()?;
+        Some(above.canonicalize().ok()?.join(rest))
+    });
+    resolved.unwrap_or_else(|| path.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_in_a_workspace_by_whatever_links_each_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (work, link) = (directory.path().join("work"), directory.path().join("link"));
+        std::fs::create_dir(&work).expect("a directory");
+        std::os::unix::fs::symlink(&work, &link).expect("a link");
+        for (path, workspace) in [(&work, &link), (&link, &work), (&work, &work)] {
+            assert!(is_in(&path.join(".hubcap"), workspace), "{} {}", path.display(), workspace.display());
+        }
+        assert!(!is_in(&directory.path().join("worker/.hubcap"), &link));
+    }
 
     #[test]
     fn only_a_store_in_a_workspace_without_a_checkout_is_warned_of() {

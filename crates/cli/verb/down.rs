@@ -3,6 +3,7 @@
 
 mod stays;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::daemon::run::Run;
 use crate::daemon::{client, find, process};
 use crate::job::report::Report;
 use crate::job::worth::Steps;
-use crate::job::{carry, github, pulls, speed, summary};
+use crate::job::{carry, github, pulls, speed, summary, workspace};
 use crate::settings::Config;
 use crate::show::progress::bytes;
 use crate::show::{changes, removals, unpacking};
@@ -101,12 +102,29 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         (None, None, Some(run)) => run.key.as_deref().map_or(Before::Unknown, Before::Key),
         (None, None, None) => Before::NoRun,
     };
-    // Whatever failed before: without a key, nothing is saved.
-    let told = match is_carried && (is_left || Layout::at(&store).has_private()) {
-        true => Err(anyhow::anyhow!("what registries give only to a login is still in it")),
-        false => report_key(&store, &before),
+    let meter = status.as_ref().map(|status| status.meter.clone()).unwrap_or_default();
+    let speeds = speed::remembered(&store, &meter);
+    // Whatever failed before, and wherever the store is: without a key, nothing is saved.
+    let why_not = if flags.keep_private {
+        None
+    } else if is_carried && stays.is_some() {
+        Some("the daemon goes on with it")
+    } else if is_left || Layout::at(&store).has_private() {
+        Some("images of which it is not known that anybody may have them are in it")
+    } else {
+        None
     };
-    failures.note("the store has no key, so that it is not saved", told);
+    match why_not {
+        Some(why) if is_carried && stays.is_none() => {
+            failures.note("the store has no key, so that it is not saved", Err(anyhow::anyhow!(why)));
+            github::output("changed", "false");
+        }
+        Some(why) => {
+            println!("the store has no key, so that it is not saved: {why}");
+            report_changed(&before, None);
+        }
+        None => failures.note("the store has no key, so that it is not saved", report_key(&store, &before)),
+    }
     if let Some(status) = &status
         && let Some(key) = missed(status)
     {
@@ -117,7 +135,6 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     }
     github::output("store", &store.display().to_string());
     if let Some(status) = status {
-        let speeds = speed::remembered(&store, &status.meter);
         github::output("hits", &log.hits().to_string());
         let (forgotten, pulls) = (log.forgotten, pulls::pulls(log, &pulled));
         let report = Report { meter: status.meter, pulls, forgotten, speeds, unpacking };
@@ -256,15 +273,20 @@ fn report_key(store: &Path, before: &Before<'_>) -> anyhow::Result<()> {
         println!("key {key}");
         github::output("key", key);
     }
-    let changed = match (before, &key) {
+    report_changed(before, key.as_deref().ok());
+    Ok(key.map(drop)?)
+}
+
+/// Says whether there is something new for later jobs, in a store that has this key now, or none.
+fn report_changed(before: &Before<'_>, now: Option<&str>) {
+    let changed = match (before, now) {
         (Before::Carried { is_new }, _) => *is_new,
-        (Before::Key(before), Ok(now)) => now != before,
-        (Before::Unknown, Ok(_)) => true,
-        (Before::NoRun, _) | (_, Err(_)) => false,
+        (Before::Key(before), Some(now)) => now != *before,
+        (Before::Unknown, Some(_)) => true,
+        (Before::NoRun, _) | (_, None) => false,
     };
     println!("changed {changed}");
     github::output("changed", if changed { "true" } else { "false" });
-    Ok(key.map(drop)?)
 }
 
 /// Tells the time and bytes saved: on the job's page, otherwise on standard output. The action does it later, when it has saved the
@@ -294,6 +316,7 @@ impl Down {
     /// Whether the store is trimmed: where nothing is said, a store in a job's workspace, which the next job gets.
     fn trims(&self, store: &Path) -> bool {
         let workspace = std::env::var_os("GITHUB_WORKSPACE").filter(|workspace| !workspace.is_empty());
-        self.trim.unwrap_or_else(|| workspace.is_some_and(|workspace| store.starts_with(workspace)))
+        let is_in = |workspace: OsString| workspace::is_in(store, Path::new(&workspace));
+        self.trim.unwrap_or_else(|| workspace.is_some_and(is_in))
     }
 }

@@ -13,7 +13,7 @@ use hubcap_store::{Availability, CompleteImage, Format, Layout};
 
 use crate::args::Export;
 use crate::fill::fill;
-use crate::replace::{PUBLIC, replace};
+use crate::replace::{PRIVATE, PUBLIC, replace};
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
 use crate::show::transfers::Transfers;
@@ -39,7 +39,8 @@ pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
         write(config, &image, format, out.lock())?;
         return Ok(ExitCode::SUCCESS);
     }
-    replace(&flags.output, PUBLIC, |file| write(config, &image, format, file))?;
+    let permissions = if image.is_public() { PUBLIC } else { PRIVATE };
+    replace(&flags.output, permissions, |file| write(config, &image, format, file))?;
     let size = fs::metadata(&flags.output)?.len();
     println!("{}  {platform}  {} in {}", flags.image, bytes(size), flags.output.display());
     Ok(ExitCode::SUCCESS)

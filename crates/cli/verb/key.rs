@@ -6,6 +6,15 @@ use std::process::ExitCode;
 use hubcap_store::Layout;
 
 pub(crate) fn run(store: &Path) -> anyhow::Result<ExitCode> {
-    println!("{}", Layout::at(store).key()?);
+    let layout = Layout::at(store);
+    let key = layout.key()?;
+    if layout.has_private() {
+        eprintln!(
+            "hubcap: {} has images of which it is not known that anybody may have them: before you save it where others can \
+             read it, remove them with `hubcap gc --private`",
+            store.display()
+        );
+    }
+    println!("{key}");
     Ok(ExitCode::SUCCESS)
 }

@@ -125,10 +125,11 @@ impl Catalog {
     /// Writes the contents that were added since the last time to the disk, where that is wanted: together and later, so that
     /// no client waits for the disk. What a power cut takes until then is missing or found damaged, and is fetched again.
     pub(crate) fn sync(&self) {
-        let unsynced = std::mem::take(&mut *lock(&self.unsynced));
+        let mut unsynced = std::mem::take(&mut *lock(&self.unsynced));
         if !unsynced.is_empty()
             && let Err(error) = self.layout.sync(&unsynced)
         {
+            lock(&self.unsynced).append(&mut unsynced);
             tracing::warn!(target: "hubcap::store", "what was stored last may not survive a power cut: {error}");
         }
     }
@@ -185,9 +186,15 @@ impl Catalog {
         })
     }
 
+    /// Counts what is stored when that is asked for next.
+    pub(crate) fn count_anew(&self) {
+        *lock(&self.stored) = None;
+    }
+
     /// Forgets everything, and begins with what `index.json` says now: it is another store.
     pub(crate) fn reset(&self, found: ImageIndex) {
         let mut images = lock(&self.images);
+        self.layout.forget_index();
         self.index.reopen(&found);
         *images = found;
         *lock(&self.recent) = RecentManifests::default();

@@ -54,8 +54,10 @@ pub(crate) struct Evictor {
     catalog: Arc<Catalog>,
     limits: Limits,
     pins: Vec<Pattern>,
-    /// Bytes that are promised to ingests.
+    /// Bytes for which room was made, for ingests.
     reserved: Mutex<u64>,
+    /// Bytes that ingests will have, as far as that was told.
+    promised: Mutex<u64>,
     /// Held by who makes room: what one has made must not be taken by others who have found the same missing.
     making_room: Mutex<()>,
     /// How many ingests write each content now.
@@ -70,6 +72,7 @@ impl Evictor {
             limits,
             pins,
             reserved: Mutex::default(),
+            promised: Mutex::default(),
             making_room: Mutex::default(),
             in_flight: Mutex::default(),
         }
@@ -90,6 +93,11 @@ impl Evictor {
         self.remove(&mut images, &removals)?;
         if policy.remove_private {
             self.catalog.index.forget_private()?;
+            self.catalog.layout.retry_index()?;
+            if self.catalog.layout.has_private() {
+                let why = "not all is removed of which it is not known that anybody may have it";
+                return Err(std::io::Error::other(why).into());
+            }
         }
         if matches!(wanted, Wanted::Prune(_)) {
             // A corrupt index that was kept for a look is not worth carrying either.
@@ -128,12 +136,31 @@ impl Evictor {
         Survey::of(&self.catalog, images, &self.pins, &in_flight)
     }
 
+    /// Promises that `bytes` more will fit, if everything goes that is stored.
+    fn promise(&self, bytes: u64) -> Result<(), Error> {
+        let mut promised = lock(&self.promised);
+        let all = promised.saturating_add(bytes);
+        if self.limits != Limits::default() && bytes > 0 {
+            let Disk { size, free } = self.disk()?;
+            let stored = self.limits.min_free.map_or(0, |_| self.catalog.size());
+            // What is taken of it already is not free.
+            let free = free.saturating_add(stored).saturating_add(*lock(&self.reserved));
+            if self.limits.excess(Disk { size, free }, 0, all) > 0 {
+                return Err(Error::NoRoom { wanted: bytes });
+            }
+        }
+        *promised = all;
+        Ok(())
+    }
+
     /// Reserves `bytes` more, for which room is made where that is needed and possible.
     fn reserve(&self, bytes: u64) -> Result<(), Error> {
         if self.reserve_free(bytes)? == 0 {
             return Ok(());
         }
         let _one_at_a_time = lock(&self.making_room);
+        // Somebody else may have changed or removed contents: nothing goes for bytes that are not here.
+        self.catalog.count_anew();
         loop {
             // An index that was found corrupt is for a look, as long as there is room for it.
             let _ = fs::remove_dir_all(self.catalog.layout.corrupt_sled());
@@ -154,7 +181,7 @@ impl Evictor {
         let mut reserved = lock(&self.reserved);
         let missing = if self.limits == Limits::default() { 0 } else { self.excess(*reserved, bytes)? };
         if missing == 0 {
-            *reserved += bytes;
+            *reserved = reserved.saturating_add(bytes);
         }
         Ok(missing)
     }
@@ -193,14 +220,23 @@ impl Evictor {
         Ok(freed)
     }
 
-    /// How many bytes have to go before `more` fit, where `reserved` are promised.
-    fn excess(&self, reserved: u64, more: u64) -> Result<u64, Error> {
+    /// How many bytes something may have that is here for a while: as many as the store, and what others need not have free.
+    pub(crate) fn room(&self) -> Result<u64, Error> {
+        Ok(self.limits.most(self.disk()?))
+    }
+
+    fn disk(&self) -> Result<Disk, Error> {
         let disk = rustix::fs::statvfs(self.catalog.layout.root()).map_err(std::io::Error::from)?;
-        let disk = Disk { size: disk.f_blocks * disk.f_frsize, free: disk.f_bavail * disk.f_frsize };
+        Ok(Disk { size: disk.f_blocks * disk.f_frsize, free: disk.f_bavail * disk.f_frsize })
+    }
+
+    /// How many bytes have to go before `more` fit, where there is to be room for `reserved` already.
+    fn excess(&self, reserved: u64, more: u64) -> Result<u64, Error> {
+        let disk = self.disk()?;
         // Counting what is stored reads the whole store the first time.
         let stored =
             self.limits.max_size.map_or(0, |_| self.catalog.size() + self.catalog.layout.size_of_indexes());
-        Ok(self.limits.excess(disk, stored + reserved, more))
+        Ok(self.limits.excess(disk, stored.saturating_add(reserved), more))
     }
 
     /// Entries first: a kill in between leaves contents that nothing needs, not an image without its contents.
@@ -210,7 +246,8 @@ impl Evictor {
         if !entries.is_empty() {
             let mut left = images.clone();
             left.remove(&entries);
-            layout.write_index(&left)?;
+            // Where a full disk does not take it, what goes makes room for it.
+            layout.keep_index(&left);
             *images = left;
         }
         // Read before they go.

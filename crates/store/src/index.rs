@@ -16,6 +16,7 @@ use crate::bounded::Bounded;
 use crate::layout::Layout;
 use crate::layout::image_index::{Entry, ImageIndex};
 use crate::mutex::lock;
+use crate::permissions::Readers;
 use db::Db;
 use trees::{link_key, tag_key};
 
@@ -104,7 +105,7 @@ impl Index {
     /// the repository names it. That a manifest names what came by somebody's login is no permission.
     pub(crate) fn has(&self, target: &Target, digest: &Digest) -> bool {
         self.is_owned(target, digest)
-            || (self.is_linked(target, digest) && self.db.layout().is_public(digest))
+            || (self.is_linked(target, digest) && self.db.layout().readers(digest) == Readers::All)
     }
 
     /// Whether the registry gave a content for a repository, or a manifest of the repository names it.

@@ -6,6 +6,7 @@ mod hasher;
 
 use std::fs::File;
 use std::io::IoSlice;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fs_err as fs;
-use hubcap_oci::{Digest, Target};
+use hubcap_oci::{Digest, Target, Verifier};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use tokio::sync::watch;
@@ -25,11 +26,13 @@ use crate::content::tail::Tail;
 use crate::error::Error;
 use crate::evict::Evictor;
 use crate::evict::reservation::Reservation;
-use crate::permissions;
+use crate::hash::hash_range;
+use crate::permissions::{self, Readers};
 use extents::Extents;
 use hasher::Hasher;
 
-/// What is promised at a time to a content whose length nobody told, in bytes.
+/// Room that is made at a time, in bytes; for a content whose length was told, as much as has come where that is more. Only that it
+/// will fit is promised at once: what a registry tells of a length need not come.
 const STEP: u64 = 16 << 20;
 
 /// Names of files in `ingest/`: two fetches of one digest never share one.
@@ -48,11 +51,20 @@ pub struct Ingest {
     hasher: Hasher,
     /// Bytes that are there without a gap.
     written: u64,
+    /// Bytes that were written.
+    come: u64,
     extents: Extents,
     tail: Arc<Tail>,
     progress: watch::Sender<Progress>,
     reservation: Reservation,
+    /// The file after the last write.
+    stamp: Stamp,
+    /// Whether somebody else has written to it.
+    is_changed: bool,
 }
+
+/// The length of a file, and when it was last written to, in seconds and nanoseconds.
+type Stamp = (u64, i64, i64);
 
 /// Tells an ingest's readers why it failed. While this lives they wait for that, even when the ingest is dropped.
 #[derive(Debug, Clone)]
@@ -101,13 +113,18 @@ impl Ingest {
         expected: Digest,
         size: Option<u64>,
     ) -> Result<Self, Error> {
-        let reservation = Reservation::new(evictor, expected, size.unwrap_or(0))?;
+        let mut reservation = Reservation::new(evictor, expected);
+        reservation.promise(size.unwrap_or(0))?;
+        reservation.grow(size.unwrap_or(0).min(STEP))?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = catalog.layout.ingests().join(format!("{}.{number}", expected.hex()));
         let options = permissions::new_content();
         let file = fs::OpenOptions::from_options(options).create_new(true).read(true).open(&path)?;
         let (file, path) = file.into_parts();
+        let stamp = stamp(&file)?;
         Ok(Self {
+            stamp,
+            is_changed: false,
             catalog: Arc::clone(catalog),
             expected,
             file: Arc::new(file),
@@ -115,6 +132,7 @@ impl Ingest {
             giver: None,
             hasher: Hasher::new(expected.algorithm()),
             written: 0,
+            come: 0,
             extents: Extents::default(),
             tail: Arc::default(),
             progress: watch::Sender::new(Progress::Partial(0)),
@@ -122,16 +140,44 @@ impl Ingest {
         })
     }
 
-    /// Takes room on the disk for the whole length, so that a full disk is met before the first byte.
+    /// Finds out whether the whole length fits, and takes room on the disk for its beginning, so that a full disk is met before
+    /// the first byte.
     ///
     /// # Errors
     /// [`Error::NoRoom`]; [`Error::Io`] when the disk is full.
     pub fn allocate(&mut self, size: u64) -> Result<(), Error> {
-        self.reservation.grow(size.saturating_sub(self.reservation.bytes()))?;
-        if size > 0 {
-            allocate(&self.file, size)?;
+        self.reservation.promise(size)?;
+        self.take_room(size.min(STEP))
+    }
+
+    /// Makes room for so many bytes altogether, and takes it on the disk where the length is known.
+    fn take_room(&mut self, bytes: u64) -> Result<(), Error> {
+        let (taken, promised) = (self.reservation.bytes(), self.reservation.promised());
+        self.reservation.grow(bytes.saturating_sub(taken))?;
+        if bytes > taken && promised > 0 {
+            // What comes out of order is beyond that; mostly it comes in order.
+            allocate(&self.file, bytes)?;
+            self.stamp = stamp(&self.file)?;
         }
         Ok(())
+    }
+
+    /// Looks whether somebody else has written to the file: what is hashed comes from the network, what is read from the file.
+    fn look_for_changes(&mut self) -> Result<(), Error> {
+        self.is_changed |= stamp(&self.file)? != self.stamp;
+        Ok(())
+    }
+
+    /// The digest of what is in the file.
+    fn digest(&mut self) -> Result<Digest, Error> {
+        let hashed = self.hasher.finish()?;
+        self.look_for_changes()?;
+        if !self.is_changed {
+            return Ok(hashed);
+        }
+        let mut verifier = Verifier::new(self.expected.algorithm());
+        hash_range(&self.file, 0..u64::MAX, &mut verifier, |_| {})?;
+        Ok(verifier.finish())
     }
 
     /// Appends, hashes, and tells the readers.
@@ -152,11 +198,17 @@ impl Ingest {
     /// As [`write`](Self::write).
     pub fn write_at(&mut self, offset: u64, pieces: &[Bytes]) -> Result<(), Error> {
         let end = offset + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        if end > self.reservation.bytes() {
-            let missing = end - self.reservation.bytes();
-            self.reservation.grow(missing.max(STEP))?;
+        self.look_for_changes()?;
+        self.come += end - offset;
+        if self.come > self.reservation.bytes() {
+            let next = match self.reservation.promised() {
+                size if size >= self.come => (2 * self.come).max(STEP).min(size),
+                _ => self.come + STEP,
+            };
+            self.take_room(next)?;
         }
         write_all(&self.file, pieces, offset)?;
+        self.stamp = stamp(&self.file)?;
         if offset != self.written {
             self.extents.add(offset..end);
             return Ok(());
@@ -195,9 +247,9 @@ impl Ingest {
         self.giver = Some(target.clone());
     }
 
-    /// Notes that anybody may have the content. Before the commit, so that a kill leaves no content without its mark.
-    pub fn publish(&self) {
-        if let Err(error) = permissions::publish(&self.file) {
+    /// Notes who may have the content. Before the commit, so that a kill leaves no content without its mark.
+    pub(crate) fn mark(&self, readers: Readers) {
+        if let Err(error) = permissions::mark_open(&self.file, readers) {
             tracing::warn!(target: "hubcap::store", "who may have {} is not noted: {error}", self.expected);
         }
     }
@@ -214,14 +266,16 @@ impl Ingest {
 
     /// The same for a content that was written at another time, and that no client has asked for since the start.
     pub(crate) fn commit_as_of(mut self, written: SystemTime) -> Result<(), Error> {
+        self.look_for_changes()?;
         self.file.set_modified(written)?;
+        self.stamp = stamp(&self.file)?;
         self.add()?;
         self.done();
         Ok(())
     }
 
     fn add(&mut self) -> Result<(), Error> {
-        let actual = self.hasher.finish()?;
+        let actual = self.digest()?;
         if actual != self.expected {
             let (expected, actual) = (Box::new(self.expected), Box::new(actual));
             return Err(Error::DigestMismatch { expected, actual });
@@ -245,6 +299,12 @@ impl Ingest {
         tail.clear();
         Content::committed(file, written)
     }
+}
+
+/// The file's length, and when it was last written to.
+fn stamp(file: &File) -> std::io::Result<Stamp> {
+    let metadata = file.metadata()?;
+    Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 fn write_all(file: &File, pieces: &[Bytes], mut offset: u64) -> std::io::Result<()> {

@@ -14,6 +14,7 @@
 
 pub(crate) mod graph;
 pub(crate) mod image_index;
+mod index_file;
 mod key;
 pub(crate) mod list;
 pub(crate) mod own;
@@ -21,6 +22,7 @@ pub(crate) mod verify;
 
 use std::collections::HashSet;
 use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -28,9 +30,10 @@ use fs_err as fs;
 use hubcap_oci::{Algorithm, Digest, Link};
 
 use crate::error::Error;
-use crate::permissions;
+use crate::permissions::{self, Readers};
 use crate::replace::{replace_file, replace_file_durably};
 use image_index::{Entry, ImageIndex};
+use index_file::IndexFile;
 
 /// What survives a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,12 +51,13 @@ pub enum Durability {
 pub struct Layout {
     root: PathBuf,
     durability: Durability,
+    index_file: IndexFile,
 }
 
 impl Layout {
     /// The layout at `root`, as it is.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned(), durability: Durability::Kernel }
+        Self { root: root.to_owned(), durability: Durability::Kernel, index_file: IndexFile::default() }
     }
 
     /// The same, for who writes to it.
@@ -71,7 +75,7 @@ impl Layout {
             match own::open(&path) {
                 Ok(file) => file.sync_data()?,
                 // Evicted meanwhile.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
@@ -93,7 +97,7 @@ impl Layout {
         permissions::make_directory(root, &layout.quarantine())?;
         for (name, text) in FILES {
             // Compared, not only looked for: an emptied oci-layout would make the whole store unreadable to others.
-            if own::read(&root.join(name)).ok().as_deref() != Some(text.as_bytes()) {
+            if own::read(&root.join(name), SMALL).ok().as_deref() != Some(text.as_bytes()) {
                 layout.replace(name, text.as_bytes())?;
             }
         }
@@ -165,25 +169,25 @@ impl Layout {
         let entries = self.read_index().map(|images| images.entries().any(|entry| entry.private));
         let has_files = |dir: PathBuf| own::entries(&dir).next().is_some();
         entries.unwrap_or(true)
-            || self.digests().any(|(digest, _)| !self.is_public(&digest))
+            || self.digests().any(|(digest, _)| self.readers(&digest) != Readers::All)
             || has_files(self.ingests())
             || has_files(self.quarantine())
     }
 
     /// Whether an index is here, which may name what is private.
     pub fn has_index(&self) -> bool {
-        self.sled().exists()
+        [self.sled(), self.new_sled(), self.corrupt_sled()].iter().any(|path| path.symlink_metadata().is_ok())
     }
 
-    /// Whether a content is here that anybody may have, in whatever repository.
-    pub(crate) fn is_public(&self, digest: &Digest) -> bool {
+    /// Who may have a content in whatever repository that names it. Of one that is not here, nobody.
+    pub(crate) fn readers(&self, digest: &Digest) -> Readers {
         let content = own::metadata(&self.blob(digest));
-        content.is_some_and(|one| permissions::is_public(one.permissions().mode()))
+        content.map_or(Readers::Granted, |one| Readers::of(one.permissions().mode()))
     }
 
-    /// Marks a content, if it is here, as one that anybody may have, or takes the mark back.
-    pub(crate) fn mark(&self, digest: &Digest, public: bool) {
-        if let Err(error) = permissions::mark(&self.blob(digest), public) {
+    /// Marks a content, if it is here.
+    pub(crate) fn mark(&self, digest: &Digest, readers: Readers) {
+        if let Err(error) = permissions::mark(&self.blob(digest), readers) {
             tracing::warn!(target: "hubcap::store", "who may have {digest} is not noted: {error}");
         }
     }
@@ -238,7 +242,7 @@ impl Layout {
     pub(crate) fn wrong_files(&self) -> impl Iterator<Item = (PathBuf, String)> {
         FILES.into_iter().filter_map(|(name, text)| {
             let path = self.root.join(name);
-            match own::read(&path) {
+            match own::read(&path, SMALL) {
                 Ok(bytes) if bytes == text.as_bytes() => None,
                 Ok(_) => Some((path, "it is not what it should be".into())),
                 Err(error) => Some((path, error.kind().to_string())),
@@ -258,14 +262,16 @@ impl Layout {
             graphs.flat_map(|graph| graph.contents().map(|one| one.digest).collect::<Vec<_>>()).collect()
         };
         for digest in contents(&private).difference(&contents(&public)) {
-            self.mark(digest, false);
+            self.mark(digest, Readers::Granted);
         }
     }
 
-    /// Throws away what an earlier process had begun.
+    /// Throws away what an earlier process had begun, and what else is in its place.
     pub(crate) fn discard_ingests(&self) {
-        for entry in own::entries(&self.ingests()) {
-            if let Err(error) = fs::remove_file(entry.path()) {
+        let ingests = own::entries(&self.ingests());
+        let foreign = own::entries(&self.quarantine()).filter(|entry| own::metadata(&entry.path()).is_none());
+        for entry in ingests.chain(foreign) {
+            if let Err(error) = own::remove(&entry.path()) {
                 tracing::warn!(target: "hubcap::store", "a left-over could not be removed: {error}");
             }
         }
@@ -276,27 +282,67 @@ impl Layout {
         self.root.join("index.json")
     }
 
-    /// Reads `index.json`; a missing one is empty.
+    /// Reads `index.json`, unless this process has written it; a missing one is empty.
     pub(crate) fn read_index(&self) -> Result<ImageIndex, Error> {
         let path = self.image_index();
-        match own::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| Error::Damaged { path, why: error.to_string() }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ImageIndex::default()),
+        let parsed = |bytes: &[u8]| {
+            serde_json::from_slice(bytes)
+                .map_err(|error| Error::Damaged { path: path.clone(), why: error.to_string() })
+        };
+        if let Some(text) = self.index_file.text() {
+            return parsed(&text);
+        }
+        match own::read(&path, MAX_INDEX) {
+            Ok(bytes) => parsed(&bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(ImageIndex::default()),
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                Err(Error::Damaged { path, why: error.to_string() })
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Replaces `index.json`.
+    /// Replaces `index.json`. What the disk does not take now is written by [`retry_index`](Self::retry_index).
     pub(crate) fn write_index(&self, index: &ImageIndex) -> Result<(), Error> {
         let bytes = serde_json::to_vec_pretty(index).map_err(std::io::Error::from)?;
-        self.replace("index.json", &bytes)
+        self.index_file.put(bytes, |bytes| self.replace("index.json", bytes))
+    }
+
+    /// The same where an error changes nothing: the names are in memory, and are written later.
+    pub(crate) fn keep_index(&self, index: &ImageIndex) {
+        if let Err(error) = self.write_index(index) {
+            tracing::warn!(target: "hubcap::store", "index.json is not written now, and is again later: {error}");
+        }
+    }
+
+    /// Writes `index.json` where that has failed.
+    pub(crate) fn retry_index(&self) -> Result<(), Error> {
+        self.index_file.retry(|bytes| self.replace("index.json", bytes))
+    }
+
+    /// From now on the `index.json` counts that is on the disk: the store is another one.
+    pub(crate) fn forget_index(&self) {
+        self.index_file.forget();
     }
 
     /// The entries of `images` whose manifest is not here. In an archive that was made beside a daemon `index.json` may be
     /// younger than the contents.
     pub(crate) fn missing(&self, images: &ImageIndex) -> Vec<Entry> {
         images.entries().filter(|entry| self.size_of(&entry.descriptor.digest).is_none()).collect()
+    }
+
+    /// A small file beside the contents; `None` where there is none, or one of more than 1 MiB.
+    pub fn beside(&self, name: &str) -> Option<Vec<u8>> {
+        own::read(&self.root.join(name), MAX_BESIDE).ok()
+    }
+
+    /// Replaces a small file beside the contents in one step.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the old file is untouched then.
+    pub fn put_beside(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        own::make_way(&self.root.join(name), Metadata::is_file)?;
+        self.replace(name, bytes)
     }
 
     /// Replaces one of the store's small files. A kill leaves the temporary file where the next start removes it.
@@ -309,6 +355,13 @@ impl Layout {
         Ok(())
     }
 }
+
+/// The longest of the files that are the same in every store, and of other short ones, in bytes.
+pub(crate) const SMALL: u64 = 4096;
+/// The longest `index.json`, in bytes: some hundred thousand images. It is read into memory.
+const MAX_INDEX: u64 = 256 << 20;
+/// The longest of the files beside contents, in bytes.
+pub(crate) const MAX_BESIDE: u64 = 1 << 20;
 
 /// What marks a directory, or a tar, as an OCI layout.
 pub(crate) const OCI_LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";

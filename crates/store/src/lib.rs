@@ -59,6 +59,5 @@ pub use pack::LARGE;
 pub use pack::directory::{Directory, Location};
 pub use pack::read::Head;
 pub use pack::write::{NewPack, Saving};
-pub use replace::replace_file;
 pub use store::{Options, Store, StoredReferrers};
 pub use validation::{Moment, Validation};

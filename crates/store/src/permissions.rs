@@ -1,9 +1,8 @@
 //! Who may read the store. Private images may be in it, so it is its owner's alone, unless its directory was made with another
 //! mode, which then goes for everything in it that is not private.
 //!
-//! A content's file also says by its mode whether anybody may have the content, in whatever repository: 0644 for what a
-//! registry gave of a public repository, 0600 for what came by a login, or of which that is not known. So the mark is there as
-//! soon as the content is, it cannot be lost without it, and archives carry it.
+//! A content's file also says by its mode who may have the content, in whatever repository: see [`Readers`]. So the mark is
+//! there as soon as the content is, it cannot be lost without it, and archives carry it.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::ErrorKind;
@@ -16,10 +15,10 @@ use crate::layout::own;
 
 /// The mode of a store's directory that hubcap makes.
 const DIRECTORY: u32 = 0o700;
-/// The mode of a content that is not for everybody.
-const PRIVATE: u32 = 0o600;
 /// The bit that everybody's content has.
 const FOR_ALL: u32 = 0o004;
+/// The mode of what was imported.
+const LOCAL: u32 = 0o400;
 /// What a file's mode may be at most: nobody but its owner may write it, whatever the umask is.
 const FILE: u32 = 0o644;
 
@@ -43,31 +42,56 @@ pub(crate) fn new_file(directory: &Path) -> std::io::Result<OpenOptions> {
 /// Options to write a new content, of which nothing is known yet.
 pub(crate) fn new_content() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.write(true).mode(PRIVATE);
+    options.write(true).mode(Readers::Granted.mode());
     options
 }
 
-/// Whether anybody may have the content with a file of this mode.
-pub(crate) const fn is_public(mode: u32) -> bool {
-    mode & FOR_ALL != 0
+/// Who may have a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Those to whom a registry gives it: it came by a login, or how it came is not known. Mode 0600.
+    Granted,
+    /// Who asks this machine's hubcap for the image that it was imported with. Whose it is is not known, so it is carried
+    /// nowhere. Mode 0400.
+    Local,
+    /// Anybody, in whatever repository that names it: a registry gave it of a public one. Mode 0644.
+    All,
 }
 
-/// Marks a content as one that anybody may have, or takes the mark back. Does nothing for one that is not here.
-pub(crate) fn mark(content: &Path, public: bool) -> std::io::Result<()> {
+impl Readers {
+    /// As a content's mode says, whoever has changed that meanwhile.
+    pub(crate) const fn of(mode: u32) -> Self {
+        match mode & 0o777 {
+            mode if mode & FOR_ALL != 0 => Self::All,
+            LOCAL => Self::Local,
+            _ => Self::Granted,
+        }
+    }
+
+    const fn mode(self) -> u32 {
+        match self {
+            Self::Granted => 0o600,
+            Self::Local => LOCAL,
+            Self::All => FILE,
+        }
+    }
+}
+
+/// Marks a content. Does nothing for one that is not here.
+pub(crate) fn mark(content: &Path, readers: Readers) -> std::io::Result<()> {
     let (file, metadata) = match own::opened(content) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         opened => opened.map_err(|error| named(&error, content))?,
     };
-    if is_public(metadata.permissions().mode()) == public {
+    if Readers::of(metadata.permissions().mode()) == readers {
         return Ok(());
     }
-    file.set_permissions(Permissions::from_mode(if public { FILE } else { PRIVATE }))
-        .map_err(|error| named(&error, content))
+    file.set_permissions(Permissions::from_mode(readers.mode())).map_err(|error| named(&error, content))
 }
 
-/// Marks a content that is being written as one that anybody may have.
-pub(crate) fn publish(content: &std::fs::File) -> std::io::Result<()> {
-    content.set_permissions(Permissions::from_mode(FILE))
+/// Marks a content that is being written.
+pub(crate) fn mark_open(content: &std::fs::File, readers: Readers) -> std::io::Result<()> {
+    content.set_permissions(Permissions::from_mode(readers.mode()))
 }
 
 fn mode(directory: &Path) -> std::io::Result<u32> {
@@ -101,13 +125,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("content");
         new_content().create_new(true).open(&path).expect("made");
-        let is_public = || is_public(std::fs::metadata(&path).expect("there").permissions().mode());
-        assert!(!is_public());
-        for public in [true, true, false] {
-            mark(&path, public).expect("marked");
-            assert_eq!(is_public(), public);
+        let told = || Readers::of(std::fs::metadata(&path).expect("there").permissions().mode());
+        assert_eq!(told(), Readers::Granted);
+        for readers in [Readers::All, Readers::All, Readers::Local, Readers::Granted] {
+            mark(&path, readers).expect("marked");
+            assert_eq!(told(), readers);
         }
-        mark(&dir.path().join("another"), true).expect("nothing to mark");
+        mark(&dir.path().join("another"), Readers::All).expect("nothing to mark");
     }
 
     #[test]

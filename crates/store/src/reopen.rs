@@ -53,7 +53,7 @@ impl Hold {
         tracing::warn!(target: "hubcap::store", "the store {} was removed while hubcap used it, and is made anew. \
             actions/checkout empties the workspace: start hubcap after it, or choose a --store elsewhere",
             root.display());
-        reset(self.layout.read_index().unwrap_or_default());
+        reset(Layout::at(root).read_index().unwrap_or_default());
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use fs_err as fs;
 
+use crate::layout::own;
 use crate::permissions;
 
 /// Replaces the file at `path` in one step: a reader, or tar, sees the old file or the new one. The bytes are written to
@@ -15,7 +16,7 @@ use crate::permissions;
 ///
 /// # Errors
 /// Those of the file system; the old file is untouched then.
-pub fn replace_file(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace_file(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<()> {
     replace(path, temporary, || write(path, temporary, bytes).map(drop))
 }
 
@@ -39,7 +40,9 @@ fn replace(
 
 fn write(path: &Path, temporary: &Path, bytes: &[u8]) -> std::io::Result<fs::File> {
     let options = permissions::new_file(path.parent().unwrap_or(path))?;
-    let mut file = fs::OpenOptions::from_options(options).create(true).truncate(true).open(temporary)?;
+    // What a kill has left there; or somebody else, to have it written where a link leads.
+    own::remove(temporary)?;
+    let mut file = fs::OpenOptions::from_options(options).create_new(true).open(temporary)?;
     file.write_all(bytes)?;
     Ok(file)
 }

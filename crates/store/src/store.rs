@@ -8,7 +8,7 @@ mod tests;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +24,7 @@ use crate::index::Index;
 use crate::ingest::Ingest;
 use crate::layout::image_index::ImageIndex;
 use crate::layout::{Durability, Layout};
+use crate::permissions::Readers;
 use crate::reopen::Hold;
 
 pub use referrers::StoredReferrers;
@@ -49,14 +50,10 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     catalog: Arc<Catalog>,
     evictor: Arc<Evictor>,
-    access: Access,
-}
-
-#[derive(Debug)]
-enum Access {
-    Writable(Hold),
-    /// Because of this.
-    ReadOnly(Arc<str>),
+    /// Nothing while nothing can be written.
+    hold: OnceLock<Hold>,
+    /// Why nothing could be written at the start.
+    read_only: Arc<str>,
 }
 
 impl Store {
@@ -92,23 +89,27 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self::new(Catalog::new(layout, images, index), options, Access::Writable(hold)))
+        Ok(Self::new(Catalog::new(layout, images, index), options, hold.into(), ""))
     }
 
     /// Opens the store at `root` without writing to it, because of `why`. What is in it is served, and nothing more
-    /// is stored.
+    /// is stored, until a [`flush`](Self::flush) finds that it can be written.
     pub fn open_read_only(root: &Path, options: Options, why: &Error) -> Self {
-        let layout = Layout::at(root);
+        let layout = Layout::at(root).with(options.durability);
         let images = layout.read_index().unwrap_or_default();
         let index = Index::temporary(&layout, &images);
-        let access = Access::ReadOnly(why.to_string().into());
-        Self::new(Catalog::new(layout, images, index), options, access)
+        Self::new(Catalog::new(layout, images, index), options, OnceLock::new(), &why.to_string())
     }
 
-    fn new(catalog: Catalog, Options { limits, pins, .. }: Options, access: Access) -> Self {
+    fn new(
+        catalog: Catalog,
+        Options { limits, pins, .. }: Options,
+        hold: OnceLock<Hold>,
+        read_only: &str,
+    ) -> Self {
         let catalog = Arc::new(catalog);
         let evictor = Arc::new(Evictor::new(Arc::clone(&catalog), limits, pins));
-        Self(Arc::new(Inner { catalog, evictor, access }))
+        Self(Arc::new(Inner { catalog, evictor, hold, read_only: read_only.into() }))
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {
@@ -150,19 +151,15 @@ impl Store {
     /// # Errors
     /// [`Error::NoRoom`] and [`Error::ReadOnly`]; [`Error::Io`] when no file can be made, or the disk is full.
     pub fn ingest(&self, digest: Digest, size: Option<u64>) -> Result<Ingest, Error> {
-        let Inner { catalog, evictor, access } = &*self.0;
-        match access {
-            Access::ReadOnly(why) => Err(Error::ReadOnly { why: Arc::clone(why) }),
-            Access::Writable(hold) => {
-                hold.ensure(|found| catalog.reset(found))?;
-                Ingest::begin(catalog, evictor, digest, size)
-            }
-        }
+        let Inner { catalog, evictor, hold, read_only } = &*self.0;
+        let hold = hold.get().ok_or_else(|| Error::ReadOnly { why: Arc::clone(read_only) })?;
+        hold.ensure(|found| catalog.reset(found))?;
+        Ingest::begin(catalog, evictor, digest, size)
     }
 
     /// Whether nothing can be written, so that [`ingest`](Self::ingest) is refused.
     pub fn is_read_only(&self) -> bool {
-        matches!(self.0.access, Access::ReadOnly(_))
+        self.0.hold.get().is_none()
     }
 
     /// Remembers that the registry gave this content for the repository.
@@ -171,22 +168,31 @@ impl Store {
         self.publish(target, digest);
     }
 
-    /// The same for a content that is being written, as soon as it is verified.
-    pub fn link_ingest(&self, target: &Target, ingest: &mut Ingest) {
-        ingest.link(target);
-        self.publish_ingest(target, ingest);
+    /// Remembers that a content was imported for the repository. Who else may have it stays as it is, unless it is new.
+    pub(crate) fn link_imported(&self, target: &Target, digest: &Digest, is_new: bool) {
+        let Catalog { index, layout, .. } = &*self.0.catalog;
+        index.own(target, digest, None);
+        if is_new && !self.is_private(target) {
+            layout.mark(digest, Readers::Local);
+        }
     }
 
-    fn publish_ingest(&self, target: &Target, ingest: &Ingest) {
+    /// As [`link`](Self::link) for a content that is being written, as soon as it is verified.
+    pub fn link_ingest(&self, target: &Target, ingest: &mut Ingest) {
+        ingest.link(target);
+        self.mark_ingest(target, ingest, Readers::All);
+    }
+
+    fn mark_ingest(&self, target: &Target, ingest: &Ingest, readers: Readers) {
         if !self.is_private(target) {
-            ingest.publish();
+            ingest.mark(readers);
         }
     }
 
     /// Remembers of a content that is stored, and that the registry gave for a public repository, that anybody may have it.
     pub fn publish(&self, target: &Target, digest: &Digest) {
         if !self.is_private(target) && !self.is_read_only() {
-            self.0.catalog.layout.mark(digest, true);
+            self.0.catalog.layout.mark(digest, Readers::All);
         }
     }
 
@@ -213,27 +219,54 @@ impl Store {
     pub fn is_confirmable(&self, target: &Target, digest: &Digest) -> bool {
         let Catalog { index, layout, .. } = &*self.0.catalog;
         let is_giver = |one: &Target| one.registry == target.registry && index.is_owned(one, digest);
-        layout.is_public(digest) || index.targets(digest).iter().any(is_giver)
+        layout.readers(digest) == Readers::All || index.targets(digest).iter().any(is_giver)
     }
 
     /// Writes what is only in memory: when contents were last used; with [`Durability::Synced`] also contents, to the disk.
     /// Finds out, too, whether the store is still there.
     pub fn flush(&self) {
-        let Inner { catalog, access, .. } = &*self.0;
-        if let Access::Writable(hold) = access
-            && let Err(error) = hold.ensure(|found| catalog.reset(found))
-        {
+        let Inner { catalog, hold, .. } = &*self.0;
+        let held = match hold.get() {
+            Some(hold) => hold.ensure(|found| catalog.reset(found)),
+            None => self.take_hold(),
+        };
+        if let Err(error) = held {
             tracing::debug!(target: "hubcap::store", "{error}");
+        }
+        if self.is_read_only() {
+            return;
+        }
+        if let Err(error) = catalog.layout.retry_index() {
+            tracing::debug!(target: "hubcap::store", "index.json is not written yet: {error}");
         }
         catalog.index.flush();
         catalog.sync();
     }
 
+    /// Begins to write to a store that could not be written.
+    fn take_hold(&self) -> Result<(), Error> {
+        let Inner { catalog, hold, .. } = &*self.0;
+        let taken = Hold::take(catalog.layout.root())?;
+        catalog.reset(Layout::at(catalog.layout.root()).read_index()?);
+        if hold.set(taken).is_ok() {
+            tracing::info!(target: "hubcap::store", "the store can be written now");
+        }
+        Ok(())
+    }
+
+    /// How many bytes something may have that is here for a while.
+    pub(crate) fn room(&self) -> Result<u64, Error> {
+        self.0.evictor.room()
+    }
+
     /// Closes the store cleanly: writes what is only in memory, so that the next start need not look at everything.
     /// What is asked of it after that finds nothing.
     pub fn close(&self) {
-        self.0.catalog.sync();
-        self.0.catalog.index.close(!self.is_read_only());
+        let catalog = &self.0.catalog;
+        catalog.sync();
+        // An index that is younger than `index.json` is not trusted at the next start.
+        let is_whole = !self.is_read_only() && catalog.layout.retry_index().is_ok();
+        catalog.index.close(is_whole);
     }
 
     /// Moves a content that is not what its name says out of the way, for a look at it later.

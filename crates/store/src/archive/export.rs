@@ -16,8 +16,9 @@ use serde_json::json;
 use attested::Attested;
 
 use crate::error::Error;
-use crate::layout::image_index::{PRIVATE, REF_NAME, wrapper};
+use crate::layout::image_index::{Entry, PRIVATE, REF_NAME, wrapper};
 use crate::layout::{Layout, OCI_LAYOUT, content_path, own};
+use crate::permissions::Readers;
 
 /// How containerd, and with it dockerd, reads an image's name in a layout.
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -40,6 +41,7 @@ pub struct CompleteImage {
     config: Descriptor,
     layers: Vec<Descriptor>,
     attested: Attested,
+    is_public: bool,
 }
 
 /// What the store has of an image.
@@ -60,6 +62,11 @@ impl CompleteImage {
     /// Whether attestations that belong into an OCI archive are not in the store.
     pub const fn lacks_attestations(&self) -> bool {
         matches!(self.attested, Attested::Missing)
+    }
+
+    /// Whether anybody may have it: its registry gives it without a login.
+    pub const fn is_public(&self) -> bool {
+        self.is_public
     }
 
     /// Whether a layer is compressed with zstd, which docker load cannot read before Docker 23.
@@ -86,7 +93,7 @@ impl Layout {
     /// [`Error::Io`] and [`Error::Damaged`] when the store cannot be read.
     pub fn find(&self, name: &ImageRef, platform: &Platform) -> Result<Availability, Error> {
         Ok(match self.named(name)? {
-            Some(top) => match self.complete(&top, name, platform) {
+            Some((top, own)) => match own.complete(&top, name, platform) {
                 Ok(image) => Availability::Complete(Box::new(image)),
                 Err(what) => Availability::Missing(what),
             },
@@ -95,7 +102,7 @@ impl Layout {
     }
 
     /// What the store knows under that name: a tag, or a digest that is reachable in its repository.
-    fn named(&self, name: &ImageRef) -> Result<Option<Link>, Error> {
+    fn named(&self, name: &ImageRef) -> Result<Option<(Link, Own<'_>)>, Error> {
         let images = self.read_index()?;
         let mut entries = images.entries().filter(|entry| {
             entry.target.registry == name.registry && entry.target.repository == name.repository
@@ -103,16 +110,42 @@ impl Layout {
         Ok(match &name.reference {
             Reference::Tag(tag) => entries
                 .find(|entry| entry.tag.as_ref() == Some(tag))
-                .map(|entry| Link::from(&entry.descriptor)),
+                .map(|entry| (Link::from(&entry.descriptor), Own::of(self, &entry))),
             Reference::Digest(digest) => entries.find_map(|entry| {
                 let graph = self.graph(&Link::from(&entry.descriptor));
-                graph.manifests().find(|one| one.digest == *digest).cloned()
+                let manifest = graph.manifests().find(|one| one.digest == *digest)?.clone();
+                Some((manifest, Own::of(self, &entry)))
             }),
         })
     }
+}
+
+/// The contents of a store that are an image's. To be named by a manifest is not enough for what not everybody may have.
+#[derive(Debug, Clone, Copy)]
+struct Own<'a> {
+    layout: &'a Layout,
+    /// Who may have the image's contents that not everybody may have; everybody, where there are none.
+    readers: Readers,
+}
+
+impl<'a> Own<'a> {
+    fn of(layout: &'a Layout, entry: &Entry) -> Self {
+        let readers = match layout.readers(&entry.descriptor.digest) {
+            Readers::Local => Readers::Local,
+            _ if entry.private => Readers::Granted,
+            _ => Readers::All,
+        };
+        Self { layout, readers }
+    }
+
+    /// The length of one in bytes.
+    fn size_of(self, digest: &Digest) -> Option<u64> {
+        let readers = self.layout.readers(digest);
+        self.layout.size_of(digest).filter(|_| readers == Readers::All || readers == self.readers)
+    }
 
     /// The image with what one platform needs, or what is missing of that.
-    fn complete(&self, top: &Link, name: &ImageRef, platform: &Platform) -> Result<CompleteImage, String> {
+    fn complete(self, top: &Link, name: &ImageRef, platform: &Platform) -> Result<CompleteImage, String> {
         let top = self
             .verified_manifest(top)
             .ok_or_else(|| format!("its manifest {} is not in the store", top.digest))?;
@@ -131,11 +164,12 @@ impl Layout {
         };
         let config = stored(links.config.ok_or("it has no configuration")?)?;
         let layers = links.layers.into_iter().map(stored).collect::<Result<_, _>>()?;
-        Ok(CompleteImage { name: name.clone(), manifest: descriptor, config, layers, attested })
+        let is_public = self.readers == Readers::All;
+        Ok(CompleteImage { name: name.clone(), manifest: descriptor, config, layers, attested, is_public })
     }
 
     /// The manifest itself, or the one for the platform where it is an index.
-    fn for_platform(&self, top: Manifest, platform: &Platform) -> Result<Manifest, String> {
+    fn for_platform(self, top: Manifest, platform: &Platform) -> Result<Manifest, String> {
         if !top.is_index() {
             return Ok(top);
         }
@@ -147,7 +181,7 @@ impl Layout {
                 None if candidate.is_silent() => continue,
                 None => return Err(format!("its manifest for {platform} is not in the store")),
             };
-            let own = manifest.links.config.as_ref().and_then(|config| self.platform_of(config));
+            let own = manifest.links.config.as_ref().and_then(|config| self.layout.platform_of(config));
             let found = match manifest.is_index() {
                 true => Found::Index(&manifest.links.manifests),
                 false => Found::Manifest(own.as_ref()),
@@ -159,13 +193,16 @@ impl Layout {
     }
 
     /// A manifest whose bytes have its digest.
-    fn verified_manifest(&self, link: &Link) -> Option<Manifest> {
+    fn verified_manifest(self, link: &Link) -> Option<Manifest> {
         let digest = link.digest;
-        let bytes = self.small(&digest).ok()??;
+        self.size_of(&digest)?;
+        let bytes = self.layout.small(&digest).ok()??;
         let right = Digest::of(digest.algorithm(), &bytes) == digest;
         right.then(|| Manifest::parse(digest, &bytes, Some(&link.media_type)).ok())?
     }
+}
 
+impl Layout {
     /// Writes an image; memory does not grow with it. `progress` is called with bytes as they are copied.
     ///
     /// # Errors

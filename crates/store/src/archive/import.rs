@@ -11,11 +11,14 @@ mod image;
 mod layout;
 mod members;
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use hubcap_oci::{Digest, ImageRef, Tag, Target};
+use bytes::Bytes;
+use hubcap_oci::{Digest, ImageRef, Manifest, Tag, Target};
 
 use crate::error::Error;
+use crate::permissions::Readers;
 use crate::store::Store;
 use image::{Image, Origin, named};
 use members::{Member, Source};
@@ -44,7 +47,7 @@ impl Store {
         progress: &dyn Fn(u64),
     ) -> Result<Vec<Imported>, Error> {
         let bad = |why: String| Error::Import { path: path.to_owned(), why };
-        let source = Source::open(path, &self.catalog().layout.ingests())?;
+        let source = Source::open(path, &self.catalog().layout.ingests(), || self.room())?;
         let (is_layout, is_saved) =
             (source.has("oci-layout") && source.has("index.json"), source.has("manifest.json"));
         if !is_layout && !is_saved {
@@ -71,13 +74,13 @@ impl Store {
             }
             (None, _) => {}
         }
-        let mut fresh = Vec::new();
+        let mut fresh = HashSet::new();
         let taken = self.take_in(&images, &mut fresh, progress);
         if taken.is_err() {
             for digest in &fresh {
                 self.catalog().remove(digest);
             }
-            self.catalog().index.forget_contents(&fresh.into_iter().collect());
+            self.catalog().index.forget_contents(&fresh);
         }
         taken.map_err(|error| match error {
             Error::DigestMismatch { .. } => bad(format!("it is damaged: {error}")),
@@ -88,35 +91,53 @@ impl Store {
     fn take_in(
         &self,
         images: &[Image],
-        fresh: &mut Vec<Digest>,
+        fresh: &mut HashSet<Digest>,
         progress: &dyn Fn(u64),
     ) -> Result<Vec<Imported>, Error> {
-        for (digest, member) in images.iter().flat_map(|image| &image.contents) {
-            let is_new = !self.has(digest);
+        let mut copied = HashSet::new();
+        let contents = images.iter().flat_map(|image| &image.contents);
+        for (digest, member) in contents.filter(|(digest, _)| copied.insert(*digest)) {
+            let (is_new, readers) = (!self.has(digest), self.catalog().layout.readers(digest));
             // What is here and not for everybody must be in the file, too: a name alone would make it the image's.
-            if is_new || !self.catalog().layout.is_public(digest) {
+            if is_new || readers != Readers::All {
                 self.copy(digest, member, progress)?;
+                self.catalog().layout.mark(digest, readers);
             }
             if is_new {
-                fresh.push(*digest);
+                fresh.insert(*digest);
             }
         }
         // An image becomes visible when all of it, and of the others, is here.
         let mut imported = Vec::new();
-        for Image { names, top: (top, bytes), children, contents, origin } in images {
+        for Image { names, top, children, contents, origin } in images {
+            let readers: HashMap<Digest, Readers> =
+                contents.iter().map(|(digest, member)| (*digest, origin.readers(member))).collect();
+            let readers = |digest: &Digest| readers.get(digest).copied().unwrap_or(Readers::Local);
+            // Of what is in a public image of another hubcap that one did not know who may have it, either.
+            let is_given =
+                |digest: &Digest| *origin != Origin::PublicInStore || readers(digest) != Readers::Granted;
+            if !is_given(&top.0.descriptor.digest) {
+                continue;
+            }
             for (target, tag) in names {
                 if *origin == Origin::Private {
                     self.mark_private(target)?;
                 }
-                let may_have = |member: &Member| *origin != Origin::PublicInStore || member.is_public;
-                for (digest, _) in contents.iter().filter(|(_, member)| may_have(member)) {
-                    self.link(target, digest);
+                for (digest, _) in contents.iter().filter(|(digest, _)| is_given(digest)) {
+                    match readers(digest) {
+                        Readers::Granted | Readers::All => self.link(target, digest),
+                        Readers::Local => self.link_imported(target, digest, fresh.contains(digest)),
+                    }
                 }
-                self.put_manifest(target, top, bytes, tag.as_ref())?;
-                for (child, bytes) in children {
-                    self.put_manifest(target, child, bytes, None)?;
+                let put = |(manifest, bytes): &(Manifest, Bytes), tag: Option<&Tag>| {
+                    let readers = readers(&manifest.descriptor.digest);
+                    self.put_manifest_for(target, manifest, bytes, tag, readers)
+                };
+                put(top, tag.as_ref())?;
+                for child in children.iter().filter(|(child, _)| is_given(&child.descriptor.digest)) {
+                    put(child, None)?;
                 }
-                let digest = top.descriptor.digest;
+                let digest = top.0.descriptor.digest;
                 imported.push(Imported { target: target.clone(), tag: tag.clone(), digest });
             }
         }

@@ -2,19 +2,20 @@
 //! when all have come. What the archive's index of other versions says is not needed: everything is in `index.json`.
 
 use std::collections::HashSet;
-use std::io::{BufRead as _, BufReader, Read};
-use std::path::Path;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use hubcap_oci::{Compression, Digest, Tag, Target};
-use tar::{Archive, EntryType};
+use tar::EntryType;
 
+use crate::archive::headers::{self, Head};
 use crate::error::Error;
-use crate::layout::digest_of;
 use crate::layout::image_index::{Entry, ImageIndex};
+use crate::layout::{MAX_BESIDE, digest_of};
 use crate::mutex::lock;
-use crate::permissions;
+use crate::permissions::Readers;
 use crate::store::Store;
 
 /// What is read, and written, at once, in bytes.
@@ -23,8 +24,6 @@ const CHUNK: usize = 512 << 10;
 const MAX_INDEX: u64 = 64 << 20;
 /// Names that are taken of an archive's `index.json`: a store of 400,000 contents has as many.
 const MAX_NAMES: usize = 50_000;
-/// The longest of the files beside contents, in bytes.
-const MAX_BESIDE: u64 = 1 << 20;
 
 /// What came out of an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -128,38 +127,46 @@ impl Store {
     /// [`Error::Io`] when the archive breaks off or the disk takes no more; what has come until then stays.
     pub fn restore(&self, archive: impl Read, beside: &[&str], added: &dyn Fn()) -> Result<Restored, Error> {
         let mut archive = BufReader::with_capacity(CHUNK, archive);
-        let tar: Box<dyn Read> = match Compression::of(archive.fill_buf()?) {
+        let mut tar: Box<dyn Read> = match Compression::of(archive.fill_buf()?) {
             Some(Compression::Zstd) => Box::new(zstd::Decoder::with_buffer(archive)?),
             _ => Box::new(archive),
         };
         let (mut restored, mut index, mut brought) = (Restored::default(), None, HashSet::new());
-        for entry in Archive::new(tar).entries()? {
-            let mut entry = entry?;
-            if entry.header().entry_type() != EntryType::Regular {
-                continue;
-            }
-            let (path, size) = (entry.path()?.into_owned(), entry.size());
-            match Member::of(&path, beside) {
+        while let Some(head) = headers::next(&mut tar)? {
+            let (size, path) = (head.size, PathBuf::from(&head.name));
+            let mut data = (&mut tar).take(size);
+            match Member::of(&path, beside).filter(|_| head.kind == EntryType::Regular) {
                 Some(Member::Content(digest)) if !self.has(&digest) => {
-                    let taken = self.take_content(&digest, &mut entry);
+                    let taken = self.take_content(&digest, &head, &mut data);
                     if restored.count(&digest, size, taken)? {
                         brought.insert(digest);
                         added();
                     }
                 }
-                Some(Member::Index) if size <= MAX_INDEX => match serde_json::from_reader(entry) {
-                    Ok(found) => index = Some(found),
-                    Err(error) => {
-                        tracing::warn!(target: "hubcap::store", "the archive's {} is damaged: {error}", path.display());
+                Some(Member::Index) if size <= MAX_INDEX => {
+                    match serde_json::from_reader(BufReader::new(&mut data)) {
+                        Ok(found) => index = Some(found),
+                        Err(error) => {
+                            tracing::warn!(target: "hubcap::store", "the archive's {} is damaged: {error}", path.display());
+                        }
                     }
-                },
+                }
                 Some(Member::Beside) if size <= MAX_BESIDE => {
-                    let to = self.catalog().layout.root().join(path.file_name().unwrap_or_default());
-                    if !to.exists() {
-                        std::io::copy(&mut entry, &mut fs_err::File::create(to)?)?;
+                    let (layout, name) = (&self.catalog().layout, path.file_name().unwrap_or_default());
+                    let name = name.to_string_lossy();
+                    if layout.beside(&name).is_none() {
+                        let mut bytes = Vec::new();
+                        data.read_to_end(&mut bytes)?;
+                        layout.put_beside(&name, &bytes)?;
                     }
                 }
                 _ => {}
+            }
+            // What nobody wanted, up to the next header.
+            let mut rest = data.limit().saturating_add(headers::padding(size));
+            rest -= std::io::copy(&mut (&mut tar).take(rest), &mut std::io::sink())?;
+            if rest > 0 {
+                return Err(std::io::Error::from(ErrorKind::UnexpectedEof).into());
             }
         }
         if let Some(index) = index {
@@ -169,23 +176,20 @@ impl Store {
     }
 
     /// As of when it was written first: it has not been used by anybody here.
-    fn take_content(&self, digest: &Digest, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), Error> {
-        let size = entry.size();
-        let since = Duration::from_secs(entry.header().mtime().unwrap_or(0));
+    fn take_content(&self, digest: &Digest, head: &Head, data: &mut impl Read) -> Result<(), Error> {
+        let size = head.size;
+        let since = Duration::from_secs(head.written);
         // A time that there cannot be is none.
         let written = SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH);
-        let is_public = permissions::is_public(entry.header().mode().unwrap_or(0));
         let mut ingest = self.ingest(*digest, Some(size))?;
         ingest.allocate(size)?;
         while ingest.written() < size {
             // 512 KiB at most, so the cast cannot cut.
             let mut piece = BytesMut::zeroed((size - ingest.written()).min(CHUNK as u64) as usize);
-            entry.read_exact(&mut piece)?;
+            data.read_exact(&mut piece)?;
             ingest.write(&piece.freeze())?;
         }
-        if is_public {
-            ingest.publish();
-        }
+        ingest.mark(Readers::of(head.mode));
         ingest.commit_as_of(written)
     }
 
@@ -194,7 +198,7 @@ impl Store {
     pub(crate) fn take_names(&self, found: &ImageIndex, brought: &HashSet<Digest>) -> Result<(), Error> {
         let may_name = |digest: &Digest| match brought.contains(digest) {
             true => self.has(digest),
-            false => self.catalog().layout.is_public(digest),
+            false => self.catalog().layout.readers(digest) == Readers::All,
         };
         let here: Vec<Entry> =
             found.entries().filter(|entry| may_name(&entry.descriptor.digest)).take(MAX_NAMES).collect();
@@ -222,6 +226,7 @@ impl Store {
             entry.private |= self.catalog().index.is_private(&entry.target);
         }
         images.extend(&missing);
-        self.catalog().layout.write_index(&images)
+        self.catalog().layout.keep_index(&images);
+        Ok(())
     }
 }

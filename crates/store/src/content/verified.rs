@@ -35,11 +35,18 @@ struct Stamp {
     inode: u64,
     size: u64,
     modified: (i64, i64),
+    /// Nobody can set it.
+    changed: (i64, i64),
 }
 
 impl Stamp {
     fn of(file: &Metadata) -> Self {
-        Self { inode: file.ino(), size: file.len(), modified: (file.mtime(), file.mtime_nsec()) }
+        Self {
+            inode: file.ino(),
+            size: file.len(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
     }
 }
 

@@ -45,14 +45,22 @@ pub(crate) struct Disk {
 }
 
 impl Limits {
+    /// How many bytes there may be of something that is not kept.
+    pub(crate) fn most(&self, disk: Disk) -> u64 {
+        let of_store = self.max_size.map_or(u64::MAX, |limit| limit.bytes(disk.size));
+        let left = self.min_free.map_or(0, |limit| limit.bytes(disk.size));
+        of_store.min(disk.free.saturating_sub(left))
+    }
+
     /// How many bytes have to go before `more` fit, where `kept` are stored or reserved.
     pub(crate) fn excess(&self, disk: Disk, kept: u64, more: u64) -> u64 {
-        let over = self.max_size.map_or(0, |limit| (kept + more).saturating_sub(limit.bytes(disk.size)));
+        let over =
+            self.max_size.map_or(0, |limit| kept.saturating_add(more).saturating_sub(limit.bytes(disk.size)));
         // What is reserved for others is off the free bytes already, where the file system can do that.
         let short = self.min_free.map_or(0, |limit| match limit.bytes(disk.size) {
             // Nothing to be left means no limit: then the disk itself says when it is full.
             0 => 0,
-            left => (left + more).saturating_sub(disk.free),
+            left => left.saturating_add(more).saturating_sub(disk.free),
         });
         over.max(short)
     }
@@ -84,6 +92,21 @@ mod tests {
     fn what_others_are_to_have_free_has_to_go() {
         assert_eq!(excess(None, Some(Limit::Bytes(200)), 0, 100), 0);
         assert_eq!(excess(None, Some(Limit::Part(0.4)), 0, 50), 150);
+    }
+
+    #[test]
+    fn what_is_not_kept_may_have_as_much_as_the_store_and_what_is_free() {
+        let most = |max_size, min_free| Limits { max_size, min_free }.most(DISK);
+        assert_eq!(most(None, None), 300);
+        assert_eq!(most(Some(Limit::Bytes(100)), None), 100);
+        assert_eq!(most(Some(Limit::Bytes(100)), Some(Limit::Bytes(210))), 90);
+    }
+
+    #[test]
+    fn no_length_is_so_large_that_it_fits() {
+        for (max_size, min_free) in [(Some(Limit::Bytes(500)), None), (None, Some(Limit::Bytes(200)))] {
+            assert!(excess(max_size, min_free, 400, u64::MAX) > 1 << 60);
+        }
     }
 
     #[test]

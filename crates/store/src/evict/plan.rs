@@ -79,6 +79,8 @@ pub(crate) struct Image {
     /// The last use of any of its manifests.
     pub(crate) used: SystemTime,
     pub(crate) is_pinned: bool,
+    /// Whether its registry gives it only to a login, or nothing is known of who may have its manifest.
+    pub(crate) is_private: bool,
     /// Whether it is of use only to what is not here: the list of the referrers of a manifest that no image has.
     pub(crate) is_unneeded: bool,
     /// Whether something of it is being written.
@@ -186,7 +188,7 @@ fn verdict(image: &Image, policy: Policy) -> Option<Reason> {
     if image.in_flight {
         return None;
     }
-    if policy.remove_private && image.entry.private {
+    if policy.remove_private && image.is_private {
         return Some(Reason::Private);
     }
     if image.is_unneeded && policy.unneeded == UnneededPolicy::First {

@@ -1,4 +1,4 @@
-//! Room that is promised to one ingest, before it writes.
+//! Room for one ingest: what it is promised altogether, and what was made for what has come.
 
 use std::sync::Arc;
 
@@ -8,44 +8,60 @@ use super::Evictor;
 use crate::error::Error;
 use crate::mutex::lock;
 
-/// Bytes that are promised to the ingest of one content, whose image is not removed meanwhile. Given back on drop.
+/// Room for the ingest of one content, whose image is not removed meanwhile. Given back on drop.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     evictor: Arc<Evictor>,
     digest: Digest,
     bytes: u64,
+    promised: u64,
 }
 
 impl Reservation {
-    /// Promises `bytes` for a content.
-    ///
-    /// # Errors
-    /// [`Error::NoRoom`]: everything that may go is gone, and it is not enough.
-    pub(crate) fn new(evictor: &Arc<Evictor>, digest: Digest, bytes: u64) -> Result<Self, Error> {
+    /// Room for nothing yet.
+    pub(crate) fn new(evictor: &Arc<Evictor>, digest: Digest) -> Self {
         *lock(&evictor.in_flight).entry(digest).or_default() += 1;
-        let mut reservation = Self { evictor: Arc::clone(evictor), digest, bytes: 0 };
-        reservation.grow(bytes)?;
-        Ok(reservation)
+        Self { evictor: Arc::clone(evictor), digest, bytes: 0, promised: 0 }
     }
 
-    /// Promises `bytes` more. On error the reservation is unchanged.
-    pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), Error> {
-        self.evictor.reserve(bytes)?;
-        self.bytes += bytes;
+    /// Promises that `bytes` altogether will fit; nothing is removed for that.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] when not even an empty store would have room for them and for what others were promised.
+    pub(crate) fn promise(&mut self, bytes: u64) -> Result<(), Error> {
+        let more = bytes.saturating_sub(self.promised);
+        self.evictor.promise(more)?;
+        self.promised += more;
         Ok(())
     }
 
-    /// What was promised so far.
+    /// Makes room for `bytes` more. On error the reservation is unchanged.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]: everything that may go is gone, and it is not enough.
+    pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), Error> {
+        self.evictor.reserve(bytes)?;
+        self.bytes = self.bytes.saturating_add(bytes);
+        Ok(())
+    }
+
+    /// For how many bytes there is room.
     pub(crate) const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// How many bytes were promised.
+    pub(crate) const fn promised(&self) -> u64 {
+        self.promised
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut reserved = lock(&self.evictor.reserved);
-        *reserved = reserved.saturating_sub(self.bytes);
-        drop(reserved);
+        for (all, own) in [(&self.evictor.reserved, self.bytes), (&self.evictor.promised, self.promised)] {
+            let mut all = lock(all);
+            *all = all.saturating_sub(own);
+        }
         let mut in_flight = lock(&self.evictor.in_flight);
         if let Some(count) = in_flight.get_mut(&self.digest) {
             *count -= 1;

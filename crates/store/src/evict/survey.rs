@@ -10,7 +10,7 @@ use super::plan::{Child, Image, Reason, Removal, Survey, Unneeded};
 use crate::catalog::Catalog;
 use crate::layout::image_index::{Entry, ImageIndex};
 use crate::layout::{Layout, own};
-use crate::permissions;
+use crate::permissions::Readers;
 
 impl Survey {
     /// Bytes of all contents that are here.
@@ -30,7 +30,7 @@ impl Survey {
         for (digest, path) in layout.digests() {
             let Some(metadata) = own::metadata(&path) else { continue };
             sizes.insert(digest, metadata.len());
-            if !permissions::is_public(metadata.permissions().mode()) {
+            if Readers::of(metadata.permissions().mode()) != Readers::All {
                 private.push(digest);
             }
         }
@@ -92,8 +92,12 @@ impl Reader<'_> {
     fn image(&self, entry: Entry) -> Image {
         let top = &entry.descriptor;
         let manifest = self.catalog.layout.manifest(&Link::from(top));
+        let mut own: Vec<Digest> = match &manifest {
+            Some(manifest) => manifest.links.blobs().map(|blob| blob.digest).collect(),
+            // It is damaged, or the disk fails: what its repository names may be its own.
+            None => self.catalog.index.linked(&entry.target),
+        };
         let links = manifest.map(|manifest| manifest.links).unwrap_or_default();
-        let mut own: Vec<Digest> = links.blobs().map(|blob| blob.digest).collect();
         own.push(top.digest);
         own.extend(entry.wrapper);
         let mut in_flight = self.is_any_in_flight(&own);
@@ -115,7 +119,9 @@ impl Reader<'_> {
         }
         let used = children.iter().map(|child| child.used).fold(self.last_use(&top.digest), SystemTime::max);
         let is_pinned = self.pins.iter().any(|pin| pin.matches(&entry.target, entry.tag.as_ref()));
-        Image { own: self.here(own), children, used, is_pinned, is_unneeded: false, in_flight, entry }
+        let is_private = self.is_private(&entry);
+        let own = self.here(own);
+        Image { own, children, used, is_pinned, is_private, is_unneeded: false, in_flight, entry }
     }
 
     /// A list of referrers, with those of them that are here. It goes with the image that has its subject.
@@ -128,11 +134,20 @@ impl Reader<'_> {
             children: Vec::new(),
             used: holder.map_or(asked, |holder| holder.used.max(asked)),
             is_pinned: holder.is_some_and(|holder| holder.is_pinned),
+            is_private: self.is_private(&entry),
             is_unneeded: holder.is_none(),
             in_flight: self.is_any_in_flight(&own),
             own: self.here(own),
             entry,
         }
+    }
+
+    fn is_private(&self, entry: &Entry) -> bool {
+        let Catalog { index, layout, .. } = self.catalog;
+        // An `index.json` may be older than the index, and lack the mark.
+        entry.private
+            || index.is_private(&entry.target)
+            || layout.readers(&entry.descriptor.digest) != Readers::All
     }
 
     fn unneeded(&self, digest: Digest) -> Unneeded {

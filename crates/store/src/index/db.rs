@@ -2,18 +2,19 @@
 //! error would do. Whatever goes wrong with it, its files are moved away and the index is filled from the layout again; while
 //! the disk takes no new one, it is kept in memory.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fs_err as fs;
-use hubcap_oci::{Algorithm, Verifier};
+use hubcap_oci::{Algorithm, Digest, Verifier};
 
-use super::fill::fill;
+use super::fill::{fill, has_all};
 use super::trees::Trees;
 use crate::hash::hash_range;
 use crate::layout::image_index::ImageIndex;
-use crate::layout::{Layout, own};
+use crate::layout::{Layout, SMALL as SMALL_FILE, own};
 
 /// Files of the index may have so many bytes, and so many times what they hold: when they were just written, sled's have three
 /// times as many; of few links with long names ten times.
@@ -27,7 +28,7 @@ const GROWN: u64 = 2;
 pub(super) struct Db {
     layout: Layout,
     /// Whether it belongs to the store; else it is gone with the process.
-    is_kept: bool,
+    is_kept: AtomicBool,
     open: RwLock<Open>,
     /// How large its files were when it was last found out whether they are too large.
     seen: AtomicU64,
@@ -52,12 +53,13 @@ impl Open {
 }
 
 impl Db {
-    /// Opens the index, and fills it from the layout where it is missing, corrupt or was not closed cleanly. The flag is true
-    /// after a clean shutdown.
+    /// Opens the index, and fills it from the layout where it is missing, corrupt or was not closed cleanly, or lacks something that
+    /// `index.json` says: its files may have been damaged before they were closed. The flag is true where that was not needed.
     pub(super) fn open(layout: &Layout, images: &ImageIndex) -> (Self, bool) {
         // What sled finds corrupt it may also silently drop, so it is trusted only when its files are those of the last
         // clean shutdown.
-        let clean = checksum(layout).is_some_and(|now| own::read(&layout.clean_checksum()).ok() == Some(now));
+        let clean = checksum(layout)
+            .is_some_and(|now| own::read(&layout.clean_checksum(), SMALL_FILE).ok() == Some(now));
         let _ = own::remove(&layout.clean_checksum());
         let _ = own::remove(&layout.new_sled());
         if !own::is_all(&layout.sled()) {
@@ -73,13 +75,19 @@ impl Db {
             contained(|| Trees::open(&layout.sled()))
         });
         let filled = opened.and_then(|trees| {
-            if !clean {
-                contained(|| fill(&trees, layout, images))?;
-            }
-            Ok(trees)
+            let here: HashSet<Digest> = layout.digests().map(|(digest, _)| digest).collect();
+            let is_whole = contained(|| {
+                trees.keep_owned(&here)?;
+                let is_whole = clean && has_all(&trees, images)?;
+                if !is_whole {
+                    fill(&trees, layout, images)?;
+                }
+                Ok(is_whole)
+            })?;
+            Ok((trees, is_whole))
         });
         match filled {
-            Ok(trees) => (Self::new(layout, true, trees), clean),
+            Ok((trees, is_whole)) => (Self::new(layout, true, trees), is_whole),
             Err(why) => (Self::new(layout, true, rebuilt(layout, &why, images)), false),
         }
     }
@@ -91,7 +99,7 @@ impl Db {
 
     fn new(layout: &Layout, is_kept: bool, trees: Trees) -> Self {
         let open = RwLock::new(Open { trees: Some(trees), generation: 0 });
-        Self { layout: layout.clone(), is_kept, open, seen: AtomicU64::default() }
+        Self { layout: layout.clone(), is_kept: is_kept.into(), open, seen: AtomicU64::default() }
     }
 
     /// Runs `work`; when sled fails or panics, rebuilds the index and runs it again, at last on an index in memory. `None` when
@@ -127,8 +135,13 @@ impl Db {
         self.with(|trees| fill(trees, &self.layout, images));
     }
 
-    /// Closes sled for a store that was removed, and opens what is at its place now.
+    fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
+    }
+
+    /// Closes sled for a store that was removed, or could not be written, and opens what is at its place now.
     pub(super) fn reopen(&self, images: &ImageIndex) {
+        self.is_kept.store(true, Ordering::Relaxed);
         self.write().shut();
         let opened = on_disk(&self.layout, images);
         self.publish(opened.unwrap_or_else(|why| instead_of(&why, &self.layout, images)));
@@ -137,7 +150,7 @@ impl Db {
     /// Writes an index that is in memory to the disk again, where that takes it by now.
     pub(super) fn heal(&self) {
         let is_in_memory = |open: &Open| open.trees.as_ref().is_some_and(Trees::is_in_memory);
-        if !self.is_kept || !is_in_memory(&self.read()) {
+        if !self.is_kept() || !is_in_memory(&self.read()) {
             return;
         }
         // Held to the end, so that nothing is changed in memory alone meanwhile.
@@ -171,7 +184,7 @@ impl Db {
     pub(super) fn compact(&self) {
         let size = self.layout.size_of_sled();
         self.seen.store(size, Ordering::Relaxed);
-        if !self.is_kept
+        if !self.is_kept()
             || size <= SMALL
             || self.with(Trees::bytes).is_none_or(|held| size <= SMALL + MOST * held)
         {
@@ -210,7 +223,7 @@ impl Db {
     /// Forgets the repositories that are private, so that no file of the index names one. sled's files are made anew: it keeps
     /// what was removed for a while. Fails where a file that may name one cannot be removed.
     pub(super) fn forget_private(&self) -> std::io::Result<()> {
-        if !self.is_kept {
+        if !self.is_kept() {
             return Ok(());
         }
         // One that a kill left half written, and one that was corrupt and kept for a look.

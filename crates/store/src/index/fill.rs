@@ -11,7 +11,28 @@ use super::trees::{TagEntry, Trees, link_key, tag_key};
 use crate::layout::Layout;
 use crate::layout::graph::Graph;
 use crate::layout::image_index::ImageIndex;
+use crate::permissions::Readers;
 use crate::validation::Validation;
+
+/// Whether the index has what `images` says itself, marks of private repositories before all.
+pub(super) fn has_all(trees: &Trees, images: &ImageIndex) -> sled::Result<bool> {
+    for entry in images.entries() {
+        let digest = entry.descriptor.digest;
+        let known = match (&entry.tag, &entry.subject) {
+            (_, Some(subject)) => trees.referrers(&link_key(&entry.target, subject))?,
+            (Some(tag), None) => trees.tag(&tag_key(&entry.target, tag))?,
+            (None, None) => None,
+        };
+        let is_known = match (&entry.tag, &entry.subject) {
+            (None, None) => trees.is_linked(&link_key(&entry.target, &digest))?,
+            _ => known.is_some_and(|known| known.descriptor.digest == digest),
+        };
+        if !is_known || (entry.private && !trees.is_private(&entry.target)?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
 
 /// Adds everything that is reachable from `images`. When a tag was last validated is not in the layout, so every tag will be
 /// checked at its next use.
@@ -34,13 +55,26 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled:
             Some(2..) => Rc::clone(shared.entry(digest).or_insert_with(read)),
             _ => read(),
         };
+        // What is not here the registry has not given, whatever the entry says. Of what is here and not for everybody, the
+        // entry's own manifest is the repository's if that is private, and all of what was imported together.
+        let readers = |digest: &Digest| layout.size_of(digest).map(|_| layout.readers(digest));
+        let is_imported = readers(&digest) == Some(Readers::Local);
+        let is_given = |one: &Digest| match readers(one) {
+            Some(Readers::All) => true,
+            Some(Readers::Local) => is_imported,
+            Some(Readers::Granted) => *one == digest && entry.private,
+            None => false,
+        };
         // A list of referrers is nobody's manifest: hubcap has written it.
         let is_own = |link: &&Link| entry.subject.is_none() || link.digest != entry.descriptor.digest;
         for manifest in graph.manifests().filter(is_own) {
-            // That the registry gave what is deeper down for this repository is not known, and need not be of what anybody
-            // may have.
-            if manifest.digest == entry.descriptor.digest || layout.is_public(&manifest.digest) {
+            if is_given(&manifest.digest) {
                 trees.own(&entry.target, &manifest.digest, Some(&manifest.media_type))?;
+            }
+        }
+        if is_imported {
+            for blob in graph.contents().filter(|one| readers(&one.digest) == Some(Readers::Local)) {
+                trees.own(&entry.target, &blob.digest, None)?;
             }
         }
         for (node, links) in graph.nodes().iter().filter_map(|node| Some((node, node.links.as_ref()?))) {

@@ -272,19 +272,27 @@ impl Trees {
             self.contents.remove(digest_key(digest))?;
         }
         for tree in [&self.links, &self.owned] {
-            let mut links = Vec::new();
-            tree.each(|key, _| {
-                if split_link_key(&key).is_some_and(|(_, digest)| gone.contains(&digest)) {
-                    links.push(key);
-                }
-                Ok(())
-            })?;
-            for link in links {
-                tree.remove(link)?;
-            }
+            forget(tree, |digest| gone.contains(digest))?;
         }
         Ok(())
     }
+
+    /// Forgets that registries gave what is not `here`: whoever wrote that, it must not go for what comes later.
+    pub(super) fn keep_owned(&self, here: &HashSet<Digest>) -> sled::Result<()> {
+        forget(&self.owned, |digest| !here.contains(digest))
+    }
+}
+
+/// Takes the [`link_key`]s of some digests out of a tree.
+fn forget(tree: &Tree, is_gone: impl Fn(&Digest) -> bool) -> sled::Result<()> {
+    let mut links = Vec::new();
+    tree.each(|key, _| {
+        if split_link_key(&key).is_some_and(|(_, digest)| is_gone(&digest)) {
+            links.push(key);
+        }
+        Ok(())
+    })?;
+    links.into_iter().try_for_each(|link| tree.remove(link))
 }
 
 /// Waits until sled may lock its file, which it does not wait for: its own threads may have the file for a moment longer than

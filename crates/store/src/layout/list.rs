@@ -43,6 +43,14 @@ impl Layout {
         Ok(images)
     }
 
+    /// The names of the registries of which there is an image.
+    ///
+    /// # Errors
+    /// As [`images`](Self::images).
+    pub fn registries(&self) -> Result<HashSet<String>, Error> {
+        Ok(self.read_index()?.entries().map(|entry| entry.target.registry.to_string()).collect())
+    }
+
     fn describe(&self, entry: Entry) -> StoredImage {
         let graph = self.graph(&Link::from(&entry.descriptor));
         let mut seen = HashSet::new();

@@ -31,15 +31,20 @@ pub(crate) fn opened(path: &Path) -> Result<(File, Metadata)> {
     Ok((file, metadata))
 }
 
-/// All bytes of a file.
+/// All bytes of a file, which may be so many.
 ///
 /// # Errors
-/// As [`open`], with the path.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
-    let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
-    let mut bytes = Vec::new();
-    open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(named)?;
-    Ok(bytes)
+/// As [`open`], with the path; [`ErrorKind::FileTooLarge`] for a longer one.
+pub(crate) fn read(path: &Path, at_most: u64) -> Result<Vec<u8>> {
+    let all = || {
+        let mut bytes = Vec::new();
+        open(path)?.take(at_most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > at_most {
+            return Err(Error::new(ErrorKind::FileTooLarge, format!("it is longer than {at_most} bytes")));
+        }
+        Ok(bytes)
+    };
+    all().map_err(|error| Error::new(error.kind(), format!("{}: {error}", path.display())))
 }
 
 /// What the system knows of a file; `None` for what is none.
@@ -108,7 +113,8 @@ mod tests {
         symlink(at("file"), at("link")).expect("linked");
         symlink(dir.path(), at("directory-link")).expect("linked");
         mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
-        assert_eq!(read(&at("file")).expect("read"), b"text");
+        assert_eq!(read(&at("file"), 4).expect("read"), b"text");
+        assert_eq!(read(&at("file"), 3).expect_err("too long").kind(), ErrorKind::FileTooLarge);
         for name in ["link", "pipe", ".", "none"] {
             assert_eq!(open(&at(name)).expect_err(name).kind(), ErrorKind::NotFound, "{name}");
             assert!(metadata(&at(name)).is_none(), "{name}");

@@ -11,6 +11,7 @@ use super::directory::{Carried, Directory, Pack, Place, Written};
 use super::{MAGIC, MAX_LENGTH, PREFIX};
 use crate::archive::restore::Restored;
 use crate::error::Error;
+use crate::permissions::Readers;
 use crate::store::Store;
 
 /// What a pack begins with: its directory, and the contents of its head.
@@ -103,7 +104,7 @@ impl Store {
             let used = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(used));
             let taken = self.ingest(*digest, Some(size)).and_then(|mut ingest| {
                 ingest.write(&bytes)?;
-                ingest.publish();
+                ingest.mark(Readers::All);
                 ingest.commit_as_of(used.unwrap_or(SystemTime::UNIX_EPOCH))
             });
             restored.count(digest, size, taken)?;

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::layout::Layout;
 use crate::layout::image_index::{Entry, ImageIndex};
 use crate::mutex::lock;
+use crate::permissions::Readers;
 use crate::store::Store;
 
 /// What is smaller is in the head: to ask for it by itself would cost more than to read it.
@@ -261,7 +262,7 @@ impl Packer<'_> {
     /// The length of a content that is here and that anybody may have.
     fn here(&self, digest: &Digest) -> Option<u64> {
         let layout = &self.store.catalog().layout;
-        layout.size_of(digest).filter(|_| layout.is_public(digest))
+        layout.size_of(digest).filter(|_| layout.readers(digest) == Readers::All)
     }
 
     /// Where the service has it, unless that is in a pack that is too old to be named, or in this place no longer.

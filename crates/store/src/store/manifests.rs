@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::index::TagEntry;
 use crate::layout::image_index::wrapper;
 use crate::mutex::lock;
+use crate::permissions::Readers;
 use crate::validation::Validation;
 
 impl Store {
@@ -26,13 +27,25 @@ impl Store {
         bytes: &Bytes,
         tag: Option<&Tag>,
     ) -> Result<(), Error> {
+        self.put_manifest_for(target, manifest, bytes, tag, Readers::All)
+    }
+
+    /// The same for one that these may have, if the repository is not private.
+    pub(crate) fn put_manifest_for(
+        &self,
+        target: &Target,
+        manifest: &Manifest,
+        bytes: &Bytes,
+        tag: Option<&Tag>,
+        readers: Readers,
+    ) -> Result<(), Error> {
         let Manifest { descriptor, links } = manifest;
-        self.put_small(target, descriptor.digest, bytes)?;
+        self.put_small(target, descriptor.digest, bytes, readers)?;
         let index = &self.0.catalog.index;
         // An entry that is reachable from another one of this repository needs none of its own.
         if tag.is_some() || !index.is_linked(target, &descriptor.digest) {
             if let Some((digest, bytes)) = wrapper(descriptor) {
-                self.put_small(target, digest, &bytes.into())?;
+                self.put_small(target, digest, &bytes.into(), readers)?;
             }
             let mut images = lock(&self.0.catalog.images);
             // Rewritten only when it says something new: thousands of entries are some MB.
@@ -41,7 +54,7 @@ impl Store {
                 if let Some(oldest) = images.put(target, tag, descriptor, private) {
                     index.forget_tag(target, &oldest);
                 }
-                self.0.catalog.layout.write_index(&images)?;
+                self.0.catalog.layout.keep_index(&images);
             }
         }
         index.own(target, &descriptor.digest, Some(&descriptor.media_type));
@@ -55,14 +68,23 @@ impl Store {
         Ok(())
     }
 
-    /// Stores a small content of a repository, unless it is there.
-    pub(super) fn put_small(&self, target: &Target, digest: Digest, bytes: &Bytes) -> Result<(), Error> {
-        if !self.has(&digest) {
+    /// Stores a small content of a repository for these, unless it is there.
+    pub(super) fn put_small(
+        &self,
+        target: &Target,
+        digest: Digest,
+        bytes: &Bytes,
+        readers: Readers,
+    ) -> Result<(), Error> {
+        // One that is here may be damaged, which nobody has found yet.
+        let is_here =
+            self.has(&digest) && self.0.catalog.layout.small(&digest)?.is_some_and(|found| found == *bytes);
+        if !is_here {
             let mut ingest = self.ingest(digest, Some(bytes.len() as u64))?;
             ingest.write(bytes)?;
-            self.publish_ingest(target, &ingest);
+            self.mark_ingest(target, &ingest, readers);
             ingest.commit()?;
-        } else {
+        } else if readers == Readers::All {
             self.publish(target, &digest);
         }
         Ok(())
@@ -77,11 +99,13 @@ impl Store {
         target: &Target,
         digest: &Digest,
     ) -> Result<Option<(Arc<Manifest>, Bytes)>, Error> {
-        let found = self.0.catalog.manifest(target, digest)?;
-        if found.is_some() {
-            self.0.catalog.index.used(digest);
+        let Some(found) = self.0.catalog.manifest(target, digest)? else { return Ok(None) };
+        // No registry has called it a manifest, and it points at nothing: it may be an image's configuration.
+        if found.0.links.contents().next().is_none() && !self.is_manifest(target, digest) {
+            return Ok(None);
         }
-        Ok(found)
+        self.0.catalog.index.used(digest);
+        Ok(Some(found))
     }
 
     /// Marks a repository's images, those to come as well, as given only to a login.
@@ -89,10 +113,20 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] when `index.json` cannot be written.
     pub fn mark_private(&self, target: &Target) -> Result<(), Error> {
-        self.0.catalog.index.mark_private(target);
-        let mut images = lock(&self.0.catalog.images);
+        let Catalog { index, layout, images, .. } = &*self.0.catalog;
+        index.mark_private(target);
+        let mut images = lock(images);
+        let was_public = images.entries().any(|entry| entry.target == *target && !entry.private);
         images.mark_private(target);
-        self.0.catalog.layout.write_index(&images)
+        // The store is another process's, which finds out itself who may have what.
+        if self.is_read_only() {
+            return Ok(());
+        }
+        if was_public {
+            // Their own marks need no room on the disk, and hold after a kill, too.
+            layout.hide_private(&images);
+        }
+        layout.write_index(&images)
     }
 
     /// Takes the mark back, of the repository's images and of what its registry gave for it: anybody may have them.
@@ -102,11 +136,18 @@ impl Store {
     pub fn mark_public(&self, target: &Target) -> Result<(), Error> {
         let index = &self.0.catalog.index;
         index.mark_public(target);
-        for digest in index.linked(target).into_iter().filter(|digest| index.has(target, digest)) {
+        let layout = &self.0.catalog.layout;
+        // What was imported the registry did not give.
+        let is_given =
+            |digest: &Digest| index.has(target, digest) && layout.readers(digest) != Readers::Local;
+        for digest in index.linked(target).into_iter().filter(is_given) {
             self.publish(target, &digest);
         }
         let mut images = lock(&self.0.catalog.images);
         images.mark_public(target);
+        if self.is_read_only() {
+            return Ok(());
+        }
         self.0.catalog.layout.write_index(&images)
     }
 

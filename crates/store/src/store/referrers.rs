@@ -10,6 +10,7 @@ use super::Store;
 use crate::error::Error;
 use crate::index::TagEntry;
 use crate::mutex::lock;
+use crate::permissions::Readers;
 use crate::validation::Validation;
 
 /// The list of a manifest's referrers, as its registry gave it.
@@ -32,11 +33,11 @@ impl Store {
     pub fn put_referrers(&self, target: &Target, subject: &Digest, list: &Bytes) -> Result<(), Error> {
         let catalog = &self.0.catalog;
         let digest = Digest::of(Algorithm::Sha256, list);
-        self.put_small(target, digest, list)?;
+        self.put_small(target, digest, list, Readers::All)?;
         let descriptor = Descriptor::new(media_type::OCI_INDEX, digest, list.len() as u64);
         let mut images = lock(&catalog.images);
         if images.put_referrers(target, subject, &descriptor, catalog.index.is_private(target)) {
-            catalog.layout.write_index(&images)?;
+            catalog.layout.keep_index(&images);
         }
         drop(images);
         if let Ok(Manifest { links, .. }) = Manifest::parse(digest, list, Some(media_type::OCI_INDEX)) {
@@ -56,6 +57,11 @@ impl Store {
     pub fn referrers(&self, target: &Target, subject: &Digest) -> Result<Option<StoredReferrers>, Error> {
         let catalog = &self.0.catalog;
         let Some(entry) = catalog.index.referrers(target, subject) else { return Ok(None) };
+        // Whoever wrote the store may have named any index as the list.
+        let is_own = catalog.layout.readers(&entry.descriptor.digest) == Readers::All;
+        if !is_own && !catalog.index.is_private(target) {
+            return Ok(None);
+        }
         let Some((_, bytes)) = catalog.manifest(target, &entry.descriptor.digest)? else { return Ok(None) };
         // Eviction goes by the subject's use: subjects without a referrer have one list among them.
         catalog.index.used(subject);

@@ -216,3 +216,159 @@ async fn where_there_are_many_contents_more_than_one_goes_at_a_time() {
     assert!(!passes.is_empty() && passes.len() < 40, "{passes:?}");
     assert!(passes.iter().all(|freed| *freed < 20_000), "and no more than a little: {passes:?}");
 }
+
+fn with_limit(bytes: u64) -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = Limits { max_size: Some(Limit::Bytes(bytes)), min_free: None };
+    let store = Store::open(dir.path(), Options { limits, ..Options::default() }).expect("a store");
+    (dir, store)
+}
+
+/// Stores so many bytes, of this value.
+fn put(store: &Store, value: u8, size: usize) -> Digest {
+    let bytes = bytes::Bytes::from(vec![value; size]);
+    let mut ingest = store.ingest(sha512(&bytes), Some(size as u64)).expect("an ingest");
+    ingest.write(&bytes).expect("written");
+    ingest.commit().expect("the right digest");
+    sha512(&bytes)
+}
+
+fn path_of(dir: &tempfile::TempDir, digest: &Digest) -> std::path::PathBuf {
+    dir.path().join("blobs").join(digest.algorithm().name()).join(digest.hex())
+}
+
+#[tokio::test]
+async fn what_somebody_else_writes_into_a_running_ingest_is_no_content() {
+    let (dir, store) = store();
+    let bytes = vec![7; 4 * HOLD_BACK as usize];
+    let mut ingest = store.ingest(sha512(&bytes), Some(bytes.len() as u64)).expect("an ingest");
+    let mut content = ingest.content(Some(bytes.len() as u64));
+    let half = bytes.len() / 2;
+    ingest.write(&bytes[..half].to_vec().into()).expect("written");
+    let file = std::fs::read_dir(dir.path().join("ingest")).expect("a directory").next().expect("a file");
+    // The clocks of file systems go in steps.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let other = std::fs::OpenOptions::new().write(true).open(file.expect("a file").path()).expect("opened");
+    std::os::unix::fs::FileExt::write_all_at(&other, b"x", 10).expect("written");
+    ingest.write(&bytes[half..].to_vec().into()).expect("written");
+    assert!(matches!(ingest.commit(), Err(Error::DigestMismatch { .. })));
+    assert!(content.settled().await.is_err());
+    assert!(store.blob(&sha512(&bytes)).expect("no error").is_none());
+}
+
+#[tokio::test]
+async fn a_content_whose_times_were_put_back_after_a_change_is_verified_again() {
+    let (dir, store) = store();
+    let digest = put(&store, 1, 1000);
+    let file = std::fs::OpenOptions::new().write(true).open(path_of(&dir, &digest)).expect("opened");
+    let modified = file.metadata().and_then(|metadata| metadata.modified()).expect("a time");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 10).expect("written");
+    file.set_modified(modified).expect("set");
+    let mut content = store.blob(&digest).expect("no error").expect("a content");
+    assert!(content.settled().await.is_err(), "it is damaged");
+}
+
+#[tokio::test]
+async fn nothing_goes_for_a_length_before_its_bytes_come() {
+    const MIB: u64 = 1 << 20;
+    let (_dir, store) = with_limit(64 * MIB);
+    let first = put(&store, 1, 20 << 20);
+    assert!(matches!(store.ingest(sha512(b"a"), Some(65 * MIB)), Err(Error::NoRoom { .. })), "never");
+    let mut one = store.ingest(sha512(b"b"), Some(60 * MIB)).expect("it would fit");
+    assert!(store.has(&first));
+    assert!(matches!(store.ingest(sha512(b"c"), Some(10 * MIB)), Err(Error::NoRoom { .. })), "not beside it");
+    for _ in 0..50 {
+        one.write(&vec![0; 1 << 20].into()).expect("room is made");
+    }
+    assert!(!store.has(&first), "its bytes have come");
+    assert!(store.size() == 0);
+}
+
+#[tokio::test]
+async fn no_image_goes_for_bytes_that_somebody_else_has_removed() {
+    let (dir, store) = with_limit(60_000);
+    let kept = put(&store, 0, 10_000);
+    for _ in 0..8 {
+        let lost = put(&store, 1, 10_000);
+        std::fs::remove_file(path_of(&dir, &lost)).expect("removed");
+        store.quarantine(&lost);
+    }
+    for value in 2..6 {
+        put(&store, value, 10_000);
+    }
+    assert!(store.has(&kept));
+}
+
+#[tokio::test]
+async fn contents_of_an_image_whose_manifest_cannot_be_read_are_not_unneeded() {
+    let (dir, store) = with_limit(100_000);
+    let (target, layer) =
+        (Target::new(Registry::docker_hub(), "library/x".parse().expect("a name")), put_image(&store));
+    let mut ingest = store.ingest(layer, Some(5)).expect("an ingest");
+    ingest.write(&b"layer".as_slice().into()).expect("written");
+    ingest.commit().expect("the right digest");
+    let tag = store.tag(&target, &"TAG".parse().expect("a tag")).expect("a tag");
+    std::fs::write(path_of(&dir, &tag.descriptor.digest), b"cut").expect("written");
+    let going = store.plan(Wanted::Limits).expect("a plan");
+    assert!(going.iter().all(|one| !one.contents.contains(&layer)), "{going:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_replaced_when_it_comes_again() {
+    let (dir, store) = store();
+    put_image(&store);
+    let target = Target::new(Registry::docker_hub(), "library/x".parse().expect("a name"));
+    let digest = store.tag(&target, &"TAG".parse().expect("a tag")).expect("a tag").descriptor.digest;
+    let path = path_of(&dir, &digest);
+    let right = std::fs::read(&path).expect("read");
+    std::fs::write(&path, b"cut").expect("written");
+    put_image(&store);
+    assert_eq!(std::fs::read(&path).expect("read"), right);
+}
+
+#[tokio::test]
+async fn a_store_that_could_not_be_written_is_when_it_can_be() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let why = Error::Io(std::io::Error::other("the disk is full"));
+    let store = Store::open_read_only(dir.path(), Options::default(), &why);
+    assert!(matches!(store.ingest(sha512(b"x"), None), Err(Error::ReadOnly { .. })));
+    store.flush();
+    put_image(&store);
+    store.close();
+    let names = std::fs::read_to_string(dir.path().join("index.json")).expect("there");
+    assert!(names.contains("library/x:TAG"), "{names}");
+}
+
+#[tokio::test]
+async fn an_index_json_that_the_disk_did_not_take_is_written_later() {
+    let (dir, store) = store();
+    put_image(&store);
+    let index = dir.path().join("index.json");
+    std::fs::remove_file(&index).expect("removed");
+    // Nothing can take the place of a directory with something in it.
+    std::fs::create_dir(&index).and_then(|()| std::fs::write(index.join("x"), b"")).expect("made");
+    let target = Target::new(Registry::docker_hub(), "library/x".parse().expect("a name"));
+    assert!(store.mark_private(&target).is_err());
+    std::fs::remove_dir_all(&index).expect("removed");
+    store.flush();
+    let names = std::fs::read_to_string(&index).expect("there");
+    assert!(names.contains("library/x:TAG") && names.contains("io.hubcap.private"), "{names}");
+}
+
+#[tokio::test]
+async fn a_file_beside_the_contents_of_an_archive_is_written_nowhere_else() {
+    let (dir, store) = store();
+    let outside = tempfile::tempdir().expect("a directory");
+    let victim = outside.path().join("victim");
+    std::os::unix::fs::symlink(&victim, dir.path().join("speed.json")).expect("linked");
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(2);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "store/speed.json", b"{}".as_slice()).expect("a member");
+    let archive = archive.into_inner().expect("a tar");
+    store.restore(archive.as_slice(), &["speed.json"], &|| {}).expect("restored");
+    assert!(!victim.exists());
+    assert_eq!(std::fs::read(dir.path().join("speed.json")).expect("written"), b"{}");
+}

@@ -18,37 +18,53 @@ pub(super) fn compression(file: &File) -> std::io::Result<Option<Compression>> {
     Ok(Compression::of(&start[..length]))
 }
 
-/// The file decompressed, in a file in `scratch` that has no name any more, so that it goes when it is closed.
+/// The file decompressed, in a file in `scratch` that has no name any more, so that it goes when it is closed. It may have `room`
+/// bytes.
 ///
 /// # Errors
 /// What is wrong with the file, with its disk, or that a program is missing.
-pub(super) fn decompressed(file: &File, compression: Compression, scratch: &Path) -> Result<File, String> {
+pub(super) fn decompressed(
+    file: &File,
+    compression: Compression,
+    scratch: &Path,
+    room: u64,
+) -> Result<File, String> {
     let name = compression.name();
     let failed =
         |error: std::io::Error| format!("it is compressed by {name}, and cannot be decompressed: {error}");
     let mut out = nameless(scratch).map_err(failed)?;
     let copied = match compression {
-        Compression::Gzip => copy(MultiGzDecoder::new(file), &mut out),
-        Compression::Zstd => zstd::Decoder::new(file).and_then(|decoder| copy(decoder, &mut out)),
+        Compression::Gzip => copy(MultiGzDecoder::new(file), &mut out, room),
+        Compression::Zstd => zstd::Decoder::new(file).and_then(|decoder| copy(decoder, &mut out, room)),
         Compression::Xz | Compression::Bzip2 => {
-            return run(file, &out, compression).map(|()| out);
+            return run(file, &mut out, compression, room).map(|()| out);
         }
     };
     copied.map_err(failed)?;
     Ok(out)
 }
 
-fn copy(mut from: impl Read, to: &mut File) -> std::io::Result<()> {
-    std::io::copy(&mut from, to).map(drop)
+fn copy(from: impl Read, to: &mut File, room: u64) -> std::io::Result<()> {
+    if std::io::copy(&mut from.take(room.saturating_add(1)), to)? > room {
+        return Err(std::io::Error::other(format!("the store has room for {room} bytes, and it has more")));
+    }
+    Ok(())
 }
 
 /// Has the format's own program decompress it.
-fn run(file: &File, out: &File, compression: Compression) -> Result<(), String> {
+fn run(file: &File, out: &mut File, compression: Compression, room: u64) -> Result<(), String> {
     let (name, program) = (compression.name(), compression.decompressor());
-    let pipes = || {
+    let mut pipes = || {
         let mut input = file.try_clone()?;
         input.rewind()?;
-        Command::new(program).arg("-c").stdin(input).stdout(out.try_clone()?).stderr(Stdio::piped()).output()
+        let mut command = Command::new(program);
+        command.arg("-c").stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take().ok_or(ErrorKind::BrokenPipe)?;
+        // With the pipe gone, the program ends.
+        let copied = copy(stdout, out, room);
+        let output = child.wait_with_output()?;
+        copied.map(|()| output)
     };
     match pipes() {
         Ok(output) if output.status.success() => Ok(()),
@@ -104,7 +120,7 @@ mod tests {
         for packed in [gzip(&content), halves, zstd] {
             let packed = file(&packed);
             let compression = compression(&packed).expect("readable").expect("compressed");
-            let out = decompressed(&packed, compression, dir.path()).expect("decompressed");
+            let out = decompressed(&packed, compression, dir.path(), 100_000).expect("decompressed");
             assert!(read(&out) == content, "{compression:?}");
         }
         assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 0);
@@ -115,7 +131,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let packed = gzip(&[7; 1000]);
         let cut = file(&packed[..packed.len() - 4]);
-        let error = decompressed(&cut, Compression::Gzip, dir.path()).expect_err("cut");
+        let error = decompressed(&cut, Compression::Gzip, dir.path(), 1000).expect_err("cut");
         assert!(error.starts_with("it is compressed by gzip, and cannot be decompressed"), "{error}");
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_not_written() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let packed = file(&gzip(&[7; 1000]));
+        let error = decompressed(&packed, Compression::Gzip, dir.path(), 999).expect_err("too much");
+        assert!(error.contains("room for 999 bytes"), "{error}");
     }
 }

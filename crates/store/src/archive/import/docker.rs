@@ -1,6 +1,8 @@
 //! What `docker save` writes: `manifest.json`, which names a configuration and layers. The registry's own manifest is
 //! not in it, so one is made: the image keeps its id, which is the configuration's digest, and gets a new digest.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::unix::fs::FileExt as _;
 
 use bytes::Bytes;
@@ -9,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::image::{Image, Origin, named};
-use super::members::{Member, Source};
+use super::members::{Member, Place, Source};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -33,10 +35,12 @@ struct RootFs {
 pub(super) fn images(source: &Source) -> Result<Vec<Image>, String> {
     let saved: Vec<Saved> = serde_json::from_slice(&source.small("manifest.json")?)
         .map_err(|error| format!("manifest.json is not what `docker save` writes: {error}"))?;
-    saved.iter().map(|saved| image(source, saved)).collect()
+    let mut known = HashMap::new();
+    saved.iter().map(|saved| image(source, saved, &mut known)).collect()
 }
 
-fn image(source: &Source, saved: &Saved) -> Result<Image, String> {
+/// `known` are the digests of members that were read, by where they are: several layers and images may be the same one.
+fn image(source: &Source, saved: &Saved, known: &mut HashMap<Place, Digest>) -> Result<Image, String> {
     let names = saved.repo_tags.iter().flatten();
     let name =
         |text: &String| text.parse::<ImageRef>().map(|name| named(&name)).map_err(|error| error.to_string());
@@ -67,7 +71,10 @@ fn image(source: &Source, saved: &Saved) -> Result<Image, String> {
         // The configuration names a layer by what it is uncompressed; one that is compressed is read once to be named.
         let digest = match compression {
             None => *diff_id,
-            Some(_) => member.digest()?,
+            Some(_) => match known.entry(member.place()?) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unknown) => *unknown.insert(member.digest()?),
+            },
         };
         layers.push(Layer { compression, digest, size: member.size });
         contents.push((digest, member));

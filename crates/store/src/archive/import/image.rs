@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hubcap_oci::{Digest, ImageRef, Manifest, Reference, Tag, Target};
 
 use super::members::Member;
+use crate::permissions::Readers;
 
 /// One image of a file, checked as far as that is possible without reading its contents.
 pub(super) struct Image {
@@ -18,12 +19,23 @@ pub(super) struct Image {
 /// Who wrote the file, as far as that says who may have what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// A tool that knows nothing of that.
+    /// A tool that knows nothing of that: they are for this machine.
     Tool,
     /// hubcap: the image's registry gives it to anybody, and each content's mode says whether that may have it too.
     PublicInStore,
     /// hubcap: the image's registry gives it only to a login.
     Private,
+}
+
+impl Origin {
+    /// Who may have a content of the image.
+    pub(super) const fn readers(self, member: &Member) -> Readers {
+        match self {
+            Self::Tool => Readers::Local,
+            Self::PublicInStore => member.readers,
+            Self::Private => Readers::Granted,
+        }
+    }
 }
 
 /// A name's repository, and its tag where it has one.

@@ -15,6 +15,8 @@ use crate::store::Store;
 
 /// The most manifests that one image may have.
 const MAX_MANIFESTS: usize = 10_000;
+/// How many bytes all manifests of a file may have together: they are in memory until the images are in the store.
+const MAX_MANIFEST_BYTES: usize = 64 << 20;
 
 /// `index.json`, as far as it is read. Some tools write null for a list of nothing.
 #[derive(Deserialize)]
@@ -28,10 +30,20 @@ pub(super) fn images(source: &Source, store: &Store) -> Result<Vec<Image>, Strin
     let entries = index.manifests.iter().flatten();
     // Another hubcap's lists of referrers are no images, and its registry knows the present ones.
     let images = entries.filter(|entry| read_entry(entry).is_none_or(|entry| entry.subject.is_none()));
-    images.map(|entry| image((source, store), entry)).collect()
+    let mut left = MAX_MANIFEST_BYTES;
+    images.map(|entry| image((source, store), entry, &mut left)).collect()
 }
 
-fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {
+/// `left` is how many bytes of manifests may still be read.
+fn image(from: (&Source, &Store), entry: &Descriptor, left: &mut usize) -> Result<Image, String> {
+    let mut manifest = |link: &Link| {
+        let found = manifest(from.0, link)?;
+        let size = found.as_ref().map_or(0, |(_, bytes)| bytes.len());
+        *left = left
+            .checked_sub(size)
+            .ok_or_else(|| format!("its manifests have more than {MAX_MANIFEST_BYTES} bytes"))?;
+        Ok::<_, String>(found)
+    };
     // Another hubcap's store says more than others.
     let of_store = read_entry(entry);
     let origin = match &of_store {
@@ -46,7 +58,7 @@ fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {
     let mut image = Image {
         names,
         origin,
-        top: manifest(from.0, &Link::from(&descriptor))?
+        top: manifest(&Link::from(&descriptor))?
             .ok_or_else(|| format!("the manifest {} is missing", descriptor.digest))?,
         children: Vec::new(),
         contents: Vec::new(),
@@ -55,7 +67,7 @@ fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {
     if let [only] = image.top.0.links.manifests.as_slice()
         && only.platform.is_none()
         && image.top.0.descriptor.media_type == media_type::OCI_INDEX
-        && let Some(unwrapped) = manifest(from.0, only)?
+        && let Some(unwrapped) = manifest(only)?
     {
         image.top = unwrapped;
     }
@@ -63,7 +75,7 @@ fn image(from: (&Source, &Store), entry: &Descriptor) -> Result<Image, String> {
     let mut rest = image.top.0.links.manifests.clone();
     while let Some(child) = rest.pop() {
         if seen.insert(child.digest)
-            && let Some(child) = manifest(from.0, &child)?
+            && let Some(child) = manifest(&child)?
         {
             rest.extend(child.0.links.manifests.iter().cloned());
             image.children.push(child);

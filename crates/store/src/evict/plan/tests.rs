@@ -35,6 +35,7 @@ fn image(name: &str, used: u64, contents: &[&str]) -> Image {
         children: Vec::new(),
         used: at(used),
         is_pinned: false,
+        is_private: false,
         is_unneeded: false,
         in_flight: false,
     }
@@ -104,7 +105,7 @@ fn a_pinned_image_stays_whatever_room_is_needed() {
 #[test]
 fn an_image_of_which_something_is_being_written_stays() {
     let mut writing = image("a", 1, &["a"]);
-    (writing.in_flight, writing.entry.private) = (true, true);
+    (writing.in_flight, writing.is_private) = (true, true);
     let mut orphan = unneeded("o", 1);
     orphan.in_flight = true;
     let policy = Policy {
@@ -150,7 +151,7 @@ fn what_is_in_quarantine_counts_as_freed() {
 #[test]
 fn a_private_image_goes_even_when_it_is_pinned() {
     let mut private = image("private", 9, &["p", "shared"]);
-    (private.entry.private, private.is_pinned) = (true, true);
+    (private.is_private, private.is_pinned) = (true, true);
     let survey = || store(vec![image("public", 1, &["shared"])], vec![]);
     let mut with = survey();
     with.images.push(private);
