@@ -58,7 +58,7 @@ pub fn image_index(bytes: &[u8]) {
         let Entry { target, tag, descriptor, private, subject, .. } = &entry;
         match subject {
             Some(subject) => drop(again.put_referrers(target, subject, descriptor, *private)),
-            None => again.put(target, tag.as_ref(), descriptor, *private),
+            None => drop(again.put(target, tag.as_ref(), descriptor, *private)),
         }
         let found =
             again.entries().any(|one| one.name() == entry.name() && one.descriptor == entry.descriptor);

@@ -200,9 +200,7 @@ async fn an_image_of_which_something_is_being_written_does_not_go() {
 
 #[tokio::test]
 async fn where_there_are_many_contents_more_than_one_goes_at_a_time() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let limits = Limits { max_size: Some(Limit::Bytes(300_000)), min_free: None };
-    let store = Store::open(dir.path(), Options { limits, ..Options::default() }).expect("a store");
+    let (_dir, store) = with_limit(300_000);
     let put = |number: u32| {
         let bytes = bytes::Bytes::from(number.to_le_bytes().repeat(250));
         let mut ingest = store.ingest(sha512(&bytes), Some(1000)).expect("an ingest");
