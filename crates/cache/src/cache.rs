@@ -208,12 +208,12 @@ impl Cache {
     }
 }
 
-/// What is asked of a registry; where something `is_stored` that can be given instead, a failure after 20 s.
+/// What is asked of a registry; where what is stored `can_be_given` instead, a failure after 20 s.
 pub(crate) async fn in_time<T>(
-    is_stored: bool,
+    can_be_given: bool,
     asking: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    if !is_stored {
+    if !can_be_given {
         return asking.await;
     }
     let late =

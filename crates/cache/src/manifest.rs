@@ -108,7 +108,11 @@ impl Cache {
         // The archive may come to its end while the upstream is asked.
         let was_restoring = self.is_restoring();
         let asking = self.fetch(access, reference, found.clone());
-        match in_time(found.is_some(), asking).await {
+        // Not where only the registry may allow it.
+        let can_be_given = found.as_ref().is_some_and(|found| {
+            found.stored.stale(self.admission(access), StaleBecause::UpstreamFailed).is_some()
+        });
+        match in_time(can_be_given, asking).await {
             Err(failure) => {
                 if found.as_ref().is_none_or(|found| !found.stored.is_linked) && was_restoring {
                     // What a tag means is known when all has come.

@@ -61,7 +61,8 @@ impl Cache {
         // The archive may come to its end while the upstream is asked.
         let was_restoring = self.is_restoring();
         let asking = self.fetch_referrers(access, subject, outcome);
-        match in_time(outcome == Outcome::Refreshed, asking).await {
+        let can_be_given = outcome == Outcome::Refreshed && self.admission(access) != Admission::Ask;
+        match in_time(can_be_given, asking).await {
             Err(failure) => {
                 if outcome == Outcome::Miss && was_restoring {
                     // Lists are known when all has come.
