@@ -122,11 +122,12 @@ impl Store {
         if self.is_read_only() {
             return Ok(());
         }
-        if was_public {
-            // Their own marks need no room on the disk, and hold after a kill, too.
+        let written = layout.write_index(&images);
+        if was_public && written.is_err() {
+            // A kill must not make it public again, and their own marks need no room on the disk.
             layout.hide_private(&images);
         }
-        layout.write_index(&images)
+        written
     }
 
     /// Takes the mark back, of the repository's images and of what its registry gave for it: anybody may have them.
