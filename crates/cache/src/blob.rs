@@ -107,12 +107,24 @@ impl Cache {
                 // A part of a blob, or its length, can be told only when that is known.
                 let is_told = content.size().is_some();
                 let is_short = content.size().is_none_or(|size| size <= VERIFIED_WHOLE);
-                if request.is_for_ranges() && !is_short {
-                    if let Ok(verified) = timeout_at(begun + VERIFIED_SOON, settled(&mut content)).await {
-                        verified?;
-                    }
+                let verified = if request.is_for_ranges() && !is_short {
+                    let soon = timeout_at(begun + VERIFIED_SOON, settled(&mut content));
+                    soon.await.unwrap_or(Ok(0))
                 } else if request.is_for_ranges() || (request == BlobRequest::Head && !is_told) {
-                    settled(&mut content).await?;
+                    settled(&mut content).await
+                } else {
+                    Ok(0)
+                };
+                match verified {
+                    Err(Failure { error: Error::NoRoom { .. }, .. }) if request.is_for_ranges() => {
+                        return Ok(match self.bypass(access, digest).await? {
+                            Filled::Bypassed(bypass) | Filled::Elsewhere(bypass) => {
+                                Answer::new(Blob::not_stored(bypass), Outcome::Bypass)
+                            }
+                            Filled::Stored(_) => return Err(Error::no_result().into()),
+                        });
+                    }
+                    verified => drop(verified?),
                 }
                 let beside = content.size().filter(|_| request.is_for_ranges()).map(|size| Beside {
                     blob: upstream.blob(&access.target.repository, digest),

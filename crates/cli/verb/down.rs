@@ -110,7 +110,9 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     } else if is_carried && stays.is_some() {
         Some("the daemon goes on with it")
     } else if is_left || Layout::at(&store).has_private() {
-        Some("images of which it is not known that anybody may have them are in it")
+        Some(
+            "not all that is in it is known to be for everybody: private images, or what is half written or damaged",
+        )
     } else {
         None
     };

@@ -191,11 +191,17 @@ impl Catalog {
         *lock(&self.stored) = None;
     }
 
-    /// Forgets everything, and begins with what `index.json` says now: it is another store.
-    pub(crate) fn reset(&self, found: ImageIndex) {
+    /// Forgets everything, and begins with what `index.json` says now: it is another store. Only what is private stays so: who may
+    /// have what does not change with the store.
+    pub(crate) fn reset(&self, mut found: ImageIndex) {
         let mut images = lock(&self.images);
+        let private = self.index.private();
         self.layout.forget_index();
         self.index.reopen(&found);
+        for target in &private {
+            self.index.mark_private(target);
+            found.mark_private(target);
+        }
         *images = found;
         *lock(&self.recent) = RecentManifests::default();
         self.verified.forget_all();

@@ -48,6 +48,10 @@ pub struct Prune {
     pub keep_private: bool,
 }
 
+/// How room is made: by what nothing was used of for longest.
+const ROOM: Policy =
+    Policy { unneeded: UnneededPolicy::InTurn, remove_private: false, used_since: None, bytes: 0 };
+
 /// Keeps the store within its limits.
 #[derive(Debug)]
 pub(crate) struct Evictor {
@@ -136,21 +140,31 @@ impl Evictor {
         Survey::of(&self.catalog, images, &self.pins, &in_flight)
     }
 
-    /// Promises that `bytes` more will fit, if everything goes that is stored.
+    /// Promises that `bytes` more will fit, if what may go does.
     fn promise(&self, bytes: u64) -> Result<(), Error> {
         let mut promised = lock(&self.promised);
         let all = promised.saturating_add(bytes);
         if self.limits != Limits::default() && bytes > 0 {
             let Disk { size, free } = self.disk()?;
-            let stored = self.limits.min_free.map_or(0, |_| self.catalog.size());
             // What is taken of it already is not free.
-            let free = free.saturating_add(stored).saturating_add(*lock(&self.reserved));
-            if self.limits.excess(Disk { size, free }, 0, all) > 0 {
+            let disk = Disk { size, free: free.saturating_add(*lock(&self.reserved)) };
+            let missing = self.limits.excess(disk, self.stored(), all);
+            if missing > 0 && self.evictable(missing)? < missing {
                 return Err(Error::NoRoom { wanted: bytes });
             }
         }
         *promised = all;
         Ok(())
+    }
+
+    /// How many bytes would go for so many, if they can be freed; else fewer.
+    fn evictable(&self, bytes: u64) -> Result<u64, Error> {
+        let survey = self.survey(&lock(&self.catalog.images));
+        // Not even without all of it.
+        if survey.size() < bytes {
+            return Ok(0);
+        }
+        Ok(plan(survey, Policy { bytes, ..ROOM }).iter().map(|removal| removal.bytes).sum())
     }
 
     /// Reserves `bytes` more, for which room is made where that is needed and possible.
@@ -201,12 +215,7 @@ impl Evictor {
         let survey = self.survey(&images);
         let are_many = survey.images.len() + survey.unneeded.len() >= MANY;
         let spare = if are_many { survey.size() / SPARE } else { 0 };
-        let policy = Policy {
-            unneeded: UnneededPolicy::InTurn,
-            remove_private: false,
-            used_since: None,
-            bytes: bytes + spare,
-        };
+        let policy = Policy { bytes: bytes + spare, ..ROOM };
         let removals = plan(survey, policy);
         let freed = removals.iter().map(|removal| removal.bytes).sum();
         if freed < bytes {
@@ -222,7 +231,7 @@ impl Evictor {
 
     /// How many bytes something may have that is here for a while: as many as the store, and what others need not have free.
     pub(crate) fn room(&self) -> Result<u64, Error> {
-        Ok(self.limits.most(self.disk()?))
+        Ok(self.limits.most(self.disk()?, self.catalog.size()))
     }
 
     fn disk(&self) -> Result<Disk, Error> {
@@ -233,10 +242,12 @@ impl Evictor {
     /// How many bytes have to go before `more` fit, where there is to be room for `reserved` already.
     fn excess(&self, reserved: u64, more: u64) -> Result<u64, Error> {
         let disk = self.disk()?;
-        // Counting what is stored reads the whole store the first time.
-        let stored =
-            self.limits.max_size.map_or(0, |_| self.catalog.size() + self.catalog.layout.size_of_indexes());
-        Ok(self.limits.excess(disk, stored.saturating_add(reserved), more))
+        Ok(self.limits.excess(disk, self.stored().saturating_add(reserved), more))
+    }
+
+    /// What counts in the largest size, where there is one: counting that reads the whole store the first time.
+    fn stored(&self) -> u64 {
+        self.limits.max_size.map_or(0, |_| self.catalog.size() + self.catalog.layout.size_of_indexes())
     }
 
     /// Entries first: a kill in between leaves contents that nothing needs, not an image without its contents.

@@ -177,6 +177,11 @@ impl Index {
         private
     }
 
+    /// The repositories that are private.
+    pub(crate) fn private(&self) -> Vec<Target> {
+        self.db.with(|trees| trees.private()).unwrap_or_default()
+    }
+
     /// Forgets the repositories that are private, also that they are: not even their names are left.
     /// Fails where a file that may name one cannot be removed.
     pub(crate) fn forget_private(&self) -> std::io::Result<()> {

@@ -243,6 +243,12 @@ impl Store {
         catalog.sync();
     }
 
+    /// Makes sure that the store is still there, where it can be written.
+    pub(super) fn ensure(&self) -> Result<(), Error> {
+        let Inner { catalog, hold, .. } = &*self.0;
+        hold.get().map_or(Ok(()), |hold| hold.ensure(|found| catalog.reset(found)))
+    }
+
     /// Begins to write to a store that could not be written.
     fn take_hold(&self) -> Result<(), Error> {
         let Inner { catalog, hold, .. } = &*self.0;

@@ -141,7 +141,9 @@ impl<'a> Own<'a> {
     /// The length of one in bytes.
     fn size_of(self, digest: &Digest) -> Option<u64> {
         let readers = self.layout.readers(digest);
-        self.layout.size_of(digest).filter(|_| readers == Readers::All || readers == self.readers)
+        // What was imported is for who has the store.
+        let is_own = [Readers::All, Readers::Local, self.readers].contains(&readers);
+        self.layout.size_of(digest).filter(|_| is_own)
     }
 
     /// The image with what one platform needs, or what is missing of that.
@@ -163,8 +165,9 @@ impl<'a> Own<'a> {
             }),
         };
         let config = stored(links.config.ok_or("it has no configuration")?)?;
-        let layers = links.layers.into_iter().map(stored).collect::<Result<_, _>>()?;
-        let is_public = self.readers == Readers::All;
+        let layers: Vec<Descriptor> = links.layers.into_iter().map(stored).collect::<Result<_, _>>()?;
+        let is_for_all = |one: &Descriptor| self.layout.readers(&one.digest) == Readers::All;
+        let is_public = is_for_all(&descriptor) && is_for_all(&config) && layers.iter().all(is_for_all);
         Ok(CompleteImage { name: name.clone(), manifest: descriptor, config, layers, attested, is_public })
     }
 

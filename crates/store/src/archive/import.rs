@@ -75,7 +75,10 @@ impl Store {
             (None, _) => {}
         }
         let mut fresh = HashSet::new();
-        let taken = self.take_in(&images, &mut fresh, progress);
+        let taken = self.take_in(&images, &mut fresh, progress).and_then(|imported| match imported.is_empty() {
+            true => Err(bad("the modes of its files do not say who may have its images, as in a copy that has lost them".into())),
+            false => Ok(imported),
+        });
         if taken.is_err() {
             for digest in &fresh {
                 self.catalog().remove(digest);

@@ -45,11 +45,11 @@ pub(crate) struct Disk {
 }
 
 impl Limits {
-    /// How many bytes there may be of something that is not kept.
-    pub(crate) fn most(&self, disk: Disk) -> u64 {
+    /// How many bytes there may be for a while of something that is not kept, where `stored` bytes could go.
+    pub(crate) fn most(&self, disk: Disk, stored: u64) -> u64 {
         let of_store = self.max_size.map_or(u64::MAX, |limit| limit.bytes(disk.size));
         let left = self.min_free.map_or(0, |limit| limit.bytes(disk.size));
-        of_store.min(disk.free.saturating_sub(left))
+        of_store.min(disk.free.saturating_add(stored).saturating_sub(left)).min(disk.free)
     }
 
     /// How many bytes have to go before `more` fit, where `kept` are stored or reserved.
@@ -96,10 +96,10 @@ mod tests {
 
     #[test]
     fn what_is_not_kept_may_have_as_much_as_the_store_and_what_is_free() {
-        let most = |max_size, min_free| Limits { max_size, min_free }.most(DISK);
+        let most = |max_size, min_free| Limits { max_size, min_free }.most(DISK, 50);
         assert_eq!(most(None, None), 300);
         assert_eq!(most(Some(Limit::Bytes(100)), None), 100);
-        assert_eq!(most(Some(Limit::Bytes(100)), Some(Limit::Bytes(210))), 90);
+        assert_eq!(most(Some(Limit::Bytes(100)), Some(Limit::Bytes(270))), 80);
     }
 
     #[test]

@@ -117,6 +117,12 @@ impl Trees {
         self.contents.copy(&from.contents)
     }
 
+    /// The repositories that are private.
+    pub(super) fn private(&self) -> sled::Result<Vec<Target>> {
+        let read = |(key, _): &(IVec, IVec)| read_target(std::str::from_utf8(key).ok()?);
+        Ok(self.private.scan(b"")?.iter().filter_map(read).collect())
+    }
+
     /// Whether a repository is known to be private.
     pub(super) fn has_private(&self) -> sled::Result<bool> {
         Ok(!self.private.scan(b"")?.is_empty())

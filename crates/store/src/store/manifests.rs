@@ -40,6 +40,7 @@ impl Store {
         readers: Readers,
     ) -> Result<(), Error> {
         let Manifest { descriptor, links } = manifest;
+        self.ensure()?;
         self.put_small(target, descriptor.digest, bytes, readers)?;
         let index = &self.0.catalog.index;
         // An entry that is reachable from another one of this repository needs none of its own.
