@@ -331,7 +331,10 @@ async fn a_store_that_could_not_be_written_is_when_it_can_be() {
     let why = Error::Io(std::io::Error::other("the disk is full"));
     let store = Store::open_read_only(dir.path(), Options::default(), &why);
     assert!(matches!(store.ingest(sha512(b"x"), None), Err(Error::ReadOnly { .. })));
+    let private = Target::new(Registry::docker_hub(), "a/private".parse().expect("a name"));
+    store.mark_private(&private).expect("marked");
     store.flush();
+    assert!(store.is_private(&private), "what was found out meanwhile counts");
     put_image(&store);
     store.close();
     let names = std::fs::read_to_string(dir.path().join("index.json")).expect("there");
@@ -369,4 +372,16 @@ async fn a_file_beside_the_contents_of_an_archive_is_written_nowhere_else() {
     store.restore(archive.as_slice(), &["speed.json"], &|| {}).expect("restored");
     assert!(!victim.exists());
     assert_eq!(std::fs::read(dir.path().join("speed.json")).expect("written"), b"{}");
+}
+
+#[tokio::test]
+async fn nothing_goes_for_a_length_that_would_not_fit_beside_what_is_being_written() {
+    const MIB: u64 = 1 << 20;
+    let (_dir, store) = with_limit(64 * MIB);
+    let kept = put(&store, 1, 10 << 20);
+    // While it is written again, it cannot go.
+    let _again = store.ingest(kept, None).expect("an ingest");
+    assert!(matches!(store.ingest(sha512(b"a"), Some(60 * MIB)), Err(Error::NoRoom { .. })));
+    assert!(store.has(&kept));
+    assert!(store.ingest(sha512(b"b"), Some(50 * MIB)).is_ok());
 }
