@@ -117,12 +117,8 @@ impl Cache {
                 };
                 match verified {
                     Err(Failure { error: Error::NoRoom { .. }, .. }) if request.is_for_ranges() => {
-                        return Ok(match self.bypass(access, digest).await? {
-                            Filled::Bypassed(bypass) | Filled::Elsewhere(bypass) => {
-                                Answer::new(Blob::not_stored(bypass), Outcome::Bypass)
-                            }
-                            Filled::Stored(_) => return Err(Error::no_result().into()),
-                        });
+                        let past = self.past_the_store(access, digest).await?;
+                        return Ok(Answer::new(Blob::not_stored(past), Outcome::Bypass));
                     }
                     verified => drop(verified?),
                 }
@@ -294,15 +290,19 @@ impl Cache {
         store.blob(digest).ok()?.filter(|_| store.is_confirmable(&access.target, digest))
     }
 
-    /// A fetch for this client alone.
     async fn bypass(&self, access: &Access, digest: &Digest) -> Result<Filled, Failure> {
+        self.past_the_store(access, digest).await.map(Filled::Bypassed)
+    }
+
+    /// A fetch for this client alone.
+    async fn past_the_store(&self, access: &Access, digest: &Digest) -> Result<Box<Bypass>, Failure> {
         let upstream = self.upstream(access)?;
         let blob = upstream.blob(&access.target.repository, digest);
         if upstream.has_others() {
             let permission = permission(self.store(), &access.target, digest);
             blob.allow(self.others_while_away(&upstream, access, digest).await, permission).await;
         }
-        Ok(Filled::Bypassed(self.begin_bypass(blob, access, digest).await?))
+        Ok(self.begin_bypass(blob, access, digest).await?)
     }
 
     async fn begin_bypass(

@@ -152,8 +152,8 @@ impl Store {
     /// [`Error::NoRoom`] and [`Error::ReadOnly`]; [`Error::Io`] when no file can be made, or the disk is full.
     pub fn ingest(&self, digest: Digest, size: Option<u64>) -> Result<Ingest, Error> {
         let Inner { catalog, evictor, hold, read_only } = &*self.0;
-        let hold = hold.get().ok_or_else(|| Error::ReadOnly { why: Arc::clone(read_only) })?;
-        hold.ensure(|found| catalog.reset(found))?;
+        hold.get().ok_or_else(|| Error::ReadOnly { why: Arc::clone(read_only) })?;
+        self.ensure()?;
         Ingest::begin(catalog, evictor, digest, size)
     }
 
@@ -225,11 +225,8 @@ impl Store {
     /// Writes what is only in memory: when contents were last used; with [`Durability::Synced`] also contents, to the disk.
     /// Finds out, too, whether the store is still there.
     pub fn flush(&self) {
-        let Inner { catalog, hold, .. } = &*self.0;
-        let held = match hold.get() {
-            Some(hold) => hold.ensure(|found| catalog.reset(found)),
-            None => self.take_hold(),
-        };
+        let catalog = &self.0.catalog;
+        let held = if self.is_read_only() { self.take_hold() } else { self.ensure() };
         if let Err(error) = held {
             tracing::debug!(target: "hubcap::store", "{error}");
         }

@@ -9,7 +9,7 @@ use std::io::{Error, ErrorKind, Read, Result};
 use tar::{EntryType, Header, PaxExtensions};
 
 /// A tar's unit, in bytes.
-pub(super) const BLOCK: u64 = 512;
+const BLOCK: u64 = 512;
 /// The longest name or list of attributes before a member, in bytes.
 const MAX_EXTENSION: u64 = 1 << 20;
 

@@ -18,14 +18,11 @@ use crate::validation::Validation;
 pub(super) fn has_all(trees: &Trees, images: &ImageIndex) -> sled::Result<bool> {
     for entry in images.entries() {
         let digest = entry.descriptor.digest;
-        let known = match (&entry.tag, &entry.subject) {
-            (_, Some(subject)) => trees.referrers(&link_key(&entry.target, subject))?,
-            (Some(tag), None) => trees.tag(&tag_key(&entry.target, tag))?,
-            (None, None) => None,
-        };
+        let means_it = |known: TagEntry| known.descriptor.digest == digest;
         let is_known = match (&entry.tag, &entry.subject) {
+            (_, Some(subject)) => trees.referrers(&link_key(&entry.target, subject))?.is_some_and(means_it),
+            (Some(tag), None) => trees.tag(&tag_key(&entry.target, tag))?.is_some_and(means_it),
             (None, None) => trees.is_linked(&link_key(&entry.target, &digest))?,
-            _ => known.is_some_and(|known| known.descriptor.digest == digest),
         };
         if !is_known || (entry.private && !trees.is_private(&entry.target)?) {
             return Ok(false);
@@ -57,13 +54,11 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled:
         };
         // What is not here the registry has not given, whatever the entry says. Of what is here and not for everybody, the
         // entry's own manifest is the repository's if that is private, and all of what was imported together.
-        let readers = |digest: &Digest| layout.size_of(digest).map(|_| layout.readers(digest));
-        let is_imported = readers(&digest) == Some(Readers::Local);
-        let is_given = |one: &Digest| match readers(one) {
-            Some(Readers::All) => true,
-            Some(Readers::Local) => is_imported,
-            Some(Readers::Granted) => *one == digest && entry.private,
-            None => false,
+        let is_imported = layout.readers(&digest) == Readers::Local;
+        let is_given = |one: &Digest| match layout.readers(one) {
+            Readers::All => true,
+            Readers::Local => is_imported,
+            Readers::Granted => *one == digest && entry.private && layout.size_of(one).is_some(),
         };
         // A list of referrers is nobody's manifest: hubcap has written it.
         let is_own = |link: &&Link| entry.subject.is_none() || link.digest != entry.descriptor.digest;
@@ -73,7 +68,7 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled:
             }
         }
         if is_imported {
-            for blob in graph.contents().filter(|one| readers(&one.digest) == Some(Readers::Local)) {
+            for blob in graph.contents().filter(|one| layout.readers(&one.digest) == Readers::Local) {
                 trees.own(&entry.target, &blob.digest, None)?;
             }
         }
