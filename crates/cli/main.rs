@@ -3,8 +3,8 @@
 //! - [`args`]: what is typed. [`settings`]: what is decided by flags, variables and the file.
 //! - [`verb`]: the subcommands; only this file enters them.
 //! - [`compose`]: builds store, upstreams, cache and runtime from the settings.
-//! - [`daemon`]: the daemon's process, its run, its address, and the client of its admin socket. [`fill`]: has the store
-//!   filled.
+//! - [`daemon`]: the daemon's process, its run, its address, and the client of its admin socket. [`holder`]: who has the store,
+//!   this process or a daemon. [`fill`]: has the store filled.
 //! - [`job`]: the GitHub job. [`clients`], [`restart`], [`unpacker`], [`proof`], [`limits`], [`lockfile`], [`log`],
 //!   [`replace`], [`show`], [`signals`]: what several verbs do alike.
 
@@ -13,6 +13,7 @@ mod clients;
 mod compose;
 mod daemon;
 mod fill;
+mod holder;
 mod job;
 mod limits;
 mod lockfile;

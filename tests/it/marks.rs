@@ -8,10 +8,10 @@ use hubcap_oci::media_type;
 use serde_json::json;
 
 use crate::permission::{EVIL, SECRET, World};
-use crate::support::eventually;
 use crate::support::hubcap::{Hubcap, Place, blob, command, manifest, run, status};
 use crate::support::image;
-use crate::support::origin::Origin;
+use crate::support::origin::{Origin, quirk};
+use crate::support::{eventually, noise};
 
 /// The private image as a whole, by its login.
 async fn pull_private(world: &World, hubcap: &Hubcap) {
@@ -74,7 +74,7 @@ async fn a_name_in_a_store_gives_nobody_what_comes_later() {
     let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": all});
     std::fs::write(world.place.store().join("index.json"), index.to_string()).expect("written");
     // Its registry has nothing of it.
-    world.evil.quirk("/evil/", crate::support::origin::quirk::status(404));
+    world.evil.quirk("/evil/", quirk::status(404));
     for is_again in [false, true] {
         let hubcap = world.start();
         pull_private(&world, &hubcap).await;
@@ -108,6 +108,51 @@ async fn an_export_has_nothing_that_only_its_image_names() {
         assert_eq!(mode, 0o600, "for its owner alone");
         std::fs::remove_file(&out).expect("removed");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_a_private_image_has_nothing_of_another_private_one() {
+    let world = World::new().await;
+    // Both are private, and the other one names the layer without having it, in a registry of its own or in the same one.
+    world.evil.make_private("evil/image", "me:hunter2", SECRET);
+    let other = image::put(&world.origin, "org/other:1", &[&noise(200_000, 1)]);
+    world.origin.make_private("org/other", "me:hunter2", SECRET);
+    world.origin.quirk(&format!("/org/other/blobs/{}", world.private.blobs[1]), quirk::status(404));
+    let hubcap = world.start();
+    pull_private(&world, &hubcap).await;
+    let configs = [
+        (manifest("evil/image", "1"), blob("evil/image", &world.named.blobs[0]), EVIL),
+        (manifest("org/other", "1"), blob("org/other", &other.blobs[0]), "docker.io"),
+    ];
+    for path in configs.iter().flat_map(|(manifest, config, at)| [(manifest, at), (config, at)]) {
+        let answer = hubcap.get_as(&format!("{}?ns={}", path.0, path.1), Some(SECRET)).await;
+        assert_eq!(answer.status(), 200, "{path:?}");
+        answer.bytes().await.expect("a body");
+    }
+    let (store, out) = (world.place.store(), world.place.dir.path().join("out.tar"));
+    let state = world.place.state();
+    let upstreams = [format!("docker.io={}", world.origin.url()), format!("{EVIL}={}", world.evil.url())];
+    let export = |image: &str| {
+        let at = ["--store", text(&store), "--state", text(&state)];
+        let from = ["--upstream", &upstreams[0], "--upstream", &upstreams[1]];
+        let what = ["export", image, "--platform", "linux/amd64", "--output", text(&out)];
+        run(world.place.dir.path(), &[&what[..], &at, &from].concat())
+    };
+    let exports_its_own = |when: &str| {
+        for name in [format!("{EVIL}/evil/image:1"), "docker.io/org/other:1".into()] {
+            let output = export(&name);
+            assert!(!output.status.success() && !out.exists(), "{name} {when}: {output:?}");
+        }
+        let output = export("docker.io/org/private:1");
+        assert!(output.status.success(), "{when}: {output:?}");
+        std::fs::remove_file(&out).expect("removed");
+    };
+    exports_its_own("beside the daemon");
+    assert_eq!(hubcap.stop(), Some(0));
+    exports_its_own("without one");
+    // Who has brought what is known no more: the registry has to say it.
+    std::fs::remove_dir_all(store.join("index-sled034-v2")).expect("removed");
+    assert!(!export("docker.io/org/private:1").status.success() && !out.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +216,7 @@ async fn an_import_of_a_store_gives_nobody_a_private_manifest_that_an_index_name
     succeeds(&other, &["import", text(&from), "--store", text(&to)]);
     let upstream = format!("{EVIL}={}", world.evil.url());
     let hubcap = other.start(&world.origin.url(), &["--upstream", &upstream]);
-    world.evil.quirk(&format!("/manifests/{digest}"), crate::support::origin::quirk::status(404));
+    world.evil.quirk(&format!("/manifests/{digest}"), quirk::status(404));
     let stolen = hubcap.get(&format!("{}?ns={EVIL}", manifest("evil/image", digest))).await;
     assert_eq!(stolen.status(), 404);
     assert_eq!(hubcap.stop(), Some(0));

@@ -17,7 +17,7 @@ pub(crate) struct World {
     pub(crate) origin: Origin,
     pub(crate) evil: Origin,
     pub(crate) private: Image,
-    named: Image,
+    pub(crate) named: Image,
     pub(crate) place: Place,
 }
 

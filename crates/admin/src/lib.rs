@@ -7,9 +7,11 @@
 //! - [`routes`]: which path is answered by what.
 //! - [`status`]: how the daemon is.
 //! - [`pull`]: the store filled with images.
+//! - [`missing`]: which contents a repository is not known to have.
 //! - [`answer`]: JSON as an answer, errors too.
 
 mod answer;
+pub mod missing;
 pub mod pull;
 mod routes;
 mod server;

@@ -1,5 +1,6 @@
 //! Which path is answered by what. Further views of the same state (metrics, a page) are further routes here.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::BoxError;
@@ -12,10 +13,12 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri};
 use hubcap_cache::Cache;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tower::timeout::TimeoutLayer;
 
 use crate::answer;
+use crate::missing;
 use crate::pull;
 use crate::status::{Daemon, Status};
 
@@ -42,6 +45,7 @@ pub(crate) fn router(admin: Admin, patience: Duration) -> Router {
         .route("/status", get(status))
         .route("/requests", get(requests))
         .route("/pull", post(pull))
+        .route("/missing", post(missing))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer((HandleErrorLayer::new(timed_out), TimeoutLayer::new(patience)))
@@ -71,19 +75,31 @@ async fn requests(State(Admin { cache, .. }): State<Admin>) -> Response<Body> {
     answer::json(StatusCode::OK, &cache.requests())
 }
 
-async fn pull(State(admin): State<Admin>, body: Result<Bytes, BytesRejection>) -> Response<Body> {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejected) => return answer::refuse(rejected.status(), rejected.body_text()),
-    };
-    let request: pull::Request = match serde_json::from_slice(&body) {
-        Ok(request) => request,
-        Err(error) => return answer::refuse(StatusCode::BAD_REQUEST, error.to_string()),
-    };
-    match pull::start(admin.cache, &request) {
-        Ok(answer) => answer,
-        Err(error) => answer::refuse(StatusCode::BAD_REQUEST, error.to_string()),
-    }
+async fn pull(
+    State(admin): State<Admin>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response<Body>, Response<Body>> {
+    let request: pull::Request = parsed(body)?;
+    pull::start(admin.cache, &request).map_err(bad_request)
+}
+
+async fn missing(
+    State(admin): State<Admin>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response<Body>, Response<Body>> {
+    let request: missing::Request = parsed(body)?;
+    let missing = missing::missing(&admin.cache, &request).map_err(bad_request)?;
+    Ok(answer::json(StatusCode::OK, &missing))
+}
+
+/// A request's body, or the refusal of it.
+fn parsed<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Response<Body>> {
+    let body = body.map_err(|rejected| answer::refuse(rejected.status(), rejected.body_text()))?;
+    serde_json::from_slice(&body).map_err(bad_request)
+}
+
+fn bad_request(error: impl Display) -> Response<Body> {
+    answer::refuse(StatusCode::BAD_REQUEST, error.to_string())
 }
 
 /// Saves what the job adds to its cache service; `null` where there is none.

@@ -139,6 +139,11 @@ impl Cache {
         self.0.upstreams.get(registry).is_some()
     }
 
+    /// Which of these contents a repository is not known to have; see [`Store::missing`].
+    pub fn missing(&self, target: &Target, contents: &[Digest]) -> Vec<Digest> {
+        self.store().missing(target, contents)
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.0.store
     }

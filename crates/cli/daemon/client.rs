@@ -6,11 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use hubcap_admin::{Refusal, Status, pull, socket};
+use hubcap_admin::{Refusal, Status, missing, pull, socket};
 use hubcap_cache::RequestLog;
 use hubcap_cache::carry::Saved;
 use hubcap_cache::prefetch::Image;
-use hubcap_oci::{ImageRef, Platform};
+use hubcap_oci::{Digest, ImageRef, Platform};
 
 /// How long the daemon may take for its status, and for each write of a request.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -97,6 +97,16 @@ pub(crate) fn pull(
         }
     }
     bail!("the daemon ended before the pull was done")
+}
+
+/// Which of these contents the image's repository is not known to have.
+///
+/// # Errors
+/// When none answers within 5 s, or one of another version does.
+pub(crate) fn missing(state: &Path, image: &ImageRef, contents: &[Digest]) -> anyhow::Result<Vec<Digest>> {
+    let request = missing::Request { image: image.to_string(), contents: contents.to_vec() };
+    let answer = ask(state, "POST /missing", &serde_json::to_vec(&request)?, Some(PATIENCE))?;
+    serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
 }
 
 /// Has the daemon save what the job adds to its cache service; `None` where the daemon has none.

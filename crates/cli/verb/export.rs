@@ -13,6 +13,7 @@ use hubcap_store::{Availability, CompleteImage, Format, Layout};
 
 use crate::args::Export;
 use crate::fill::fill;
+use crate::holder;
 use crate::replace::{PRIVATE, PUBLIC, replace};
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
@@ -39,7 +40,8 @@ pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
         write(config, &image, format, out.lock())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let permissions = if image.is_public() { PUBLIC } else { PRIVATE };
+    let is_public = Layout::at(&config.store).guarded(&image, format).is_empty();
+    let permissions = if is_public { PUBLIC } else { PRIVATE };
     replace(&flags.output, permissions, |file| write(config, &image, format, file))?;
     let size = fs::metadata(&flags.output)?.len();
     println!("{}  {platform}  {} in {}", flags.image, bytes(size), flags.output.display());
@@ -53,9 +55,7 @@ fn complete(
     platform: &Platform,
     format: Format,
 ) -> anyhow::Result<CompleteImage> {
-    let layout = Layout::at(&config.store);
-    let found = layout.find(name, platform)?;
-    match found {
+    match stored(config, name, platform, format)? {
         Availability::Complete(image) if format == Format::DockerArchive || !image.lacks_attestations() => {
             return Ok(*image);
         }
@@ -68,10 +68,33 @@ fn complete(
             fetch(config, name, platform).with_context(|| format!("{name} cannot be fetched"))?;
         }
     }
-    match layout.find(name, platform)? {
+    match stored(config, name, platform, format)? {
         Availability::Complete(image) => Ok(*image),
         Availability::Missing(why) => bail!("{name} is not complete in the store: {why}"),
     }
+}
+
+/// What the store has of the image. What not everybody may have, and its repository is not known to have, counts as missing: another
+/// image has it.
+fn stored(
+    config: &Config,
+    name: &ImageRef,
+    platform: &Platform,
+    format: Format,
+) -> anyhow::Result<Availability> {
+    let layout = Layout::at(&config.store);
+    let found = layout.find(name, platform)?;
+    let guarded = match &found {
+        Availability::Complete(image) => layout.guarded(image, format),
+        Availability::Missing(_) => Vec::new(),
+    };
+    if guarded.is_empty() {
+        return Ok(found);
+    }
+    let missing = holder::missing(config, name, &guarded)?;
+    Ok(missing.first().map_or(found, |one| {
+        Availability::Missing(format!("{one} is not for everybody, and came of another repository"))
+    }))
 }
 
 /// Fetches what is missing of the image.

@@ -213,6 +213,11 @@ impl Store {
         self.0.catalog.index.has(target, digest)
     }
 
+    /// Which of these contents the repository is not [known to have](Self::is_linked).
+    pub fn missing(&self, target: &Target, contents: &[Digest]) -> Vec<Digest> {
+        contents.iter().copied().filter(|digest| !self.is_linked(target, digest)).collect()
+    }
+
     /// Whether a yes of the target's registry is enough to give out what is stored: anybody may have it, or this registry gave it,
     /// for whatever repository. Of what only a login at another registry got, this one must bring the bytes itself: its yes is no
     /// word of theirs.

@@ -139,6 +139,15 @@ async fn an_image_without_a_valid_name_is_refused() {
 }
 
 #[tokio::test]
+async fn what_a_repository_is_not_known_to_have_is_missing() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let answer = ask("POST", "/missing", json!({"image": "alpine", "contents": [digest]}).to_string()).await;
+    assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!([digest])));
+    let answer = ask("POST", "/missing", r#"{"image":"A B","contents":[]}"#).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn a_pull_ends_with_the_count_of_failures() {
     let answer = ask("POST", "/pull", r#"{"images":["alpine","busybox"],"platforms":[]}"#).await;
     assert_eq!(answer.status, StatusCode::OK);

@@ -16,7 +16,7 @@ use serde_json::json;
 use attested::Attested;
 
 use crate::error::Error;
-use crate::layout::image_index::{Entry, PRIVATE, REF_NAME, wrapper};
+use crate::layout::image_index::{PRIVATE, REF_NAME, wrapper};
 use crate::layout::{Layout, OCI_LAYOUT, content_path, own};
 use crate::permissions::Readers;
 
@@ -41,7 +41,6 @@ pub struct CompleteImage {
     config: Descriptor,
     layers: Vec<Descriptor>,
     attested: Attested,
-    is_public: bool,
 }
 
 /// What the store has of an image.
@@ -62,11 +61,6 @@ impl CompleteImage {
     /// Whether attestations that belong into an OCI archive are not in the store.
     pub const fn lacks_attestations(&self) -> bool {
         matches!(self.attested, Attested::Missing)
-    }
-
-    /// Whether anybody may have it: its registry gives it without a login.
-    pub const fn is_public(&self) -> bool {
-        self.is_public
     }
 
     /// Whether a layer is compressed with zstd, which docker load cannot read before Docker 23.
@@ -93,7 +87,7 @@ impl Layout {
     /// [`Error::Io`] and [`Error::Damaged`] when the store cannot be read.
     pub fn find(&self, name: &ImageRef, platform: &Platform) -> Result<Availability, Error> {
         Ok(match self.named(name)? {
-            Some((top, own)) => match own.complete(&top, name, platform) {
+            Some(top) => match self.complete(&top, name, platform) {
                 Ok(image) => Availability::Complete(Box::new(image)),
                 Err(what) => Availability::Missing(what),
             },
@@ -101,8 +95,19 @@ impl Layout {
         })
     }
 
+    /// What of an image in this format not everybody may have. That its manifest names it is no permission: it may be written only
+    /// if the image's repository has it, which the index knows.
+    pub fn guarded(&self, image: &CompleteImage, format: Format) -> Vec<Digest> {
+        let index = match (format, &image.attested) {
+            (Format::OciArchive, Attested::By { index, .. }) => Some(&**index),
+            _ => None,
+        };
+        let all = image.contents(format).chain([&image.manifest]).chain(index);
+        all.map(|one| one.digest).filter(|digest| self.readers(digest) != Readers::All).collect()
+    }
+
     /// What the store knows under that name: a tag, or a digest that is reachable in its repository.
-    fn named(&self, name: &ImageRef) -> Result<Option<(Link, Own<'_>)>, Error> {
+    fn named(&self, name: &ImageRef) -> Result<Option<Link>, Error> {
         let images = self.read_index()?;
         let mut entries = images.entries().filter(|entry| {
             entry.target.registry == name.registry && entry.target.repository == name.repository
@@ -110,44 +115,16 @@ impl Layout {
         Ok(match &name.reference {
             Reference::Tag(tag) => entries
                 .find(|entry| entry.tag.as_ref() == Some(tag))
-                .map(|entry| (Link::from(&entry.descriptor), Own::of(self, &entry))),
+                .map(|entry| Link::from(&entry.descriptor)),
             Reference::Digest(digest) => entries.find_map(|entry| {
                 let graph = self.graph(&Link::from(&entry.descriptor));
-                let manifest = graph.manifests().find(|one| one.digest == *digest)?.clone();
-                Some((manifest, Own::of(self, &entry)))
+                graph.manifests().find(|one| one.digest == *digest).cloned()
             }),
         })
     }
-}
-
-/// The contents of a store that are an image's. To be named by a manifest is not enough for what not everybody may have.
-#[derive(Debug, Clone, Copy)]
-struct Own<'a> {
-    layout: &'a Layout,
-    /// Who may have the image's contents that not everybody may have; everybody, where there are none.
-    readers: Readers,
-}
-
-impl<'a> Own<'a> {
-    fn of(layout: &'a Layout, entry: &Entry) -> Self {
-        let readers = match layout.readers(&entry.descriptor.digest) {
-            Readers::Local => Readers::Local,
-            _ if entry.private => Readers::Granted,
-            _ => Readers::All,
-        };
-        Self { layout, readers }
-    }
-
-    /// The length of one in bytes.
-    fn size_of(self, digest: &Digest) -> Option<u64> {
-        let readers = self.layout.readers(digest);
-        // What was imported is for who has the store.
-        let is_own = [Readers::All, Readers::Local, self.readers].contains(&readers);
-        self.layout.size_of(digest).filter(|_| is_own)
-    }
 
     /// The image with what one platform needs, or what is missing of that.
-    fn complete(self, top: &Link, name: &ImageRef, platform: &Platform) -> Result<CompleteImage, String> {
+    fn complete(&self, top: &Link, name: &ImageRef, platform: &Platform) -> Result<CompleteImage, String> {
         let top = self
             .verified_manifest(top)
             .ok_or_else(|| format!("its manifest {} is not in the store", top.digest))?;
@@ -166,13 +143,11 @@ impl<'a> Own<'a> {
         };
         let config = stored(links.config.ok_or("it has no configuration")?)?;
         let layers: Vec<Descriptor> = links.layers.into_iter().map(stored).collect::<Result<_, _>>()?;
-        let is_for_all = |one: &Descriptor| self.layout.readers(&one.digest) == Readers::All;
-        let is_public = is_for_all(&descriptor) && is_for_all(&config) && layers.iter().all(is_for_all);
-        Ok(CompleteImage { name: name.clone(), manifest: descriptor, config, layers, attested, is_public })
+        Ok(CompleteImage { name: name.clone(), manifest: descriptor, config, layers, attested })
     }
 
     /// The manifest itself, or the one for the platform where it is an index.
-    fn for_platform(self, top: Manifest, platform: &Platform) -> Result<Manifest, String> {
+    fn for_platform(&self, top: Manifest, platform: &Platform) -> Result<Manifest, String> {
         if !top.is_index() {
             return Ok(top);
         }
@@ -184,7 +159,7 @@ impl<'a> Own<'a> {
                 None if candidate.is_silent() => continue,
                 None => return Err(format!("its manifest for {platform} is not in the store")),
             };
-            let own = manifest.links.config.as_ref().and_then(|config| self.layout.platform_of(config));
+            let own = manifest.links.config.as_ref().and_then(|config| self.platform_of(config));
             let found = match manifest.is_index() {
                 true => Found::Index(&manifest.links.manifests),
                 false => Found::Manifest(own.as_ref()),
@@ -196,10 +171,9 @@ impl<'a> Own<'a> {
     }
 
     /// A manifest whose bytes have its digest.
-    fn verified_manifest(self, link: &Link) -> Option<Manifest> {
+    fn verified_manifest(&self, link: &Link) -> Option<Manifest> {
         let digest = link.digest;
-        self.size_of(&digest)?;
-        let bytes = self.layout.small(&digest).ok()??;
+        let bytes = self.small(&digest).ok()??;
         let right = Digest::of(digest.algorithm(), &bytes) == digest;
         right.then(|| Manifest::parse(digest, &bytes, Some(&link.media_type)).ok())?
     }

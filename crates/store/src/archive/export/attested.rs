@@ -2,7 +2,7 @@
 
 use hubcap_oci::{Descriptor, Link, Manifest, Platform, media_type};
 
-use super::Own;
+use crate::layout::Layout;
 
 /// What an image's index says of the attestations of one of its manifests.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ impl Attested {
     ///
     /// podman and skopeo choose from an index by the platform of their machine. So for another platform the manifest goes
     /// alone, as does one whose index is in Docker's form or in another index: podman and skopeo would not find it.
-    pub(super) fn find(own: Own<'_>, top: &Manifest, manifest: &Descriptor, platform: &Platform) -> Self {
+    pub(super) fn find(layout: &Layout, top: &Manifest, manifest: &Descriptor, platform: &Platform) -> Self {
         let links = &top.links.manifests;
         let is_found = top.descriptor.media_type == media_type::OCI_INDEX
             && links.iter().any(|link| link.digest == manifest.digest)
@@ -28,9 +28,9 @@ impl Attested {
         let attests = |link: &&Link| is_found && link.refers_to == Some(manifest.digest);
         let mut contents = Vec::new();
         for link in links.iter().filter(attests) {
-            let Some(attestation) = own.verified_manifest(link) else { return Self::Missing };
+            let Some(attestation) = layout.verified_manifest(link) else { return Self::Missing };
             for blob in attestation.links.blobs() {
-                let Some(size) = own.size_of(&blob.digest) else { return Self::Missing };
+                let Some(size) = layout.size_of(&blob.digest) else { return Self::Missing };
                 contents.push(Descriptor::new(blob.media_type.clone(), blob.digest, size));
             }
             contents.push(attestation.descriptor);
