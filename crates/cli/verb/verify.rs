@@ -1,6 +1,5 @@
 //! `hubcap verify`: compares every content in the store with its digest.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use hubcap_cache::{Access, BlobRequest, Cache};
@@ -57,7 +56,7 @@ async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow:
             }
             Finding::Missing { digest, .. } => (digest, true),
             Finding::Foreign(path) => {
-                remove(path)?;
+                Layout::remove_foreign(path)?;
                 println!("{} is removed", disarmed(&format!("{path:?}")));
                 continue;
             }
@@ -74,15 +73,6 @@ async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow:
         }
     }
     Ok(())
-}
-
-/// Removes what is no content: a file or a link alone, or a directory with what is in it.
-fn remove(path: &Path) -> std::io::Result<()> {
-    if fs_err::symlink_metadata(path)?.is_dir() {
-        fs_err::remove_dir_all(path)
-    } else {
-        fs_err::remove_file(path)
-    }
 }
 
 /// Fetches a content, or a manifest, from any repository that is known to have it.

@@ -59,6 +59,14 @@ pub struct Report {
 }
 
 impl Layout {
+    /// Removes what a [`Finding::Foreign`] names: a file or a link alone, or a directory with what is in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be removed.
+    pub fn remove_foreign(path: &Path) -> Result<(), Error> {
+        Ok(own::remove(path)?)
+    }
+
     /// Reads everything in the store, on all processors, and changes nothing. `progress` is called with the bytes of each
     /// content that was read.
     ///
