@@ -90,6 +90,24 @@ async fn a_token_that_does_not_come_keeps_nobody_waiting_who_wants_another_one()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_token_that_is_refused_is_refused_with_it() {
+    let (origin, _place, hubcap) = world(1, &[]).await;
+    origin.like_docker_hub(None);
+    origin.quirk(
+        "/token?",
+        quirk::answer(|_| {
+            std::thread::sleep(Duration::from_millis(300));
+            Some(Reply::status(403))
+        }),
+    );
+    let tags: Vec<String> = (0..16).map(|tag| manifest("org/app0", &tag.to_string())).collect();
+    let refused = join_all(tags.iter().map(async |path| hubcap.get(path).await.status().as_u16()));
+    assert_eq!(refused.await, [403; 16], "{}", hubcap.log());
+    let asked = origin.count(&Method::GET, "/token?");
+    assert!(asked < 16, "{asked} requests for one and the same no");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_repository_alone_meets_does_not_close_the_registry_to_others() {
     let of_evil = |act: fn() -> Act| Quirk::new(move |asked| asked.target.contains("evil").then(act));
     let limited = || Act::Answer(Reply::status(429).with("retry-after", "600"));
@@ -112,6 +130,33 @@ async fn what_a_repository_alone_meets_does_not_close_the_registry_to_others() {
                 hubcap.get(&path).await.status().as_u16()
             });
             assert_eq!(join_all(evil).await, [404; 4], "{what}");
+            assert_eq!(get(&hubcap, number).await, 200, "{what}: {}", hubcap.log());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_repositories_that_fail_does_not_close_the_registry_to_others() {
+    let evil = |reply: fn() -> Reply| {
+        Quirk::new(move |asked| asked.target.contains("evil").then(|| Act::Answer(reply())))
+    };
+    let limited = || Reply::status(429).with("retry-after", "600");
+    for (what, at, quirk) in [
+        ("they fail", "/v2/org/evil", quirk::status(500)),
+        ("they are led to a host that is down", "/v2/org/evil", quirk::redirect(307, "http://127.0.0.1:1/x")),
+        ("their tokens fail", "/token?", evil(|| Reply::status(503))),
+        ("their tokens are limited", "/token?", evil(limited)),
+    ] {
+        let (origin, _place, hubcap) = world(5, &["--upstream-timeout", "500ms"]).await;
+        origin.like_docker_hub(None);
+        origin.quirk(at, quirk);
+        for number in 0..5 {
+            // More than before, nothing of which has worked before the first one, and some of which are asked again.
+            let names = (0..8).chain(100 * number + 100..100 * number + 108);
+            let failed = names.map(async |name| {
+                hubcap.get(&manifest(&format!("org/evil{name}"), "1")).await.status().as_u16()
+            });
+            assert_eq!(join_all(failed).await, [404; 16], "{what}");
             assert_eq!(get(&hubcap, number).await, 200, "{what}: {}", hubcap.log());
         }
     }

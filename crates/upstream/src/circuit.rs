@@ -159,6 +159,12 @@ impl Circuit {
         }
     }
 
+    /// The same where other calls have shown already that it is no accident.
+    pub(crate) fn fail_again(&mut self, began: Instant, why: &Error, now: Instant) {
+        self.failures = self.failures.max(MAX_FAILURES - 1);
+        self.fail(began, why, now);
+    }
+
     fn close(&mut self, now: Instant) {
         if !matches!(self.state, State::Closed) {
             self.state = State::Closed;

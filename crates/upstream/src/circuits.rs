@@ -1,8 +1,9 @@
 //! The circuits of one origin: whose a failure is, and whose calls are refused therefore.
 //!
-//! An origin to which no connection can be made fails for all. A 429 is its limit for whoever asked. Everything else may be the
-//! trouble of one repository: a 5xx, a token service or a host behind a redirect that fails and, while others are answered, a
-//! request that is not. What one client asks for must not keep the others from the registry.
+//! An origin to which no connection can be made fails for all. A 429 is its limit for whoever asked. Everything else is the
+//! trouble of one repository for who asked for it: a 5xx, a token service or a host behind a redirect that fails or has a limit
+//! and, while others are answered, a request that is not. What one client asks for must not keep the others from the registry,
+//! whatever it asks for, and however often.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,11 +16,12 @@ use crate::auth::{Requester, Who};
 use crate::circuit::{Circuit, CircuitState};
 use crate::error::{Error, Failed};
 
-/// So many repositories fail before their failures are the origin's: a gateway may answer for one that is down.
+/// When so many repositories fail, and none works, another one is left alone after its first failure: a gateway may answer for
+/// an origin that is down.
 const SEVERAL: usize = 3;
 /// An origin that has answered well within this time works: a request that gets no answer is its repository's trouble.
 const LATELY: Duration = Duration::from_secs(10);
-/// Callers, and repositories, that are remembered at most. What is not remembered is asked again, and fails again.
+/// Callers, and their repositories, that are remembered at most. What is not remembered is asked again, and fails again.
 const MAX: usize = 1024;
 
 /// Which calls to an origin are refused.
@@ -31,7 +33,7 @@ struct Inner {
     /// For all calls.
     origin: Circuit,
     callers: HashMap<Who, Circuit>,
-    repositories: HashMap<Repository, Circuit>,
+    requesters: HashMap<Requester, Circuit>,
     /// Those that failed since the origin last answered well, up to [`SEVERAL`].
     failing: Vec<Repository>,
     /// When that was.
@@ -43,7 +45,8 @@ struct Inner {
 enum Part {
     Origin,
     Caller,
-    Repository,
+    /// One repository, for one caller.
+    Requester,
 }
 
 /// A call that was let pass.
@@ -61,13 +64,17 @@ impl Call {
 }
 
 impl Circuits {
-    /// How hubcap's own calls fare at `now`, whatever the repository is.
+    /// How hubcap's own calls fare at `now`, whatever the repository is: where several fail and none works, as one of those.
     pub(crate) fn state(&self, now: Instant) -> CircuitState {
         let inner = self.lock();
-        match (inner.origin.state(now), inner.callers.get(&Who::Own)) {
-            (CircuitState::Closed, Some(own)) => own.state(now),
-            (state, _) => state,
-        }
+        let are_several = inner.are_several_failing(now);
+        let own = inner.requesters.iter().filter(|(one, _)| are_several && one.who == Who::Own);
+        let repositories = own.map(|(_, circuit)| circuit);
+        let mut states = std::iter::once(&inner.origin)
+            .chain(inner.callers.get(&Who::Own))
+            .chain(repositories)
+            .map(|circuit| circuit.state(now));
+        states.find(|state| *state != CircuitState::Closed).unwrap_or(CircuitState::Closed)
     }
 
     /// Lets a call pass at `now`.
@@ -92,12 +99,12 @@ impl Circuits {
             inner.worked = Some(now);
             return inner.concerned(requester).for_each(|(_, circuit)| circuit.succeed(now));
         };
+        let are_several = inner.are_several_failing(now);
         for (part, circuit) in inner.concerned(requester) {
             match part {
                 _ if !blamed.contains(&part) => circuit.pass(now),
-                // What was asked for the failing part is not asked for all.
-                Part::Origin => circuit.fail(*began, &Error::unavailable(error.to_string()), now),
-                Part::Caller | Part::Repository => circuit.fail(*began, error, now),
+                Part::Requester if are_several => circuit.fail_again(*began, error, now),
+                _ => circuit.fail(*began, error, now),
             }
         }
     }
@@ -108,6 +115,16 @@ impl Circuits {
 }
 
 impl Inner {
+    /// Whether the origin has answered well lately.
+    fn works(&self, now: Instant) -> bool {
+        self.worked.is_some_and(|worked| now.duration_since(worked) < LATELY)
+    }
+
+    /// Whether several repositories fail, and none works.
+    fn are_several_failing(&self, now: Instant) -> bool {
+        self.failing.len() >= SEVERAL && !self.works(now)
+    }
+
     /// What has failed; `Ok` for what shows that all works.
     fn judge<'a, T>(
         &mut self,
@@ -115,50 +132,45 @@ impl Inner {
         result: &'a Result<T, Failed>,
         now: Instant,
     ) -> Result<(), (&'static [Part], &'a Error)> {
-        let Requester { who, repository } = requester;
         let Err(Failed { error, is_elsewhere }) = result else { return Ok(()) };
-        let works = self.worked.is_some_and(|worked| now.duration_since(worked) < LATELY);
         let blamed: &[Part] = match error {
             // Not implemented: that says something of the request, and nothing of the origin's state.
             Error::Failed { status: 501 } => return Ok(()),
-            _ if *is_elsewhere && error.is_trouble() => self.blame(repository, now),
             // What another host says tells nothing of this one.
-            _ if *is_elsewhere => &[],
+            _ if *is_elsewhere && !error.is_trouble() => &[],
+            _ if *is_elsewhere => &[Part::Requester],
             Error::Unavailable { is_reached: false, .. } => &[Part::Origin],
-            Error::Unavailable { .. } if works => self.blame(repository, now),
-            Error::Unavailable { .. } => {
-                self.blame(repository, now);
-                &[Part::Repository, Part::Origin]
-            }
-            Error::RateLimited { .. } => {
-                remember(&mut self.callers, who, Circuit::default, now);
-                &[Part::Caller]
-            }
-            Error::Failed { .. } | Error::Overloaded { .. } => self.blame(repository, now),
+            Error::Unavailable { .. } if self.works(now) => &[Part::Requester],
+            Error::Unavailable { .. } => &[Part::Requester, Part::Origin],
+            Error::RateLimited { .. } => &[Part::Caller],
+            Error::Failed { .. } | Error::Overloaded { .. } => &[Part::Requester],
             // The question that comes next, without the range, shows whether it works.
             Error::NoRange { .. } => &[],
             // Any other answer is one.
             _ => return Ok(()),
         };
-        Err((blamed, error))
-    }
-
-    /// What is blamed for the failure of a repository: the origin, too, when several fail.
-    fn blame(&mut self, repository: &Repository, now: Instant) -> &'static [Part] {
-        remember(&mut self.repositories, repository, Circuit::of_repository, now);
-        if self.failing.len() < SEVERAL && !self.failing.contains(repository) {
-            self.failing.push(repository.clone());
+        for part in blamed {
+            match part {
+                Part::Origin => {}
+                Part::Caller => remember(&mut self.callers, &requester.who, Circuit::default, now),
+                Part::Requester => {
+                    remember(&mut self.requesters, requester, Circuit::of_repository, now);
+                    let repository = &requester.repository;
+                    if !is_elsewhere && self.failing.len() < SEVERAL && !self.failing.contains(repository) {
+                        self.failing.push(repository.clone());
+                    }
+                }
+            }
         }
-        if self.failing.len() < SEVERAL { &[Part::Repository] } else { &[Part::Repository, Part::Origin] }
+        Err((blamed, error))
     }
 
     /// The circuits that a call goes through.
     fn concerned(&mut self, requester: &Requester) -> impl Iterator<Item = (Part, &mut Circuit)> {
-        let Self { origin, callers, repositories, .. } = self;
+        let Self { origin, callers, requesters, .. } = self;
         let caller = callers.get_mut(&requester.who).map(|circuit| (Part::Caller, circuit));
-        let repository =
-            repositories.get_mut(&requester.repository).map(|circuit| (Part::Repository, circuit));
-        std::iter::once((Part::Origin, origin)).chain(caller).chain(repository)
+        let own = requesters.get_mut(requester).map(|circuit| (Part::Requester, circuit));
+        std::iter::once((Part::Origin, origin)).chain(caller).chain(own)
     }
 }
 
@@ -238,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_host_does_is_at_most_its_repositorys_trouble() {
+    fn what_another_host_does_is_at_most_the_trouble_of_who_asked_for_the_repository() {
         let long = Duration::from_secs(600);
         for error in [
             Error::unreachable("no connection to the token service"),
@@ -263,16 +275,33 @@ mod tests {
     }
 
     #[test]
-    fn several_repositories_close_an_origin_for_its_usual_pause_however_long_they_want_to_be_left_alone() {
-        let (circuits, now) = (Circuits::default(), Instant::now());
-        let overloaded = Err(Error::Overloaded { retry_after: Duration::from_secs(600) });
-        for _ in 0..3 {
-            for repository in ["a", "b", "c"] {
-                end(&circuits, repository, &overloaded, now);
+    fn no_number_of_repositories_that_fail_closes_the_way_to_others() {
+        let long = Duration::from_secs(600);
+        for failed in [
+            Failed::here(Error::Failed { status: 500 }),
+            Failed::here(Error::Overloaded { retry_after: long }),
+            Failed::elsewhere(Error::unreachable("no connection to the token service")),
+            Failed::elsewhere(Error::unavailable("no answer of the host that it redirects to")),
+            Failed::elsewhere(Error::RateLimited { retry_after: Some(long) }),
+        ] {
+            let (circuits, now) = (Circuits::default(), Instant::now());
+            let result = Err::<(), _>(failed);
+            for number in (0..3).flat_map(|_| 0..MAX) {
+                let call = Call::new(requester(&Who::Own, &format!("r{number}")), now);
+                circuits.record(&call, &result, now);
             }
+            assert!(!passes(&circuits, "r0", now) && passes(&circuits, "another", now), "{result:?}");
         }
-        assert!(!passes(&circuits, "d", now));
-        assert!(passes(&circuits, "d", now + Duration::from_secs(31)));
+    }
+
+    #[test]
+    fn what_a_token_service_refuses_one_caller_is_not_refused_to_another() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        let limited = Err::<(), _>(Failed::elsewhere(Error::RateLimited { retry_after: None }));
+        circuits.record(&Call::new(requester(&Who::Own, "a"), now), &limited, now);
+        assert!(!passes(&circuits, "a", now) && passes(&circuits, "b", now));
+        let client = Who::Client(Secret::new("Bearer 1".to_owned()));
+        assert!(circuits.check(requester(&client, "a"), now).is_ok());
     }
 
     #[test]
@@ -294,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_5xx_is_the_trouble_of_its_repository_until_several_have_it() {
+    fn a_5xx_is_the_trouble_of_its_repository_and_one_is_enough_when_several_have_it() {
         let (circuits, now) = (Circuits::default(), Instant::now());
         let failed = Err(Error::Failed { status: 500 });
         for _ in 0..60 {
@@ -305,10 +334,13 @@ mod tests {
             ["a", "b", "c"].map(|repository| passes(&circuits, repository, now)),
             [false, false, true]
         );
-        for _ in 0..3 {
-            end(&circuits, "c", &failed, now);
-        }
-        assert!(!passes(&circuits, "d", now));
+        end(&circuits, "c", &failed, now);
+        assert!(!passes(&circuits, "c", now));
+        assert!(matches!(circuits.state(now), CircuitState::Open { .. }));
+        end(&circuits, "d", &Ok(()), now);
+        assert_eq!(circuits.state(now), CircuitState::Closed);
+        end(&circuits, "e", &failed, now);
+        assert!(passes(&circuits, "e", now), "the origin works");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::state::Key;
 use crate::error::Error;
 
-/// A token service that could not be used.
+/// A token that could not be had.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) at: Instant,

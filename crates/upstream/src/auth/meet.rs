@@ -73,14 +73,14 @@ impl Auth {
         if let Some(token) = self.cached(key) {
             return Ok(token);
         }
-        // A request that waited for one that failed shares its failure: one timeout after the other would be a hang.
+        // A request that waited for one that failed shares its failure: one after the other would be a hang.
         if let Some(Failed { at, error }) = &*last_failure
             && *at >= since
         {
             return Err(error.clone());
         }
         let fetched = self.fetch(transport, realm, key, wish).await;
-        if let Err(error @ (Error::Unavailable { .. } | Error::RateLimited { .. })) = &fetched {
+        if let Err(error) = &fetched {
             *last_failure = Some(Failed { at: Instant::now(), error: error.clone() });
         }
         let token = fetched?;
