@@ -1,7 +1,7 @@
 //! Which addresses are on the Internet, which are this machine's or its network's, and to which of them hubcap may
 //! connect.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -38,6 +38,7 @@ impl AddressPolicy {
 /// a group, nor reserved (IANA's special-purpose address registries).
 pub(crate) fn is_public(ip: IpAddr) -> bool {
     match destination(ip) {
+        ip if is_of_cloud(ip) => false,
         IpAddr::V4(ip) => {
             let [a, b, c, _] = ip.octets();
             !(ip.is_loopback()
@@ -50,9 +51,9 @@ pub(crate) fn is_public(ip: IpAddr) -> bool {
                     (0 | 240..=255, _, _) | (100, 64..=127, _) | (192, 0, 0) | (198, 18 | 19, _)
                 ))
         }
-        // Global unicast is all there is.
+        // Global unicast is all there is, but for what the protocols themselves have, Teredo among it (2001::/23).
         IpAddr::V6(ip) => match ip.segments() {
-            [0x2001, 0xdb8, ..] => false,
+            [0x2001, 0xdb8 | 0..=0x1ff, ..] => false,
             [first, ..] => first & 0xe000 == 0x2000,
         },
     }
@@ -81,25 +82,52 @@ pub(crate) fn is_link_local(url: &Url) -> bool {
 
 fn is_of_link(ip: IpAddr) -> bool {
     match destination(ip) {
+        ip if is_of_cloud(ip) => true,
         IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => {
-            let (segments, [.., a, b, c, d]) = (ip.segments(), ip.octets());
-            let has_ipv4 = matches!(
-                segments,
-                // NAT64 of a network's own (RFC 8215), addresses that are compatible with IPv4, and translated ones.
-                [0x64, 0xff9b, 1, ..] | [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..]
-            );
-            ip.is_unicast_link_local()
-                // EC2's metadata.
-                || segments == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
-                || (has_ipv4 && Ipv4Addr::new(a, b, c, d).is_link_local())
+        IpAddr::V6(ip) => ip.is_unicast_link_local() || inner(ip).iter().any(Ipv4Addr::is_link_local),
+    }
+}
+
+/// The IPv4 addresses that an IPv6 address may have in it.
+fn inner(ip: Ipv6Addr) -> Vec<Ipv4Addr> {
+    let octets = ip.octets();
+    let at = |places: [usize; 4]| Ipv4Addr::from(places.map(|place| octets[place]));
+    const LAST: [usize; 4] = [12, 13, 14, 15];
+    match ip.segments() {
+        // NAT64 of a network's own (RFC 8215), whose prefix has a length of the network's choice (RFC 6052, section 2.2).
+        [0x64, 0xff9b, 1, ..] => vec![at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), at(LAST)],
+        // Addresses that are compatible with IPv4, translated ones, and ISATAP's (RFC 5214, section 6.1).
+        [0, 0, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [_, _, _, _, 0 | 0x200, 0x5efe, ..] => {
+            vec![at(LAST)]
         }
+        // Teredo's server, and its client turned round (RFC 4380, section 4).
+        [0x2001, 0, ..] => vec![at([4, 5, 6, 7]), Ipv4Addr::from_bits(!at(LAST).to_bits())],
+        _ => Vec::new(),
+    }
+}
+
+/// Where clouds have metadata and credentials of a machine at an address that is not a link's own.
+fn is_of_cloud(ip: IpAddr) -> bool {
+    match ip {
+        // Azure's, Alibaba's, and Oracle's.
+        IpAddr::V4(ip) => [[168, 63, 129, 16], [100, 100, 100, 200], [192, 0, 0, 192]].contains(&ip.octets()),
+        IpAddr::V6(ip) => matches!(
+            ip.segments(),
+            // EC2's, EKS's; Google's; Oracle's; Scaleway's.
+            [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254 | 0x23]
+                | [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]
+                | [0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]
+                | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]
+        ),
     }
 }
 
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
         _ => ip(url).is_some_and(|ip| ip.is_loopback()),
     }
 }
@@ -186,6 +214,18 @@ mod tests {
             "::169.254.169.254",
             "::ffff:0:169.254.169.254",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "168.63.129.16",
+            "100.100.100.200",
+            "192.0.0.192",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:a9:fe:a9fe::",
+            "64:ff9b:1:0:a9:fea9:fe00::",
+            "fd00:1::5efe:a9fe:a9fe",
+            "2001:0:a9fe:a9fe::1",
+            "2001:0:1::5601:5601",
         ] {
             let refused = Resolver(AddressPolicy::Any).look_up(address, 80).await;
             assert!(
@@ -232,6 +272,8 @@ mod tests {
             "fd00:ec2::254",
             "ff02::1",
             "2001:db8::1",
+            "2001::1",
+            "168.63.129.16",
             "64:ff9b::a00:1",
             "2002:7f00:1::1",
             "::7f00:1",

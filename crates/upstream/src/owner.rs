@@ -19,8 +19,8 @@ pub(crate) fn belongs(registry: &Url, realm: &Url) -> bool {
     registry == realm || owner(registry).is_some_and(|domain| owner(realm) == Some(domain))
 }
 
-/// The part of a name that has one owner: the last two labels, or three below the likes of `co.uk`. Where this differs
-/// from the public suffix list it is the stricter one, so at worst a login is not sent.
+/// The part of a name that has one owner: the last two labels, or three below the likes of `co.uk`. Not all
+/// hosts of many customers are known here: what a registry names gets a login that the registry has anyway.
 fn owner(name: &str) -> Option<&str> {
     let labels: Vec<&str> = name.rsplit('.').collect();
     let (top, second) = (labels.first()?, labels.get(1)?);
@@ -29,16 +29,30 @@ fn owner(name: &str) -> Option<&str> {
     let tenants = [
         "amazonaws.com",
         "appspot.com",
+        "azure.com",
+        "azurecontainer.io",
+        "azurecontainerapps.io",
         "azurecr.io",
         "azurewebsites.net",
         "cloudfront.net",
+        "duckdns.org",
         "fly.dev",
         "github.io",
+        "gitlab.io",
         "herokuapp.com",
+        "jfrog.io",
+        "netlify.app",
+        "ngrok.app",
         "ngrok.io",
+        "onrender.com",
         "pages.dev",
         "pkg.dev",
         "run.app",
+        "trycloudflare.com",
+        "ts.net",
+        "uk.com",
+        "us.com",
+        "vercel.app",
         "windows.net",
         "workers.dev",
     ];

@@ -51,6 +51,9 @@ pub(crate) fn target(base: &Url, location: &HeaderValue) -> Option<Url> {
     }
     let mut url = base.join(&text).ok().filter(|_| !text.is_empty())?;
     url.set_fragment(None);
+    // Nobody is shown a login that a URL has in it, and no log has it.
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
     Some(url)
 }
 

@@ -75,6 +75,9 @@ fn realm(url: &Url, text: &str) -> Option<Url> {
     };
     let mut realm = url.join(&absolute).ok().filter(|_| !text.is_empty())?;
     realm.set_fragment(None);
+    // Nobody is shown a login that a URL has in it, and no log has it.
+    realm.set_username("").ok()?;
+    realm.set_password(None).ok()?;
     (matches!(realm.scheme(), "http" | "https") && realm.host().is_some()).then_some(realm)
 }
 
