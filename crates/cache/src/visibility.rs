@@ -90,6 +90,8 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use hubcap_upstream::Absence;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -109,7 +111,7 @@ mod tests {
             Error::RateLimited { retry_after: None },
             Error::Overloaded { retry_after: SECOND },
             Error::Failed { status: 500 },
-            Error::Unavailable { why: "no answer in time".into(), is_reached: true },
+            Error::Unavailable { why: "no answer in time".into(), absence: Absence::Silent },
             Error::Invalid { why: "a web page".into() },
         ] {
             assert_eq!(Sight::of(&Err(trouble)), Sight::Nothing);

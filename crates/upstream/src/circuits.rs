@@ -1,8 +1,8 @@
 //! The circuits of one origin: whose a failure is, and whose calls are refused therefore.
 //!
-//! An origin to which no connection can be made fails for all. A 429 is its limit for whoever asked. Everything else is the
-//! trouble of one repository for who asked for it: a 5xx, a token service or a host behind a redirect that fails or has a limit
-//! and, while others are answered, a request that is not. What one client asks for must not keep the others from the registry,
+//! An origin to which no connection can be made, or that keeps everybody waiting, fails for all. A 429 is its limit for whoever asked. Everything else is the
+//! trouble of one repository for who asked for it: a 5xx, a connection that ends, a token service or a host behind a redirect that
+//! fails or has a limit and, while others are answered, a request that is not. What one client asks for must not keep the others from the registry,
 //! whatever it asks for, and however often.
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use hubcap_oci::Repository;
 
 use crate::auth::{Requester, Who};
 use crate::circuit::{Circuit, CircuitState};
-use crate::error::{Error, Failed};
+use crate::error::{Absence, Error, Failed};
 
 /// When so many repositories fail, and none works, another one is left alone after its first failure: a gateway may answer for
 /// an origin that is down.
@@ -139,9 +139,12 @@ impl Inner {
             // What another host says tells nothing of this one.
             _ if *is_elsewhere && !error.is_trouble() => &[],
             _ if *is_elsewhere => &[Part::Requester],
-            Error::Unavailable { is_reached: false, .. } => &[Part::Origin],
-            Error::Unavailable { .. } if self.works(now) => &[Part::Requester],
-            Error::Unavailable { .. } => &[Part::Requester, Part::Origin],
+            Error::Unavailable { absence: Absence::Unreachable, .. } => &[Part::Origin],
+            // Each of these costs a timeout.
+            Error::Unavailable { absence: Absence::Silent, .. } if !self.works(now) => {
+                &[Part::Requester, Part::Origin]
+            }
+            Error::Unavailable { .. } => &[Part::Requester],
             Error::RateLimited { .. } => &[Part::Caller],
             Error::Failed { .. } | Error::Overloaded { .. } => &[Part::Requester],
             // The question that comes next, without the range, shows whether it works.
@@ -222,7 +225,7 @@ mod tests {
     #[test]
     fn a_request_that_gets_no_answer_is_its_repositorys_trouble_while_others_are_answered() {
         let (circuits, now) = (Circuits::default(), Instant::now());
-        let silent = Err(Error::unavailable("no answer in time"));
+        let silent = Err(Error::silent("no answer in time"));
         end(&circuits, "good", &Ok(()), now);
         for second in 0..30 {
             let now = now + Duration::from_secs(second);
@@ -242,7 +245,7 @@ mod tests {
     fn the_first_probe_of_an_origin_is_of_another_repository_than_the_one_that_failed() {
         let (circuits, now) = (Circuits::default(), Instant::now());
         for _ in 0..3 {
-            end(&circuits, "bad", &Err(Error::unavailable("no answer in time")), now);
+            end(&circuits, "bad", &Err(Error::silent("no answer in time")), now);
         }
         let after = now + Duration::from_millis(1001);
         assert!(!passes(&circuits, "good", now) && !passes(&circuits, "bad", after));
@@ -269,7 +272,7 @@ mod tests {
         let denied = Err::<(), _>(Failed::elsewhere(Error::Denied { status: 403 }));
         for repository in ["a", "b", "c"] {
             circuits.record(&Call::new(requester(&Who::Own, "denied"), now), &denied, now);
-            end(&circuits, repository, &Err(Error::unavailable("no answer in time")), now);
+            end(&circuits, repository, &Err(Error::silent("no answer in time")), now);
         }
         assert!(!passes(&circuits, "d", now), "a token service's no does not show that the registry works");
     }
@@ -280,6 +283,7 @@ mod tests {
         for failed in [
             Failed::here(Error::Failed { status: 500 }),
             Failed::here(Error::Overloaded { retry_after: long }),
+            Failed::here(Error::unavailable("the connection was closed")),
             Failed::elsewhere(Error::unreachable("no connection to the token service")),
             Failed::elsewhere(Error::unavailable("no answer of the host that it redirects to")),
             Failed::elsewhere(Error::RateLimited { retry_after: Some(long) }),

@@ -44,8 +44,8 @@ pub enum Error {
     Unavailable {
         /// What happened, without anything secret.
         why: String,
-        /// Whether there was a connection to it, or nothing of the network failed.
-        is_reached: bool,
+        /// How far hubcap came.
+        absence: Absence,
     },
     /// It brings next to nothing, and another origin may do better.
     #[error("it brings next to nothing")]
@@ -83,18 +83,34 @@ pub enum Error {
     },
 }
 
+/// How far hubcap came with what did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// No connection could be made.
+    Unreachable,
+    /// There was no answer in time.
+    Silent,
+    /// A connection ended before its answer did, or something else failed at once.
+    Broken,
+}
+
 fn retry_text(after: Option<&Duration>) -> String {
     after.map(|after| format!("; it asks to wait {} s", after.as_secs())).unwrap_or_default()
 }
 
 impl Error {
     pub(crate) fn unavailable(why: impl Into<String>) -> Self {
-        Self::Unavailable { why: why.into(), is_reached: true }
+        Self::Unavailable { why: why.into(), absence: Absence::Broken }
+    }
+
+    /// It was reached, and has not answered in time.
+    pub(crate) fn silent(why: impl Into<String>) -> Self {
+        Self::Unavailable { why: why.into(), absence: Absence::Silent }
     }
 
     /// No connection to it could be made.
     pub(crate) fn unreachable(why: impl Into<String>) -> Self {
-        Self::Unavailable { why: why.into(), is_reached: false }
+        Self::Unavailable { why: why.into(), absence: Absence::Unreachable }
     }
 
     pub(crate) fn invalid(why: impl Into<String>) -> Self {

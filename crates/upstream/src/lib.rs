@@ -61,7 +61,7 @@ pub use byteranges::RangesBody;
 pub use circuit::CircuitState;
 pub use config::{Config, OriginConfig, UpstreamConfig};
 pub use credentials::{Credentials, Secret};
-pub use error::Error;
+pub use error::{Absence, Error};
 pub use fetch::in_order::InOrder;
 pub use fetch::limit::ConnectionLimit;
 pub use fetch::parallel::FirstConnection;

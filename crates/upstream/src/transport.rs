@@ -143,7 +143,7 @@ impl Transport {
 
 fn late(request: &Request, patience: Duration) -> Error {
     let host = request.url.host_str().unwrap_or_default();
-    Error::unavailable(format!("{host} did not answer within {} s", patience.as_secs_f32()))
+    Error::silent(format!("{host} did not answer within {} s", patience.as_secs_f32()))
 }
 
 /// Whether an answer over a connection that was used before says that the connection has ended: none, or the 408 that
