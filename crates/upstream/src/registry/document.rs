@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
-use hubcap_oci::Registry;
+use http::header::CONTENT_RANGE;
+use http::{HeaderMap, StatusCode};
+use hubcap_oci::{ByteRange, Registry};
 use reqwest::Response;
 use url::Url;
 
@@ -49,7 +50,15 @@ async fn read_once(
     limit: usize,
     patience: Duration,
 ) -> Result<Document, Error> {
-    let (url, headers) = (response.url().clone(), response.headers().clone());
+    let (url, headers, status) = (response.url().clone(), response.headers().clone(), response.status());
     let bytes = body::whole(response, registry.as_str(), limit, patience).await?;
+    let is_whole = || {
+        let told = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let range = told.and_then(ByteRange::parse_content_range);
+        range.is_some_and(|range| range.length() == range.size && range.size == bytes.len() as u64)
+    };
+    if status == StatusCode::PARTIAL_CONTENT && !is_whole() {
+        return Err(Error::invalid("a part of a document, which nobody asked for"));
+    }
     Ok(Document { url, headers, bytes })
 }
