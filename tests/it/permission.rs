@@ -77,6 +77,33 @@ async fn a_manifest_that_names_a_private_layer_gives_nobody_the_layer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_anybody_may_have_of_a_repository_makes_nothing_public_that_a_login_brought() {
+    let world = World::new().await;
+    let hubcap = world.start();
+    world.pull(&hubcap).await;
+    let layer = blob("org/private", &world.private.blobs[1]);
+    let demo = image::put(&world.origin, "org/demo:1", &[b"demo"]).manifest;
+    let page = Vec::from(r#"{"config":"login required"}"#);
+    for (tag, bytes, media_type, status) in
+        [("demo", demo, media_type::OCI_MANIFEST, 200), ("1", page, "application/json", 404)]
+    {
+        let answer = move || Reply::new(bytes.clone()).with("content-type", media_type);
+        world.origin.quirk(
+            &format!("/org/private/manifests/{tag}"),
+            quirk::answer(move |asked| {
+                let is_strangers = asked.headers.get("authorization").is_none_or(|shown| shown != SECRET);
+                is_strangers.then(&answer)
+            }),
+        );
+        assert_eq!(hubcap.get(&manifest("org/private", tag)).await.status(), status, "{tag}");
+        assert_ne!(hubcap.get(&layer).await.status(), 200, "{tag}");
+    }
+    assert_eq!(hubcap.stop(), Some(0));
+    world.gc_private();
+    assert!(!world.has_layer());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_private_layer_goes_with_what_is_private_though_a_public_manifest_names_it() {
     let world = World::new().await;
     let hubcap = world.start();

@@ -8,6 +8,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use hubcap_oci::Reference;
 use hubcap_store::Store;
 use hubcap_upstream::Upstream;
 
@@ -83,7 +84,11 @@ impl Grants {
     ) {
         let target = &question.access.target;
         let was_private = store.is_private(target);
-        let is_private = self.is_private(was_private, upstream, question, known).await;
+        let is_privileged = upstream.is_privileged().await;
+        let is_private = match is_privileged {
+            true => self.is_private(upstream, question, known).await,
+            false => was_private && self.stays_private(store, upstream, question, known).await,
+        };
         if is_private != was_private {
             let now = if is_private { "private, as far as its registry says" } else { "public" };
             tracing::debug!(target: "hubcap::cache", upstream = %target, "the repository is {now}");
@@ -94,29 +99,41 @@ impl Grants {
                 warning.warn(&error);
             }
         }
-        if store.is_private(target) {
+        // What came without a login says nothing of the rest, which only a login gets.
+        if is_privileged && store.is_private(target) {
             self.grant(&question.access, Instant::now());
         }
     }
 
-    /// Whether not everybody may have what `upstream` has just given. That the repository `was_private` in the store tells nothing:
-    /// it may be another store than the one that was told.
-    async fn is_private(
+    /// Whether not everybody may have what a login has just got. What the store says tells nothing: it may be another store than
+    /// the one that was told.
+    async fn is_private(&self, upstream: &Upstream, question: &Question, known: Known) -> bool {
+        let target = &question.access.target;
+        if !self.seen.is_due(target, Instant::now()) {
+            return self.seen.is_private(target, Instant::now());
+        }
+        let sight = Sight::of(&question.confirms(&upstream.for_anybody(), known).await);
+        self.seen.learn(target, sight, Instant::now())
+    }
+
+    /// Whether a private repository stays so after it has given something without a login. That says nothing of what a login
+    /// brought before, which is asked about, too: there are rights for parts of a repository, and what stands before a registry has
+    /// pages of its own.
+    async fn stays_private(
         &self,
-        was_private: bool,
+        store: &Store,
         upstream: &Upstream,
         question: &Question,
         known: Known,
     ) -> bool {
         let target = &question.access.target;
-        if !upstream.is_privileged().await {
-            // It came without a login, so anybody may have it. Where that is no news, a login that comes is looked at.
-            return was_private && self.seen.learn(target, Sight::Public, Instant::now());
-        }
-        if !self.seen.is_due(target, Instant::now()) {
-            return self.seen.is_private(target, Instant::now());
-        }
-        let sight = Sight::of(&question.confirms(&upstream.for_anybody(), known).await);
+        let sight = match store.guarded_manifest(target, known.digest()) {
+            Some(digest) => {
+                let question = Question::manifest(&question.access, &Reference::Digest(digest));
+                Sight::of(&question.confirms(&upstream.for_anybody(), Known::Digest(digest)).await)
+            }
+            None => Sight::Public,
+        };
         self.seen.learn(target, sight, Instant::now())
     }
 }

@@ -69,6 +69,8 @@ impl Cache {
         // So that the store says the same when it is used without the lock, or carried elsewhere.
         if self.store().tag(target, tag).is_none_or(|known| known.descriptor.digest != digest) {
             self.keep(target, &answer.value, Some(tag)).await;
+            // The lock says so, and not the registry.
+            self.store().expire_tag(target, tag);
         }
         if !self.config().offline && tag_lock.begin_comparing(target, tag) {
             let (cache, access, tag) = (self.clone(), access.clone(), tag.clone());

@@ -15,6 +15,16 @@ pub(crate) enum Known {
     Length(Option<u64>),
 }
 
+impl Known {
+    /// A manifest's digest.
+    pub(crate) const fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Digest(digest) => Some(digest),
+            Self::Length(_) => None,
+        }
+    }
+}
+
 /// One content of a repository, as one caller asks for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Question {

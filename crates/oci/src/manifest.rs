@@ -75,16 +75,18 @@ fn media_type_of(document: &Object<'_>, content_type: Option<&str>) -> Option<St
         .or_else(|| form(document).map(Into::into))
 }
 
-/// The media type of a document that does not say it, by the fields that it has, as dockerd guesses.
+/// The media type of a document that does not say it, by the fields that it has, as dockerd guesses. A field that is not of its
+/// type is none: JSON that tells somebody to log in has fields, too.
 fn form(document: &Object<'_>) -> Option<&'static str> {
-    let has = |name| document.has(name);
+    let begins = |name, with| document.value(name).is_some_and(|value| value.get().starts_with(with));
+    let (is_object, is_list) = (|name| begins(name, '{'), |name| begins(name, '['));
     Some(match () {
-        () if has("manifests") => media_type::OCI_INDEX,
-        () if has("config") || has("layers") => media_type::OCI_MANIFEST,
-        () if has("fsLayers") && has("signatures") => media_type::DOCKER_SCHEMA_1_SIGNED,
-        () if has("fsLayers") => media_type::DOCKER_SCHEMA_1,
-        () if has("blobs") || has("artifactType") => media_type::OCI_ARTIFACT,
-        () if has("schemaVersion") => media_type::OCI_INDEX,
+        () if is_list("manifests") => media_type::OCI_INDEX,
+        () if is_object("config") || is_list("layers") => media_type::OCI_MANIFEST,
+        () if is_list("fsLayers") && is_list("signatures") => media_type::DOCKER_SCHEMA_1_SIGNED,
+        () if is_list("fsLayers") => media_type::DOCKER_SCHEMA_1,
+        () if is_list("blobs") || document.text("artifactType").is_some() => media_type::OCI_ARTIFACT,
+        () if document.number("schemaVersion").is_some() => media_type::OCI_INDEX,
         () => return None,
     })
 }
@@ -173,7 +175,13 @@ mod tests {
         assert!(parse("<html>", Some("text/html")).is_err());
         assert!(parse("", Some(media_type::OCI_MANIFEST)).is_err());
         assert!(parse(r#"{"layers":["#, Some(media_type::OCI_MANIFEST)).is_err());
-        assert!(parse(r#"{"errors":[{"code":"UNKNOWN"}]}"#, Some("application/json")).is_err());
+        for page in [
+            r#"{"errors":[{"code":"UNKNOWN"}]}"#,
+            r#"{"config":"login required","layers":{"url":"/login"},"manifests":"none","blobs":1}"#,
+            r#"{"schemaVersion":"login required","fsLayers":{},"artifactType":{}}"#,
+        ] {
+            assert!(parse(page, Some("application/json")).is_err(), "{page}");
+        }
     }
 
     #[test]
