@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use crate::daemon::log;
-use crate::show::strangers::disarmed;
+use crate::show::strangers::visible;
 
 /// Takes each event as one write, and writes it as one line.
 pub(crate) struct Lines;
@@ -16,7 +16,7 @@ impl Write for Lines {
         let is_plain = line.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'#');
         let written = match is_plain {
             true => io::stderr().write_all(event),
-            false => io::stderr().write_all(visible(line).as_bytes()),
+            false => writeln!(io::stderr(), "{}", visible(&String::from_utf8_lossy(line))),
         };
         // A full disk, or a reader that is gone, must not end what is logged: there is nowhere to tell it.
         drop(written);
@@ -28,18 +28,6 @@ impl Write for Lines {
     }
 }
 
-/// The line, with an escape for each character that cannot be seen.
-fn visible(line: &[u8]) -> String {
-    let mut text = String::new();
-    for char in String::from_utf8_lossy(line).chars() {
-        match char {
-            ' '..='~' => text.push(char),
-            other => text.extend(other.escape_debug()),
-        }
-    }
-    disarmed(&text) + "\n"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,8 +36,8 @@ mod tests {
     fn an_event_is_one_line_of_visible_characters() {
         let event = "a \"b\"\n::warning::c\r\u{1b}[31m\u{9b}\u{202e}\u{2028}\u{e4}\u{1f433}\\ ##[error]";
         assert_eq!(
-            visible(event.as_bytes()),
-            "a \"b\"\\n::warning::c\\r\\u{1b}[31m\\u{9b}\\u{202e}\\u{2028}\u{e4}\u{1f433}\\ # #[error]\n"
+            visible(event),
+            "a \"b\"\\n::warning::c\\r\\u{1b}[31m\\u{9b}\\u{202e}\\u{2028}\u{e4}\u{1f433}\\ # #[error]"
         );
     }
 }

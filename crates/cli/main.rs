@@ -35,7 +35,7 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 use tracing_subscriber::EnvFilter;
 
-use show::strangers::disarmed;
+use show::strangers::visible_lines;
 
 use args::{Args, Verb};
 use settings::{Config, Settings};
@@ -48,8 +48,8 @@ use verb::{
 const USAGE: i32 = 2;
 
 fn main() -> ExitCode {
-    let matches = Args::command().get_matches();
-    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let matches = Args::command().try_get_matches().unwrap_or_else(|error| refuse(&error));
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| refuse(&error));
     log_to_stderr();
     // Nothing that hubcap or one of its libraries writes is for everybody to change.
     umask(umask(Mode::WOTH) | Mode::WOTH);
@@ -77,9 +77,19 @@ fn main() -> ExitCode {
         Verb::Unset(unset) => setup::unset(&load(unset.settings()), &unset),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("{}", disarmed(&format!("hubcap: {error:#}")));
+        eprintln!("{}", visible_lines(&format!("hubcap: {error:#}")));
         ExitCode::FAILURE
     })
+}
+
+/// Shows the help that is asked for, or what is wrong with the command line, which may have others' words in it.
+fn refuse(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    if visible_lines(&text) == text {
+        error.exit();
+    }
+    eprint!("{}", visible_lines(&text));
+    std::process::exit(USAGE)
 }
 
 /// Logs to standard error what `HUBCAP_LOG` lets through.
@@ -95,7 +105,7 @@ fn log_to_stderr() {
 /// The configuration; where the settings cannot be used, says why and exits.
 fn load(settings: &Settings) -> Config {
     settings::load(settings).unwrap_or_else(|error| {
-        eprintln!("{}", disarmed(&format!("hubcap: {error:#}")));
+        eprintln!("{}", visible_lines(&format!("hubcap: {error:#}")));
         std::process::exit(USAGE)
     })
 }

@@ -343,6 +343,26 @@ fn a_file_that_is_no_whole_image_is_refused_by_name_and_leaves_nothing() {
     assert!(listed.contains("docker.io/org/z:2") && !listed.contains("incomplete"), "{listed}");
 }
 
+#[test]
+fn a_lock_that_is_refused_writes_no_command_and_no_escape_sequence() {
+    let place = Place::new();
+    let file = place.dir.path().join("hubcap.lock");
+    let text = file.to_str().expect("text");
+    for lock in [
+        "version = 1\n\"x\\n::error::a\\u001b[2J\\u0007\" = 1",
+        "version = 1\n[images.\"::error::a\\n ::add-mask::b\"]\n\"##[c]\" = 1",
+        "::error::a\u{1b}[2J\u{202e} = = 1",
+    ] {
+        std::fs::write(&file, lock).expect("written");
+        let refused = run(place.dir.path(), &["serve", "--check", &format!("--frozen={text}")]);
+        assert!(!refused.status.success(), "{refused:?}");
+        let told = String::from_utf8([refused.stdout, refused.stderr].concat()).expect("text");
+        let is_command = |line: &str| line.trim_start().starts_with("::") || line.contains("##[");
+        assert!(!told.contains(['\u{1b}', '\u{7}', '\u{202e}', '\r']), "{told:?}");
+        assert!(!told.is_empty() && !told.lines().any(is_command), "{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_fixes_the_used_tags_and_frozen_answers_from_it_alone() {
     let (origin, place) = (Origin::start().await, Place::new());

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use crate::show::strangers::disarmed;
+use crate::show::strangers::visible_lines;
 
 /// Whether hubcap runs in a step of a GitHub job.
 pub(crate) fn is_job() -> bool {
@@ -22,7 +22,7 @@ pub(crate) fn summary(markdown: &str) -> bool {
 
 /// Reports a failure that does not stop the job: as an annotation of the job, outside a job on standard error.
 pub(crate) fn warning(text: &str) {
-    let text = disarmed(text);
+    let text = visible_lines(text);
     if is_job() {
         // The runner's own way to write more than one line.
         println!(

@@ -6,7 +6,7 @@ use hubcap_store::Removal;
 use time::OffsetDateTime;
 
 use super::progress::bytes;
-use super::strangers::disarmed;
+use super::strangers::visible;
 
 /// Prints the removals and their reasons. `size` is the store's size in bytes when they are done; with `dry_run`, before.
 pub(crate) fn print(removals: &[Removal], size: u64, dry_run: bool) -> std::io::Result<()> {
@@ -22,7 +22,7 @@ pub(crate) fn print(removals: &[Removal], size: u64, dry_run: bool) -> std::io::
             at => format!("{} {:02}:{:02}", at.date(), at.hour(), at.minute()),
         };
         // Whoever made a damaged file may have named it anything.
-        let name = disarmed(&one.name.escape_debug().to_string());
+        let name = visible(&one.name);
         writeln!(out, "{name:width$}  {:>10}  {used:16}  {}", bytes(one.bytes), one.reason)?;
     }
     if dry_run {

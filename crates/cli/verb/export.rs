@@ -17,6 +17,7 @@ use crate::holder;
 use crate::replace::{PRIVATE, PUBLIC, replace};
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
+use crate::show::strangers::visible_lines;
 use crate::show::transfers::Transfers;
 
 /// Bytes that are written at once.
@@ -61,7 +62,8 @@ fn complete(
         }
         Availability::Complete(_) => {
             if let Err(error) = fetch(config, name, platform) {
-                eprintln!("hubcap: the attestations of {name} cannot be fetched: {error:#}");
+                let why = format!("hubcap: the attestations of {name} cannot be fetched: {error:#}");
+                eprintln!("{}", visible_lines(&why));
             }
         }
         Availability::Missing(_) => {

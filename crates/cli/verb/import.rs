@@ -6,7 +6,7 @@ use crate::args::Import;
 use crate::compose;
 use crate::settings::Config;
 use crate::show::progress::Progress;
-use crate::show::strangers::disarmed;
+use crate::show::strangers::visible;
 
 /// Imports every file; one that fails does not keep the others from being imported.
 pub(crate) fn run(config: &Config, flags: &Import) -> anyhow::Result<ExitCode> {
@@ -29,7 +29,7 @@ pub(crate) fn run(config: &Config, flags: &Import) -> anyhow::Result<ExitCode> {
             }
             Err(error) => {
                 failed += 1;
-                eprintln!("hubcap: {}", disarmed(&error.to_string()));
+                eprintln!("hubcap: {}", visible(&error.to_string()));
             }
         }
     }

@@ -9,6 +9,7 @@ use hubcap_oci::ImageRef;
 use crate::args::Pull;
 use crate::fill::fill;
 use crate::settings::Config;
+use crate::show::strangers::visible;
 use crate::show::transfers::Transfers;
 
 /// The exit code where a name is misspelled, as for other slips of the command line.
@@ -24,7 +25,7 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
             Ok(image) => images.push(image),
             Err(why) => {
                 failed += 1;
-                eprintln!("{name}  failed: {why}");
+                eprintln!("{}", visible(&format!("{name}  failed: {why}")));
             }
         }
     }
@@ -44,7 +45,7 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
             }
             Event::Image(Image { name, end: End::Failed { why } }) => {
                 failed += 1;
-                println!("{name}  failed: {why}");
+                println!("{}", visible(&format!("{name}  failed: {why}")));
             }
             Event::Receiving { .. } | Event::Received { .. } => {}
         }

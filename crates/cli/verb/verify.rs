@@ -10,7 +10,7 @@ use crate::args::Verify;
 use crate::compose;
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
-use crate::show::strangers::disarmed;
+use crate::show::strangers::visible;
 
 /// Exits with 1 when something was wrong, repaired or not.
 pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
@@ -26,7 +26,7 @@ pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
     let Report { contents, bytes: read, findings } = layout.verify(|read| bar.inc(read))?;
     bar.finish_and_clear();
     for finding in &findings {
-        println!("{}", disarmed(&finding.to_string()));
+        println!("{}", visible(&finding.to_string()));
     }
     println!("{contents} contents, {}: {}", bytes(read), verdict(findings.len()));
     if let Some(store) = store {
@@ -57,7 +57,7 @@ async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow:
             Finding::Missing { digest, .. } => (digest, true),
             Finding::Foreign(path) => {
                 Layout::remove_foreign(path)?;
-                println!("{} is removed", disarmed(&format!("{path:?}")));
+                println!("{} is removed", visible(&format!("{path:?}")));
                 continue;
             }
             Finding::File { path, .. } => {
