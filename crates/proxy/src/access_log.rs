@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use hubcap_cache::{Outcome, RequestGuard, Sent};
 use crate::api::Reply;
 use crate::connections::Busy;
 use crate::cut::CutAfterFlush;
+use crate::flow::Taking;
 
 /// What is told of a path at most, in bytes.
 const LONGEST: usize = 512;
@@ -34,6 +35,7 @@ pub(crate) struct Entry {
     broken: Option<String>,
     /// Where it counts; not for what is no repository's.
     guard: Option<RequestGuard>,
+    taking: Taking,
     /// Keeps the connection.
     _busy: Busy,
 }
@@ -52,6 +54,7 @@ impl Entry {
             expected: if head { Some(0) } else { reply.length },
             broken: None,
             guard: reply.guard.take(),
+            taking: Taking::new(busy.flow()),
             _busy: busy,
         }
     }
@@ -76,15 +79,21 @@ impl http_body::Body for Logged {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         // The connection asks for more only when it has room for that.
-        let given = self.entry.given.take();
-        self.entry.sent.blocked += given.map_or(Duration::ZERO, |given| given.elapsed());
+        if let Some(given) = self.entry.given.take() {
+            let now = Instant::now();
+            let waited = now.saturating_duration_since(given);
+            self.entry.sent.blocked += waited;
+            self.entry.taking.asked(waited, now);
+        }
         let frame = Pin::new(&mut self.inner).poll_frame(context);
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
                 let now = Instant::now();
                 self.entry.given = Some(now);
                 self.entry.sent.began.get_or_insert(now);
-                self.entry.sent.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.entry.sent.bytes += bytes;
+                self.entry.taking.given(bytes, now);
             }
             Poll::Ready(Some(Err(error))) => self.entry.broken = Some(error.to_string()),
             Poll::Ready(None) | Poll::Pending => {}

@@ -1,13 +1,14 @@
 //! The open connections of one listener, and which of them is given up when there are too many.
 //!
 //! A connection is idle while no request of its is being answered. When a client comes and there is no room, the connection
-//! that has been idle for longest is closed: clients open another one when they need it. Where none is idle, the client waits
-//! in the kernel's queue.
+//! that has been idle for longest is closed: clients open another one when they need it. Where none is idle, one goes whose client
+//! takes next to nothing of its answer; where there is none of these either, the client waits in the kernel's queue.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::flow::Flow;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 
@@ -17,6 +18,8 @@ const MOST: usize = 1024;
 const PART_OF_FILES: u64 = 4;
 /// How often it is told that connections are given up.
 const TELL: Duration = Duration::from_secs(300);
+/// How often a client that waits looks whether a connection has become slow.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The open connections; a clone is another handle of the same.
 #[derive(Clone)]
@@ -41,6 +44,7 @@ struct State {
     requests: u32,
     /// When the last one was answered, or the connection was opened.
     since: Instant,
+    flow: Flow,
     given_up: Arc<Notify>,
 }
 
@@ -48,6 +52,7 @@ struct State {
 pub(crate) struct OpenConnection {
     connections: Connections,
     number: u64,
+    flow: Flow,
     given_up: Arc<Notify>,
 }
 
@@ -55,6 +60,14 @@ pub(crate) struct OpenConnection {
 pub(crate) struct Busy {
     connections: Connections,
     number: u64,
+    flow: Flow,
+}
+
+impl Busy {
+    /// How fast the client takes its answers.
+    pub(crate) fn flow(&self) -> Flow {
+        self.flow.clone()
+    }
 }
 
 impl Connections {
@@ -78,7 +91,7 @@ impl Connections {
             if let Some(connection) = self.try_open() {
                 return connection;
             }
-            changed.await;
+            let _ = tokio::time::timeout(LOOK, changed).await;
         }
     }
 
@@ -89,10 +102,11 @@ impl Connections {
         }
         let number = open.next;
         open.next += 1;
-        let given_up = Arc::<Notify>::default();
-        let state = State { requests: 0, since: Instant::now(), given_up: Arc::clone(&given_up) };
+        let (flow, given_up) = (Flow::new(), Arc::<Notify>::default());
+        let state =
+            State { requests: 0, since: Instant::now(), flow: flow.clone(), given_up: Arc::clone(&given_up) };
         open.by_number.insert(number, state);
-        Some(OpenConnection { connections: self.clone(), number, given_up })
+        Some(OpenConnection { connections: self.clone(), number, flow, given_up })
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -101,15 +115,19 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes the connection that has been idle for longest; `None` when none is idle.
+    /// Closes the connection that has been idle for longest, else the slowest one; `None` when there is neither.
     fn give_up_one(&mut self, most: usize) -> Option<()> {
+        let now = Instant::now();
         let idle = self.by_number.iter().filter(|(_, state)| state.requests == 0);
-        let number = *idle.min_by_key(|(_, state)| state.since)?.0;
+        let idle = idle.min_by_key(|(_, state)| state.since).map(|(number, _)| *number);
+        let slow =
+            self.by_number.iter().filter_map(|(number, state)| Some((state.flow.slow_for(now)?, *number)));
+        let number = idle.or_else(|| slow.max().map(|(_, number)| number))?;
         self.by_number.remove(&number)?.given_up.notify_one();
         if self.told.is_none_or(|told| told.elapsed() >= TELL) {
             self.told = Some(Instant::now());
             tracing::warn!(target: "hubcap::listen",
-                "{most} connections are open: those that are idle for longest are closed for new clients");
+                "{most} connections are open: those that are idle for longest, or take nothing, are closed for new clients");
         }
         Some(())
     }
@@ -123,7 +141,7 @@ impl OpenConnection {
 
     /// Where the connection's requests are counted.
     pub(crate) fn requests(&self) -> Requests {
-        Requests { connections: self.connections.clone(), number: self.number }
+        Requests { connections: self.connections.clone(), number: self.number, flow: self.flow.clone() }
     }
 }
 
@@ -139,6 +157,7 @@ impl Drop for OpenConnection {
 pub(crate) struct Requests {
     connections: Connections,
     number: u64,
+    flow: Flow,
 }
 
 impl Requests {
@@ -147,12 +166,13 @@ impl Requests {
         if let Some(state) = self.connections.lock().by_number.get_mut(&self.number) {
             state.requests += 1;
         }
-        Busy { connections: self.connections.clone(), number: self.number }
+        Busy { connections: self.connections.clone(), number: self.number, flow: self.flow.clone() }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.flow.rest();
         let mut open = self.connections.lock();
         let Some(state) = open.by_number.get_mut(&self.number) else { return };
         state.requests -= 1;
@@ -188,6 +208,22 @@ mod tests {
         assert!(!is_over(pin!(served.given_up())) && !is_over(pin!(busy.given_up())));
         let _newer = open();
         assert!(is_over(pin!(served.given_up())));
+    }
+
+    #[test]
+    fn the_slowest_connection_is_given_up_where_none_is_idle() {
+        let connections = Connections::of(2);
+        let open = || connections.try_open().expect("room");
+        let (fast, slow) = (open(), open());
+        let requests = [fast.requests().begin(), slow.requests().begin()];
+        assert!(connections.try_open().is_none());
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(20)).expect("a time");
+        let mut connection = connections.lock();
+        connection.by_number.get_mut(&slow.number).expect("open").flow = Flow::slow_since(long_ago);
+        drop(connection);
+        let _new = open();
+        assert!(is_over(pin!(slow.given_up())) && !is_over(pin!(fast.given_up())));
+        drop(requests);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@
 //! - [`router`]: a request to an endpoint, and the answer of each endpoint.
 //! - [`resolve`]: which registry's repository a request means.
 //! - [`api`]: an answer's headers and body for each endpoint, and the one place where an error becomes a status.
+//! - [`flow`]: how fast a client takes its answers.
 //! - [`access_log`], [`cut`]: the log line at the end of a body, and how a body that fails ends.
 
 mod access_log;
@@ -23,6 +24,7 @@ mod connect;
 mod connections;
 mod cut;
 mod error;
+mod flow;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod host;

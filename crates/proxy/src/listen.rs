@@ -89,7 +89,7 @@ impl Connection {
                 tokio::select! {
                     () = protocol.serve(stream, peer, open.requests(), watcher, stopped) => {}
                     () = open.given_up() => {
-                        tracing::debug!(target: "hubcap::listen", %peer, "an idle connection is closed for a new one");
+                        tracing::debug!(target: "hubcap::listen", %peer, "the connection is closed for a new one");
                     }
                 }
             }
