@@ -70,7 +70,8 @@ export async function hubcap(binary, args, { minutes, env = {} }) {
   const file = join(directory, "output");
   try {
     writeFileSync(file, "");
-    await run(binary, args, { minutes, env: { ...env, GITHUB_OUTPUT: file } });
+    const { GITHUB_STEP_SUMMARY } = process.env;
+    await run(binary, args, { minutes, env: { ...env, GITHUB_OUTPUT: file, ...(GITHUB_STEP_SUMMARY && { GITHUB_STEP_SUMMARY }) } });
     const lines = readFileSync(file, "utf8").split("\n");
     return Object.fromEntries(
       lines.filter((line) => line.includes("=")).map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
@@ -106,8 +107,12 @@ export function cacheService(readOnly) {
   return { ACTIONS_RUNTIME_TOKEN, ...(readOnly && ACTIONS_CACHE_MODE !== "none" ? { ACTIONS_CACHE_MODE: "read" } : {}) };
 }
 
-/** hubcap's daemon lives as long as the job; cargo runs build scripts. Neither needs the job's tokens, nor does any other program. */
+/**
+ * hubcap's daemon lives as long as the job; cargo runs build scripts. Neither needs the job's tokens, nor does any other program, nor
+ * may it set what later steps run with.
+ */
 export function withoutTokens(environment) {
-  const secret = /^(ACTIONS_RUNTIME_TOKEN|ACTIONS_ID_TOKEN_REQUEST_TOKEN|INPUT_.*|STATE_.*)$/;
+  const secret =
+    /^(ACTIONS_RUNTIME_TOKEN|ACTIONS_ID_TOKEN_REQUEST_TOKEN|INPUT_.*|STATE_.*|GITHUB_(ENV|PATH|STATE|OUTPUT|STEP_SUMMARY))$/;
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !secret.test(name)));
 }
