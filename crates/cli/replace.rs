@@ -3,6 +3,7 @@
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -10,6 +11,11 @@ use anyhow::Context as _;
 pub(crate) const PRIVATE: u32 = 0o600;
 /// For everybody whom the umask lets.
 pub(crate) const PUBLIC: u32 = 0o666;
+
+/// The end of the names of files that are being written.
+const PART: &str = ".part";
+/// Nobody writes to such a file any more when nothing was written to it for so long: a kill has left it.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Replaces the file at `path` in one step: a reader sees the old file or the new one. `write` gets a file in the same
 /// directory, with these permissions less the umask; when it fails, that file is removed and the old one stays.
@@ -23,15 +29,29 @@ pub(crate) fn replace(
 ) -> anyhow::Result<()> {
     let name = path.file_name().with_context(|| format!("{} is no file's name", path.display()))?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let prefix = format!(".{}.", name.to_string_lossy());
+    remove_abandoned(directory, &prefix);
     let file = tempfile::Builder::new()
-        .prefix(&format!(".{}.", name.to_string_lossy()))
-        .suffix(".part")
+        .prefix(&prefix)
+        .suffix(PART)
         .permissions(Permissions::from_mode(permissions))
         .tempfile_in(directory)
         .with_context(|| format!("{} cannot be written", path.display()))?;
     write(file.as_file())?;
     file.persist(path).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(())
+}
+
+/// Removes what kills have left of earlier replacements: an image's file may have gigabytes.
+fn remove_abandoned(directory: &Path, prefix: &str) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_part = name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(PART));
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        if is_part && modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED)) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -56,5 +76,18 @@ mod tests {
             1,
             "nothing is left beside it"
         );
+    }
+
+    #[test]
+    fn what_a_kill_has_left_goes_an_hour_later() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (old, new) = (directory.path().join(".file.a.part"), directory.path().join(".file.b.part"));
+        for path in [&old, &new] {
+            std::fs::write(path, b"half").expect("written");
+        }
+        let file = File::options().write(true).open(&old).expect("opened");
+        file.set_modified(std::time::SystemTime::now() - 2 * ABANDONED).expect("set");
+        replace(&directory.path().join("file"), PUBLIC, |_| Ok(())).expect("written");
+        assert!(!old.exists() && new.exists());
     }
 }

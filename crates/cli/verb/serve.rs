@@ -4,8 +4,9 @@ mod announce;
 mod check;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::bail;
 use hubcap_admin::{Admin, Daemon, Socket};
 use hubcap_cache::Cache;
 use hubcap_oci::Registry;
@@ -24,6 +25,7 @@ use crate::job::cache::JobCache;
 use crate::job::{speed, workspace};
 use crate::limits;
 use crate::settings::{Archive, Config};
+use crate::show::strangers::visible_lines;
 use crate::signals::Signals;
 
 /// How often what is only in memory is written.
@@ -43,11 +45,12 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                eprintln!("hubcap: {error:#}");
+                eprintln!("{}", visible_lines(&format!("hubcap: {error:#}")));
                 ExitCode::from(2)
             }
         });
     }
+    check_clock(SystemTime::now())?;
     let job_cache = flags.job_cache.then(|| JobCache::read(std::io::stdin())).transpose()?;
     limits::keep_memory();
     let runtime = compose::runtime()?;
@@ -55,6 +58,17 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
     // Tasks that still run are given up: nothing waits for the hash of some gigabytes.
     runtime.shutdown_background();
     served.map(|()| ExitCode::SUCCESS)
+}
+
+/// Refuses a clock that certificates and TLS have no word for.
+fn check_clock(now: SystemTime) -> anyhow::Result<()> {
+    const YEAR: u64 = 365 * 24 * 3600;
+    let years = now.duration_since(UNIX_EPOCH).map(|since| since.as_secs() / YEAR);
+    match years {
+        Ok(..8000) => Ok(()),
+        Ok(_) => bail!("the clock of this machine is after the year 9900: set it"),
+        Err(_) => bail!("the clock of this machine is before the year 1970: set it"),
+    }
 }
 
 async fn serve(config: Config, go_on: bool, job_cache: Option<(Service, Vec<String>)>) -> anyhow::Result<()> {
@@ -220,12 +234,30 @@ fn keep_limits(store: &Store) {
     }
 }
 
-/// Writes what is only in memory, again and again: a kill loses what changed since.
+/// Writes what is only in memory, and makes room for names, again and again: a kill loses what changed since.
 async fn flush_regularly(store: Store) {
     let mut ticks = tokio::time::interval(FLUSH);
     loop {
         ticks.tick().await;
         let store = store.clone();
-        let _ = tokio::task::spawn_blocking(move || store.flush()).await;
+        let kept = tokio::task::spawn_blocking(move || {
+            store.flush();
+            store.keep_size()
+        });
+        if let Ok(Err(error)) = kept.await {
+            tracing::warn!(target: "hubcap::serve", "the store is not made smaller: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_tls_has_no_word_for_is_refused() {
+        assert!(check_clock(SystemTime::now()).is_ok());
+        let year = Duration::from_secs(366 * 24 * 3600);
+        assert!(check_clock(UNIX_EPOCH - year).is_err() && check_clock(UNIX_EPOCH + 8000 * year).is_err());
     }
 }
