@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri};
@@ -78,7 +79,7 @@ async fn requests(State(Admin { cache, .. }): State<Admin>) -> Response<Body> {
 async fn pull(
     State(admin): State<Admin>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Response<Body>, Response<Body>> {
+) -> Result<Response<Body>, Refused> {
     let request: pull::Request = parsed(body)?;
     pull::start(admin.cache, &request).map_err(bad_request)
 }
@@ -86,20 +87,29 @@ async fn pull(
 async fn missing(
     State(admin): State<Admin>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Response<Body>, Response<Body>> {
+) -> Result<Response<Body>, Refused> {
     let request: missing::Request = parsed(body)?;
     let missing = missing::missing(&admin.cache, &request).map_err(bad_request)?;
     Ok(answer::json(StatusCode::OK, &missing))
 }
 
-/// A request's body, or the refusal of it.
-fn parsed<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Response<Body>> {
-    let body = body.map_err(|rejected| answer::refuse(rejected.status(), rejected.body_text()))?;
+/// A request that is not understood, and why.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response<Body> {
+        answer::refuse(self.0, self.1)
+    }
+}
+
+/// What a request's body says.
+fn parsed<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refused> {
+    let body = body.map_err(|rejected| Refused(rejected.status(), rejected.body_text()))?;
     serde_json::from_slice(&body).map_err(bad_request)
 }
 
-fn bad_request(error: impl Display) -> Response<Body> {
-    answer::refuse(StatusCode::BAD_REQUEST, error.to_string())
+fn bad_request(error: impl Display) -> Refused {
+    Refused(StatusCode::BAD_REQUEST, error.to_string())
 }
 
 /// Saves what the job adds to its cache service; `null` where there is none.

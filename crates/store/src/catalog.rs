@@ -3,15 +3,19 @@
 
 mod recent;
 
+use std::collections::HashMap;
+use std::fs::Metadata;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fs_err as fs;
 use hubcap_oci::{Digest, Manifest, Target};
 
 use crate::content::Content;
+use crate::content::original::Written;
 use crate::content::verified::Verified;
 use crate::error::Error;
 use crate::index::Index;
@@ -20,6 +24,9 @@ use crate::layout::{Durability, Layout, own};
 use crate::mutex::lock;
 use recent::{Recent, RecentManifests};
 
+/// How long a file that could not be removed is left alone.
+const STUCK: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(crate) struct Catalog {
     pub(crate) layout: Layout,
@@ -27,11 +34,13 @@ pub(crate) struct Catalog {
     pub(crate) images: Mutex<ImageIndex>,
     pub(crate) index: Index,
     recent: Mutex<RecentManifests>,
-    verified: Verified,
+    pub(crate) verified: Verified,
     /// Bytes of all contents, quarantine included; counted at the first question, kept right from then on.
     stored: Mutex<Option<u64>>,
     /// Contents that are to be written to the disk, with [`Durability::Synced`].
     unsynced: Mutex<Vec<Digest>>,
+    /// Files that could not be removed, and when.
+    stuck: Mutex<HashMap<PathBuf, Instant>>,
 }
 
 impl Catalog {
@@ -44,6 +53,7 @@ impl Catalog {
             verified: Verified::default(),
             stored: Mutex::default(),
             unsynced: Mutex::default(),
+            stuck: Mutex::default(),
         }
     }
 
@@ -103,17 +113,18 @@ impl Catalog {
         Ok(Some((manifest, bytes)))
     }
 
-    /// Makes a whole and verified file of `size` bytes a content.
-    pub(crate) fn add(&self, file: &Path, digest: &Digest, size: u64) -> Result<(), Error> {
+    /// Makes a whole file of `size` bytes a content, which was verified when it was `written` like this.
+    pub(crate) fn add(&self, file: &Path, digest: &Digest, size: u64, written: Written) -> Result<(), Error> {
         let destination = self.layout.blob(digest);
         // One that is there already, from another fetch or before a change on the disk, is replaced.
         let replaced = self.layout.size_of(digest).unwrap_or(0);
+        own::make_way(&destination, Metadata::is_file)?;
         fs::rename(file, &destination)?;
         if let Some(stored) = lock(&self.stored).as_mut() {
             *stored = (*stored + size).saturating_sub(replaced);
         }
-        // Gone again already, or not to be looked at, it is verified when it is asked for.
-        if let Some(metadata) = own::metadata(&destination) {
+        // Gone again already, not to be looked at, or changed since, it is verified when it is asked for.
+        if let Some(metadata) = own::metadata(&destination).filter(|file| Written::of(file) == written) {
             self.verified.note(digest, &metadata);
         }
         if self.layout.durability() == Durability::Synced {
@@ -125,8 +136,11 @@ impl Catalog {
     /// Writes the contents that were added since the last time to the disk, where that is wanted: together and later, so that
     /// no client waits for the disk. What a power cut takes until then is missing or found damaged, and is fetched again.
     pub(crate) fn sync(&self) {
+        let is_synced = self.layout.durability() == Durability::Synced;
         let mut unsynced = std::mem::take(&mut *lock(&self.unsynced));
-        if !unsynced.is_empty()
+        // A new index.json has its own bytes on the disk, and not yet its name.
+        let is_renamed = is_synced && self.layout.is_index_renamed();
+        if (is_renamed || !unsynced.is_empty())
             && let Err(error) = self.layout.sync(&unsynced)
         {
             lock(&self.unsynced).append(&mut unsynced);
@@ -134,24 +148,37 @@ impl Catalog {
         }
     }
 
-    /// Removes a content. Who has it open reads on.
-    pub(crate) fn remove(&self, digest: &Digest) {
+    /// Removes a content, and returns how many bytes are gone. Who has it open reads on.
+    pub(crate) fn remove(&self, digest: &Digest) -> u64 {
         self.forget(digest);
-        self.remove_file(&self.layout.blob(digest));
+        self.remove_file(&self.layout.blob(digest))
     }
 
-    /// Removes the file of a content, or of one in quarantine.
-    pub(crate) fn remove_file(&self, path: &Path) {
+    /// Removes the file of a content, or of one in quarantine, and returns how many bytes are gone.
+    pub(crate) fn remove_file(&self, path: &Path) -> u64 {
         let size = own::metadata(path).map_or(0, |metadata| metadata.len());
         match fs::remove_file(path) {
             Ok(()) => {
                 if let Some(stored) = lock(&self.stored).as_mut() {
                     *stored = stored.saturating_sub(size);
                 }
+                size
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(target: "hubcap::gc", "{error}"),
+            Err(error) => {
+                if error.kind() != ErrorKind::NotFound {
+                    tracing::warn!(target: "hubcap::gc", "{error}; it stays for now");
+                    lock(&self.stuck).insert(path.to_owned(), Instant::now());
+                }
+                0
+            }
         }
+    }
+
+    /// Whether a file could not be removed a moment ago, so that others have to go in its place.
+    pub(crate) fn is_stuck(&self, path: &Path) -> bool {
+        let mut stuck = lock(&self.stuck);
+        stuck.retain(|_, since| since.elapsed() < STUCK);
+        stuck.contains_key(path)
     }
 
     /// Moves a content that is not what its name says out of the way, for a look at it later.
@@ -198,10 +225,14 @@ impl Catalog {
         let private = self.index.private();
         self.layout.forget_index();
         self.index.reopen(&found);
+        self.index.name(&mut found);
         for target in &private {
             self.index.mark_private(target);
             found.mark_private(target);
         }
+        // What is private in it is so from the first look on, whatever its files' modes are.
+        self.index.hide_private(&found);
+        self.layout.keep_index(&found);
         *images = found;
         *lock(&self.recent) = RecentManifests::default();
         self.verified.forget_all();

@@ -1,6 +1,7 @@
 //! A content, committed or still growing, as one type.
 
 pub(crate) mod growth;
+pub(crate) mod original;
 pub(crate) mod reader;
 pub(crate) mod tail;
 pub(crate) mod verified;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::hash::hash_range;
 use growth::{Growth, Progress, ReadError};
+use original::Original;
 use reader::Reader;
 use tail::Tail;
 
@@ -23,11 +25,12 @@ pub struct Content {
     file: Arc<File>,
     size: Option<u64>,
     growth: Option<Growth>,
+    original: Original,
 }
 
 impl Content {
-    pub(crate) const fn committed(file: Arc<File>, size: u64) -> Self {
-        Self { file, size: Some(size), growth: None }
+    pub(crate) const fn committed(file: Arc<File>, size: u64, original: Original) -> Self {
+        Self { file, size: Some(size), growth: None, original }
     }
 
     pub(crate) fn growing(
@@ -35,8 +38,9 @@ impl Content {
         size: Option<u64>,
         progress: watch::Receiver<Progress>,
         tail: Arc<Tail>,
+        original: Original,
     ) -> Self {
-        Self { file, size, growth: Some(Growth { progress, tail }) }
+        Self { file, size, growth: Some(Growth { progress, tail }), original }
     }
 
     /// The whole length in bytes; `None` while it grows and nobody told.
@@ -83,19 +87,21 @@ impl Content {
     /// A verifier for `digest` that has seen the first `length` bytes, which must have been read already.
     ///
     /// # Errors
-    /// [`ReadError::Truncated`] when they are no longer all there.
+    /// [`ReadError::Truncated`] when they are no longer all there, [`ReadError::Changed`] when what was read of them is known
+    /// not to be what is there now.
     pub async fn hashed(&self, digest: &Digest, length: u64) -> Result<Verifier, ReadError> {
         let (file, mut verifier) = (Arc::clone(&self.file), Verifier::new(digest.algorithm()));
         let hash = move || match hash_range(&file, 0..length, &mut verifier, |_| {})? {
             end if end < length => Err(ReadError::Truncated { at: end, size: length }),
             _ => Ok(verifier),
         };
-        tokio::task::spawn_blocking(hash).await.map_err(std::io::Error::other)?
+        let hashed = tokio::task::spawn_blocking(hash).await.map_err(std::io::Error::other)?;
+        if self.original.is_changed() { Err(ReadError::Changed) } else { hashed }
     }
 
     /// Reads the bytes of `range`; `u64::MAX` as its end is the content's own.
     pub fn reader(&self, range: Range<u64>) -> Reader {
         let end = range.end.min(self.size.unwrap_or(u64::MAX));
-        Reader::new(Arc::clone(&self.file), self.growth.clone(), range.start..end)
+        Reader::new(Arc::clone(&self.file), self.growth.clone(), self.original.clone(), range.start..end)
     }
 }

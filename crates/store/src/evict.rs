@@ -48,9 +48,23 @@ pub struct Prune {
     pub keep_private: bool,
 }
 
+/// How many bytes an image takes beside its contents at most, as far as that is counted: what `index.json` and the index have of it.
+const MAX_ENTRY: u64 = 4096;
+/// How often others are tried in the place of files that cannot be removed, for one ingest.
+const TRIES: u32 = 3;
+
 /// How room is made: by what nothing was used of for longest.
 const ROOM: Policy =
-    Policy { unneeded: UnneededPolicy::InTurn, remove_private: false, used_since: None, bytes: 0 };
+    Policy { unneeded: UnneededPolicy::InTurn, remove_private: false, used_since: None, bytes: 0, entry: 0 };
+
+/// Room that was made, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Room {
+    /// All of it.
+    reserved: u64,
+    /// What of it is not taken from the disk yet: the disk still calls it free.
+    untaken: u64,
+}
 
 /// Keeps the store within its limits.
 #[derive(Debug)]
@@ -58,8 +72,8 @@ pub(crate) struct Evictor {
     catalog: Arc<Catalog>,
     limits: Limits,
     pins: Vec<Pattern>,
-    /// Bytes for which room was made, for ingests.
-    reserved: Mutex<u64>,
+    /// For which room was made, for ingests.
+    room: Mutex<Room>,
     /// Bytes that ingests will have, as far as that was told.
     promised: Mutex<u64>,
     /// Held by who makes room: what one has made must not be taken by others who have found the same missing.
@@ -75,7 +89,7 @@ impl Evictor {
             catalog,
             limits,
             pins,
-            reserved: Mutex::default(),
+            room: Mutex::default(),
             promised: Mutex::default(),
             making_room: Mutex::default(),
             in_flight: Mutex::default(),
@@ -93,8 +107,8 @@ impl Evictor {
         // Held to the end: an image that is stored meanwhile would count on contents that go.
         let mut images = lock(&self.catalog.images);
         let policy = self.policy(wanted)?;
-        let removals = plan(self.survey(&images), policy);
-        self.remove(&mut images, &removals)?;
+        let mut removals = plan(self.survey(&images), policy);
+        self.remove(&mut images, &mut removals);
         if policy.remove_private {
             self.catalog.index.forget_private()?;
             self.catalog.layout.retry_index()?;
@@ -117,39 +131,33 @@ impl Evictor {
     }
 
     fn policy(&self, wanted: Wanted) -> Result<Policy, Error> {
-        let nothing =
-            Policy { unneeded: UnneededPolicy::Keep, remove_private: false, used_since: None, bytes: 0 };
+        let nothing = Policy { unneeded: UnneededPolicy::Keep, ..ROOM };
+        let excess = self.excess(*lock(&self.room), 0)?;
         Ok(match wanted {
-            Wanted::Limits => Policy {
-                unneeded: UnneededPolicy::First,
-                bytes: self.excess(*lock(&self.reserved), 0)?,
-                ..nothing
-            },
+            Wanted::Limits => Policy { unneeded: UnneededPolicy::First, bytes: excess, ..nothing },
             Wanted::Private => Policy { remove_private: true, ..nothing },
             Wanted::Prune(Prune { used_since, keep_private }) => Policy {
                 unneeded: UnneededPolicy::First,
                 remove_private: !keep_private,
                 used_since,
-                bytes: self.excess(*lock(&self.reserved), 0)?,
+                bytes: excess,
+                ..nothing
             },
         })
     }
 
     fn survey(&self, images: &ImageIndex) -> Survey {
         let in_flight = lock(&self.in_flight).keys().copied().collect();
-        Survey::of(&self.catalog, images, &self.pins, &in_flight)
+        Survey::of(&self.catalog, images, &self.pins, in_flight)
     }
 
     /// Promises that `bytes` more will fit, if what may go does.
     fn promise(&self, bytes: u64) -> Result<(), Error> {
         let mut promised = lock(&self.promised);
         let all = promised.saturating_add(bytes);
-        if self.limits != Limits::default() && bytes > 0 {
-            let Disk { size, free } = self.disk()?;
-            // What is taken of it already is not free.
-            let disk = Disk { size, free: free.saturating_add(*lock(&self.reserved)) };
-            let missing = self.limits.excess(disk, self.stored(), all);
-            if missing > 0 && self.evictable(missing)? < missing {
+        if self.limits != Limits::default() && bytes > 0 && !self.would_fit(all)? {
+            self.tidy();
+            if !self.would_fit(all)? {
                 return Err(Error::NoRoom { wanted: bytes });
             }
         }
@@ -157,14 +165,40 @@ impl Evictor {
         Ok(())
     }
 
+    /// Whether so many bytes would fit, if what may go does.
+    fn would_fit(&self, bytes: u64) -> Result<bool, Error> {
+        let Disk { size, free } = self.disk()?;
+        let Room { reserved, untaken } = *lock(&self.room);
+        // What is taken of it already is not free.
+        let disk = Disk { size, free: free.saturating_add(reserved.saturating_sub(untaken)) };
+        let missing = self.limits.excess(disk, self.stored(), bytes);
+        Ok(missing == 0 || self.evictable(missing)? >= missing)
+    }
+
     /// How many bytes would go for so many, if they can be freed; else fewer.
     fn evictable(&self, bytes: u64) -> Result<u64, Error> {
         let survey = self.survey(&lock(&self.catalog.images));
+        let entry = self.entry(&survey);
         // Not even without all of it.
-        if survey.size() < bytes {
+        if survey.size(entry) < bytes {
             return Ok(0);
         }
-        Ok(plan(survey, Policy { bytes, ..ROOM }).iter().map(|removal| removal.bytes).sum())
+        Ok(plan(survey, Policy { bytes, entry, ..ROOM }).iter().map(|removal| removal.weight(entry)).sum())
+    }
+
+    /// How many bytes an image takes beside its contents.
+    fn entry(&self, survey: &Survey) -> u64 {
+        let indexes = self.catalog.layout.size_of_indexes();
+        indexes.checked_div(survey.images.len() as u64).unwrap_or(0).min(MAX_ENTRY)
+    }
+
+    /// Finds out what is here, and frees what nobody misses.
+    fn tidy(&self) {
+        // Somebody else may have changed or removed contents: nothing goes for bytes that are not here.
+        self.catalog.count_anew();
+        // An index that was found corrupt is for a look, as long as there is room for it.
+        let _ = fs::remove_dir_all(self.catalog.layout.corrupt_sled());
+        self.catalog.index.compact();
     }
 
     /// Reserves `bytes` more, for which room is made where that is needed and possible.
@@ -173,29 +207,29 @@ impl Evictor {
             return Ok(());
         }
         let _one_at_a_time = lock(&self.making_room);
-        // Somebody else may have changed or removed contents: nothing goes for bytes that are not here.
-        self.catalog.count_anew();
+        let mut tries = TRIES;
         loop {
-            // An index that was found corrupt is for a look, as long as there is room for it.
-            let _ = fs::remove_dir_all(self.catalog.layout.corrupt_sled());
-            self.catalog.index.compact();
+            self.tidy();
             // Others may have made room meanwhile, or taken what was made.
             let missing = self.reserve_free(bytes)?;
             if missing == 0 {
                 return Ok(());
             }
-            if self.make_room(missing)? == 0 {
-                return Err(Error::NoRoom { wanted: bytes });
+            match self.make_room(missing) {
+                Some(0) if tries > 0 => tries -= 1,
+                None | Some(0) => return Err(Error::NoRoom { wanted: bytes }),
+                Some(_) => {}
             }
         }
     }
 
     /// Reserves `bytes` more where there is room for them; else returns how many bytes are missing.
     fn reserve_free(&self, bytes: u64) -> Result<u64, Error> {
-        let mut reserved = lock(&self.reserved);
-        let missing = if self.limits == Limits::default() { 0 } else { self.excess(*reserved, bytes)? };
+        let mut room = lock(&self.room);
+        let missing = if self.limits == Limits::default() { 0 } else { self.excess(*room, bytes)? };
         if missing == 0 {
-            *reserved = reserved.saturating_add(bytes);
+            room.reserved = room.reserved.saturating_add(bytes);
+            room.untaken = room.untaken.saturating_add(bytes);
         }
         Ok(missing)
     }
@@ -208,25 +242,32 @@ impl Evictor {
         }
     }
 
-    /// Frees at least `bytes`, and returns how many; where that is not possible, nothing goes in vain. Each time everything in
-    /// the store is looked at, so of many some more go at once.
-    fn make_room(&self, bytes: u64) -> Result<u64, Error> {
+    /// The same where the store itself has become too large: names, and what the index has of them, come without a reservation.
+    pub(crate) fn keep_size(&self) -> Result<(), Error> {
+        let own = Limits { min_free: None, ..self.limits };
+        if own.excess(self.disk()?, self.stored(), 0) > 0 { self.keep_limits() } else { Ok(()) }
+    }
+
+    /// Frees at least `bytes`, as far as the disk lets it, and returns how many; `None` where there are not so many, and nothing goes
+    /// in vain. Each time everything in the store is looked at, so of many some more go at once.
+    fn make_room(&self, bytes: u64) -> Option<u64> {
         let mut images = lock(&self.catalog.images);
         let survey = self.survey(&images);
         let are_many = survey.images.len() + survey.unneeded.len() >= MANY;
-        let spare = if are_many { survey.size() / SPARE } else { 0 };
-        let policy = Policy { bytes: bytes + spare, ..ROOM };
-        let removals = plan(survey, policy);
-        let freed = removals.iter().map(|removal| removal.bytes).sum();
-        if freed < bytes {
-            return Ok(0);
+        let entry = self.entry(&survey);
+        let spare = if are_many { survey.size(entry) / SPARE } else { 0 };
+        let policy = Policy { bytes: bytes + spare, entry, ..ROOM };
+        let mut removals = plan(survey, policy);
+        let weight = |removals: &[Removal]| removals.iter().map(|removal| removal.weight(entry)).sum::<u64>();
+        if weight(&removals) < bytes {
+            return None;
         }
-        self.remove(&mut images, &removals)?;
+        self.remove(&mut images, &mut removals);
         drop(images);
         for Removal { name, bytes, reason, .. } in &removals {
             tracing::info!(target: "hubcap::gc", bytes, "removed {name}: {reason}");
         }
-        Ok(freed)
+        Some(weight(&removals))
     }
 
     /// How many bytes something may have that is here for a while: as many as the store, and what others need not have free.
@@ -239,10 +280,11 @@ impl Evictor {
         Ok(Disk { size: disk.f_blocks * disk.f_frsize, free: disk.f_bavail * disk.f_frsize })
     }
 
-    /// How many bytes have to go before `more` fit, where there is to be room for `reserved` already.
-    fn excess(&self, reserved: u64, more: u64) -> Result<u64, Error> {
-        let disk = self.disk()?;
-        Ok(self.limits.excess(disk, self.stored().saturating_add(reserved), more))
+    /// How many bytes have to go before `more` fit, where there is to be `room` already.
+    fn excess(&self, room: Room, more: u64) -> Result<u64, Error> {
+        let Disk { size, free } = self.disk()?;
+        let disk = Disk { size, free: free.saturating_sub(room.untaken) };
+        Ok(self.limits.excess(disk, self.stored().saturating_add(room.reserved), more))
     }
 
     /// What counts in the largest size, where there is one: counting that reads the whole store the first time.
@@ -250,8 +292,10 @@ impl Evictor {
         self.limits.max_size.map_or(0, |_| self.catalog.size() + self.catalog.layout.size_of_indexes())
     }
 
+    /// Removes, and puts right how many bytes that frees: a file may stay where the disk fails. Those of which nothing goes are none.
+    ///
     /// Entries first: a kill in between leaves contents that nothing needs, not an image without its contents.
-    fn remove(&self, images: &mut ImageIndex, removals: &[Removal]) -> Result<(), Error> {
+    fn remove(&self, images: &mut ImageIndex, removals: &mut Vec<Removal>) {
         let Catalog { layout, index, .. } = &*self.catalog;
         let entries: Vec<&Entry> = removals.iter().filter_map(|removal| removal.entry.as_ref()).collect();
         if !entries.is_empty() {
@@ -263,20 +307,23 @@ impl Evictor {
         }
         // Read before they go.
         let named: Vec<HashSet<Digest>> = entries.iter().map(|entry| layout.named_by(entry)).collect();
-        for removal in removals {
-            if removal.reason == Reason::Damaged {
-                self.catalog.remove_file(&layout.quarantine().join(&removal.name));
-            }
-            for digest in &removal.contents {
-                self.catalog.remove(digest);
-            }
+        let mut freed = Vec::new();
+        let mut gone: HashSet<Digest> = HashSet::new();
+        for removal in removals.iter() {
+            let of_contents = removal.contents.iter().map(|digest| self.catalog.remove(digest)).sum::<u64>();
+            let is_damaged = removal.reason == Reason::Damaged;
+            let quarantined = is_damaged.then(|| layout.quarantine().join(&removal.name));
+            freed.push(of_contents + quarantined.map_or(0, |path| self.catalog.remove_file(&path)));
+            gone.extend(removal.contents.iter().filter(|digest| !self.catalog.has(digest)));
         }
-        let gone: HashSet<Digest> = removals.iter().flat_map(|removal| &removal.contents).copied().collect();
         if !gone.is_empty() {
             index.forget_contents(&gone);
         }
         self.forget_images(images, entries.into_iter().zip(named));
-        Ok(())
+        for (removal, freed) in removals.iter_mut().zip(freed) {
+            removal.bytes = freed;
+        }
+        removals.retain(|removal| removal.bytes > 0 || removal.entry.is_some());
     }
 
     /// Forgets images, and what no image of their repositories names any more: it was perhaps never here.

@@ -18,6 +18,7 @@ use crate::layout::image_index::{Entry, ImageIndex};
 use crate::mutex::lock;
 use crate::permissions::Readers;
 use db::Db;
+use fill::Owners;
 use trees::{link_key, tag_key};
 
 pub use trees::TagEntry;
@@ -246,7 +247,7 @@ impl Index {
 
     /// Adds everything that is reachable from `images`.
     pub(crate) fn add(&self, images: &ImageIndex) {
-        self.db.add(images);
+        self.db.add(images, Owners::Layout);
         lock(&self.tags).clear();
         lock(&self.private).clear();
     }
@@ -281,6 +282,50 @@ impl Index {
             images.put_referrers(&target, &subject, &list.descriptor, self.is_private(&target));
         }
         images
+    }
+
+    /// What registries gave for private repositories other than this one, or was imported for them.
+    pub(crate) fn owned_by_other_private(&self, target: &Target) -> HashSet<Digest> {
+        let private: HashSet<Target> = self.private().into_iter().filter(|one| one != target).collect();
+        let given = self.db.with(|trees| trees.all_owned()).unwrap_or_default();
+        given.into_iter().filter(|(one, _)| private.contains(one)).map(|(_, digest)| digest).collect()
+    }
+
+    /// Takes contents of private repositories from everybody: what they name, and what registries gave for them, but for what a
+    /// registry gave for a public one. Somebody may have copied the store without its files' modes, or widened them; and that a public
+    /// image names a content is no permission.
+    pub(crate) fn hide_private(&self, images: &ImageIndex) {
+        let layout = self.db.layout();
+        let private: Vec<Entry> = images.entries().filter(|entry| entry.private).collect();
+        let mut targets: HashSet<Target> = private.iter().map(|entry| entry.target.clone()).collect();
+        targets.extend(self.private());
+        if targets.is_empty() {
+            return;
+        }
+        let graphs = private.iter().map(|entry| layout.graph(&Link::from(&entry.descriptor)));
+        let named = graphs.flat_map(|graph| graph.contents().map(|one| one.digest).collect::<Vec<_>>());
+        let mut hidden: HashSet<Digest> = named.collect();
+        let given = self.db.with(|trees| trees.all_owned()).unwrap_or_default();
+        let (of_private, of_public): (Vec<_>, Vec<_>) =
+            given.into_iter().partition(|(target, _)| targets.contains(target));
+        hidden.extend(of_private.into_iter().map(|(_, digest)| digest));
+        for (_, digest) in &of_public {
+            hidden.remove(digest);
+        }
+        for digest in &hidden {
+            layout.mark(digest, Readers::Granted);
+        }
+    }
+
+    /// Adds to `images` what only the index names, of what is here: `index.json` was lost, or is an older one.
+    pub(crate) fn name(&self, images: &mut ImageIndex) {
+        let layout = self.db.layout();
+        let mut lacking = images.lacking(&self.image_index());
+        lacking.retain(|entry| layout.size_of(&entry.descriptor.digest).is_some());
+        if !lacking.is_empty() {
+            images.extend(&lacking);
+            self.db.add(images, Owners::Index);
+        }
     }
 
     /// Forgets a store that was removed, and begins with what is at its place now.

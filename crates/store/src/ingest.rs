@@ -6,7 +6,6 @@ mod hasher;
 
 use std::fs::File;
 use std::io::IoSlice;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +21,7 @@ use tokio::sync::watch;
 use crate::catalog::Catalog;
 use crate::content::Content;
 use crate::content::growth::Progress;
+use crate::content::original::{Original, Written};
 use crate::content::tail::Tail;
 use crate::error::Error;
 use crate::evict::Evictor;
@@ -31,7 +31,9 @@ use crate::permissions::{self, Readers};
 use extents::Extents;
 use hasher::Hasher;
 
-/// Room that is made at a time, in bytes; for a content whose length was told, as much as has come where that is more. Only that it
+/// Room for which something goes at a time, in bytes, at least.
+const LEAST: u64 = 64 << 10;
+/// Room that is taken at a time where nothing has to go for it, in bytes; for a content whose length was told, as much as has come where that is more. Only that it
 /// will fit is promised at once: what a registry tells of a length need not come.
 const STEP: u64 = 16 << 20;
 
@@ -58,13 +60,10 @@ pub struct Ingest {
     progress: watch::Sender<Progress>,
     reservation: Reservation,
     /// The file after the last write.
-    stamp: Stamp,
-    /// Whether somebody else has written to it.
-    is_changed: bool,
+    stamp: Written,
+    /// For its readers; knows also whether somebody else has written to the file.
+    original: Original,
 }
-
-/// The length of a file, and when it was last written to, in seconds and nanoseconds.
-type Stamp = (u64, i64, i64);
 
 /// Tells an ingest's readers why it failed. While this lives they wait for that, even when the ingest is dropped.
 #[derive(Debug, Clone)]
@@ -115,16 +114,15 @@ impl Ingest {
     ) -> Result<Self, Error> {
         let mut reservation = Reservation::new(evictor, expected);
         reservation.promise(size.unwrap_or(0))?;
-        reservation.grow(size.unwrap_or(0).min(STEP))?;
+        reservation.grow(0, size.unwrap_or(0).min(STEP))?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = catalog.layout.ingests().join(format!("{}.{number}", expected.hex()));
         let options = permissions::new_content();
         let file = fs::OpenOptions::from_options(options).create_new(true).read(true).open(&path)?;
         let (file, path) = file.into_parts();
-        let stamp = stamp(&file)?;
         Ok(Self {
-            stamp,
-            is_changed: false,
+            stamp: Written::of_open(&file)?,
+            original: Original::begun(expected, catalog.verified.clone()),
             catalog: Arc::clone(catalog),
             expected,
             file: Arc::new(file),
@@ -147,34 +145,56 @@ impl Ingest {
     /// [`Error::NoRoom`]; [`Error::Io`] when the disk is full.
     pub fn allocate(&mut self, size: u64) -> Result<(), Error> {
         self.reservation.promise(size)?;
-        self.take_room(size.min(STEP))
+        self.take_room(0, size.min(STEP))
     }
 
-    /// Makes room for so many bytes altogether, and takes it on the disk where the length is known.
-    fn take_room(&mut self, bytes: u64) -> Result<(), Error> {
-        let (taken, promised) = (self.reservation.bytes(), self.reservation.promised());
-        self.reservation.grow(bytes.saturating_sub(taken))?;
-        if bytes > taken && promised > 0 {
-            // What comes out of order is beyond that; mostly it comes in order.
-            allocate(&self.file, bytes)?;
-            self.stamp = stamp(&self.file)?;
+    /// Makes room for so many bytes altogether, more where nothing has to go for that, and takes it on the disk.
+    fn take_room(&mut self, least: u64, most: u64) -> Result<(), Error> {
+        let room = self.reservation.bytes();
+        self.reservation.grow(least.saturating_sub(room), most.saturating_sub(room))?;
+        if self.reservation.untaken() == 0 {
+            return Ok(());
         }
+        // What comes out of order is beyond that; mostly it comes in order.
+        match allocate(&self.file, self.reservation.bytes()) {
+            // How long it gets is not known: perhaps that fits.
+            Err(_) if self.reservation.promised() == 0 => {}
+            taken => {
+                taken?;
+                self.reservation.take();
+            }
+        }
+        self.stamp = Written::of_open(&self.file)?;
         Ok(())
     }
 
     /// Looks whether somebody else has written to the file: what is hashed comes from the network, what is read from the file.
-    fn look_for_changes(&mut self) -> Result<(), Error> {
-        self.is_changed |= stamp(&self.file)? != self.stamp;
+    fn look_for_changes(&self) -> Result<(), Error> {
+        if Written::of_open(&self.file)? != self.stamp {
+            self.original.doubt();
+        }
         Ok(())
     }
 
-    /// The digest of what is in the file.
+    /// Has the file be from `modified`, to the nanosecond. The clocks of file systems go in steps: what somebody else writes in
+    /// the step of the last write would not show otherwise.
+    fn set_modified(&mut self, modified: SystemTime) -> Result<(), Error> {
+        self.look_for_changes()?;
+        if let Err(error) = self.file.set_modified(modified) {
+            tracing::debug!(target: "hubcap::store", "{} keeps its own time: {error}", self.expected);
+        }
+        self.stamp = Written::of_open(&self.file)?;
+        Ok(())
+    }
+
+    /// The digest of what is in the file, while that is as the stamp says.
     fn digest(&mut self) -> Result<Digest, Error> {
         let hashed = self.hasher.finish()?;
         self.look_for_changes()?;
-        if !self.is_changed {
+        if !self.original.is_changed() {
             return Ok(hashed);
         }
+        self.stamp = Written::of_open(&self.file)?;
         let mut verifier = Verifier::new(self.expected.algorithm());
         hash_range(&self.file, 0..u64::MAX, &mut verifier, |_| {})?;
         Ok(verifier.finish())
@@ -201,14 +221,16 @@ impl Ingest {
         self.look_for_changes()?;
         self.come += end - offset;
         if self.come > self.reservation.bytes() {
-            let next = match self.reservation.promised() {
-                size if size >= self.come => (2 * self.come).max(STEP).min(size),
-                _ => self.come + STEP,
+            // For what goes for it, nobody's word counts: as much again as has come.
+            let least = (2 * self.come).max(LEAST);
+            let (least, most) = match self.reservation.promised() {
+                size if size >= self.come => (least.min(size), least.max(STEP).min(size)),
+                _ => (least, least.max(self.come + STEP)),
             };
-            self.take_room(next)?;
+            self.take_room(least, most)?;
         }
         write_all(&self.file, pieces, offset)?;
-        self.stamp = stamp(&self.file)?;
+        self.stamp = Written::of_open(&self.file)?;
         if offset != self.written {
             self.extents.add(offset..end);
             return Ok(());
@@ -233,7 +255,8 @@ impl Ingest {
 
     /// The content as its readers follow it. `size` is its whole length, where the upstream told it.
     pub fn content(&self, size: Option<u64>) -> Content {
-        Content::growing(Arc::clone(&self.file), size, self.progress.subscribe(), Arc::clone(&self.tail))
+        let (news, tail) = (self.progress.subscribe(), Arc::clone(&self.tail));
+        Content::growing(Arc::clone(&self.file), size, news, tail, self.original.clone())
     }
 
     /// What tells the readers why the ingest fails, if it does.
@@ -259,22 +282,26 @@ impl Ingest {
     /// # Errors
     /// [`Error::DigestMismatch`], after which nothing of it is left; [`Error::Io`].
     pub fn commit(mut self) -> Result<Content, Error> {
-        self.add()?;
+        self.add(SystemTime::now())?;
         self.catalog.index.used(&self.expected);
         Ok(self.done())
     }
 
     /// The same for a content that was written at another time, and that no client has asked for since the start.
     pub(crate) fn commit_as_of(mut self, written: SystemTime) -> Result<(), Error> {
-        self.look_for_changes()?;
-        self.file.set_modified(written)?;
-        self.stamp = stamp(&self.file)?;
-        self.add()?;
+        self.add(written)?;
         self.done();
         Ok(())
     }
 
-    fn add(&mut self) -> Result<(), Error> {
+    fn add(&mut self, modified: SystemTime) -> Result<(), Error> {
+        if self.reservation.bytes() > self.written {
+            // Gives back what was taken from the disk for more.
+            self.look_for_changes()?;
+            self.file.set_len(self.written)?;
+            self.stamp = Written::of_open(&self.file)?;
+        }
+        self.set_modified(modified)?;
         let actual = self.digest()?;
         if actual != self.expected {
             let (expected, actual) = (Box::new(self.expected), Box::new(actual));
@@ -284,7 +311,7 @@ impl Ingest {
             self.catalog.index.own(target, &self.expected, None);
         }
         if let Some(path) = &self.partial.0 {
-            self.catalog.add(path, &self.expected, self.written)?;
+            self.catalog.add(path, &self.expected, self.written, self.stamp)?;
         }
         self.partial.0 = None;
         Ok(())
@@ -293,18 +320,17 @@ impl Ingest {
     /// Tells the readers, who may rely on the store having it then. The reservation goes first: the content counts as stored
     /// already, and counted twice it would push out others.
     fn done(self) -> Content {
-        let Self { file, written, tail, progress, reservation, .. } = self;
+        let Self { catalog, expected, file, written, tail, progress, reservation, stamp, original, .. } =
+            self;
         drop(reservation);
+        // Before the end is told: a reader looks at it as soon as it knows the end.
+        original.complete(stamp);
         progress.send_replace(Progress::Done(written));
         tail.clear();
-        Content::committed(file, written)
+        // Who begins to read now has read nothing of what somebody else may have written meanwhile.
+        let original = Original::whole(expected, catalog.verified.clone(), stamp);
+        Content::committed(file, written, original)
     }
-}
-
-/// The file's length, and when it was last written to.
-fn stamp(file: &File) -> std::io::Result<Stamp> {
-    let metadata = file.metadata()?;
-    Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 fn write_all(file: &File, pieces: &[Bytes], mut offset: u64) -> std::io::Result<()> {

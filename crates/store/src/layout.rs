@@ -20,14 +20,13 @@ pub(crate) mod list;
 pub(crate) mod own;
 pub(crate) mod verify;
 
-use std::collections::HashSet;
 use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use hubcap_oci::{Algorithm, Digest, Link};
+use hubcap_oci::{Algorithm, Digest};
 
 use crate::error::Error;
 use crate::permissions::{self, Readers};
@@ -107,6 +106,12 @@ impl Layout {
             layout.write_index(&ImageIndex::default())?;
         }
         Ok(layout)
+    }
+
+    /// Whether its directories are there.
+    pub(crate) fn has_directories(&self) -> bool {
+        let directories = self.contents().into_iter().chain([self.ingests(), self.quarantine()]);
+        directories.into_iter().all(|directory| own::is_directory(&directory))
     }
 
     /// Removes what is in the place of hubcap's own directories and files without being one.
@@ -250,22 +255,6 @@ impl Layout {
         })
     }
 
-    /// Takes the mark of what anybody may have from what only private images need: an older hubcap has not set it, and nobody
-    /// else may.
-    pub(crate) fn hide_private(&self, images: &ImageIndex) {
-        let (private, public): (Vec<Entry>, Vec<Entry>) = images.entries().partition(|entry| entry.private);
-        if private.is_empty() {
-            return;
-        }
-        let contents = |entries: &[Entry]| -> HashSet<Digest> {
-            let graphs = entries.iter().map(|entry| self.graph(&Link::from(&entry.descriptor)));
-            graphs.flat_map(|graph| graph.contents().map(|one| one.digest).collect::<Vec<_>>()).collect()
-        };
-        for digest in contents(&private).difference(&contents(&public)) {
-            self.mark(digest, Readers::Granted);
-        }
-    }
-
     /// Throws away what an earlier process had begun, and what else is in its place.
     pub(crate) fn discard_ingests(&self) {
         let ingests = own::entries(&self.ingests());
@@ -318,6 +307,11 @@ impl Layout {
     /// Writes `index.json` where that has failed.
     pub(crate) fn retry_index(&self) -> Result<(), Error> {
         self.index_file.retry(|bytes| self.replace("index.json", bytes))
+    }
+
+    /// Whether `index.json` was renamed since this was last asked.
+    pub(crate) fn is_index_renamed(&self) -> bool {
+        self.index_file.is_renamed()
     }
 
     /// From now on the `index.json` counts that is on the disk: the store is another one.

@@ -32,7 +32,7 @@ impl Hold {
         Ok(Self { layout, lock })
     }
 
-    /// Makes sure that what is at our path is our store. Where it was removed, takes what is there now, made new if need be,
+    /// Makes sure that what is at our path is our store, with its directories. Where it was removed, takes what is there now, made new if need be,
     /// and calls `reset` with its `index.json`.
     ///
     /// # Errors
@@ -42,7 +42,14 @@ impl Hold {
         let root = self.layout.root();
         let mut held = lock(&self.lock);
         match held.still_at(&self.layout) {
-            Place::Ours => return Ok(()),
+            Place::Ours => {
+                if !self.layout.has_directories() {
+                    tracing::warn!(target: "hubcap::store", "directories of the store {} are gone, and are made anew",
+                        root.display());
+                    Layout::create(root)?;
+                }
+                return Ok(());
+            }
             Place::Gone if !is_gone(root) => {
                 let why = format!("{} is being removed", root.display());
                 return Err(std::io::Error::new(ErrorKind::NotFound, why).into());

@@ -67,28 +67,26 @@ impl Store {
     pub fn open(root: &Path, options: Options) -> Result<Self, Error> {
         let hold = Hold::take(root)?;
         let layout = Layout::at(root).with(options.durability);
-        let (index, images) = match layout.read_index() {
-            Ok(mut images) => {
-                let (index, clean) = Index::open(&layout, &images);
-                let missing = if clean { Vec::new() } else { layout.missing(&images) };
-                if !clean {
-                    layout.hide_private(&images);
-                }
-                if !missing.is_empty() {
-                    images.remove(&missing.iter().collect::<Vec<_>>());
-                    layout.write_index(&images)?;
-                }
-                (index, images)
-            }
+        let (found, is_damaged) = match layout.read_index() {
+            Ok(images) => (images, false),
             Err(Error::Damaged { path, why }) => {
                 tracing::warn!(target: "hubcap::store", "{} is damaged ({why}); it is rebuilt from the index", path.display());
-                let (index, _) = Index::open(&layout, &ImageIndex::default());
-                let images = index.image_index();
-                layout.write_index(&images)?;
-                (index, images)
+                (ImageIndex::default(), true)
             }
             Err(error) => return Err(error),
         };
+        let (index, is_clean) = Index::open(&layout, &found);
+        let mut images = found.clone();
+        if is_damaged || !is_clean {
+            index.name(&mut images);
+            let missing = layout.missing(&images);
+            images.remove(&missing.iter().collect::<Vec<_>>());
+        }
+        index.hide_private(&images);
+        if is_damaged || images != found {
+            // Where a full disk does not take it, it is written later.
+            layout.keep_index(&images);
+        }
         Ok(Self::new(Catalog::new(layout, images, index), options, hold.into(), ""))
     }
 
@@ -255,7 +253,12 @@ impl Store {
     fn take_hold(&self) -> Result<(), Error> {
         let Inner { catalog, hold, .. } = &*self.0;
         let taken = Hold::take(catalog.layout.root())?;
-        catalog.reset(Layout::at(catalog.layout.root()).read_index()?);
+        let found = match Layout::at(catalog.layout.root()).read_index() {
+            // The index has the names.
+            Err(Error::Damaged { .. }) => ImageIndex::default(),
+            found => found?,
+        };
+        catalog.reset(found);
         if hold.set(taken).is_ok() {
             tracing::info!(target: "hubcap::store", "the store can be written now");
         }
@@ -304,7 +307,15 @@ impl Store {
         if self.is_read_only() { Ok(()) } else { self.0.evictor.keep_limits() }
     }
 
-    /// Removes what [`plan`](Self::plan) says, and returns it.
+    /// The same where the store itself is too large, however little the disk has free.
+    ///
+    /// # Errors
+    /// As [`keep_limits`](Self::keep_limits).
+    pub fn keep_size(&self) -> Result<(), Error> {
+        if self.is_read_only() { Ok(()) } else { self.0.evictor.keep_size() }
+    }
+
+    /// Removes what [`plan`](Self::plan) says, and returns what is gone.
     ///
     /// # Errors
     /// [`Error::Io`] when `index.json` cannot be written; nothing is removed then.

@@ -189,7 +189,11 @@ impl Store {
             data.read_exact(&mut piece)?;
             ingest.write(&piece.freeze())?;
         }
-        ingest.mark(Readers::of(head.mode));
+        // That it was imported there says nothing here.
+        ingest.mark(match Readers::of(head.mode) {
+            Readers::All => Readers::All,
+            Readers::Granted | Readers::Local => Readers::Granted,
+        });
         ingest.commit_as_of(written)
     }
 

@@ -51,6 +51,9 @@ pub enum ReadError {
         /// Where it should.
         size: u64,
     },
+    /// Another program has written to the file since its digest was verified.
+    #[error("the stored content was changed by another program while it was read")]
+    Changed,
     /// The disk.
     #[error("the store cannot be read: {0}")]
     Io(#[from] std::io::Error),

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::growth::{Growth, Progress, ReadError};
+use super::original::Original;
 use crate::mutex::lock;
 
 /// How many bytes a reader of a growing content stays behind its writer, until the digest is verified: no client
@@ -28,14 +29,20 @@ const CHUNK: u64 = 63 << 10;
 pub struct Reader {
     file: Arc<File>,
     growth: Option<Growth>,
+    original: Original,
     position: u64,
     end: u64,
     spare: Arc<Spare>,
 }
 
 impl Reader {
-    pub(super) fn new(file: Arc<File>, growth: Option<Growth>, range: Range<u64>) -> Self {
-        Self { file, growth, position: range.start, end: range.end, spare: Arc::default() }
+    pub(super) fn new(
+        file: Arc<File>,
+        growth: Option<Growth>,
+        original: Original,
+        range: Range<u64>,
+    ) -> Self {
+        Self { file, growth, original, position: range.start, end: range.end, spare: Arc::default() }
     }
 
     /// The next bytes; `None` at the end of the range.
@@ -48,17 +55,22 @@ impl Reader {
         if left == 0 {
             return Ok(None);
         }
-        if let Some(mut chunk) = self.growth.as_ref().and_then(|growth| growth.tail.find(self.position)) {
-            chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            self.position += chunk.len() as u64;
-            return Ok(Some(chunk));
-        }
-        // At most a piece, so the cast cannot cut.
-        let chunk = self.read(left.min(CHUNK) as usize).await?;
+        let chunk = match self.growth.as_ref().and_then(|growth| growth.tail.find(self.position)) {
+            Some(mut chunk) => {
+                chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                chunk
+            }
+            // At most a piece, so the cast cannot cut.
+            None => self.read(left.min(CHUNK) as usize).await?,
+        };
         if chunk.is_empty() {
             return Err(ReadError::Truncated { at: self.position, size: self.end });
         }
         self.position += chunk.len() as u64;
+        if self.position >= self.end {
+            // Once, and after the last bytes were read: all that was given out was read before it as well.
+            self.original.ensure(&self.file)?;
+        }
         Ok(Some(chunk))
     }
 

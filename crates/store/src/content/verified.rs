@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::content::Content;
 use crate::content::growth::Progress;
+use crate::content::original::{Original, Written};
 use crate::hash::hash_range;
 use crate::mutex::lock;
 
@@ -33,20 +34,14 @@ struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
-    size: u64,
-    modified: (i64, i64),
+    written: Written,
     /// Nobody can set it.
     changed: (i64, i64),
 }
 
 impl Stamp {
     fn of(file: &Metadata) -> Self {
-        Self {
-            inode: file.ino(),
-            size: file.len(),
-            modified: (file.mtime(), file.mtime_nsec()),
-            changed: (file.ctime(), file.ctime_nsec()),
-        }
+        Self { inode: file.ino(), written: Written::of(file), changed: (file.ctime(), file.ctime_nsec()) }
     }
 }
 
@@ -67,6 +62,11 @@ impl Verified {
     pub(crate) fn is_wrong(&self, digest: &Digest, file: impl FnOnce() -> Option<Metadata>) -> bool {
         let Some(wrong) = lock(&self.0).wrong.get(digest).copied() else { return false };
         file().is_some_and(|file| Stamp::of(&file) == wrong)
+    }
+
+    /// Forgets that a content is right: somebody else has written to it.
+    pub(crate) fn doubt(&self, digest: &Digest) {
+        lock(&self.0).right.remove(digest);
     }
 
     /// Forgets a content that is gone.
@@ -91,29 +91,33 @@ impl Verified {
         damaged: impl FnOnce() + Send + 'static,
     ) -> Content {
         let size = metadata.len();
+        let original = Original::whole(*digest, self.clone(), Written::of(&metadata));
         let mut known = lock(&self.0);
         if known.right.get(digest) == Some(&Stamp::of(&metadata)) {
-            return Content::committed(Arc::new(file), size);
+            return Content::committed(Arc::new(file), size, original);
         }
         if let Some(content) = known.running.get(digest) {
             return content.clone();
         }
         let file = Arc::new(file);
         let progress = watch::Sender::new(Progress::Partial(0));
-        let content = Content::growing(Arc::clone(&file), Some(size), progress.subscribe(), Arc::default());
+        let (news, tail) = (progress.subscribe(), Arc::default());
+        let content = Content::growing(Arc::clone(&file), Some(size), news, tail, original.clone());
         known.running.insert(*digest, content.clone());
         drop(known);
         let (verified, digest) = (self.clone(), *digest);
         tokio::task::spawn_blocking(move || {
             let right = hash(&file, size, &digest, &progress);
-            if right {
+            // What was right when it was hashed may not be what its readers have read. It is verified anew for who asks next.
+            let same = original.ensure(&file).is_ok();
+            if !right {
+                damaged();
+            } else if same {
                 // As it was before it was read: a change since then is seen.
                 verified.note(&digest, &metadata);
-            } else {
-                damaged();
             }
             lock(&verified.0).running.remove(&digest);
-            if right {
+            if right && same {
                 progress.send_replace(Progress::Done(size));
             }
             // Else the sender goes without Done, which its readers take for the failure it is.

@@ -54,6 +54,13 @@ pub struct Removal {
     pub(crate) contents: Vec<Digest>,
 }
 
+impl Removal {
+    /// Bytes that this frees, where an entry counts so many.
+    pub(crate) fn weight(&self, entry: u64) -> u64 {
+        self.bytes + if self.entry.is_some() { entry } else { 0 }
+    }
+}
+
 /// What a store holds, as far as it matters here.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
@@ -115,6 +122,8 @@ pub(crate) struct Policy {
     pub(crate) used_since: Option<SystemTime>,
     /// After all that, the least recently used goes until this many bytes are freed altogether.
     pub(crate) bytes: u64,
+    /// How many bytes an image's entry counts among them, beside its contents.
+    pub(crate) entry: u64,
 }
 
 /// What happens to contents that no image needs.
@@ -168,7 +177,7 @@ pub(crate) fn plan(survey: Survey, policy: Policy) -> Vec<Removal> {
         rest.extend(unneeded.into_iter().map(Candidate::Unneeded));
     }
     rest.sort_by_key(Candidate::used);
-    let mut freed: u64 = removals.iter().map(|removal| removal.bytes).sum();
+    let mut freed: u64 = removals.iter().map(|removal| removal.weight(policy.entry)).sum();
     for candidate in rest {
         if freed >= policy.bytes {
             break;
@@ -177,7 +186,7 @@ pub(crate) fn plan(survey: Survey, policy: Policy) -> Vec<Removal> {
             Candidate::Image(image) => counts.release(*image, Reason::LeastRecentlyUsed),
             Candidate::Unneeded(content) => counts.release_unneeded(&content),
         };
-        freed += removal.bytes;
+        freed += removal.weight(policy.entry);
         removals.push(removal);
     }
     removals

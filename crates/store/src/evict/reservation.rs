@@ -14,6 +14,8 @@ pub(crate) struct Reservation {
     evictor: Arc<Evictor>,
     digest: Digest,
     bytes: u64,
+    /// What of them is not taken from the disk yet.
+    untaken: u64,
     promised: u64,
 }
 
@@ -21,7 +23,7 @@ impl Reservation {
     /// Room for nothing yet.
     pub(crate) fn new(evictor: &Arc<Evictor>, digest: Digest) -> Self {
         *lock(&evictor.in_flight).entry(digest).or_default() += 1;
-        Self { evictor: Arc::clone(evictor), digest, bytes: 0, promised: 0 }
+        Self { evictor: Arc::clone(evictor), digest, bytes: 0, untaken: 0, promised: 0 }
     }
 
     /// Promises that `bytes` altogether will fit; nothing is removed for that.
@@ -35,14 +37,32 @@ impl Reservation {
         Ok(())
     }
 
-    /// Makes room for `bytes` more. On error the reservation is unchanged.
+    /// Makes room for `least` bytes more, and for `most` where nothing has to go for that. On error the reservation is unchanged.
     ///
     /// # Errors
     /// [`Error::NoRoom`]: everything that may go is gone, and it is not enough.
-    pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), Error> {
-        self.evictor.reserve(bytes)?;
+    pub(crate) fn grow(&mut self, least: u64, most: u64) -> Result<(), Error> {
+        let bytes = match self.evictor.reserve_free(most)? {
+            0 => most,
+            _ => {
+                self.evictor.reserve(least)?;
+                least
+            }
+        };
         self.bytes = self.bytes.saturating_add(bytes);
+        self.untaken = self.untaken.saturating_add(bytes);
         Ok(())
+    }
+
+    /// How many of the bytes are not taken from the disk yet.
+    pub(crate) const fn untaken(&self) -> u64 {
+        self.untaken
+    }
+
+    /// Notes that all of them are.
+    pub(crate) fn take(&mut self) {
+        let mut room = lock(&self.evictor.room);
+        room.untaken = room.untaken.saturating_sub(std::mem::take(&mut self.untaken));
     }
 
     /// For how many bytes there is room.
@@ -58,9 +78,14 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        for (all, own) in [(&self.evictor.reserved, self.bytes), (&self.evictor.promised, self.promised)] {
-            let mut all = lock(all);
-            *all = all.saturating_sub(own);
+        self.take();
+        {
+            let mut room = lock(&self.evictor.room);
+            room.reserved = room.reserved.saturating_sub(self.bytes);
+        }
+        {
+            let mut promised = lock(&self.evictor.promised);
+            *promised = promised.saturating_sub(self.promised);
         }
         let mut in_flight = lock(&self.evictor.in_flight);
         if let Some(count) = in_flight.get_mut(&self.digest) {

@@ -9,33 +9,38 @@ use hubcap_oci::{Digest, Link, Pattern, Target};
 use super::plan::{Child, Image, Reason, Removal, Survey, Unneeded};
 use crate::catalog::Catalog;
 use crate::layout::image_index::{Entry, ImageIndex};
-use crate::layout::{Layout, own};
+use crate::layout::own;
 use crate::permissions::Readers;
 
 impl Survey {
-    /// Bytes of all contents that are here.
-    pub(super) fn size(&self) -> u64 {
-        self.sizes.values().sum()
+    /// Bytes of all contents that are here, also of those in quarantine, and of the images' entries.
+    pub(super) fn size(&self, entry: u64) -> u64 {
+        let damaged: u64 = self.damaged.iter().map(|removal| removal.bytes).sum();
+        self.sizes.values().sum::<u64>() + damaged + self.images.len() as u64 * entry
     }
 
-    /// Reads the whole store. `pins` are images that stay; `in_flight` are contents that are being written.
+    /// Reads the whole store. `pins` are images that stay; `kept` are contents that are being written. One that could not be removed
+    /// a moment ago is kept, too.
     pub(super) fn of(
         catalog: &Catalog,
         images: &ImageIndex,
         pins: &[Pattern],
-        in_flight: &HashSet<Digest>,
+        mut kept: HashSet<Digest>,
     ) -> Self {
         let layout = &catalog.layout;
         let (mut sizes, mut private) = (HashMap::new(), Vec::new());
         for (digest, path) in layout.digests() {
             let Some(metadata) = own::metadata(&path) else { continue };
             sizes.insert(digest, metadata.len());
+            if catalog.is_stuck(&path) {
+                kept.insert(digest);
+            }
             if Readers::of(metadata.permissions().mode()) != Readers::All {
                 private.push(digest);
             }
         }
         private.sort_unstable();
-        let reader = Reader { catalog, sizes: &sizes, pins, in_flight, now: SystemTime::now() };
+        let reader = Reader { catalog, sizes: &sizes, pins, in_flight: &kept, now: SystemTime::now() };
         let (lists, entries): (Vec<Entry>, Vec<Entry>) =
             images.entries().partition(|entry| entry.subject.is_some());
         let mut images: Vec<Image> = entries.into_iter().map(|entry| reader.image(entry)).collect();
@@ -49,7 +54,7 @@ impl Survey {
         let unneeded = sizes.keys().filter(|digest| !needed.contains(digest));
         let unneeded = unneeded.map(|digest| reader.unneeded(*digest)).collect();
         let private = private.into_iter().map(|digest| reader.unneeded(digest)).collect();
-        Self { images, unneeded, damaged: damaged(layout), private, sizes }
+        Self { images, unneeded, damaged: damaged(catalog), private, sizes }
     }
 }
 
@@ -175,7 +180,7 @@ impl Reader<'_> {
     }
 }
 
-fn damaged(layout: &Layout) -> Vec<Removal> {
+fn damaged(catalog: &Catalog) -> Vec<Removal> {
     let removal = |entry: std::fs::DirEntry| {
         let metadata = entry.metadata().ok()?;
         Some(Removal {
@@ -187,5 +192,6 @@ fn damaged(layout: &Layout) -> Vec<Removal> {
             contents: Vec::new(),
         })
     };
-    own::entries(&layout.quarantine()).filter_map(removal).collect()
+    let entries = own::entries(&catalog.layout.quarantine());
+    entries.filter(|entry| !catalog.is_stuck(&entry.path())).filter_map(removal).collect()
 }

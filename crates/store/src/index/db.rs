@@ -10,7 +10,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use fs_err as fs;
 use hubcap_oci::{Algorithm, Digest, Verifier};
 
-use super::fill::{fill, has_all};
+use super::fill::{Owners, fill, has_all};
 use super::trees::Trees;
 use crate::hash::hash_range;
 use crate::layout::image_index::ImageIndex;
@@ -75,12 +75,12 @@ impl Db {
             contained(|| Trees::open(&layout.sled()))
         });
         let filled = opened.and_then(|trees| {
-            let here: HashSet<Digest> = layout.digests().map(|(digest, _)| digest).collect();
             let is_whole = contained(|| {
-                trees.keep_owned(&here)?;
+                trees.keep_owned(&here(layout))?;
                 let is_whole = clean && has_all(&trees, images)?;
                 if !is_whole {
-                    fill(&trees, layout, images)?;
+                    trees.keep_links_of_owned()?;
+                    fill(&trees, layout, images, owners(&trees)?)?;
                 }
                 Ok(is_whole)
             })?;
@@ -131,8 +131,8 @@ impl Db {
     }
 
     /// Adds what `images` names.
-    pub(super) fn add(&self, images: &ImageIndex) {
-        self.with(|trees| fill(trees, &self.layout, images));
+    pub(super) fn add(&self, images: &ImageIndex, owners: Owners) {
+        self.with(|trees| fill(trees, &self.layout, images, owners));
     }
 
     fn is_kept(&self) -> bool {
@@ -307,11 +307,23 @@ fn rebuilt(layout: &Layout, why: &str, images: &ImageIndex) -> Trees {
 fn on_disk(layout: &Layout, images: &ImageIndex) -> Result<Trees, String> {
     contained(|| {
         let trees = Trees::open(&layout.sled())?;
-        fill(&trees, layout, images)?;
+        // It may be another store's.
+        trees.keep_owned(&here(layout))?;
+        trees.keep_links_of_owned()?;
+        fill(&trees, layout, images, owners(&trees)?)?;
         // Some errors of the disk are told only now.
         trees.flush()?;
         Ok(trees)
     })
+}
+
+/// Whether an index that is found still knows who has what.
+fn owners(trees: &Trees) -> sled::Result<Owners> {
+    Ok(if trees.has_owned()? { Owners::Index } else { Owners::Layout })
+}
+
+fn here(layout: &Layout) -> HashSet<Digest> {
+    layout.digests().map(|(digest, _)| digest).collect()
 }
 
 /// One in memory, in the place of one on the disk that fails.
@@ -322,7 +334,7 @@ fn instead_of(why: &str, layout: &Layout, images: &ImageIndex) -> Trees {
 
 fn in_memory(layout: &Layout, images: &ImageIndex) -> Trees {
     let trees = Trees::in_memory();
-    if let Err(why) = contained(|| fill(&trees, layout, images)) {
+    if let Err(why) = contained(|| fill(&trees, layout, images, Owners::Layout)) {
         tracing::warn!(target: "hubcap::store", "the index fails: {why}");
     }
     trees

@@ -31,9 +31,18 @@ pub(super) fn has_all(trees: &Trees, images: &ImageIndex) -> sled::Result<bool> 
     Ok(true)
 }
 
+/// Where it is known which repository has what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owners {
+    /// In the index, where it was noted when it came: a name gives nothing.
+    Index,
+    /// Nowhere else than in the layout, as far as that tells it.
+    Layout,
+}
+
 /// Adds everything that is reachable from `images`. When a tag was last validated is not in the layout, so every tag will be
 /// checked at its next use.
-pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled::Result<()> {
+pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex, owners: Owners) -> sled::Result<()> {
     // First, so that nothing of a private repository is found in it before its mark.
     for entry in images.entries().filter(|entry| entry.private) {
         trees.mark(&entry.target, true)?;
@@ -56,18 +65,19 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled:
         // entry's own manifest is the repository's if that is private, and all of what was imported together.
         let is_imported = layout.readers(&digest) == Readers::Local;
         let is_given = |one: &Digest| match layout.readers(one) {
-            Readers::All => true,
+            // Of others it is enough that they are named; a parent's word does not decide what a manifest is.
+            Readers::All => *one == digest,
             Readers::Local => is_imported,
             Readers::Granted => *one == digest && entry.private && layout.size_of(one).is_some(),
         };
         // A list of referrers is nobody's manifest: hubcap has written it.
         let is_own = |link: &&Link| entry.subject.is_none() || link.digest != entry.descriptor.digest;
         for manifest in graph.manifests().filter(is_own) {
-            if is_given(&manifest.digest) {
+            if owners == Owners::Layout && is_given(&manifest.digest) {
                 trees.own(&entry.target, &manifest.digest, Some(&manifest.media_type))?;
             }
         }
-        if is_imported {
+        if owners == Owners::Layout && is_imported {
             for blob in graph.contents().filter(|one| layout.readers(&one.digest) == Readers::Local) {
                 trees.own(&entry.target, &blob.digest, None)?;
             }

@@ -177,6 +177,16 @@ impl Trees {
         Ok(self.owned.scan(b"")?.iter().filter_map(read).collect())
     }
 
+    /// Whether it is known of any content that a registry gave it.
+    pub(super) fn has_owned(&self) -> sled::Result<bool> {
+        Ok(!self.owned.scan(b"")?.is_empty())
+    }
+
+    /// All contents that registries gave, each with the repository.
+    pub(super) fn all_owned(&self) -> sled::Result<Vec<(Target, Digest)>> {
+        Ok(self.owned.scan(b"")?.iter().filter_map(|(key, _)| read_link_key(key)).collect())
+    }
+
     pub(super) fn forget_tag(&self, key: &[u8]) -> sled::Result<()> {
         self.tags.remove(key)
     }
@@ -286,6 +296,18 @@ impl Trees {
     /// Forgets that registries gave what is not `here`: whoever wrote that, it must not go for what comes later.
     pub(super) fn keep_owned(&self, here: &HashSet<Digest>) -> sled::Result<()> {
         forget(&self.owned, |digest| !here.contains(digest))
+    }
+
+    /// Forgets the names of contents that registries did not give: a kill leaves some of images that are gone, for good.
+    pub(super) fn keep_links_of_owned(&self) -> sled::Result<()> {
+        let mut links = Vec::new();
+        self.links.each(|key, _| {
+            if !self.owned.contains(&key)? {
+                links.push(key);
+            }
+            Ok(())
+        })?;
+        links.into_iter().try_for_each(|link| self.links.remove(link))
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) const PRIVATE: &str = "io.hubcap.private";
 const MOST_TAGS: usize = 256;
 
 /// The file, as it is read and written.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ImageIndex {
     schema_version: u32,
@@ -159,6 +159,18 @@ impl ImageIndex {
         };
         self.manifests.extend(new);
         self.manifests.retain(says_more);
+    }
+
+    /// The entries of another index that this one has under no name.
+    pub(crate) fn lacking(&self, other: &Self) -> Vec<Entry> {
+        let names: HashSet<String> = self.entries().map(|entry| entry.name()).collect();
+        let contents: HashSet<(Target, Digest)> =
+            self.entries().map(|entry| (entry.target, entry.descriptor.digest)).collect();
+        let is_new = |entry: &Entry| match (&entry.tag, &entry.subject) {
+            (None, None) => !contents.contains(&(entry.target.clone(), entry.descriptor.digest)),
+            _ => !names.contains(&entry.name()),
+        };
+        other.entries().filter(is_new).collect()
     }
 
     /// Marks a repository's entries as private, and takes out its lists of referrers: a registry may list others for everybody

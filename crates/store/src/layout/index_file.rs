@@ -13,6 +13,8 @@ pub(super) struct IndexFile(Arc<Mutex<Option<Wanted>>>);
 struct Wanted {
     text: Arc<[u8]>,
     is_written: bool,
+    /// Whether it was renamed since that was last asked.
+    is_renamed: bool,
 }
 
 impl IndexFile {
@@ -24,9 +26,9 @@ impl IndexFile {
     /// Wants another text, and writes it.
     pub(super) fn put<E>(&self, text: Vec<u8>, write: impl FnOnce(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut wanted = lock(&self.0);
-        let wanted = wanted.insert(Wanted { text: text.into(), is_written: false });
+        let wanted = wanted.insert(Wanted { text: text.into(), is_written: false, is_renamed: false });
         write(&wanted.text)?;
-        wanted.is_written = true;
+        (wanted.is_written, wanted.is_renamed) = (true, true);
         Ok(())
     }
 
@@ -35,9 +37,14 @@ impl IndexFile {
         let mut wanted = lock(&self.0);
         if let Some(wanted) = wanted.as_mut().filter(|wanted| !wanted.is_written) {
             write(&wanted.text)?;
-            wanted.is_written = true;
+            (wanted.is_written, wanted.is_renamed) = (true, true);
         }
         Ok(())
+    }
+
+    /// Whether the file has got its name anew since this was last asked.
+    pub(super) fn is_renamed(&self) -> bool {
+        lock(&self.0).as_mut().is_some_and(|wanted| std::mem::take(&mut wanted.is_renamed))
     }
 
     /// What is on the disk counts: it is another store.

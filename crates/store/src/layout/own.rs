@@ -89,7 +89,7 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn is_directory(path: &Path) -> bool {
+pub(crate) fn is_directory(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 

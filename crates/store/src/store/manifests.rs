@@ -126,7 +126,7 @@ impl Store {
         let written = layout.write_index(&images);
         if was_public && written.is_err() {
             // A kill must not make it public again, and their own marks need no room on the disk.
-            layout.hide_private(&images);
+            index.hide_private(&images);
         }
         written
     }
@@ -139,9 +139,13 @@ impl Store {
         let index = &self.0.catalog.index;
         index.mark_public(target);
         let layout = &self.0.catalog.layout;
-        // What was imported the registry did not give.
-        let is_given =
-            |digest: &Digest| index.has(target, digest) && layout.readers(digest) != Readers::Local;
+        // What was imported the registry did not give; what another private repository has may have been here before an import.
+        let of_others = index.owned_by_other_private(target);
+        let is_given = |digest: &Digest| {
+            index.has(target, digest)
+                && layout.readers(digest) != Readers::Local
+                && !of_others.contains(digest)
+        };
         for digest in index.linked(target).into_iter().filter(is_given) {
             self.publish(target, &digest);
         }
@@ -151,6 +155,18 @@ impl Store {
             return Ok(());
         }
         self.0.catalog.layout.write_index(&images)
+    }
+
+    /// A stored manifest that the registry gave for the repository, and that not everybody may have; another one than this.
+    pub fn guarded_manifest(&self, target: &Target, but: Option<&Digest>) -> Option<Digest> {
+        let Catalog { index, layout, .. } = &*self.0.catalog;
+        let is_guarded = |digest: &Digest| {
+            Some(digest) != but
+                && index.media_type(target, digest).is_some()
+                && layout.readers(digest) == Readers::Granted
+                && self.has(digest)
+        };
+        index.linked(target).into_iter().find(is_guarded)
     }
 
     /// Whether a registry gives the repository only to a login, as far as that was found out.

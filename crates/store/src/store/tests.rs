@@ -1,8 +1,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use hubcap_oci::{Algorithm, Digest, Registry, Target};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
-use crate::{Error, HOLD_BACK, Limit, Limits, Options, Prune, ReadError, Store, Wanted};
+use crate::{Error, HOLD_BACK, Limit, Limits, Options, Prune, ReadError, Reader, Store, Wanted};
 
 fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -384,4 +385,405 @@ async fn nothing_goes_for_a_length_that_would_not_fit_beside_what_is_being_writt
     assert!(matches!(store.ingest(sha512(b"a"), Some(60 * MIB)), Err(Error::NoRoom { .. })));
     assert!(store.has(&kept));
     assert!(store.ingest(sha512(b"b"), Some(50 * MIB)).is_ok());
+}
+
+/// Keeps a file from being removed, until this is dropped.
+struct Kept(std::fs::File);
+
+impl Kept {
+    fn new(path: &std::path::Path) -> Self {
+        let file = std::fs::File::open(path).expect("there");
+        let flags = ioctl_getflags(&file).expect("flags");
+        ioctl_setflags(&file, flags | IFlags::IMMUTABLE).expect("for root, on this file system");
+        Self(file)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let flags = ioctl_getflags(&self.0).expect("flags");
+        ioctl_setflags(&self.0, flags - IFlags::IMMUTABLE).expect("as before");
+    }
+}
+
+#[tokio::test]
+async fn a_content_that_cannot_be_removed_is_passed_over() {
+    let (dir, store) = with_limit(4 << 20);
+    let [first, second] = [1, 2].map(|value| put(&store, value, 1 << 20));
+    let kept = Kept::new(&path_of(&dir, &first));
+    let third = put(&store, 3, 2 << 20);
+    assert!(store.has(&first) && !store.has(&second) && store.has(&third), "the next one goes in its place");
+    let all = [Kept::new(&path_of(&dir, &third)), kept];
+    let mut ingest = store.ingest(sha512(b"more"), Some(2 << 20)).expect("an ingest");
+    let refused = ingest.write(&vec![4; 2 << 20].into());
+    assert!(matches!(refused, Err(Error::NoRoom { .. })), "{refused:?}");
+    let refused = store.ingest(sha512(b"more"), Some(2 << 20));
+    assert!(refused.is_err(), "it is known by now that nothing goes");
+    drop(all);
+    assert!(store.evict(Wanted::Limits).is_ok());
+}
+
+#[tokio::test]
+async fn what_is_in_quarantine_makes_room() {
+    let (_dir, store) = with_limit(4 << 20);
+    let damaged = put(&store, 1, 3 << 20);
+    store.quarantine(&damaged);
+    let next = put(&store, 2, 3 << 20);
+    assert!(store.has(&next));
+}
+
+#[tokio::test]
+async fn a_store_that_only_names_make_too_large_is_made_smaller() {
+    const LIMIT: u64 = 1200 << 10;
+    let (_dir, store) = with_limit(LIMIT);
+    let bytes = br#"{"schemaVersion":2,"config":{"digest":"x"},"layers":[]}"#;
+    let digest = Digest::of(Algorithm::Sha256, bytes);
+    let manifest = hubcap_oci::Manifest::parse(digest, bytes, Some(hubcap_oci::media_type::OCI_MANIFEST));
+    let manifest = manifest.expect("a manifest");
+    for number in 0..500 {
+        let target = Target {
+            registry: Registry::docker_hub(),
+            repository: format!("{}/r{number}", "long".repeat(30)).parse().expect("a name"),
+        };
+        let tag = "t".parse().expect("a tag");
+        store.put_manifest(&target, &manifest, &bytes.to_vec().into(), Some(&tag)).expect("stored");
+    }
+    let names = || store.0.catalog.images.lock().expect("not poisoned").entries().count();
+    assert_eq!(names(), 500);
+    store.keep_size().expect("kept");
+    let stored = store.size() + store.0.catalog.layout.size_of_indexes();
+    assert!(stored <= LIMIT && names() > 0, "{stored} bytes, {} names", names());
+}
+
+#[tokio::test]
+async fn what_is_promised_to_others_is_not_free_before_the_disk_gives_it() {
+    let (dir, store) = store();
+    let mut ingest = store.ingest(sha512(b"x"), None).expect("an ingest");
+    ingest.write(&vec![1; 1000].into()).expect("written");
+    let partial =
+        std::fs::read_dir(dir.path().join("ingest")).expect("there").next().expect("one").expect("read");
+    let metadata = partial.metadata().expect("there");
+    let taken = std::os::unix::fs::MetadataExt::blocks(&metadata) * 512;
+    assert!(taken >= 16 << 20, "{taken} bytes are taken");
+}
+
+#[tokio::test]
+async fn a_step_of_an_ingest_takes_what_is_free_and_nothing_more_goes_for_it_than_has_come() {
+    let (_dir, store) = with_limit(12 << 20);
+    let kept: Vec<Digest> = (1..=10).map(|value| put(&store, value, 1 << 20)).collect();
+    for size in [None, Some(8 << 20)] {
+        let mut ingest = store.ingest(sha512(b"never"), size).expect("an ingest");
+        if let Some(size) = size {
+            ingest.allocate(size).expect("it would fit");
+        }
+        ingest.write(&vec![1].into()).expect("written");
+        let left = kept.iter().filter(|digest| store.has(digest)).count();
+        assert!(left >= 9, "{left} are left for one byte of {size:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_in_the_place_of_ours_gives_nobody_what_comes_later() {
+    let (dir, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let digest = sha512(&vec![1; 1000]);
+    // Whoever wrote this one says that it has what is not there.
+    let forged = Store::open(other.path(), Options::default()).expect("a store");
+    put(&forged, 1, 1000);
+    forged.link(&target("evil/x"), &digest);
+    forged.close();
+    drop(forged);
+    std::fs::remove_file(path_of(&other, &digest)).expect("removed");
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    std::fs::rename(dir.path(), dir.path().with_extension("old")).expect("moved");
+    std::fs::rename(other.path(), dir.path()).expect("moved");
+    store.flush();
+    store.mark_private(&target("a/private")).expect("marked");
+    assert_eq!(put(&store, 1, 1000), digest);
+    store.link(&target("a/private"), &digest);
+    assert!(store.is_linked(&target("a/private"), &digest));
+    assert!(!store.is_linked(&target("evil/x"), &digest));
+    std::fs::remove_dir_all(dir.path().with_extension("old")).expect("removed");
+}
+
+#[test]
+fn what_names_a_kill_leaves_in_the_index_go_at_the_next_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let target = Target { registry: Registry::docker_hub(), repository: "a/b".parse().expect("a name") };
+    let named: Vec<Digest> = (0..100_u32).map(|number| sha512(&number.to_be_bytes())).collect();
+    {
+        let store = Store::open(dir.path(), Options::default()).expect("a store");
+        store.0.catalog.index.link(&target, &named);
+        store.flush();
+    }
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    assert_eq!(store.0.catalog.index.linked(&target), []);
+}
+
+#[test]
+fn names_that_only_the_index_has_are_in_index_json_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    {
+        let store = Store::open(dir.path(), Options::default()).expect("a store");
+        put_image(&store);
+        store.close();
+    }
+    std::fs::remove_file(dir.path().join("index.json")).expect("removed");
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    assert!(store.evict(Wanted::Limits).expect("looked at").is_empty());
+    let names: Vec<String> = store.used_since(std::time::UNIX_EPOCH).into_iter().collect();
+    assert_eq!(names, ["docker.io/library/x:TAG"]);
+}
+
+#[test]
+fn modes_that_somebody_has_widened_make_nothing_public() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (private, named, given) = (target("a/private"), target("a/names"), target("a/public"));
+    let [secret, shared] = {
+        let store = Store::open(dir.path(), Options::default()).expect("a store");
+        store.mark_private(&private).expect("marked");
+        let [secret, shared] = [1, 2].map(|value| put(&store, value, 1000));
+        store.link(&private, &secret);
+        store.link(&private, &shared);
+        store.link(&given, &shared);
+        store.0.catalog.index.link(&named, &[secret]);
+        store.close();
+        for digest in [secret, shared] {
+            let widened = std::fs::Permissions::from_mode(0o644);
+            std::fs::set_permissions(path_of(&dir, &digest), widened).expect("widened");
+        }
+        [secret, shared]
+    };
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    let mode = |digest| std::fs::metadata(path_of(&dir, digest)).expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(&secret), mode(&shared)), (0o600, 0o644));
+    assert!(store.is_linked(&private, &secret) && !store.is_linked(&named, &secret));
+}
+
+/// Bytes of which no two pieces are the same.
+fn counted(size: usize) -> bytes::Bytes {
+    (0_u32..).flat_map(u32::to_le_bytes).take(size).collect::<Vec<_>>().into()
+}
+
+fn put_counted(store: &Store, size: usize) -> Digest {
+    let bytes = counted(size);
+    let mut ingest = store.ingest(sha512(&bytes), Some(size as u64)).expect("an ingest");
+    ingest.write(&bytes).expect("written");
+    ingest.commit().expect("the right digest");
+    sha512(&bytes)
+}
+
+/// What another program does to a file in place.
+fn overwrite(path: &std::path::Path, bytes: &[u8], at: u64) {
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("opened");
+    std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).expect("written");
+}
+
+async fn rest(reader: &mut Reader) -> Result<Vec<u8>, ReadError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = reader.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// What begins with one chunk, which may be all of it.
+const SIZES: [usize; 5] = [40_000, 63 << 10, 2 * (63 << 10), (63 << 10) + 1, 1 << 20];
+
+#[tokio::test]
+async fn a_content_that_is_overwritten_while_it_is_read_is_never_read_to_its_end() {
+    for size in SIZES {
+        for range in [0..u64::MAX, 0..size as u64 - 1, 17..size as u64 / 2] {
+            for is_after_restart in [false, true] {
+                let (dir, store) = store();
+                let digest = put_counted(&store, size);
+                if is_after_restart {
+                    store.catalog().verified.forget_all();
+                }
+                let mut content = store.blob(&digest).expect("no error").expect("a content");
+                content.settled().await.expect("it is right");
+                let mut reader = content.reader(range.clone());
+                if size > 2 * (63 << 10) {
+                    reader.chunk().await.expect("bytes").expect("some");
+                }
+                overwrite(&path_of(&dir, &digest), b"wrong", size as u64 / 4);
+                let read = rest(&mut reader).await;
+                assert!(matches!(read, Err(ReadError::Changed)), "{size}, {range:?}: {read:?}");
+                // Nor is the rest taken from elsewhere, after what may have been wrong.
+                let hashed = content.hashed(&digest, 100).await;
+                assert!(matches!(hashed, Err(ReadError::Changed)), "{size}, {range:?}");
+                let mut again = store.blob(&digest).expect("no error").expect("a content");
+                assert!(again.settled().await.is_err(), "it is damaged");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_content_that_is_overwritten_after_its_commit_is_not_read_to_its_end_by_who_follows() {
+    for size in SIZES {
+        let (dir, store) = store();
+        let bytes = counted(size);
+        let mut ingest = store.ingest(sha512(&bytes), Some(size as u64)).expect("an ingest");
+        let mut whole = ingest.content(None).reader(0..u64::MAX);
+        let mut range = ingest.content(Some(size as u64)).reader(10..size as u64 - 5);
+        ingest.write(&bytes).expect("written");
+        whole.chunk().await.expect("bytes").expect("some");
+        let committed = ingest.commit().expect("the right digest");
+        // At once: within one step of the file system's clock.
+        overwrite(&path_of(&dir, &sha512(&bytes)), b"wrong", size as u64 - 100);
+        for reader in [&mut whole, &mut range, &mut committed.reader(0..u64::MAX)] {
+            let read = rest(reader).await;
+            assert!(matches!(read, Err(ReadError::Changed)), "{size}: {read:?}");
+        }
+        let mut again = store.blob(&sha512(&bytes)).expect("no error").expect("a content");
+        assert!(again.settled().await.is_err(), "it is damaged");
+    }
+}
+
+#[tokio::test]
+async fn who_follows_a_content_that_was_wrong_for_a_while_does_not_read_it_to_its_end() {
+    let (dir, store) = store();
+    let bytes = counted(1 << 20);
+    let mut ingest = store.ingest(sha512(&bytes), Some(bytes.len() as u64)).expect("an ingest");
+    let mut reader = ingest.content(Some(bytes.len() as u64)).reader(0..u64::MAX);
+    ingest.write(&bytes.slice(..500_000)).expect("written");
+    let file = std::fs::read_dir(dir.path().join("ingest")).expect("a directory").next().expect("a file");
+    let path = file.expect("a file").path();
+    // The clocks of file systems go in steps.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    overwrite(&path, b"wrong", 10);
+    overwrite(&path, &bytes[10..15], 10);
+    ingest.write(&bytes.slice(500_000..)).expect("written");
+    let committed = ingest.commit().expect("the right digest");
+    assert!(matches!(rest(&mut reader).await, Err(ReadError::Changed)), "nobody knows what it has read");
+    assert_eq!(rest(&mut committed.reader(0..u64::MAX)).await.expect("read"), bytes);
+    let content = store.blob(&sha512(&bytes)).expect("no error").expect("a content");
+    assert_eq!(rest(&mut content.reader(0..u64::MAX)).await.expect("read"), bytes);
+}
+
+#[tokio::test]
+async fn a_content_that_hubcap_marks_links_replaces_or_removes_is_read_to_its_end() {
+    for is_after_restart in [false, true] {
+        let (dir, store) = store();
+        let bytes = counted(1 << 20);
+        let mut ingest = store.ingest(sha512(&bytes), None).expect("an ingest");
+        let mut following = ingest.content(None).reader(0..u64::MAX);
+        ingest.write(&bytes).expect("written");
+        let mut followed = following.chunk().await.expect("bytes").expect("some").to_vec();
+        let digest = sha512(&bytes);
+        ingest.commit().expect("the right digest");
+        if is_after_restart {
+            store.catalog().verified.forget_all();
+        }
+        let content = store.blob(&digest).expect("no error").expect("a content");
+        let (mut whole, mut range) = (content.reader(0..u64::MAX), content.reader(100..900_000));
+        let mut read = whole.chunk().await.expect("bytes").expect("some").to_vec();
+        let target = Target::new(Registry::docker_hub(), "library/x".parse().expect("a name"));
+        let path = path_of(&dir, &digest);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        store.publish(&target, &digest);
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o644);
+        std::fs::hard_link(&path, dir.path().join("link")).expect("linked");
+        put_counted(&store, bytes.len());
+        store.catalog().remove(&digest);
+        assert!(!store.has(&digest));
+        read.extend(rest(&mut whole).await.expect("read"));
+        followed.extend(rest(&mut following).await.expect("read"));
+        assert!(read == bytes && followed == bytes);
+        assert_eq!(rest(&mut range).await.expect("read"), bytes[100..900_000]);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_content_is_read_to_its_end() {
+    let (_dir, store) = store();
+    let digest = put(&store, 0, 0);
+    for _ in 0..2 {
+        let mut content = store.blob(&digest).expect("no error").expect("a content");
+        assert_eq!(content.settled().await.expect("it is right"), 0);
+        assert!(content.reader(0..u64::MAX).chunk().await.expect("no error").is_none());
+        store.catalog().verified.forget_all();
+    }
+}
+
+#[tokio::test]
+async fn a_content_that_is_written_to_while_it_is_verified_is_verified_again() {
+    let (dir, store) = store();
+    let digest = put_counted(&store, 1 << 20);
+    let path = path_of(&dir, &digest);
+    let verified = &store.catalog().verified;
+    verified.forget_all();
+    let file = std::fs::File::open(&path).expect("opened");
+    let before = file.metadata().expect("there");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    overwrite(&path, &counted(10), 0);
+    let mut content = verified.content(&digest, file, before, || panic!("what is there now is right"));
+    assert!(matches!(content.settled().await, Err(ReadError::Failed)), "it may have been read in between");
+    let mut again = store.blob(&digest).expect("no error").expect("a content");
+    assert_eq!(again.settled().await.expect("it is right"), 1 << 20);
+    assert_eq!(rest(&mut again.reader(0..u64::MAX)).await.expect("read"), counted(1 << 20));
+}
+
+#[test]
+fn directories_that_go_while_hubcap_runs_are_made_anew() {
+    let (dir, store) = store();
+    for gone in ["ingest", "blobs", "quarantine"] {
+        std::fs::remove_dir_all(dir.path().join(gone)).expect("removed");
+        assert!(store.has(&put(&store, 1, 1000)), "{gone}");
+    }
+    let digest = sha512(&vec![2; 1000]);
+    std::fs::create_dir(path_of(&dir, &digest)).expect("made");
+    assert!(store.has(&put(&store, 2, 1000)), "a directory in the place of a content");
+}
+
+/// A manifest with this content as its only layer.
+fn manifest_of(layer: &Digest) -> (hubcap_oci::Manifest, bytes::Bytes) {
+    let text = serde_json::json!({"schemaVersion": 2, "mediaType": hubcap_oci::media_type::OCI_MANIFEST,
+        "layers": [{"mediaType": "a/b", "digest": layer, "size": 5}]});
+    let bytes = bytes::Bytes::from(text.to_string());
+    let manifest = hubcap_oci::Manifest::parse(Digest::of(Algorithm::Sha256, &bytes), &bytes, None);
+    (manifest.expect("a manifest"), bytes)
+}
+
+#[test]
+fn a_kill_gives_no_imported_image_what_another_one_brought() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (company, evil) = (target("company/secret"), target("evil/x"));
+    let layer = {
+        let store = Store::open(dir.path(), Options::default()).expect("a store");
+        let layer = put(&store, 1, 1000);
+        store.link_imported(&company, &layer, true);
+        let (manifest, bytes) = manifest_of(&layer);
+        for target in [&company, &evil] {
+            let readers = crate::permissions::Readers::Local;
+            store.put_manifest_for(target, &manifest, &bytes, None, readers).expect("stored");
+        }
+        store.flush();
+        layer
+    };
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    assert!(store.is_linked(&company, &layer) && !store.is_linked(&evil, &layer));
+}
+
+#[test]
+fn what_was_imported_for_a_repository_is_not_public_with_it() {
+    let (dir, store) = store();
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (private, app) = (target("org/private"), target("me/app"));
+    store.mark_private(&private).expect("marked");
+    let [secret, own] = [1, 2].map(|value| put(&store, value, 1000));
+    store.link(&private, &secret);
+    store.mark_private(&app).expect("marked");
+    store.link_imported(&app, &secret, false);
+    store.link(&app, &own);
+    store.mark_public(&app).expect("marked");
+    let mode = |digest| std::fs::metadata(path_of(&dir, digest)).expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(&secret), mode(&own)), (0o600, 0o644));
 }

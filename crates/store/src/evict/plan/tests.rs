@@ -5,7 +5,7 @@ use hubcap_oci::{Algorithm, Descriptor, Registry, Target, media_type};
 use super::*;
 
 const NOTHING: Policy =
-    Policy { unneeded: UnneededPolicy::Keep, remove_private: false, used_since: None, bytes: 0 };
+    Policy { unneeded: UnneededPolicy::Keep, remove_private: false, used_since: None, bytes: 0, entry: 0 };
 
 fn content(name: &str) -> Digest {
     Digest::of(Algorithm::Sha256, name.as_bytes())
@@ -113,6 +113,7 @@ fn an_image_of_which_something_is_being_written_stays() {
         remove_private: true,
         used_since: Some(at(9)),
         bytes: u64::MAX,
+        entry: 0,
     };
     assert_eq!(going(store(vec![writing], vec![orphan]), policy), []);
 }
@@ -218,4 +219,11 @@ fn what_is_private_goes_whoever_names_it() {
     let gone: Vec<_> = removals.iter().map(|one| (one.contents.clone(), one.bytes, one.reason)).collect();
     let one = |name: &str| (vec![content(name)], 10, Reason::Private);
     assert_eq!(gone, [one("orphan"), one("secret")]);
+}
+
+#[test]
+fn an_image_counts_what_its_entry_takes() {
+    let images = ["a", "b", "c"].iter().zip(1..).map(|(name, used)| image(name, used, &["shared"])).collect();
+    let policy = Policy { bytes: 150, entry: 100, ..NOTHING };
+    assert_eq!(going(store(images, vec![]), policy).len(), 2);
 }
