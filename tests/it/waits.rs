@@ -301,6 +301,42 @@ async fn packed_documents_that_come_slowly_take_no_memory_from_others() {
     }
 }
 
+/// The same, with so few files that 64 connections are all.
+fn with_64_connections(served: &Command) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -n 256; exec \"$@\"", "sh"])
+        .arg(served.get_program())
+        .args(served.get_args());
+    command.env_clear().envs(served.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_whose_clients_do_not_read_are_given_up_for_new_ones() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let content = noise(24 * MIB, 5);
+    let digest = origin.put_blob(&content);
+    let hubcap = Hubcap::spawn(with_64_connections(&place.serve(&origin.url(), &[])));
+    assert!(hubcap.get(&blob("x", &digest)).await.bytes().await.expect("a body") == content);
+    let address = hubcap.http.trim_start_matches("http://").to_owned();
+    let path = blob("x", &digest);
+    let unread: Vec<TcpStream> = (0..64)
+        .map(|_| {
+            let mut client = TcpStream::connect(&address).expect("connected");
+            client.set_read_timeout(Some(PATIENCE)).expect("set");
+            write!(client, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").expect("sent");
+            // Its answer has begun, so it is idle no more.
+            client.read_exact(&mut [0; 12]).expect("an answer");
+            client
+        })
+        .collect();
+    // It takes some 10 s.
+    assert_eq!(ask(&address, "/v2/"), "HTTP/1.1 200");
+    eventually("the reason in the log", || hubcap.log().contains("its own was the slowest")).await;
+    drop(unread);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_tunnels_are_given_up_for_new_connections() {
     let (origin, place) = (Origin::start().await, Place::new());
@@ -308,14 +344,7 @@ async fn silent_tunnels_are_given_up_for_new_connections() {
     let destination = silent.local_addr().expect("an address").to_string();
     let served =
         place.serve(&origin.url(), &["--proxy-listen", "127.0.0.1:0", "--proxy-tunnel", &destination]);
-    // So that 64 connections are all.
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -n 256; exec \"$@\"", "sh"])
-        .arg(served.get_program())
-        .args(served.get_args());
-    command.env_clear().envs(served.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let hubcap = Hubcap::spawn(command);
+    let hubcap = Hubcap::spawn(with_64_connections(&served));
     let proxy = hubcap.proxy.clone().expect("a proxy").trim_start_matches("http://").to_owned();
     let tunnel = || {
         let mut client = TcpStream::connect(&proxy).expect("connected");

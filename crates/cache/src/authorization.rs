@@ -127,10 +127,14 @@ impl Grants {
         known: Known,
     ) -> bool {
         let target = &question.access.target;
-        let sight = match store.guarded_manifest(target, known.digest()) {
-            Some(digest) => {
-                let question = Question::manifest(&question.access, &Reference::Digest(digest));
-                Sight::of(&question.confirms(&upstream.for_anybody(), Known::Digest(digest)).await)
+        let sight = match store.given(target, known.digest()) {
+            Some((digest, length)) => {
+                let access = &question.access;
+                let (question, known) = match length {
+                    Some(_) => (Question::blob(access, &digest), Known::Length(length)),
+                    None => (Question::manifest(access, &Reference::Digest(digest)), Known::Digest(digest)),
+                };
+                Sight::of(&question.confirms(&upstream.for_anybody(), known).await)
             }
             None => Sight::Public,
         };

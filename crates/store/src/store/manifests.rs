@@ -157,16 +157,20 @@ impl Store {
         self.0.catalog.layout.write_index(&images)
     }
 
-    /// A stored manifest that the registry gave for the repository, and that not everybody may have; another one than this.
-    pub fn guarded_manifest(&self, target: &Target, but: Option<&Digest>) -> Option<Digest> {
+    /// Something stored that the registry gave for the repository: what not everybody may have, where there is that; else a
+    /// manifest; another one than `but`. A blob comes with its length in bytes.
+    pub fn given(&self, target: &Target, but: Option<&Digest>) -> Option<(Digest, Option<u64>)> {
         let Catalog { index, layout, .. } = &*self.0.catalog;
-        let is_guarded = |digest: &Digest| {
-            Some(digest) != but
-                && index.media_type(target, digest).is_some()
-                && layout.readers(digest) == Readers::Granted
-                && self.has(digest)
-        };
-        index.linked(target).into_iter().find(is_guarded)
+        let given = index.linked(target).into_iter();
+        let mut given: Vec<Digest> = given
+            .filter(|digest| Some(digest) != but && index.is_owned(target, digest) && self.has(digest))
+            .collect();
+        let is_manifest = |digest: &Digest| index.media_type(target, digest).is_some();
+        given.sort_by_key(|digest| layout.readers(digest) != Readers::Granted);
+        let one = given
+            .into_iter()
+            .find(|digest| layout.readers(digest) == Readers::Granted || is_manifest(digest))?;
+        Some((one, if is_manifest(&one) { None } else { layout.size_of(&one) }))
     }
 
     /// Whether a registry gives the repository only to a login, as far as that was found out.
