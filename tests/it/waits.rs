@@ -333,7 +333,6 @@ async fn connections_whose_clients_do_not_read_are_given_up_for_new_ones() {
         .collect();
     // It takes some 10 s.
     assert_eq!(ask(&address, "/v2/"), "HTTP/1.1 200");
-    eventually("the reason in the log", || hubcap.log().contains("its own was the slowest")).await;
     drop(unread);
 }
 
