@@ -52,12 +52,10 @@ async fn read_once(
 ) -> Result<Document, Error> {
     let (url, headers, status) = (response.url().clone(), response.headers().clone(), response.status());
     let bytes = body::whole(response, registry.as_str(), limit, patience).await?;
-    let is_whole = || {
-        let told = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-        let range = told.and_then(ByteRange::parse_content_range);
-        range.is_some_and(|range| range.length() == range.size && range.size == bytes.len() as u64)
-    };
-    if status == StatusCode::PARTIAL_CONTENT && !is_whole() {
+    let told = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let range = told.and_then(ByteRange::parse_content_range);
+    // Proxies send the whole as a 206, too.
+    if status == StatusCode::PARTIAL_CONTENT && range.is_some_and(|range| range.length() < range.size) {
         return Err(Error::invalid("a part of a document, which nobody asked for"));
     }
     Ok(Document { url, headers, bytes })
