@@ -122,7 +122,7 @@ impl Ingest {
         let (file, path) = file.into_parts();
         Ok(Self {
             stamp: Written::of_open(&file)?,
-            original: Original::begun(expected, catalog.verified.clone()),
+            original: Original::begun(expected),
             catalog: Arc::clone(catalog),
             expected,
             file: Arc::new(file),
@@ -320,15 +320,14 @@ impl Ingest {
     /// Tells the readers, who may rely on the store having it then. The reservation goes first: the content counts as stored
     /// already, and counted twice it would push out others.
     fn done(self) -> Content {
-        let Self { catalog, expected, file, written, tail, progress, reservation, stamp, original, .. } =
-            self;
+        let Self { expected, file, written, tail, progress, reservation, stamp, original, .. } = self;
         drop(reservation);
         // Before the end is told: a reader looks at it as soon as it knows the end.
         original.complete(stamp);
         progress.send_replace(Progress::Done(written));
         tail.clear();
         // Who begins to read now has read nothing of what somebody else may have written meanwhile.
-        let original = Original::whole(expected, catalog.verified.clone(), stamp);
+        let original = Original::whole(expected, stamp);
         Content::committed(file, written, original)
     }
 }

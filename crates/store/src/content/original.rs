@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 use hubcap_oci::Digest;
 
 use super::growth::ReadError;
-use super::verified::Verified;
 
 /// The length of a file, and when it was last written to. Not when it was last changed in another way: hubcap itself marks
 /// contents, gives them their name, and removes them while they are read.
@@ -37,7 +36,6 @@ pub(crate) struct Original(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     digest: Digest,
-    verified: Verified,
     /// Nothing while hubcap itself writes to the file.
     written: OnceLock<Written>,
     /// Whether somebody else has written to the file.
@@ -46,14 +44,14 @@ struct Inner {
 
 impl Original {
     /// Of a file that hubcap writes.
-    pub(crate) fn begun(digest: Digest, verified: Verified) -> Self {
+    pub(crate) fn begun(digest: Digest) -> Self {
         let (written, is_changed) = (OnceLock::new(), AtomicBool::new(false));
-        Self(Arc::new(Inner { digest, verified, written, is_changed }))
+        Self(Arc::new(Inner { digest, written, is_changed }))
     }
 
     /// Of a file that is whole.
-    pub(crate) fn whole(digest: Digest, verified: Verified, written: Written) -> Self {
-        let original = Self::begun(digest, verified);
+    pub(crate) fn whole(digest: Digest, written: Written) -> Self {
+        let original = Self::begun(digest);
         original.complete(written);
         original
     }
@@ -63,11 +61,11 @@ impl Original {
         let _ = self.0.written.set(written);
     }
 
-    /// Notes that somebody else has written to the file: what was read of it may be wrong, whatever is in it later.
+    /// Notes that somebody else has written to the file: what was read of it may be wrong, whatever is in it later. Who opens it
+    /// next finds that it is not the file that was verified.
     pub(crate) fn doubt(&self) {
-        let Inner { digest, verified, is_changed, .. } = &*self.0;
+        let Inner { digest, is_changed, .. } = &*self.0;
         if !is_changed.swap(true, Ordering::AcqRel) {
-            verified.doubt(digest);
             tracing::warn!(target: "hubcap::store", digest = %digest,
                 "another program has written to the content while it was in use");
         }

@@ -64,11 +64,6 @@ impl Verified {
         file().is_some_and(|file| Stamp::of(&file) == wrong)
     }
 
-    /// Forgets that a content is right: somebody else has written to it.
-    pub(crate) fn doubt(&self, digest: &Digest) {
-        lock(&self.0).right.remove(digest);
-    }
-
     /// Forgets a content that is gone.
     pub(crate) fn forget(&self, digest: &Digest) {
         let mut known = lock(&self.0);
@@ -91,7 +86,7 @@ impl Verified {
         damaged: impl FnOnce() + Send + 'static,
     ) -> Content {
         let size = metadata.len();
-        let original = Original::whole(*digest, self.clone(), Written::of(&metadata));
+        let original = Original::whole(*digest, Written::of(&metadata));
         let mut known = lock(&self.0);
         if known.right.get(digest) == Some(&Stamp::of(&metadata)) {
             return Content::committed(Arc::new(file), size, original);

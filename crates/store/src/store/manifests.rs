@@ -161,15 +161,11 @@ impl Store {
     /// manifest; another one than `but`. A blob comes with its length in bytes.
     pub fn given(&self, target: &Target, but: Option<&Digest>) -> Option<(Digest, Option<u64>)> {
         let Catalog { index, layout, .. } = &*self.0.catalog;
-        let given = index.linked(target).into_iter();
-        let mut given: Vec<Digest> = given
-            .filter(|digest| Some(digest) != but && index.is_owned(target, digest) && self.has(digest))
-            .collect();
+        let mut given = index.linked(target);
+        given.retain(|digest| Some(digest) != but && index.is_owned(target, digest) && self.has(digest));
         let is_manifest = |digest: &Digest| index.media_type(target, digest).is_some();
-        given.sort_by_key(|digest| layout.readers(digest) != Readers::Granted);
-        let one = given
-            .into_iter()
-            .find(|digest| layout.readers(digest) == Readers::Granted || is_manifest(digest))?;
+        let guarded = given.iter().find(|digest| layout.readers(digest) == Readers::Granted);
+        let one = *guarded.or_else(|| given.iter().find(|digest| is_manifest(digest)))?;
         Some((one, if is_manifest(&one) { None } else { layout.size_of(&one) }))
     }
 

@@ -1,0 +1,137 @@
+//! Who has what, and which names are known, after kills, imports and changes by others.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use hubcap_oci::{Algorithm, Digest, Registry, Target};
+
+use super::{path_of, put, put_image, sha512, store};
+use crate::{Options, Store, Wanted};
+
+#[tokio::test]
+async fn a_store_in_the_place_of_ours_gives_nobody_what_comes_later() {
+    let (dir, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let digest = sha512(&vec![1; 1000]);
+    // Whoever wrote this one says that it has what is not there.
+    let forged = Store::open(other.path(), Options::default()).expect("a store");
+    put(&forged, 1, 1000);
+    forged.link(&target("evil/x"), &digest);
+    forged.close();
+    drop(forged);
+    std::fs::remove_file(path_of(&other, &digest)).expect("removed");
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    std::fs::rename(dir.path(), dir.path().with_extension("old")).expect("moved");
+    std::fs::rename(other.path(), dir.path()).expect("moved");
+    store.flush();
+    store.mark_private(&target("a/private")).expect("marked");
+    assert_eq!(put(&store, 1, 1000), digest);
+    store.link(&target("a/private"), &digest);
+    assert!(store.is_linked(&target("a/private"), &digest));
+    assert!(!store.is_linked(&target("evil/x"), &digest));
+    std::fs::remove_dir_all(dir.path().with_extension("old")).expect("removed");
+}
+
+#[test]
+fn what_names_a_kill_leaves_in_the_index_go_at_the_next_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let target = Target { registry: Registry::docker_hub(), repository: "a/b".parse().expect("a name") };
+    let named: Vec<Digest> = (0..100_u32).map(|number| sha512(&number.to_be_bytes())).collect();
+    {
+        let store = Store::open(dir.path(), Options::default()).expect("a store");
+        store.0.catalog.index.link(&target, &named);
+        store.flush();
+    }
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    assert_eq!(store.0.catalog.index.linked(&target), []);
+}
+
+#[test]
+fn names_that_only_the_index_has_are_in_index_json_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    {
+        let store = Store::open(dir.path(), Options::default()).expect("a store");
+        put_image(&store);
+        store.close();
+    }
+    std::fs::remove_file(dir.path().join("index.json")).expect("removed");
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    assert!(store.evict(Wanted::Limits).expect("looked at").is_empty());
+    let names: Vec<String> = store.used_since(std::time::UNIX_EPOCH).into_iter().collect();
+    assert_eq!(names, ["docker.io/library/x:TAG"]);
+}
+
+#[test]
+fn modes_that_somebody_has_widened_make_nothing_public() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (private, named, given) = (target("a/private"), target("a/names"), target("a/public"));
+    let [secret, shared] = {
+        let store = Store::open(dir.path(), Options::default()).expect("a store");
+        store.mark_private(&private).expect("marked");
+        let [secret, shared] = [1, 2].map(|value| put(&store, value, 1000));
+        store.link(&private, &secret);
+        store.link(&private, &shared);
+        store.link(&given, &shared);
+        store.0.catalog.index.link(&named, &[secret]);
+        store.close();
+        for digest in [secret, shared] {
+            let widened = std::fs::Permissions::from_mode(0o644);
+            std::fs::set_permissions(path_of(&dir, &digest), widened).expect("widened");
+        }
+        [secret, shared]
+    };
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    let mode = |digest| std::fs::metadata(path_of(&dir, digest)).expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(&secret), mode(&shared)), (0o600, 0o644));
+    assert!(store.is_linked(&private, &secret) && !store.is_linked(&named, &secret));
+}
+
+/// A manifest with this content as its only layer.
+fn manifest_of(layer: &Digest) -> (hubcap_oci::Manifest, bytes::Bytes) {
+    let text = serde_json::json!({"schemaVersion": 2, "mediaType": hubcap_oci::media_type::OCI_MANIFEST,
+        "layers": [{"mediaType": "a/b", "digest": layer, "size": 5}]});
+    let bytes = bytes::Bytes::from(text.to_string());
+    let manifest = hubcap_oci::Manifest::parse(Digest::of(Algorithm::Sha256, &bytes), &bytes, None);
+    (manifest.expect("a manifest"), bytes)
+}
+
+#[test]
+fn a_kill_gives_no_imported_image_what_another_one_brought() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (company, evil) = (target("company/secret"), target("evil/x"));
+    let layer = {
+        let store = Store::open(dir.path(), Options::default()).expect("a store");
+        let layer = put(&store, 1, 1000);
+        store.link_imported(&company, &layer, true);
+        let (manifest, bytes) = manifest_of(&layer);
+        for target in [&company, &evil] {
+            let readers = crate::permissions::Readers::Local;
+            store.put_manifest_for(target, &manifest, &bytes, None, readers).expect("stored");
+        }
+        store.flush();
+        layer
+    };
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    assert!(store.is_linked(&company, &layer) && !store.is_linked(&evil, &layer));
+}
+
+#[test]
+fn what_was_imported_for_a_repository_is_not_public_with_it() {
+    let (dir, store) = store();
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (private, app) = (target("org/private"), target("me/app"));
+    store.mark_private(&private).expect("marked");
+    let [secret, own] = [1, 2].map(|value| put(&store, value, 1000));
+    store.link(&private, &secret);
+    store.mark_private(&app).expect("marked");
+    store.link_imported(&app, &secret, false);
+    store.link(&app, &own);
+    store.mark_public(&app).expect("marked");
+    let mode = |digest| std::fs::metadata(path_of(&dir, digest)).expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(&secret), mode(&own)), (0o600, 0o644));
+}
