@@ -5,6 +5,7 @@ use hubcap_store::{Durability, Limits, Options, Store};
 use hubcap_upstream::Upstreams;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::secret;
 use crate::settings::Config;
 
 /// Starts a runtime with a worker thread for each CPU.
@@ -46,6 +47,9 @@ pub(crate) fn store_to_carry(config: &Config) -> Result<Store, hubcap_store::Err
 }
 
 fn options(config: &Config) -> Options {
+    if let Some(secret) = secret::of(&config.state) {
+        hubcap_store::rely_on_times_noted_with(&secret);
+    }
     let limits = Limits { max_size: config.max_size, min_free: Some(config.min_free) };
     Options { limits, pins: config.pins.clone(), durability: Durability::Kernel }
 }

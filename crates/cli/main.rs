@@ -6,7 +6,7 @@
 //! - [`daemon`]: the daemon's process, its run, its address, and the client of its admin socket. [`holder`]: who has the store,
 //!   this process or a daemon. [`fill`]: has the store filled.
 //! - [`job`]: the GitHub job. [`clients`], [`restart`], [`unpacker`], [`proof`], [`limits`], [`lockfile`], [`log`],
-//!   [`replace`], [`show`], [`signals`]: what several verbs do alike.
+//!   [`replace`], [`secret`], [`show`], [`signals`]: what several verbs do alike.
 
 mod args;
 mod clients;
@@ -21,6 +21,7 @@ mod log;
 mod proof;
 mod replace;
 mod restart;
+mod secret;
 mod settings;
 mod show;
 mod signals;

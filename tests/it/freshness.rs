@@ -27,6 +27,26 @@ async fn a_tag_within_its_ttl_is_served_without_asking() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_validation_counts_for_the_state_directory_that_noted_it_and_for_no_other() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    image::put(&origin, "library/x:1", &[b"layer"]);
+    let served = async || {
+        let hubcap = place.start(&origin.url(), &[]);
+        let told = status(&hubcap.get(&manifest("x", "1")).await);
+        hubcap.stop();
+        told
+    };
+    assert_eq!(served().await, "hubcap; fwd=miss; stored");
+    let told = served().await;
+    assert!(told.starts_with("hubcap; hit; ttl="), "{told}");
+    // As in another container of the same machine.
+    std::fs::rename(place.state(), place.dir.path().join("another")).expect("moved");
+    assert_eq!(served().await, "hubcap; fwd=stale; fwd-status=200; detail=revalidated");
+    let told = served().await;
+    assert!(told.starts_with("hubcap; hit; ttl="), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tag_past_its_ttl_is_checked_with_a_head_and_fetched_only_when_it_moved() {
     let (origin, place) = (Origin::start().await, Place::new());
     let old = image::put(&origin, "library/x:1", &[b"old"]);

@@ -36,7 +36,7 @@ struct StoredTag {
     descriptor: Descriptor,
     /// Seconds since the epoch; 0 for never.
     validated_at: u64,
-    /// The [`boot::id`] of when that was; nothing in an older hubcap's index.
+    /// The [`boot::id`] of who noted that; nothing in an older hubcap's index.
     #[serde(default)]
     boot: String,
     /// Seconds since that start; 0 in an older hubcap's index.
