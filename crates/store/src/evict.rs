@@ -98,21 +98,27 @@ impl Evictor {
 
     /// What would be removed, in that order, and why. Nothing is changed.
     pub(crate) fn plan(&self, wanted: Wanted) -> Result<Vec<Removal>, Error> {
-        let images = lock(&self.catalog.images);
-        Ok(plan(self.survey(&images), self.policy(wanted)?))
+        let survey = self.survey(&lock(&self.catalog.images));
+        let policy = self.policy(wanted, &survey)?;
+        Ok(plan(survey, policy))
     }
 
     /// Removes what [`plan`](Self::plan) says, and returns it.
     pub(crate) fn evict(&self, wanted: Wanted) -> Result<Vec<Removal>, Error> {
         // Held to the end: an image that is stored meanwhile would count on contents that go.
         let mut images = lock(&self.catalog.images);
-        let policy = self.policy(wanted)?;
-        let mut removals = plan(self.survey(&images), policy);
+        let survey = self.survey(&images);
+        let policy = self.policy(wanted, &survey)?;
+        let mut removals = plan(survey, policy);
+        let private = removals.iter().filter(|removal| removal.reason == Reason::Private);
+        let private: Vec<Digest> = private.flat_map(|removal| &removal.contents).copied().collect();
         self.remove(&mut images, &mut removals);
         if policy.remove_private {
             self.catalog.index.forget_private()?;
-            self.catalog.layout.retry_index()?;
-            if self.catalog.layout.has_private() {
+            let layout = &self.catalog.layout;
+            layout.retry_index()?;
+            // Modes do not say of all that it is private: another user's file, or another file system, may not take them.
+            if layout.has_private() || private.iter().any(|digest| layout.size_of(digest).is_some()) {
                 let why = "not all is removed of which it is not known that anybody may have it";
                 return Err(std::io::Error::other(why).into());
             }
@@ -130,8 +136,8 @@ impl Evictor {
         images.iter().filter(|image| image.used >= since).map(|image| image.entry.name()).collect()
     }
 
-    fn policy(&self, wanted: Wanted) -> Result<Policy, Error> {
-        let nothing = Policy { unneeded: UnneededPolicy::Keep, ..ROOM };
+    fn policy(&self, wanted: Wanted, survey: &Survey) -> Result<Policy, Error> {
+        let nothing = Policy { unneeded: UnneededPolicy::Keep, entry: self.entry(survey), ..ROOM };
         let excess = self.excess(*lock(&self.room), 0)?;
         Ok(match wanted {
             Wanted::Limits => Policy { unneeded: UnneededPolicy::First, bytes: excess, ..nothing },

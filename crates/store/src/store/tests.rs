@@ -5,6 +5,7 @@ mod room;
 use std::os::unix::fs::PermissionsExt as _;
 
 use hubcap_oci::{Algorithm, Digest, Registry, Target};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use crate::{Error, HOLD_BACK, Limit, Limits, Options, Prune, ReadError, Store, Wanted};
 
@@ -12,6 +13,25 @@ fn store() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Store::open(dir.path(), Options::default()).expect("a store");
     (dir, store)
+}
+
+/// Keeps a file from being removed, until this is dropped.
+struct Kept(std::fs::File);
+
+impl Kept {
+    fn new(path: &std::path::Path) -> Self {
+        let file = std::fs::File::open(path).expect("there");
+        let flags = ioctl_getflags(&file).expect("flags");
+        ioctl_setflags(&file, flags | IFlags::IMMUTABLE).expect("for root, on this file system");
+        Self(file)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let flags = ioctl_getflags(&self.0).expect("flags");
+        ioctl_setflags(&self.0, flags - IFlags::IMMUTABLE).expect("as before");
+    }
 }
 
 fn sha512(bytes: &[u8]) -> Digest {

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use hubcap_oci::{Algorithm, Digest, Registry, Target};
 
-use super::{path_of, put, put_image, sha512, store};
+use super::{Kept, path_of, put, put_image, sha512, store};
 use crate::{Options, Store, Wanted};
 
 #[tokio::test]
@@ -95,6 +95,23 @@ fn manifest_of(layer: &Digest) -> (hubcap_oci::Manifest, bytes::Bytes) {
     let bytes = bytes::Bytes::from(text.to_string());
     let manifest = hubcap_oci::Manifest::parse(Digest::of(Algorithm::Sha256, &bytes), &bytes, None);
     (manifest.expect("a manifest"), bytes)
+}
+
+#[test]
+fn what_is_private_and_cannot_be_removed_is_an_error_whatever_its_mode_says() {
+    let (dir, store) = store();
+    let target =
+        Target { registry: Registry::docker_hub(), repository: "a/private".parse().expect("a name") };
+    store.mark_private(&target).expect("marked");
+    let layer = put(&store, 1, 1000);
+    store.link(&target, &layer);
+    let (manifest, bytes) = manifest_of(&layer);
+    store.put_manifest(&target, &manifest, &bytes, Some(&"1".parse().expect("a tag"))).expect("stored");
+    // As on a file system that keeps no modes.
+    std::fs::set_permissions(path_of(&dir, &layer), std::fs::Permissions::from_mode(0o644)).expect("widened");
+    let kept = Kept::new(&path_of(&dir, &layer));
+    assert!(store.evict(Wanted::Private).is_err());
+    drop(kept);
 }
 
 #[test]

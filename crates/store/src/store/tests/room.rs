@@ -1,29 +1,12 @@
 //! What makes room, and what room is made for.
 
 use hubcap_oci::{Algorithm, Digest, Registry, Target};
-use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
-use super::{path_of, put, sha512, store, with_limit};
-use crate::{Error, Wanted};
+use super::{Kept, path_of, put, sha512, store, with_limit};
+use crate::{Error, Store, Wanted};
 
-/// Keeps a file from being removed, until this is dropped.
-struct Kept(std::fs::File);
-
-impl Kept {
-    fn new(path: &std::path::Path) -> Self {
-        let file = std::fs::File::open(path).expect("there");
-        let flags = ioctl_getflags(&file).expect("flags");
-        ioctl_setflags(&file, flags | IFlags::IMMUTABLE).expect("for root, on this file system");
-        Self(file)
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let flags = ioctl_getflags(&self.0).expect("flags");
-        ioctl_setflags(&self.0, flags - IFlags::IMMUTABLE).expect("as before");
-    }
-}
+/// Less than 500 long names take.
+const NAMES: u64 = 1200 << 10;
 
 #[tokio::test]
 async fn a_content_that_cannot_be_removed_is_passed_over() {
@@ -51,10 +34,9 @@ async fn what_is_in_quarantine_makes_room() {
     assert!(store.has(&next));
 }
 
-#[tokio::test]
-async fn a_store_that_only_names_make_too_large_is_made_smaller() {
-    const LIMIT: u64 = 1200 << 10;
-    let (_dir, store) = with_limit(LIMIT);
+/// A store that is too large by what it has of 500 names alone.
+fn too_many_names() -> (tempfile::TempDir, Store) {
+    let (dir, store) = with_limit(NAMES);
     let bytes = br#"{"schemaVersion":2,"config":{"digest":"x"},"layers":[]}"#;
     let digest = Digest::of(Algorithm::Sha256, bytes);
     let manifest = hubcap_oci::Manifest::parse(digest, bytes, Some(hubcap_oci::media_type::OCI_MANIFEST));
@@ -67,11 +49,27 @@ async fn a_store_that_only_names_make_too_large_is_made_smaller() {
         let tag = "t".parse().expect("a tag");
         store.put_manifest(&target, &manifest, &bytes.to_vec().into(), Some(&tag)).expect("stored");
     }
-    let names = || store.0.catalog.images.lock().expect("not poisoned").entries().count();
-    assert_eq!(names(), 500);
+    assert_eq!(names(&store), 500);
+    (dir, store)
+}
+
+fn names(store: &Store) -> usize {
+    store.0.catalog.images.lock().expect("not poisoned").entries().count()
+}
+
+#[tokio::test]
+async fn a_store_that_only_names_make_too_large_is_made_smaller() {
+    let (_dir, store) = too_many_names();
     store.keep_size().expect("kept");
     let stored = store.size() + store.0.catalog.layout.size_of_indexes();
-    assert!(stored <= LIMIT && names() > 0, "{stored} bytes, {} names", names());
+    assert!(stored <= NAMES && names(&store) > 0, "{stored} bytes, {} names", names(&store));
+}
+
+#[tokio::test]
+async fn no_more_names_go_than_make_a_store_too_large() {
+    let (_dir, store) = too_many_names();
+    let removed = store.evict(Wanted::Limits).expect("removed").len();
+    assert!(removed > 0 && names(&store) > 0, "{removed} are removed");
 }
 
 #[tokio::test]
