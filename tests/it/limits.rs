@@ -88,6 +88,26 @@ async fn the_digest_confirms_a_length_and_no_manifest_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_cannot_tell_a_cut_from_an_end_gets_no_blob_whose_length_nobody_tells() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let digest = origin.put_blob(&[7; 100_000]);
+    origin.quirk("blobs", quirk::no_length());
+    let hubcap = place.start(&origin.url(), &[]);
+    let ask = || {
+        let mut client = TcpStream::connect(hubcap.http.trim_start_matches("http://")).expect("connected");
+        write!(client, "GET {} HTTP/1.0\r\nHost: localhost\r\n\r\n", blob("x", &digest)).expect("sent");
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let refused = ask();
+    assert!(refused.starts_with("HTTP/1.0 404") && refused.contains("ask by HTTP/1.1"), "{refused}");
+    crate::support::eventually("it is stored", || place.blobs().contains(&digest)).await;
+    let answer = ask();
+    assert!(answer.starts_with("HTTP/1.0 200") && answer.contains("content-length: 100000\r\n"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_finish_its_handshake_is_let_go() {
     let (origin, place) = (Origin::start().await, Place::new());
     let hubcap = place.start(&origin.url(), &[]);

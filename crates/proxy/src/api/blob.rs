@@ -2,11 +2,11 @@
 
 use axum::body::Body;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use hubcap_cache::{Answer, Blob, BlobBody, BlobRequest, Cache, Error, Outcome};
 use hubcap_oci::{ByteRange, Digest, RangeRequest, Selection};
 
-use crate::api::error::failed;
+use crate::api::error::{failed, untold_end};
 use crate::api::multipart::Multipart;
 use crate::api::{Asked, DIGEST, Reply};
 
@@ -18,7 +18,13 @@ pub(crate) async fn answer(cache: &Cache, asked: &Asked<'_>, digest: &Digest) ->
     } else {
         BlobRequest::Get(range_request(&asked.parts.headers, digest))
     };
+    let is_get = asked.parts.method == Method::GET;
     let (reply, outcome) = match cache.blob(&asked.access, digest, request).await {
+        Ok(Answer { value: Blob { size: None, .. }, .. })
+            if is_get && asked.parts.version < Version::HTTP_11 =>
+        {
+            return untold_end(asked);
+        }
         Ok(Answer { value, outcome }) => (found(value, digest, outcome), outcome),
         Err(failure) => {
             let reply = failed(&failure, asked);

@@ -148,6 +148,16 @@ pub(crate) fn too_slow(limit: Duration, fallback: Fallback) -> Reply {
     reply(fallback.of_trouble(), ErrorCode::Unavailable, &message, Outcome::Failed)
 }
 
+/// A blob whose length its registry does not tell, for a client of HTTP/1.0: that could not tell where it is cut from its end. It is
+/// fetched all the same, and then its length is known.
+pub(crate) fn untold_end(asked: &Asked<'_>) -> Reply {
+    let message = "the registry does not tell the length of this blob, and HTTP/1.0 cannot tell its end: ask by HTTP/1.1 \
+        (nginx: proxy_http_version 1.1), or again later";
+    tracing::warn!(target: "hubcap::api", "not answered: {message}");
+    let fallback = Fallback::of(asked.selector, Some(asked.endpoint));
+    reply(fallback.of_trouble(), ErrorCode::Unavailable, message, Outcome::Failed)
+}
+
 /// A request by a name that is not this machine's (RFC 9110, section 15.5.20).
 pub(crate) fn misdirected(host: &HeaderValue) -> Reply {
     let host: String = String::from_utf8_lossy(host.as_bytes()).chars().take(128).collect();
