@@ -231,7 +231,7 @@ impl Catalog {
             found.mark_private(target);
         }
         // What is private in it is so from the first look on, whatever its files' modes are.
-        self.index.hide_private(&found);
+        self.index.put_marks_right(&found);
         self.layout.keep_index(&found);
         *images = found;
         *lock(&self.recent) = RecentManifests::default();

@@ -107,6 +107,8 @@ impl Evictor {
     pub(crate) fn evict(&self, wanted: Wanted) -> Result<Vec<Removal>, Error> {
         // Held to the end: an image that is stored meanwhile would count on contents that go.
         let mut images = lock(&self.catalog.images);
+        // Somebody may have changed modes while the store was open, and what is carried follows them.
+        self.catalog.index.put_marks_right(&images);
         let survey = self.survey(&images);
         let policy = self.policy(wanted, &survey)?;
         let mut removals = plan(survey, policy);

@@ -291,17 +291,15 @@ impl Index {
         given.into_iter().filter(|(one, _)| private.contains(one)).map(|(_, digest)| digest).collect()
     }
 
-    /// Takes contents of private repositories from everybody: what they name, and what registries gave for them, but for what a
-    /// registry gave for a public one. Somebody may have copied the store without its files' modes, or widened them; and that a public
-    /// image names a content is no permission.
-    pub(crate) fn hide_private(&self, images: &ImageIndex) {
+    /// Puts the modes of contents right where somebody has changed them, or has copied the store without them.
+    ///
+    /// What private repositories name, and what registries gave for them, is not for everybody, but for what a registry gave for a
+    /// public one: that a public image names a content is no permission.
+    pub(crate) fn put_marks_right(&self, images: &ImageIndex) {
         let layout = self.db.layout();
         let private: Vec<Entry> = images.entries().filter(|entry| entry.private).collect();
         let mut targets: HashSet<Target> = private.iter().map(|entry| entry.target.clone()).collect();
         targets.extend(self.private());
-        if targets.is_empty() {
-            return;
-        }
         let graphs = private.iter().map(|entry| layout.graph(&Link::from(&entry.descriptor)));
         let named = graphs.flat_map(|graph| graph.contents().map(|one| one.digest).collect::<Vec<_>>());
         let mut hidden: HashSet<Digest> = named.collect();
@@ -311,6 +309,9 @@ impl Index {
         hidden.extend(of_private.into_iter().map(|(_, digest)| digest));
         for (_, digest) in &of_public {
             hidden.remove(digest);
+            if !layout.is_marked(digest) {
+                layout.mark(digest, Readers::All);
+            }
         }
         for digest in &hidden {
             layout.mark(digest, Readers::Granted);

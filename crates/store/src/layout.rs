@@ -190,6 +190,14 @@ impl Layout {
         content.map_or(Readers::Granted, |one| Readers::of(one.permissions().mode()))
     }
 
+    /// Whether a content's mode is one that hubcap sets; true for one that is not here.
+    pub(crate) fn is_marked(&self, digest: &Digest) -> bool {
+        own::metadata(&self.blob(digest)).is_none_or(|one| {
+            let mode = one.permissions().mode() & 0o777;
+            mode == Readers::of(mode).mode()
+        })
+    }
+
     /// Marks a content, if it is here.
     pub(crate) fn mark(&self, digest: &Digest, readers: Readers) {
         if let Err(error) = permissions::mark(&self.blob(digest), readers) {

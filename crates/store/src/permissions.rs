@@ -15,8 +15,6 @@ use crate::layout::own;
 
 /// The mode of a store's directory that hubcap makes.
 const DIRECTORY: u32 = 0o700;
-/// The bit that everybody's content has.
-const FOR_ALL: u32 = 0o004;
 /// The mode of what was imported.
 const LOCAL: u32 = 0o400;
 /// What a file's mode may be at most: nobody but its owner may write it, whatever the umask is.
@@ -59,16 +57,18 @@ pub(crate) enum Readers {
 }
 
 impl Readers {
-    /// As a content's mode says, whoever has changed that meanwhile.
+    /// As a content's mode says. One that hubcap does not set says nothing: somebody has changed it, or the file system gives
+    /// all files the same one.
     pub(crate) const fn of(mode: u32) -> Self {
         match mode & 0o777 {
-            mode if mode & FOR_ALL != 0 => Self::All,
+            FILE => Self::All,
             LOCAL => Self::Local,
             _ => Self::Granted,
         }
     }
 
-    const fn mode(self) -> u32 {
+    /// The mode that says so.
+    pub(crate) const fn mode(self) -> u32 {
         match self {
             Self::Granted => 0o600,
             Self::Local => LOCAL,
@@ -83,7 +83,7 @@ pub(crate) fn mark(content: &Path, readers: Readers) -> std::io::Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         opened => opened.map_err(|error| named(&error, content))?,
     };
-    if Readers::of(metadata.permissions().mode()) == readers {
+    if metadata.permissions().mode() & 0o777 == readers.mode() {
         return Ok(());
     }
     file.set_permissions(Permissions::from_mode(readers.mode())).map_err(|error| named(&error, content))
@@ -131,6 +131,9 @@ mod tests {
             mark(&path, readers).expect("marked");
             assert_eq!(told(), readers);
         }
+        let changed = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(&path, changed).expect("changed");
+        assert_eq!(told(), Readers::Granted, "hubcap sets no such mode");
         mark(&dir.path().join("another"), Readers::All).expect("nothing to mark");
     }
 

@@ -82,7 +82,7 @@ impl Store {
             let missing = layout.missing(&images);
             images.remove(&missing.iter().collect::<Vec<_>>());
         }
-        index.hide_private(&images);
+        index.put_marks_right(&images);
         if is_damaged || images != found {
             // Where a full disk does not take it, it is written later.
             layout.keep_index(&images);

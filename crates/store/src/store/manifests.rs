@@ -126,7 +126,7 @@ impl Store {
         let written = layout.write_index(&images);
         if was_public && written.is_err() {
             // A kill must not make it public again, and their own marks need no room on the disk.
-            index.hide_private(&images);
+            index.put_marks_right(&images);
         }
         written
     }

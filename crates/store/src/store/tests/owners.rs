@@ -98,6 +98,39 @@ fn manifest_of(layer: &Digest) -> (hubcap_oci::Manifest, bytes::Bytes) {
 }
 
 #[test]
+fn modes_that_somebody_changes_while_the_store_is_open_make_nothing_public_or_private_for_good() {
+    let (dir, store) = store();
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (private, public, stranger) = (target("a/private"), target("a/public"), target("a/stranger"));
+    store.mark_private(&private).expect("marked");
+    let [secret, layer] = [1, 2].map(|value| put(&store, value, 1000));
+    for (target, layer) in [(&private, &secret), (&public, &layer)] {
+        store.link(target, layer);
+        let (manifest, bytes) = manifest_of(layer);
+        store.put_manifest(target, &manifest, &bytes, Some(&"1".parse().expect("a tag"))).expect("stored");
+    }
+    store.0.catalog.index.link(&stranger, &[secret]);
+    let change = |mode| {
+        for digest in [&secret, &layer] {
+            std::fs::set_permissions(path_of(&dir, digest), std::fs::Permissions::from_mode(mode))
+                .expect("changed");
+        }
+    };
+    // As `chmod --recursive 777` in a workspace.
+    change(0o777);
+    assert!(!store.is_linked(&stranger, &secret), "at once");
+    for mode in [0o777, 0o644] {
+        change(mode);
+        store.evict(Wanted::Limits).expect("nothing to do");
+        let modes = [&secret, &layer].map(|digest| {
+            std::fs::metadata(path_of(&dir, digest)).expect("there").permissions().mode() & 0o777
+        });
+        assert_eq!(modes, [0o600, 0o644]);
+    }
+}
+
+#[test]
 fn what_is_private_and_cannot_be_removed_is_an_error_whatever_its_mode_says() {
     let (dir, store) = store();
     let target =
