@@ -8,7 +8,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use hubcap_oci::Reference;
+use hubcap_oci::{Reference, Target};
 use hubcap_store::Store;
 use hubcap_upstream::Upstream;
 
@@ -105,6 +105,11 @@ impl Grants {
         }
     }
 
+    /// Whether it was found out a short while ago that anybody may have a repository.
+    pub(crate) fn is_public(&self, target: &Target) -> bool {
+        self.seen.is_public(target, Instant::now())
+    }
+
     /// Whether not everybody may have what a login has just got. What the store says tells nothing: it may be another store than
     /// the one that was told.
     async fn is_private(&self, upstream: &Upstream, question: &Question, known: Known) -> bool {
@@ -144,7 +149,6 @@ impl Grants {
 
 #[cfg(test)]
 mod tests {
-    use hubcap_oci::Target;
 
     use super::*;
     use crate::access::Caller;

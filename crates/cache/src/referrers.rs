@@ -121,6 +121,29 @@ impl Cache {
         self.ask_once(&self.0.referrers, &question, ask).await
     }
 
+    /// Whether a list may be kept as the repository's. Of one that is not private, not what a login got may be, unless
+    /// anybody gets the same: the repository may have become private since. The subject's own answer would not tell that: it may be gone.
+    async fn may_be_kept(
+        &self,
+        upstream: &Upstream,
+        access: &Access,
+        subject: &Digest,
+        list: &Bytes,
+    ) -> bool {
+        let Access { target, .. } = access;
+        if !self.is_for_all(access, subject).await || self.admission(access) == Admission::Ask {
+            return false;
+        }
+        if self.store().is_private(target)
+            || self.0.grants.is_public(target)
+            || !upstream.is_privileged().await
+        {
+            return true;
+        }
+        let to_anybody = upstream.for_anybody().referrers(&target.repository, subject).await;
+        to_anybody.is_ok_and(|anybodys| anybodys.is_whole && write_list(&anybodys.referrers) == *list)
+    }
+
     /// The flight itself: the registry's list, which is kept where it is everybody's and not too long.
     async fn ask_referrers(
         &self,
@@ -131,9 +154,8 @@ impl Cache {
     ) -> Result<Answer<ReferrerList>, Error> {
         let list = upstream.referrers(&access.target.repository, subject).await?;
         let bytes = Bytes::from(write_list(&list.referrers));
-        let is_granted = self.admission(access) != Admission::Ask;
         let is_short = list.is_whole && bytes.len() <= MAX_KEPT;
-        if !(is_short && is_granted && self.is_for_all(access, subject).await) {
+        if !(is_short && self.may_be_kept(upstream, access, subject, &bytes).await) {
             return Ok(Answer::new(list, Outcome::Passed));
         }
         let (store, target, subject) = (self.store().clone(), access.target.clone(), *subject);

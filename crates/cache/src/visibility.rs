@@ -62,14 +62,14 @@ impl Default for Seen {
 impl Seen {
     /// Whether it is time to look at a repository, for the first time or again.
     pub(crate) fn is_due(&self, target: &Target, now: Instant) -> bool {
-        let is_good = {
-            let told = lock(&self.told);
-            match (told.get(target, now), told.age(target, now)) {
-                (Some(true), Some(age)) => age < PUBLIC,
-                (told, _) => told.is_some(),
-            }
-        };
+        let is_good = self.is_public(target, now) || lock(&self.told).get(target, now) == Some(&false);
         !is_good && lock(&self.in_doubt).get(target, now).is_none()
+    }
+
+    /// Whether it was found out a short while ago that anybody may have a repository.
+    pub(crate) fn is_public(&self, target: &Target, now: Instant) -> bool {
+        let told = lock(&self.told);
+        told.get(target, now) == Some(&true) && told.age(target, now).is_some_and(|age| age < PUBLIC)
     }
 
     /// Takes what a look has told. Whether the repository counts as private from now on.

@@ -60,3 +60,29 @@ async fn what_a_registry_lists_for_anybody_is_not_what_it_lists_for_a_login() {
     assert!(status(&kept).starts_with("hubcap; hit"), "{}", status(&kept));
     assert_eq!(entries(kept).await.as_array().map(Vec::len), Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_a_login_gets_of_a_public_repository_is_kept_if_anybody_gets_the_same() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let hubcap = place.start(&origin.url(), &["--tag-ttl", "1h"]);
+    for (name, is_private) in [("org/public", false), ("org/closed", true)] {
+        let image = image::put(&origin, &format!("{name}:1"), &[name.as_bytes()]);
+        assert_eq!(hubcap.get(&manifest(name, &image.digest)).await.status(), 200);
+        origin.put_referrers(&image.digest, index(&[entry("a/signature", name.as_bytes())]));
+        if is_private {
+            origin.make_private(name, "me:hunter2", SECRET);
+        }
+        let path = path(name, &image.digest);
+        let to_login = status(&hubcap.get_as(&path, Some(SECRET)).await);
+        let to_anybody = hubcap.get_as(&path, None).await;
+        if is_private {
+            assert_eq!(
+                (to_login.as_str(), to_anybody.status().as_u16()),
+                ("hubcap; fwd=miss", 403)
+            );
+        } else {
+            let told = status(&to_anybody);
+            assert!(to_login == "hubcap; fwd=miss; stored" && told.starts_with("hubcap; hit"), "{told}");
+        }
+    }
+}
