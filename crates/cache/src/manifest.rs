@@ -66,8 +66,10 @@ impl Cache {
         let target = &access.target;
         let digest = tag_lock.digest(target, tag)?;
         let answer = self.manifest_by(access, &Reference::Digest(digest)).await?;
-        // So that the store says the same when it is used without the lock, or carried elsewhere.
-        if self.store().tag(target, tag).is_none_or(|known| known.descriptor.digest != digest) {
+        // So that the store says the same when it is used without the lock, or carried elsewhere. What only another origin has
+        // given is not the repository's.
+        let is_new = self.store().tag(target, tag).is_none_or(|known| known.descriptor.digest != digest);
+        if is_new && self.store().is_linked(target, &digest) {
             self.keep(target, &answer.value, Some(tag)).await;
             // The lock says so, and not the registry.
             self.store().expire_tag(target, tag);

@@ -13,8 +13,10 @@ use crate::question::{Content, Question};
 struct Known {
     is_private: bool,
     admission: Admission,
-    /// Whether the first origin has given this content, or anything else, of the repository before, or need not be asked.
+    /// Whether the first origin has given this content before, or a manifest that names it, or need not be asked.
     is_known: bool,
+    /// Whether something of the repository is stored under a tag: so its name is no secret.
+    is_named: bool,
     /// Whether it would be asked with a login.
     is_privileged: bool,
 }
@@ -27,8 +29,9 @@ impl Known {
             Self { is_private: true, .. } => Others::WithLogin,
             Self { is_known: true, .. } => Others::All,
             // It may be private, and then its very name is for nobody else.
-            Self { is_privileged: true, .. } => Others::None,
-            // The first would give it only if it is public, and an origin without a login gives only what is.
+            Self { is_privileged: true, is_named: false, .. } => Others::None,
+            // The first would give it only if it is public, and an origin without a login gives only what is. That the
+            // repository was public says nothing of what came since.
             Self { .. } => Others::WithoutLogin,
         }
     }
@@ -75,7 +78,8 @@ impl Grants {
         let known = Known {
             is_private,
             admission: self.admission(is_private, access, std::time::Instant::now()),
-            is_known: is_linked || !store.tags(target).is_empty() || is_official(target),
+            is_known: is_linked || is_official(target),
+            is_named: !store.tags(target).is_empty(),
             is_privileged: upstream.is_privileged().await,
         };
         known.others()
@@ -86,10 +90,16 @@ impl Grants {
 mod tests {
     use super::*;
 
-    const PUBLIC: Known =
-        Known { is_private: false, admission: Admission::Free, is_known: true, is_privileged: false };
+    const PUBLIC: Known = Known {
+        is_private: false,
+        admission: Admission::Free,
+        is_known: true,
+        is_named: true,
+        is_privileged: false,
+    };
     const PRIVATE: Known = Known { is_private: true, ..PUBLIC };
-    const UNKNOWN: Known = Known { is_known: false, ..PUBLIC };
+    const NEW: Known = Known { is_known: false, ..PUBLIC };
+    const UNKNOWN: Known = Known { is_named: false, ..NEW };
 
     #[test]
     fn what_the_first_has_given_to_everybody_may_come_from_any_origin() {
@@ -115,6 +125,9 @@ mod tests {
 
     #[test]
     fn what_the_first_has_never_spoken_of_comes_only_from_who_gives_it_to_everybody_and_is_not_stored() {
+        for is_privileged in [false, true] {
+            assert_eq!(Known { is_privileged, ..NEW }.others(), Others::WithoutLogin);
+        }
         assert_eq!(UNKNOWN.others(), Others::WithoutLogin);
         assert!(!may_be_stored(Others::WithoutLogin) && may_be_stored(Others::All));
     }

@@ -9,7 +9,7 @@ use crate::cache::Cache;
 use crate::error::{Error, Failure};
 use crate::others::{may_be_stored, permitted};
 use crate::outcome::{Answer, Outcome, StaleBecause};
-use crate::question::{Content, Question};
+use crate::question::{Content, Known, Question};
 
 impl Cache {
     /// A manifest from another origin, once for all who want it, when the first one is in trouble, or does not have what it
@@ -61,13 +61,8 @@ impl Cache {
         }
         let target = &access.target;
         let digest = upstream.digest_beyond_limit(&target.repository, tag).await?;
-        // The yes to a request without a login is one for everybody.
-        let others = if upstream.is_privileged().await {
-            let question = Question::manifest(access, reference);
-            self.0.grants.others_while_away(self.store(), upstream, &question).await
-        } else {
-            permitted(self.store().is_private(target))
-        };
+        self.classify(upstream, &Question::manifest(access, reference), Known::Digest(digest)).await;
+        let others = permitted(self.store().is_private(target));
         let body = upstream.manifest_from_others(&target.repository, &digest, others).await?;
         let content = ManifestContent::received(reference, body.bytes, body.media_type.as_deref()).ok()?;
         self.0.meter.manifest(target, content.manifest.descriptor.size);

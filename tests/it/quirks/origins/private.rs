@@ -5,7 +5,7 @@ use reqwest::Method;
 use super::{NOBODY, get, name, start, two};
 use crate::quirks::{REGISTRY, REPOSITORY, TAG};
 use crate::support::hubcap::{Hubcap, Place, blob, manifest};
-use crate::support::image::Image;
+use crate::support::image::{self, Image};
 use crate::support::origin::{Origin, quirk};
 
 /// A first origin whose repository is private, and another one that has the same for everybody.
@@ -60,6 +60,47 @@ async fn private_content_comes_from_an_origin_with_a_login_for_who_has_a_grant()
     let told = second.log().into_iter().filter_map(|asked| asked.authorization).collect::<Vec<_>>();
     assert!(!told.is_empty() && !told.iter().any(|text| text.contains("client-s3cret")), "{told:?}");
     assert!(!hubcap.log().contains("swordfish"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_repository_has_got_since_it_was_public_does_not_come_by_another_origins_login() {
+    let ((first, second, ..), place) = (two().await, Place::new());
+    let urls = format!("{REGISTRY}={},{}", first.url(), second.url());
+    let host = second.url().replace("http://", "");
+    let mut command = place.serve(NOBODY, &["--upstream", &urls, "--upstream-timeout", "2s"]);
+    command.env("HUBCAP_LOGIN", format!("{host}=us:swordfish"));
+    let hubcap = Hubcap::spawn(command);
+    assert_eq!(get(&hubcap, &manifest(&name(), TAG)).await.0, 200);
+    let mut secret = None;
+    for (origin, login) in [(&first, "me:hunter2"), (&second, "us:swordfish")] {
+        secret = Some(image::put(origin, &format!("{REPOSITORY}:2"), &[b"secret"]));
+        origin.make_private(REPOSITORY, login, "Bearer nobody");
+    }
+    let secret = secret.expect("two origins");
+    first.quirk("/v2/", quirk::status(503));
+    for path in [manifest(&name(), &secret.digest), blob(&name(), &secret.blobs[1])] {
+        assert_eq!(get(&hubcap, &path).await.0, 404, "{path}");
+    }
+    assert!(!place.blobs().contains(&secret.digest) && !place.blobs().contains(&secret.blobs[1]));
+    assert!(second.log().iter().all(|asked| asked.authorization.is_none()), "{:?}", second.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_makes_nothing_the_repositorys_that_only_another_origin_has_given() {
+    let ((mut first, second, image, _), place) = (two().await, Place::new());
+    let lock = place.dir.path().join("hubcap.lock");
+    let text = format!("version = 1\n\n[images.\"{}:{TAG}\"]\ndigest = \"{}\"\n", name(), image.digest);
+    std::fs::write(&lock, text).expect("written");
+    first.die().await;
+    let frozen = format!("--frozen={}", lock.display());
+    let hubcap = start(&place, &[&first, &second], &[&frozen]);
+    assert_eq!(
+        get(&hubcap, &manifest(&name(), TAG)).await,
+        (200, image.manifest.clone()),
+        "{}",
+        hubcap.log()
+    );
+    assert!(place.blobs().is_empty(), "{:?}", place.blobs());
 }
 
 #[tokio::test(flavor = "multi_thread")]
