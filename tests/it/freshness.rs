@@ -47,6 +47,35 @@ async fn a_validation_counts_for_the_state_directory_that_noted_it_and_for_no_ot
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_asked_for_earlier_and_comes_later_moves_no_tag_back() {
+    const SLOW: &str = "Bearer slow";
+    let (origin, place) = (Origin::start().await, Place::new());
+    let old = image::put(&origin, "library/x:1", &[b"old"]);
+    let hubcap = place.start(&origin.url(), &[]);
+    // Its repository is known to be public, whoever asks.
+    assert_eq!(hubcap.get_as(&manifest("x", &old.digest), Some("Bearer another")).await.status(), 200);
+    let (open, gate) = tokio::sync::watch::channel(false);
+    origin.quirk("/manifests/1", quirk::with_login(SLOW, quirk::gate(10, gate)));
+    origin.forget();
+    let path = manifest("x", "1");
+    let slow = async {
+        let answer = hubcap.get_as(&path, Some(SLOW)).await;
+        assert_eq!(answer.bytes().await.expect("a body"), old.manifest);
+    };
+    let meanwhile = async {
+        eventually("it is asked for", || origin.count(&Method::GET, "/manifests/1") == 1).await;
+        let new = image::put(&origin, "library/x:1", &[b"new"]);
+        assert_eq!(hubcap.get(&path).await.bytes().await.expect("a body"), new.manifest);
+        open.send(true).expect("somebody waits");
+        new
+    };
+    let ((), new) = tokio::join!(slow, meanwhile);
+    let answer = hubcap.get(&path).await;
+    assert!(status(&answer).starts_with("hubcap; hit; ttl="), "{}", status(&answer));
+    assert_eq!(answer.bytes().await.expect("a body"), new.manifest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tag_past_its_ttl_is_checked_with_a_head_and_fetched_only_when_it_moved() {
     let (origin, place) = (Origin::start().await, Place::new());
     let old = image::put(&origin, "library/x:1", &[b"old"]);

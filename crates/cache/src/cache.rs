@@ -18,12 +18,13 @@ use crate::error::{Error, Failure};
 use crate::fill::Filler;
 use crate::flight::Flights;
 use crate::freshness::TagRules;
+use crate::latest::Latest;
 use crate::manifest::content::ManifestContent;
 use crate::meter::{Meter, RegistryStats, RequestGuard, RequestLog, Requested, Snapshot};
 use crate::negative::NegativeCache;
 use crate::outcome::{Answer, Outcome};
 use crate::pushes::Pushes;
-use crate::question::{Known, Question};
+use crate::question::{Content, Known, Question};
 use crate::removed::{Removed, RemovedRules};
 use crate::restoring::Restoring;
 use crate::stale_warning::StaleWarning;
@@ -76,6 +77,7 @@ pub(crate) struct Inner {
     pub(crate) removed: Removed,
     pub(crate) meter: Arc<Meter>,
     pub(crate) pushes: Pushes,
+    pub(crate) latest: Latest,
     pub(crate) restoring: Restoring,
     pub(crate) storage_warning: Arc<StorageWarning>,
     pub(crate) stale_warning: StaleWarning,
@@ -116,6 +118,7 @@ impl Cache {
             removed: Removed::default(),
             meter,
             pushes: Pushes::default(),
+            latest: Latest::default(),
             restoring: Restoring::default(),
             storage_warning,
             stale_warning: StaleWarning::default(),
@@ -190,6 +193,11 @@ impl Cache {
     pub(crate) async fn classify(&self, upstream: &Upstream, question: &Question, known: Known) {
         let Inner { grants, store, storage_warning, .. } = &*self.0;
         grants.classify(store, storage_warning, upstream, question, known).await;
+    }
+
+    /// Whether an answer that was `asked` for then says the latest of a tag or a list, as far as is known.
+    pub(crate) fn is_latest(&self, target: &Target, content: Content, asked: Instant) -> bool {
+        !self.0.pushes.is_pushed_to_since(target, asked) && self.0.latest.take(target, content, asked)
     }
 
     /// # Errors

@@ -36,6 +36,7 @@ mod fill;
 mod flight;
 pub mod freshness;
 mod hint;
+mod latest;
 mod limited_map;
 mod lock;
 pub mod manifest;

@@ -3,6 +3,8 @@
 pub(crate) mod content;
 mod elsewhere;
 
+use std::time::Instant;
+
 use hubcap_oci::{Digest, Reference, Tag, Target};
 use hubcap_store::Moment;
 use hubcap_upstream::{SMALL_DOCUMENT, Upstream};
@@ -17,7 +19,7 @@ use crate::on_disk::on_disk;
 use crate::others::permitted;
 use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::plan::Stored;
-use crate::question::{Known, Question};
+use crate::question::{Content, Known, Question};
 use crate::tag_lock::TagLock;
 
 /// What the store has for a reference.
@@ -217,20 +219,21 @@ impl Cache {
         reference: &Reference,
         found: Option<Found>,
     ) -> Result<Answer<ManifestContent>, Error> {
-        let repository = &access.target.repository;
+        let (repository, asked) = (&access.target.repository, Instant::now());
         let (body, outcome) = match found {
             Some(Found { content, .. }) => {
                 // What is stored was permitted, or will be by the same answer.
                 let others = permitted(self.store().is_private(&access.target));
                 match upstream.manifest_unless(repository, reference, content.digest(), others).await? {
                     Some(body) => (body, Outcome::Refreshed),
-                    None => return Ok(self.confirmed(upstream, access, reference, content).await),
+                    None => return Ok(self.confirmed(upstream, access, reference, content, asked).await),
                 }
             }
             None => match upstream.manifest(repository, reference).await {
                 Ok(body) => (body, Outcome::Miss),
                 Err(error) => {
-                    let beyond_limit = self.manifest_beyond_limit(upstream, access, reference, &error).await;
+                    let beyond_limit =
+                        self.manifest_beyond_limit(upstream, access, reference, asked, &error).await;
                     return beyond_limit.ok_or_else(|| error.into());
                 }
             },
@@ -239,11 +242,7 @@ impl Cache {
         self.0.meter.manifest(&access.target, content.manifest.descriptor.size);
         let known = Known::Digest(*content.digest());
         self.classify(upstream, &Question::manifest(access, reference), known).await;
-        let tag = match reference {
-            Reference::Tag(tag) => Some(tag),
-            Reference::Digest(_) => None,
-        };
-        let is_kept = self.keep(&access.target, &content, tag).await;
+        let is_kept = self.keep(&access.target, &content, self.latest_tag(access, reference, asked)).await;
         Ok(Answer::new(content, if is_kept { outcome } else { Outcome::Bypass }))
     }
 
@@ -254,23 +253,32 @@ impl Cache {
         access: &Access,
         reference: &Reference,
         content: ManifestContent,
+        asked: Instant,
     ) -> Answer<ManifestContent> {
         let known = Known::Digest(*content.digest());
         self.classify(upstream, &Question::manifest(access, reference), known).await;
-        match reference {
-            Reference::Digest(_) => {
-                self.keep(&access.target, &content, None).await;
-                Answer::new(content, Outcome::Granted)
+        let (target, outcome) = match reference {
+            Reference::Digest(_) => (&access.target, Outcome::Granted),
+            Reference::Tag(_) => (&access.target, Outcome::Revalidated),
+        };
+        match self.latest_tag(access, reference, asked) {
+            Some(tag) if self.store().is_linked(target, content.digest()) => {
+                self.store().touch_tag(target, tag)
             }
-            Reference::Tag(tag) => {
-                if self.store().is_linked(&access.target, content.digest()) {
-                    self.store().touch_tag(&access.target, tag);
-                } else {
-                    self.keep(&access.target, &content, Some(tag)).await;
-                }
-                Answer::new(content, Outcome::Revalidated)
-            }
+            tag => drop(self.keep(target, &content, tag).await),
         }
+        Answer::new(content, outcome)
+    }
+
+    /// The tag of an answer that was `asked` for then, unless something newer is known of it.
+    pub(crate) fn latest_tag<'a>(
+        &self,
+        access: &Access,
+        reference: &'a Reference,
+        asked: Instant,
+    ) -> Option<&'a Tag> {
+        let Reference::Tag(tag) = reference else { return None };
+        self.is_latest(&access.target, Content::Manifest(reference.clone()), asked).then_some(tag)
     }
 
     /// Stores a manifest, its links and its tag. A disk that fails does not cost the client its answer.

@@ -32,6 +32,11 @@ impl Pushes {
     pub(crate) fn is_pushed_to(&self, target: &Target, now: Instant) -> bool {
         lock(&self.0).get(target, now).is_some()
     }
+
+    /// Whether a client has pushed to the repository after `then`.
+    pub(crate) fn is_pushed_to_since(&self, target: &Target, then: Instant) -> bool {
+        lock(&self.0).age(target, then).is_some_and(|age| age.is_zero())
+    }
 }
 
 #[cfg(test)]
@@ -54,6 +59,8 @@ mod tests {
         pushes.note(&target("a"), after(200));
         assert!(pushes.is_pushed_to(&target("a"), after(499)));
         assert!(!pushes.is_pushed_to(&target("a"), after(500)));
+        assert!(pushes.is_pushed_to_since(&target("a"), after(199)));
+        assert!(!pushes.is_pushed_to_since(&target("a"), after(201)));
     }
 
     #[test]

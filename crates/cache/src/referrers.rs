@@ -1,6 +1,8 @@
 //! Lists of referrers (end-12): each is kept as a whole for the TTL of a tag, and filtered on the way out. An empty one is a
 //! list as any other.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use hubcap_oci::referrer::{tag_of, write_list};
 use hubcap_oci::{Digest, Reference, Referrer};
@@ -15,7 +17,7 @@ use crate::freshness::{self, Freshness};
 use crate::on_disk::on_disk;
 use crate::outcome::{Answer, Outcome, StaleBecause};
 use crate::plan::Stored;
-use crate::question::Question;
+use crate::question::{Content, Question};
 
 /// The longest list that is kept, in bytes: some ten thousand referrers. No client reads a longer one as an index.
 const MAX_KEPT: usize = 4 << 20;
@@ -152,10 +154,14 @@ impl Cache {
         subject: &Digest,
         outcome: Outcome,
     ) -> Result<Answer<ReferrerList>, Error> {
+        let asked = Instant::now();
         let list = upstream.referrers(&access.target.repository, subject).await?;
         let bytes = Bytes::from(write_list(&list.referrers));
         let is_short = list.is_whole && bytes.len() <= MAX_KEPT;
-        if !(is_short && self.may_be_kept(upstream, access, subject, &bytes).await) {
+        let is_kept = is_short
+            && self.may_be_kept(upstream, access, subject, &bytes).await
+            && self.is_latest(&access.target, Content::Referrers(*subject), asked);
+        if !is_kept {
             return Ok(Answer::new(list, Outcome::Passed));
         }
         let (store, target, subject) = (self.store().clone(), access.target.clone(), *subject);

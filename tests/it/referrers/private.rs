@@ -76,10 +76,7 @@ async fn a_list_that_a_login_gets_of_a_public_repository_is_kept_if_anybody_gets
         let to_login = status(&hubcap.get_as(&path, Some(SECRET)).await);
         let to_anybody = hubcap.get_as(&path, None).await;
         if is_private {
-            assert_eq!(
-                (to_login.as_str(), to_anybody.status().as_u16()),
-                ("hubcap; fwd=miss", 403)
-            );
+            assert_eq!((to_login.as_str(), to_anybody.status().as_u16()), ("hubcap; fwd=miss", 403));
         } else {
             let told = status(&to_anybody);
             assert!(to_login == "hubcap; fwd=miss; stored" && told.starts_with("hubcap; hit"), "{told}");

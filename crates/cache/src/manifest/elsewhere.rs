@@ -1,5 +1,7 @@
 //! Manifests from a registry's other origins, while the first one is in trouble.
 
+use std::time::Instant;
+
 use hubcap_oci::Reference;
 use hubcap_upstream::Upstream;
 
@@ -52,6 +54,7 @@ impl Cache {
         upstream: &Upstream,
         access: &Access,
         reference: &Reference,
+        asked: Instant,
         error: &hubcap_upstream::Error,
     ) -> Option<Answer<ManifestContent>> {
         let is_limited = matches!(error, hubcap_upstream::Error::RateLimited { .. });
@@ -66,7 +69,7 @@ impl Cache {
         let body = upstream.manifest_from_others(&target.repository, &digest, others).await?;
         let content = ManifestContent::received(reference, body.bytes, body.media_type.as_deref()).ok()?;
         self.0.meter.manifest(target, content.manifest.descriptor.size);
-        self.keep(target, &content, Some(tag)).await;
+        self.keep(target, &content, self.latest_tag(access, reference, asked)).await;
         Some(Answer::new(content, Outcome::Miss))
     }
 
