@@ -216,6 +216,26 @@ async fn a_client_does_not_share_the_failure_of_another_repositorys_fetch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_have_a_blob_does_not_keep_others_from_a_download_that_is_shared_and_stored() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let content = noise(300_000, 1);
+    let digest = origin.put_blob(&content);
+    origin.make_private("org/closed", "me:hunter2", "Bearer nobody");
+    origin.quirk("/v2/org/closed/", Quirk::new(|_| Some(Act::Late(Duration::from_secs(1)))));
+    let hubcap = place.start(&origin.url(), &[]);
+    let (closed, open) = (blob("org/closed", &digest), blob("org/open", &digest));
+    let others = async {
+        eventually("a fetch", || !origin.log().is_empty()).await;
+        join_all((0..8).map(async |_| hubcap.get(&open).await.bytes().await.expect("a body"))).await
+    };
+    let (refused, others) = tokio::join!(hubcap.get(&closed), others);
+    assert_eq!(refused.status(), 403);
+    assert!(others.iter().all(|got| *got == content));
+    assert_eq!(origin.count(&Method::GET, "/v2/org/open/"), 1);
+    assert!(place.blobs().contains(&digest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fetches_that_do_not_begin_end_when_nobody_waits() {
     let (origin, place) = (Origin::start().await, Place::new());
     let content = noise(300_000, 1);

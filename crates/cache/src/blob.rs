@@ -224,12 +224,8 @@ impl Cache {
                     return self.bypass(access, digest).await;
                 }
                 // What the leader may not have this caller perhaps may, and what it does not get this caller perhaps gets.
-                FillError { access: leader, error } if leader != *access => {
-                    return if error.is_no() {
-                        self.bypass(access, digest).await
-                    } else {
-                        self.filled_alone(access, digest).await
-                    };
+                FillError { access: leader, .. } if leader != *access => {
+                    return self.filled_alone(access, digest).await;
                 }
                 FillError { error, .. } => {
                     let from_others = self.bypass_first(access, digest, &error).await;
