@@ -64,7 +64,7 @@ pub(crate) fn reach(state: &Path) -> anyhow::Result<Reached> {
         match socket::connect(state) {
             Ok(_) => match status(state) {
                 Ok(status) => return Ok(Reached::Runs(Box::new(status))),
-                Err(error) if tries == TRIES => return Err(error),
+                Err(error) if tries == TRIES || is_silence(&error) => return Err(error),
                 // One that is just being killed still accepts, and breaks off.
                 Err(_) => std::thread::sleep(PAUSE),
             },
@@ -73,6 +73,12 @@ pub(crate) fn reach(state: &Path) -> anyhow::Result<Reached> {
         }
         tries += 1;
     }
+}
+
+/// Whether nothing came of a daemon in time: it hangs.
+fn is_silence(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
 }
 
 /// Has the daemon fill its store; `told` gets each image when it is done.

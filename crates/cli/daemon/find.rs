@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use hubcap_admin::Status;
 
 use super::client::{self, Reached};
@@ -31,10 +30,15 @@ impl Found {
     }
 }
 
+/// Several daemons run, and nothing says which one is meant.
+#[derive(Debug, thiserror::Error)]
+#[error("{} daemons run here; --state names the one that is meant:\n{}", .0.len(), .0.join("\n"))]
+pub(crate) struct Several(Vec<String>);
+
 /// Finds the daemon.
 ///
 /// # Errors
-/// When several run and `--state` names none; when one is of another version.
+/// [`Several`]; when the one of `--state` does not answer, or is of another version.
 pub(crate) fn daemon(config: &Config) -> anyhow::Result<Found> {
     let mut states = vec![config.state.clone()];
     if !config.given.state {
@@ -45,10 +49,16 @@ pub(crate) fn daemon(config: &Config) -> anyhow::Result<Found> {
         if running.iter().any(|(known, _)| is_same(known, &state)) {
             continue;
         }
-        match client::reach(&state)? {
-            Reached::Runs(status) => running.push((state, *status)),
-            Reached::OfAnother => of_others.push(state),
-            Reached::None => {}
+        match client::reach(&state) {
+            Ok(Reached::Runs(status)) => running.push((state, *status)),
+            Ok(Reached::OfAnother) => of_others.push(state),
+            Ok(Reached::None) => {}
+            Err(error) if state == config.state => {
+                return Err(error.context(format!("the daemon of {} cannot be asked", state.display())));
+            }
+            Err(error) => {
+                tracing::warn!(target: "hubcap::daemon", "the daemon of {} is passed over: {error:#}", state.display());
+            }
         }
     }
     if config.given.store || config.given.is_jobs_store {
@@ -59,12 +69,7 @@ pub(crate) fn daemon(config: &Config) -> anyhow::Result<Found> {
         running.retain(|one| if is_named { has_store(one) } else { one.0 == config.state });
     }
     if running.len() > 1 {
-        let list: Vec<String> = running.iter().map(|(state, status)| line(state, status)).collect();
-        bail!(
-            "{} daemons run here; --state names the one that is meant:\n{}",
-            running.len(),
-            list.join("\n")
-        );
+        return Err(Several(running.iter().map(|(state, status)| line(state, status)).collect()).into());
     }
     let mut config = config.clone();
     let status = running.pop().map(|(state, status)| {

@@ -33,8 +33,17 @@ const RESTORED: Duration = Duration::from_secs(60);
 /// Takes every step, whatever becomes of the others. In a GitHub job a failure is a warning.
 pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
-    let config = &find::daemon(config)?.config;
     let mut failures = Failures::default();
+    let found = match find::daemon(config) {
+        Err(error) if error.is::<find::Several>() => return Err(error),
+        // It may hang. What was changed for it is put back all the same.
+        Err(error) => {
+            failures.note("the daemon still runs", Err(error));
+            config.clone()
+        }
+        Ok(found) => found.config,
+    };
+    let config = &found;
     let mut holders = open(config, flags)?;
     // Known before the files are restored, which forgets it.
     let journal = Journal::open(&config.state, Docker::NAME).ok();
