@@ -250,8 +250,15 @@ impl Db {
     pub(super) fn close(&self, kept: bool) {
         let Some(trees) = self.write().trees.take() else { return };
         let is_complete = kept && !trees.is_in_memory();
-        drop(trees);
-        if !is_complete {
+        // sled panics where the disk does not take what it writes as it ends.
+        let is_closed = contained(|| {
+            drop(trees);
+            Ok(())
+        });
+        if let Err(why) = &is_closed {
+            tracing::warn!(target: "hubcap::store", "the index is not closed, so it is rebuilt next time: {why}");
+        }
+        if !is_complete || is_closed.is_err() {
             return;
         }
         let checksum =
