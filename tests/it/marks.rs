@@ -211,15 +211,25 @@ async fn an_import_of_a_store_gives_nobody_a_private_manifest_that_an_index_name
     let path = format!("{}?ns={EVIL}", manifest("evil/image", "index"));
     assert_eq!(hubcap.get(&path).await.status(), 200);
     assert_eq!(hubcap.stop(), Some(0));
-    let other = Place::new();
-    let (from, to) = (world.place.store(), other.store());
-    succeeds(&other, &["import", text(&from), "--store", text(&to)]);
-    let upstream = format!("{EVIL}={}", world.evil.url());
-    let hubcap = other.start(&world.origin.url(), &["--upstream", &upstream]);
     world.evil.quirk(&format!("/manifests/{digest}"), quirk::status(404));
-    let stolen = hubcap.get(&format!("{}?ns={EVIL}", manifest("evil/image", digest))).await;
-    assert_eq!(stolen.status(), 404);
-    assert_eq!(hubcap.stop(), Some(0));
+    let upstream = format!("{EVIL}={}", world.evil.url());
+    for is_copy in [false, true] {
+        let other = Place::new();
+        let mut from = world.place.store();
+        if is_copy {
+            // As zip does, and what uploads files one by one.
+            let copy = other.dir.path().join("copy");
+            let mut cp = std::process::Command::new("cp");
+            cp.args(["--recursive", "--no-preserve=mode"]).arg(&from).arg(&copy);
+            assert!(cp.status().expect("cp").success());
+            from = copy;
+        }
+        succeeds(&other, &["import", text(&from), "--store", text(&other.store())]);
+        let hubcap = other.start(&world.origin.url(), &["--upstream", &upstream]);
+        let stolen = hubcap.get(&format!("{}?ns={EVIL}", manifest("evil/image", digest))).await;
+        assert_eq!(stolen.status(), 404, "a copy without modes: {is_copy}");
+        assert_eq!(hubcap.stop(), Some(0));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,6 +116,7 @@ impl Evictor {
         let private: Vec<Digest> = private.flat_map(|removal| &removal.contents).copied().collect();
         self.remove(&mut images, &mut removals);
         if policy.remove_private {
+            self.catalog.layout.clear_foreign();
             self.catalog.index.forget_private()?;
             let layout = &self.catalog.layout;
             layout.retry_index()?;

@@ -19,8 +19,9 @@ use crate::mutex::lock;
 use crate::permissions::Readers;
 use db::Db;
 use fill::Owners;
-use trees::{link_key, tag_key};
+use trees::{Owned, link_key, tag_key};
 
+pub(crate) use trees::By;
 pub use trees::TagEntry;
 
 /// A manifest that names more contents is served, and none of these is linked to its repository: images have some dozen, and
@@ -40,7 +41,7 @@ pub(crate) struct Index {
     /// Whether the repositories that were asked for are private.
     private: Mutex<Bounded<Target, bool>>,
     /// What registries gave, by [`link_key`], with the media types of manifests.
-    owned: Mutex<Bounded<Vec<u8>, Arc<str>>>,
+    owned: Mutex<Bounded<Vec<u8>, Owned>>,
 }
 
 impl Index {
@@ -96,17 +97,28 @@ impl Index {
         self.db.with(|trees| trees.link(target, contents));
     }
 
-    /// Notes that the registry gave a content for a repository; a manifest with its media type.
-    pub(crate) fn own(&self, target: &Target, digest: &Digest, media_type: Option<&str>) {
-        self.db.with(|trees| trees.own(target, digest, media_type));
+    /// Notes that a repository has a content, and how it came; a manifest with its media type.
+    pub(crate) fn own(&self, target: &Target, digest: &Digest, media_type: Option<&str>, by: By) {
+        self.db.with(|trees| trees.own(target, digest, media_type, by));
         lock(&self.owned).remove(&link_key(target, digest));
     }
 
     /// Whether a repository has a content: its registry gave it for this repository, or anybody may have it and a manifest of
     /// the repository names it. That a manifest names what came by somebody's login is no permission.
     pub(crate) fn has(&self, target: &Target, digest: &Digest) -> bool {
-        self.is_owned(target, digest)
-            || (self.is_linked(target, digest) && self.db.layout().readers(digest) == Readers::All)
+        self.is_owned(target, digest) || (self.is_linked(target, digest) && self.is_everybodys(digest))
+    }
+
+    /// Whether anybody may have a content, in whatever repository that names it. Somebody else may have changed its mode, so what a
+    /// private repository has is everybody's only if a registry gave it for a public one, too.
+    pub(crate) fn is_everybodys(&self, digest: &Digest) -> bool {
+        if self.db.layout().readers(digest) != Readers::All {
+            return false;
+        }
+        let private = self.private();
+        let is_given = |one: &Target| self.owned(one, digest).is_some_and(|owned| owned.by == By::Registry);
+        !private.iter().any(|one| self.is_owned(one, digest))
+            || self.targets(digest).iter().any(|one| !private.contains(one) && is_given(one))
     }
 
     /// Whether the registry gave a content for a repository, or a manifest of the repository names it.
@@ -117,23 +129,28 @@ impl Index {
 
     /// Under which media type the registry gave a manifest of a repository.
     pub(crate) fn media_type(&self, target: &Target, digest: &Digest) -> Option<Arc<str>> {
-        self.owned(target, digest).filter(|media_type| !media_type.is_empty())
+        self.owned(target, digest)?.media_type
     }
 
-    /// Whether the registry gave a content for a repository.
+    /// Whether a repository has a content itself: its registry gave it, or it was imported.
     pub(crate) fn is_owned(&self, target: &Target, digest: &Digest) -> bool {
         self.owned(target, digest).is_some()
     }
 
-    fn owned(&self, target: &Target, digest: &Digest) -> Option<Arc<str>> {
+    fn owned(&self, target: &Target, digest: &Digest) -> Option<Owned> {
         let key = link_key(target, digest);
         let mut known = lock(&self.owned);
-        if let Some(media_type) = known.get(&key) {
-            return Some(Arc::clone(media_type));
+        if let Some(owned) = known.get(&key) {
+            return Some(owned.clone());
         }
-        let media_type: Arc<str> = self.db.with(|trees| trees.owned(&key))??.into();
-        known.insert(key, Arc::clone(&media_type));
-        Some(media_type)
+        let owned = self.db.with(|trees| trees.owned(&key))??;
+        known.insert(key, owned.clone());
+        Some(owned)
+    }
+
+    /// All contents that repositories have themselves, each with the repository.
+    fn all_owned(&self) -> Vec<(Target, Digest, Owned)> {
+        self.db.with(|trees| trees.all_owned()).unwrap_or_default()
     }
 
     /// What a repository is known to have.
@@ -257,9 +274,8 @@ impl Index {
     pub(crate) fn image_index(&self) -> ImageIndex {
         let (mut images, layout) = (ImageIndex::default(), self.db.layout());
         let tags = self.db.with(|trees| trees.all_tags()).unwrap_or_default();
-        let given = self.db.with(|trees| trees.all_manifests()).unwrap_or_default();
-        let given = given.into_iter().filter_map(|(target, digest, media_type)| {
-            let descriptor = Descriptor::new(media_type, digest, layout.size_of(&digest)?);
+        let given = self.all_owned().into_iter().filter_map(|(target, digest, owned)| {
+            let descriptor = Descriptor::new(&*owned.media_type?, digest, layout.size_of(&digest)?);
             Some((target, descriptor))
         });
         let given: Vec<(Target, Descriptor)> = given.collect();
@@ -287,14 +303,14 @@ impl Index {
     /// What registries gave for private repositories other than this one, or was imported for them.
     pub(crate) fn owned_by_other_private(&self, target: &Target) -> HashSet<Digest> {
         let private: HashSet<Target> = self.private().into_iter().filter(|one| one != target).collect();
-        let given = self.db.with(|trees| trees.all_owned()).unwrap_or_default();
-        given.into_iter().filter(|(one, _)| private.contains(one)).map(|(_, digest)| digest).collect()
+        let given = self.all_owned().into_iter().filter(|(one, ..)| private.contains(one));
+        given.map(|(_, digest, _)| digest).collect()
     }
 
     /// Puts the modes of contents right where somebody has changed them, or has copied the store without them.
     ///
-    /// What private repositories name, and what registries gave for them, is not for everybody, but for what a registry gave for a
-    /// public one: that a public image names a content is no permission.
+    /// What private repositories name or have is not for everybody, but for what a registry gave for a public one: that a public
+    /// image names a content is no permission. What was only imported is for this machine.
     pub(crate) fn put_marks_right(&self, images: &ImageIndex) {
         let layout = self.db.layout();
         let private: Vec<Entry> = images.entries().filter(|entry| entry.private).collect();
@@ -302,19 +318,30 @@ impl Index {
         targets.extend(self.private());
         let graphs = private.iter().map(|entry| layout.graph(&Link::from(&entry.descriptor)));
         let named = graphs.flat_map(|graph| graph.contents().map(|one| one.digest).collect::<Vec<_>>());
-        let mut hidden: HashSet<Digest> = named.collect();
-        let given = self.db.with(|trees| trees.all_owned()).unwrap_or_default();
-        let (of_private, of_public): (Vec<_>, Vec<_>) =
-            given.into_iter().partition(|(target, _)| targets.contains(target));
-        hidden.extend(of_private.into_iter().map(|(_, digest)| digest));
-        for (_, digest) in &of_public {
-            hidden.remove(digest);
-            if !layout.is_marked(digest) {
-                layout.mark(digest, Readers::All);
-            }
+        let mut right: HashMap<Digest, Readers> = named.map(|digest| (digest, Readers::Granted)).collect();
+        for (target, digest, Owned { by, .. }) in self.all_owned() {
+            let readers = match by {
+                _ if targets.contains(&target) => Readers::Granted,
+                By::Registry => Readers::All,
+                By::Import => Readers::Local,
+            };
+            let known = right.entry(digest).or_insert(readers);
+            *known = match (*known, readers) {
+                (Readers::All, _) | (_, Readers::All) => Readers::All,
+                (Readers::Granted, _) | (_, Readers::Granted) => Readers::Granted,
+                (Readers::Local, Readers::Local) => Readers::Local,
+            };
         }
-        for digest in &hidden {
-            layout.mark(digest, Readers::Granted);
+        for (digest, readers) in right {
+            // A mode that hubcap has set may say that fewer have it: that stays.
+            let is_right = match readers {
+                Readers::All => layout.is_marked(&digest),
+                Readers::Local => layout.is_marked(&digest) && layout.readers(&digest) != Readers::All,
+                Readers::Granted => false,
+            };
+            if !is_right {
+                layout.mark(&digest, readers);
+            }
         }
     }
 

@@ -20,12 +20,11 @@ pub(crate) mod list;
 pub(crate) mod own;
 pub(crate) mod verify;
 
-use std::fs::Metadata;
+use std::fs::{DirEntry, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use fs_err as fs;
 use hubcap_oci::{Algorithm, Digest};
 
 use crate::error::Error;
@@ -100,8 +99,13 @@ impl Layout {
                 layout.replace(name, text.as_bytes())?;
             }
         }
-        // An older hubcap's index, whose links do not say who brought what.
-        let _ = fs::remove_dir_all(root.join("index-sled034-v1"));
+        // Of an older hubcap, or a newer one.
+        let own = [layout.sled(), layout.new_sled(), layout.corrupt_sled()];
+        for entry in own::entries(root).filter(|entry| !own.contains(&entry.path())) {
+            if entry.file_name().to_string_lossy().starts_with("index-sled") {
+                let _ = own::remove(&entry.path());
+            }
+        }
         if !root.join("index.json").exists() {
             layout.write_index(&ImageIndex::default())?;
         }
@@ -169,14 +173,32 @@ impl Layout {
     }
 
     /// Whether something is here that is not known to be for everybody, or that is not known at all. Of what is half written or
-    /// damaged that is not known.
+    /// damaged that is not known, nor of what is no content, nor of a directory that cannot be read.
     pub fn has_private(&self) -> bool {
         let entries = self.read_index().map(|images| images.entries().any(|entry| entry.private));
-        let has_files = |dir: PathBuf| own::entries(&dir).next().is_some();
+        let is_unknown = |one: &DirEntry| {
+            let digest = digest_of(&one.path()).filter(|_| one.file_type().is_ok_and(|kind| kind.is_file()));
+            digest.is_none_or(|digest| self.readers(&digest) != Readers::All)
+        };
+        let is_foreign = |one: &DirEntry| !self.contents().contains(&one.path());
         entries.unwrap_or(true)
-            || self.digests().any(|(digest, _)| self.readers(&digest) != Readers::All)
-            || has_files(self.ingests())
-            || has_files(self.quarantine())
+            || self.contents().iter().any(|directory| own::has_any(directory, is_unknown))
+            || own::has_any(&self.root.join("blobs"), is_foreign)
+            || [self.ingests(), self.quarantine()].iter().any(|directory| own::has_any(directory, |_| true))
+    }
+
+    /// Removes what is among the contents and is none: whose it is nobody knows.
+    pub(crate) fn clear_foreign(&self) {
+        let contents = self.contents();
+        let beside = own::entries(&self.root.join("blobs")).map(|entry| entry.path());
+        for path in beside.filter(|path| !contents.contains(path)).chain(self.foreign_files()) {
+            match own::remove(&path) {
+                Ok(()) => {
+                    tracing::warn!(target: "hubcap::store", "{} is no content, and is removed", path.display())
+                }
+                Err(error) => tracing::warn!(target: "hubcap::store", "{error}"),
+            }
+        }
     }
 
     /// Whether an index is here, which may name what is private.

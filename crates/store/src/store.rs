@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::evict::limits::Limits;
 use crate::evict::plan::Removal;
 use crate::evict::{Evictor, Wanted};
-use crate::index::Index;
+use crate::index::{By, Index};
 use crate::ingest::Ingest;
 use crate::layout::image_index::ImageIndex;
 use crate::layout::{Durability, Layout};
@@ -162,14 +162,14 @@ impl Store {
 
     /// Remembers that the registry gave this content for the repository.
     pub fn link(&self, target: &Target, digest: &Digest) {
-        self.0.catalog.index.own(target, digest, None);
+        self.0.catalog.index.own(target, digest, None, By::Registry);
         self.publish(target, digest);
     }
 
     /// Remembers that a content was imported for the repository. Who else may have it stays as it is, unless it is new.
     pub(crate) fn link_imported(&self, target: &Target, digest: &Digest, is_new: bool) {
         let Catalog { index, layout, .. } = &*self.0.catalog;
-        index.own(target, digest, None);
+        index.own(target, digest, None, By::Import);
         if is_new && !self.is_private(target) {
             layout.mark(digest, Readers::Local);
         }
@@ -220,9 +220,9 @@ impl Store {
     /// for whatever repository. Of what only a login at another registry got, this one must bring the bytes itself: its yes is no
     /// word of theirs.
     pub fn is_confirmable(&self, target: &Target, digest: &Digest) -> bool {
-        let Catalog { index, layout, .. } = &*self.0.catalog;
+        let index = &self.0.catalog.index;
         let is_giver = |one: &Target| one.registry == target.registry && index.is_owned(one, digest);
-        layout.readers(digest) == Readers::All || index.targets(digest).iter().any(is_giver)
+        index.is_everybodys(digest) || index.targets(digest).iter().any(is_giver)
     }
 
     /// Writes what is only in memory: when contents were last used; with [`Durability::Synced`] also contents, to the disk.

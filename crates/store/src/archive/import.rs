@@ -34,6 +34,21 @@ pub struct Imported {
     pub digest: Digest,
 }
 
+/// What private images have whose own manifests are for everybody, as far as their modes say, without being a public image's: the
+/// store is a copy that has lost its modes. Modes that are right tell what private images share with public ones.
+fn guarded(images: &[Image]) -> HashSet<Digest> {
+    let top = |image: &Image| image.top.0.descriptor.digest;
+    let public: HashSet<Digest> =
+        images.iter().filter(|image| image.origin == Origin::PublicInStore).map(top).collect();
+    let is_lost = |image: &&Image| {
+        let mut own = image.contents.iter().filter(|(digest, _)| *digest == top(image));
+        image.origin == Origin::Private
+            && !public.contains(&top(image))
+            && own.any(|(_, member)| member.readers == Readers::All)
+    };
+    images.iter().filter(is_lost).flat_map(|image| image.contents.iter().map(|(digest, _)| *digest)).collect()
+}
+
 impl Store {
     /// Takes in all images of a file or directory; `name` is for one that does not say its own, or instead of that.
     /// `progress` is told of bytes as they are copied.
@@ -110,11 +125,17 @@ impl Store {
                 fresh.insert(*digest);
             }
         }
+        let guarded = guarded(images);
         // An image becomes visible when all of it, and of the others, is here.
         let mut imported = Vec::new();
         for Image { names, top, children, contents, origin } in images {
-            let readers: HashMap<Digest, Readers> =
-                contents.iter().map(|(digest, member)| (*digest, origin.readers(member))).collect();
+            let readers: HashMap<Digest, Readers> = contents
+                .iter()
+                .map(|(digest, member)| match guarded.contains(digest) {
+                    true => (*digest, Readers::Granted),
+                    false => (*digest, origin.readers(member)),
+                })
+                .collect();
             let readers = |digest: &Digest| readers.get(digest).copied().unwrap_or(Readers::Local);
             // Of what is in a public image of another hubcap that one did not know who may have it, either.
             let is_given =

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use hubcap_oci::{Compression, Digest, Tag, Target};
+use hubcap_oci::{Compression, Digest, Link, Tag, Target};
 use tar::EntryType;
 
 use crate::archive::headers::{self, Head};
@@ -108,7 +108,7 @@ enum Member {
 impl Member {
     /// Archives begin at whatever directory they were made from, so only the ends of names count.
     fn of(path: &Path, beside: &[&str]) -> Option<Self> {
-        if path.ancestors().nth(2)?.ends_with("blobs") {
+        if path.ancestors().nth(2).is_some_and(|directory| directory.ends_with("blobs")) {
             return digest_of(path).map(Self::Content);
         }
         match path.file_name()?.to_str()? {
@@ -197,6 +197,28 @@ impl Store {
         ingest.commit_as_of(written)
     }
 
+    /// Takes from everybody what private images have that came with this `index.json`, where the modes that came with it say that
+    /// anybody may have the images' own manifests, without being a public image's: it comes of a copy that has lost its modes.
+    fn guard(&self, found: &ImageIndex, brought: &HashSet<Digest>) {
+        let layout = &self.catalog().layout;
+        let top = |entry: &Entry| entry.descriptor.digest;
+        let public: HashSet<Digest> =
+            found.entries().filter(|entry| !entry.private).map(|entry| top(&entry)).collect();
+        let is_lost = |entry: &Entry| {
+            entry.private
+                && brought.contains(&top(entry))
+                && !public.contains(&top(entry))
+                && layout.readers(&top(entry)) == Readers::All
+        };
+        for entry in found.entries().filter(is_lost) {
+            for one in layout.graph(&Link::from(&entry.descriptor)).contents() {
+                if brought.contains(&one.digest) {
+                    layout.mark(&one.digest, Readers::Granted);
+                }
+            }
+        }
+    }
+
     /// Adds what an earlier `index.json` says of contents that came with it (`brought`), or that anybody may have: to know the
     /// digest of something else that is here, and to name it, is no permission. What this process has learned since is newer.
     pub(crate) fn take_names(&self, found: &ImageIndex, brought: &HashSet<Digest>) -> Result<(), Error> {
@@ -223,6 +245,7 @@ impl Store {
                 missing.push(entry);
             }
         }
+        self.guard(found, brought);
         let mut added = ImageIndex::default();
         added.extend(&missing);
         self.catalog().index.add(&added);

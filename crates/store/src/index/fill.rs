@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hubcap_oci::{Digest, Link};
 
 use super::linkable;
-use super::trees::{TagEntry, Trees, link_key, tag_key};
+use super::trees::{By, TagEntry, Trees, link_key, tag_key};
 use crate::layout::Layout;
 use crate::layout::graph::Graph;
 use crate::layout::image_index::ImageIndex;
@@ -64,6 +64,7 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex, owners: 
         // What is not here the registry has not given, whatever the entry says. Of what is here and not for everybody, the
         // entry's own manifest is the repository's if that is private, and all of what was imported together.
         let is_imported = layout.readers(&digest) == Readers::Local;
+        let by = if is_imported { By::Import } else { By::Registry };
         let is_given = |one: &Digest| match layout.readers(one) {
             // Of others it is enough that they are named; a parent's word does not decide what a manifest is.
             Readers::All => *one == digest,
@@ -74,12 +75,12 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex, owners: 
         let is_own = |link: &&Link| entry.subject.is_none() || link.digest != entry.descriptor.digest;
         for manifest in graph.manifests().filter(is_own) {
             if owners == Owners::Layout && is_given(&manifest.digest) {
-                trees.own(&entry.target, &manifest.digest, Some(&manifest.media_type))?;
+                trees.own(&entry.target, &manifest.digest, Some(&manifest.media_type), by)?;
             }
         }
         if owners == Owners::Layout && is_imported {
             for blob in graph.contents().filter(|one| layout.readers(&one.digest) == Readers::Local) {
-                trees.own(&entry.target, &blob.digest, None)?;
+                trees.own(&entry.target, &blob.digest, None, by)?;
             }
         }
         for (node, links) in graph.nodes().iter().filter_map(|node| Some((node, node.links.as_ref()?))) {

@@ -204,10 +204,10 @@ fn what_was_pulled_by_digest_only_is_in_a_rebuilt_index_json() {
     let top = Descriptor::new(media_type::OCI_INDEX, digest(&text), text.len() as u64);
     for (descriptor, bytes) in [(&child, "child"), (&top, text.as_str())] {
         std::fs::write(layout.blob(&descriptor.digest), bytes).expect("written");
-        index.own(&target("a"), &descriptor.digest, Some(&descriptor.media_type));
+        index.own(&target("a"), &descriptor.digest, Some(&descriptor.media_type), By::Registry);
     }
-    index.own(&target("a"), &digest("layer"), None);
-    index.own(&target("a"), &digest("gone"), Some(media_type::OCI_MANIFEST));
+    index.own(&target("a"), &digest("layer"), None, By::Registry);
+    index.own(&target("a"), &digest("gone"), Some(media_type::OCI_MANIFEST), By::Registry);
     let rebuilt = index.image_index();
     let entries: Vec<Descriptor> = rebuilt.entries().map(|entry| entry.descriptor).collect();
     assert_eq!(entries, [top], "and what it names has no entry of its own");

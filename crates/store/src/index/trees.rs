@@ -44,6 +44,42 @@ struct StoredTag {
     up: u64,
 }
 
+/// How a repository has a content itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owned {
+    /// That of a manifest.
+    pub(crate) media_type: Option<Arc<str>>,
+    pub(crate) by: By,
+}
+
+/// How a content came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The registry gave it for this repository.
+    Registry,
+    /// It was imported: who may have it is not known.
+    Import,
+}
+
+/// Before the media type of what was imported, in the index's files. No media type begins with it.
+const IMPORTED: u8 = b' ';
+
+impl Owned {
+    fn write(&self) -> Vec<u8> {
+        let mark = if self.by == By::Import { &[IMPORTED][..] } else { &[] };
+        [mark, self.media_type.as_deref().unwrap_or_default().as_bytes()].concat()
+    }
+
+    fn read(value: &[u8]) -> Self {
+        let (by, media_type) = match value.split_first() {
+            Some((&IMPORTED, rest)) => (By::Import, rest),
+            _ => (By::Registry, value),
+        };
+        let media_type = String::from_utf8_lossy(media_type);
+        Self { media_type: (!media_type.is_empty()).then(|| media_type.into()), by }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Trees {
     /// `None` for an index in memory.
@@ -54,7 +90,7 @@ pub(super) struct Trees {
     referrers: Tree,
     /// target NUL digest -> nothing: the repository has it, or one of its manifests names it
     links: Tree,
-    /// target NUL digest -> media type of a manifest, else nothing: the registry gave it for this repository
+    /// target NUL digest -> [`Owned`]
     owned: Tree,
     /// digest -> last use, in milliseconds since the epoch
     contents: Tree,
@@ -167,24 +203,18 @@ impl Trees {
         Ok(self.tags.scan(b"")?.iter().filter_map(read).collect())
     }
 
-    /// All manifests that registries gave, each with the repository and its media type there.
-    pub(super) fn all_manifests(&self) -> sled::Result<Vec<(Target, Digest, String)>> {
-        let read = |(key, value): &(sled::IVec, sled::IVec)| {
-            let (target, digest) = read_link_key(key)?;
-            let media_type = String::from_utf8_lossy(value).into_owned();
-            (!media_type.is_empty()).then_some((target, digest, media_type))
-        };
-        Ok(self.owned.scan(b"")?.iter().filter_map(read).collect())
-    }
-
     /// Whether it is known of any content that a registry gave it.
     pub(super) fn has_owned(&self) -> sled::Result<bool> {
         Ok(!self.owned.scan(b"")?.is_empty())
     }
 
-    /// All contents that registries gave, each with the repository.
-    pub(super) fn all_owned(&self) -> sled::Result<Vec<(Target, Digest)>> {
-        Ok(self.owned.scan(b"")?.iter().filter_map(|(key, _)| read_link_key(key)).collect())
+    /// All contents that repositories have themselves, each with the repository.
+    pub(super) fn all_owned(&self) -> sled::Result<Vec<(Target, Digest, Owned)>> {
+        let read = |(key, value): &(sled::IVec, sled::IVec)| {
+            let (target, digest) = read_link_key(key)?;
+            Some((target, digest, Owned::read(value)))
+        };
+        Ok(self.owned.scan(b"")?.iter().filter_map(read).collect())
     }
 
     pub(super) fn forget_tag(&self, key: &[u8]) -> sled::Result<()> {
@@ -208,23 +238,33 @@ impl Trees {
         self.links.contains(key)
     }
 
-    /// Notes that the registry gave a content for a repository; a manifest with its media type.
-    pub(super) fn own(&self, target: &Target, digest: &Digest, media_type: Option<&str>) -> sled::Result<()> {
+    /// Notes that a repository has a content, and how it came; a manifest with its media type.
+    pub(super) fn own(
+        &self,
+        target: &Target,
+        digest: &Digest,
+        media_type: Option<&str>,
+        by: By,
+    ) -> sled::Result<()> {
         let key = link_key(target, digest);
-        let known = self.owned.get(&key)?;
+        let known = self.owned(&key)?;
+        let mut new = Owned { media_type: media_type.map(Into::into), by };
+        if let Some(known) = &known {
+            new.media_type = new.media_type.or_else(|| known.media_type.clone());
+            if known.by == By::Registry {
+                new.by = By::Registry;
+            }
+        }
         // What is there already must not cost a log entry again.
-        let is_new =
-            known.as_ref().is_none_or(|known| media_type.is_some_and(|new| **known != *new.as_bytes()));
-        if is_new {
-            self.owned.insert(key, media_type.unwrap_or_default())?;
+        if known.as_ref() != Some(&new) {
+            self.owned.insert(key, new.write())?;
         }
         self.link(target, std::slice::from_ref(digest))
     }
 
-    /// The media type of the content of a [`link_key`], nothing for one that is no manifest; `None` where the registry did
-    /// not give the content for this repository.
-    pub(super) fn owned(&self, key: &[u8]) -> sled::Result<Option<String>> {
-        Ok(self.owned.get(key)?.map(|value| String::from_utf8_lossy(&value).into_owned()))
+    /// How the repository has the content of a [`link_key`]; `None` where that is only named, or not even that.
+    pub(super) fn owned(&self, key: &[u8]) -> sled::Result<Option<Owned>> {
+        Ok(self.owned.get(key)?.map(|value| Owned::read(&value)))
     }
 
     /// What is linked to a repository.

@@ -58,6 +58,14 @@ pub(crate) fn entries(directory: &Path) -> impl Iterator<Item = DirEntry> + use<
     is_one.then(|| std::fs::read_dir(directory)).into_iter().flatten().flatten().flatten()
 }
 
+/// Whether anything is in a directory for which that holds; true, too, where it cannot be read.
+pub(crate) fn has_any(directory: &Path, holds: impl Fn(&DirEntry) -> bool) -> bool {
+    match std::fs::read_dir(directory) {
+        Ok(mut entries) => entries.any(|entry| entry.map_or(true, |entry| holds(&entry))),
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
+}
+
 /// Whether a directory and all that is below it are only directories and files. True for one that is not here.
 pub(crate) fn is_all(path: &Path) -> bool {
     match std::fs::symlink_metadata(path) {

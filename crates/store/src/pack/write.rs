@@ -12,11 +12,11 @@ use super::directory::{
     Carried, Directory, MAX_PACKS, MAX_SLOTS, Pack, Place, Written, WrittenContent, WrittenSlot,
 };
 use super::{LARGE, MAGIC, MAX_LENGTH, PREFIX};
+use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::layout::image_index::{Entry, ImageIndex};
 use crate::mutex::lock;
-use crate::permissions::Readers;
 use crate::store::Store;
 
 /// What is smaller is in the head: to ask for it by itself would cost more than to read it.
@@ -261,8 +261,8 @@ impl Packer<'_> {
 
     /// The length of a content that is here and that anybody may have.
     fn here(&self, digest: &Digest) -> Option<u64> {
-        let layout = &self.store.catalog().layout;
-        layout.size_of(digest).filter(|_| layout.readers(digest) == Readers::All)
+        let Catalog { layout, index, .. } = self.store.catalog();
+        layout.size_of(digest).filter(|_| index.is_everybodys(digest))
     }
 
     /// Where the service has it, unless that is in a pack that is too old to be named, or in this place no longer.

@@ -8,7 +8,7 @@ use hubcap_oci::{Digest, Manifest, Tag, Target};
 use super::Store;
 use crate::catalog::Catalog;
 use crate::error::Error;
-use crate::index::TagEntry;
+use crate::index::{By, TagEntry};
 use crate::layout::image_index::wrapper;
 use crate::mutex::lock;
 use crate::permissions::Readers;
@@ -58,7 +58,8 @@ impl Store {
                 self.0.catalog.layout.keep_index(&images);
             }
         }
-        index.own(target, &descriptor.digest, Some(&descriptor.media_type));
+        let by = if readers == Readers::Local { By::Import } else { By::Registry };
+        index.own(target, &descriptor.digest, Some(&descriptor.media_type), by);
         let named: Vec<Digest> = links.contents().map(|link| link.digest).collect();
         index.link(target, &named);
         if let Some(tag) = tag {

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use hubcap_oci::{Algorithm, Digest, Registry, Target};
 
 use super::{Kept, path_of, put, put_image, sha512, store};
-use crate::{Options, Store, Wanted};
+use crate::permissions::Readers;
+use crate::{Layout, Options, Store, Wanted};
 
 #[tokio::test]
 async fn a_store_in_the_place_of_ours_gives_nobody_what_comes_later() {
@@ -120,6 +121,8 @@ fn modes_that_somebody_changes_while_the_store_is_open_make_nothing_public_or_pr
     // As `chmod --recursive 777` in a workspace.
     change(0o777);
     assert!(!store.is_linked(&stranger, &secret), "at once");
+    change(0o644);
+    assert!(!store.is_linked(&stranger, &secret), "at once");
     for mode in [0o777, 0o644] {
         change(mode);
         store.evict(Wanted::Limits).expect("nothing to do");
@@ -127,6 +130,87 @@ fn modes_that_somebody_changes_while_the_store_is_open_make_nothing_public_or_pr
             std::fs::metadata(path_of(&dir, digest)).expect("there").permissions().mode() & 0o777
         });
         assert_eq!(modes, [0o600, 0o644]);
+    }
+}
+
+#[test]
+fn what_was_imported_stays_for_this_machine_whatever_its_mode_becomes() {
+    let (dir, store) = store();
+    let target = Target { registry: Registry::docker_hub(), repository: "a/b".parse().expect("a name") };
+    let layer = put(&store, 1, 1000);
+    store.link_imported(&target, &layer, true);
+    let (manifest, bytes) = manifest_of(&layer);
+    let tag = "1".parse().expect("a tag");
+    store.put_manifest_for(&target, &manifest, &bytes, Some(&tag), Readers::Local).expect("stored");
+    for mode in [0o777, 0o444, 0o644] {
+        std::fs::set_permissions(path_of(&dir, &layer), std::fs::Permissions::from_mode(mode))
+            .expect("changed");
+        store.evict(Wanted::Limits).expect("nothing to do");
+        let mode = std::fs::metadata(path_of(&dir, &layer)).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o400);
+    }
+    store.evict(Wanted::Private).expect("removed");
+    assert!(!store.has(&layer));
+}
+
+#[test]
+fn what_cannot_be_read_or_is_no_content_is_not_known_to_be_for_everybody() {
+    let (dir, store) = store();
+    let layout = Layout::at(dir.path());
+    assert!(!layout.has_private());
+    for name in ["blobs/sha256/.partial.X", "blobs/sha256/ABC", "blobs/x", "quarantine/x"] {
+        std::fs::write(dir.path().join(name), "secret").expect("written");
+        assert!(layout.has_private(), "{name}");
+        store.evict(Wanted::Private).expect("removed");
+        assert!(!layout.has_private() && !dir.path().join(name).exists(), "{name}");
+    }
+    let contents = dir.path().join("blobs/sha384");
+    std::fs::remove_dir(&contents).expect("empty");
+    assert!(!layout.has_private(), "nothing is in what is not there");
+    std::fs::write(&contents, "no directory").expect("written");
+    assert!(layout.has_private(), "what is in it cannot be known");
+}
+
+#[test]
+fn an_archive_of_a_store_that_has_lost_its_modes_gives_nobody_what_was_private() {
+    let (from, earlier) = store();
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (private, stranger) = (target("a/private"), target("a/stranger"));
+    earlier.mark_private(&private).expect("marked");
+    let secret = put(&earlier, 1, 1000);
+    earlier.link(&private, &secret);
+    let tag = "1".parse().expect("a tag");
+    let (manifest, bytes) = manifest_of(&secret);
+    earlier.put_manifest(&private, &manifest, &bytes, Some(&tag)).expect("stored");
+    let text = serde_json::json!({"schemaVersion": 2, "mediaType": hubcap_oci::media_type::OCI_INDEX,
+        "manifests": [manifest.descriptor]});
+    let bytes = bytes::Bytes::from(text.to_string());
+    let index = hubcap_oci::Manifest::parse(Digest::of(Algorithm::Sha256, &bytes), &bytes, None);
+    earlier.put_manifest(&stranger, &index.expect("an index"), &bytes, Some(&tag)).expect("stored");
+    earlier.close();
+    let archive = |is_lost: bool| {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (digest, path) in Layout::at(from.path()).digests() {
+            let metadata = std::fs::metadata(&path).expect("there");
+            let mut header = tar::Header::new_gnu();
+            header.set_size(metadata.len());
+            header.set_mode(if is_lost { 0o644 } else { metadata.permissions().mode() });
+            let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
+            tar.append_data(&mut header, name, std::fs::File::open(&path).expect("there")).expect("packed");
+        }
+        tar.append_path_with_name(from.path().join("index.json"), "index.json").expect("packed");
+        tar.into_inner().expect("packed")
+    };
+    for is_lost in [false, true] {
+        let (dir, store) = store();
+        store.restore(archive(is_lost).as_slice(), &[], &|| ()).expect("restored");
+        for digest in [&secret, &manifest.descriptor.digest] {
+            assert!(!store.is_linked(&stranger, digest), "{digest}, modes lost: {is_lost}");
+            let mode = std::fs::metadata(path_of(&dir, digest)).expect("there").permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600);
+        }
+        assert!(store.is_linked(&private, &manifest.descriptor.digest));
     }
 }
 

@@ -1,12 +1,9 @@
 //! What makes room, and what room is made for.
 
-use hubcap_oci::{Algorithm, Digest, Registry, Target};
+use hubcap_oci::{Algorithm, Descriptor, Digest, Registry, Target};
 
 use super::{Kept, path_of, put, sha512, store, with_limit};
-use crate::{Error, Store, Wanted};
-
-/// Less than 500 long names take.
-const NAMES: u64 = 1200 << 10;
+use crate::{Error, Limit, Limits, Options, Store, Wanted};
 
 #[tokio::test]
 async fn a_content_that_cannot_be_removed_is_passed_over() {
@@ -34,40 +31,62 @@ async fn what_is_in_quarantine_makes_room() {
     assert!(store.has(&next));
 }
 
-/// A store that is too large by what it has of 500 names alone.
-fn too_many_names() -> (tempfile::TempDir, Store) {
-    let (dir, store) = with_limit(NAMES);
+/// A store that is too large by what it has of names alone, and how large it may be. sled's files grow by half a mebibyte at a time, and
+/// do not become smaller for a few names: there are more bytes of names than that takes.
+fn too_many_names() -> (tempfile::TempDir, Store, u64) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = |limits| Store::open(dir.path(), Options { limits, ..Options::default() }).expect("a store");
     let bytes = br#"{"schemaVersion":2,"config":{"digest":"x"},"layers":[]}"#;
     let digest = Digest::of(Algorithm::Sha256, bytes);
-    let manifest = hubcap_oci::Manifest::parse(digest, bytes, Some(hubcap_oci::media_type::OCI_MANIFEST));
-    let manifest = manifest.expect("a manifest");
-    for number in 0..500 {
-        let target = Target {
-            registry: Registry::docker_hub(),
-            repository: format!("{}/r{number}", "long".repeat(30)).parse().expect("a name"),
-        };
-        let tag = "t".parse().expect("a tag");
-        store.put_manifest(&target, &manifest, &bytes.to_vec().into(), Some(&tag)).expect("stored");
-    }
-    assert_eq!(names(&store), 500);
-    (dir, store)
+    let descriptor = Descriptor::new(hubcap_oci::media_type::OCI_MANIFEST, digest, bytes.len() as u64);
+    let tag = "t".parse().expect("a tag");
+    let large = {
+        let store = open(Limits::default());
+        let mut images = store.0.catalog.images.lock().expect("not poisoned");
+        for number in 0..3000 {
+            let repository = format!("{}/r{number}", "long".repeat(30)).parse().expect("a name");
+            images.put(
+                &Target { registry: Registry::docker_hub(), repository },
+                Some(&tag),
+                &descriptor,
+                false,
+            );
+        }
+        store.0.catalog.layout.keep_index(&images);
+        store.0.catalog.index.add(&images);
+        drop(images);
+        store.close();
+        stored(&store)
+    };
+    let limit = large - (200 << 10);
+    let store = open(Limits { max_size: Some(Limit::Bytes(limit)), min_free: None });
+    assert_eq!(names(&store), 3000);
+    (dir, store, limit)
 }
 
 fn names(store: &Store) -> usize {
     store.0.catalog.images.lock().expect("not poisoned").entries().count()
 }
 
+fn stored(store: &Store) -> u64 {
+    store.size() + store.0.catalog.layout.size_of_indexes()
+}
+
 #[tokio::test]
 async fn a_store_that_only_names_make_too_large_is_made_smaller() {
-    let (_dir, store) = too_many_names();
+    let (_dir, store, limit) = too_many_names();
     store.keep_size().expect("kept");
-    let stored = store.size() + store.0.catalog.layout.size_of_indexes();
-    assert!(stored <= NAMES && names(&store) > 0, "{stored} bytes, {} names", names(&store));
+    assert!(
+        stored(&store) <= limit && names(&store) > 0,
+        "{} bytes, {} names",
+        stored(&store),
+        names(&store)
+    );
 }
 
 #[tokio::test]
 async fn no_more_names_go_than_make_a_store_too_large() {
-    let (_dir, store) = too_many_names();
+    let (_dir, store, _) = too_many_names();
     let removed = store.evict(Wanted::Limits).expect("removed").len();
     assert!(removed > 0 && names(&store) > 0, "{removed} are removed");
 }
