@@ -1,4 +1,4 @@
-//! Which manifests attest which image.
+//! Which manifest attests which image.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use crate::lock::lock;
 
 /// How long after an index its manifests are asked for, at most.
 const LIFE: Duration = Duration::from_secs(300);
-/// Images whose attestations are remembered at most. One that is not has its attestations fetched when they are asked for.
+/// Images whose attestation is remembered at most. One that is not has its attestation fetched when it is asked for.
 const MAX: usize = 4096;
 
-/// Which attestations an image has: the index says that, which goes out before the image's manifest.
-pub(crate) struct Attestations(Mutex<LimitedMap<(Target, Digest), Vec<Digest>>>);
+/// Which attestation a client takes with an image: the index says that, which goes out before the image's manifest.
+pub(crate) struct Attestations(Mutex<LimitedMap<(Target, Digest), Digest>>);
 
 impl Default for Attestations {
     fn default() -> Self {
@@ -23,17 +23,19 @@ impl Default for Attestations {
 }
 
 impl Attestations {
-    /// Notes what an index says, from its manifests.
+    /// Notes what an index says, from its manifests. Of several attestations of one image the last one counts: BuildKit makes
+    /// one for each image, and dockerd takes the last.
     pub(crate) fn note(&self, target: &Target, manifests: &[Link], now: Instant) {
-        for attested in manifests.iter().filter_map(|link| link.refers_to) {
-            let attests = manifests.iter().filter(|link| link.refers_to == Some(attested));
-            let attestations = attests.map(|link| link.digest).collect();
-            lock(&self.0).insert((target.clone(), attested), attestations, now);
+        let mut known = lock(&self.0);
+        for link in manifests {
+            if let Some(attested) = link.refers_to {
+                known.insert((target.clone(), attested), link.digest, now);
+            }
         }
     }
 
-    /// The attestations of an image.
-    pub(crate) fn of(&self, target: &Target, image: Digest, now: Instant) -> Vec<Digest> {
-        lock(&self.0).get(&(target.clone(), image), now).cloned().unwrap_or_default()
+    /// The attestation of an image.
+    pub(crate) fn of(&self, target: &Target, image: Digest, now: Instant) -> Option<Digest> {
+        lock(&self.0).get(&(target.clone(), image), now).copied()
     }
 }

@@ -35,7 +35,7 @@ use crate::tag_lock::TagLock;
 /// add up.
 const ASKED: Duration = Duration::from_secs(20);
 
-/// Fills at a time that no client has asked for yet.
+/// What is fetched at a time that no client has asked for yet: blobs, and attestations with their signatures.
 const READ_AHEAD: usize = 4;
 
 /// What an operator can set.
@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     pub(crate) carrier: Arc<Carrier>,
     pub(crate) manifests: Flights<Question, Result<Answer<ManifestContent>, Error>>,
     pub(crate) referrers: Flights<Question, Result<Answer<ReferrerList>, Error>>,
-    /// Permits for fills that no client has asked for yet.
+    /// Permits for what no client has asked for yet.
     pub(crate) ahead: Arc<Semaphore>,
     pub(crate) attestations: Attestations,
     pub(crate) grants: Arc<Grants>,

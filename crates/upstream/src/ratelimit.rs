@@ -18,7 +18,7 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// Whether less than a tenth of it is left.
-    pub(crate) const fn is_near(self) -> bool {
+    pub const fn is_near(self) -> bool {
         self.remaining < self.limit / 10
     }
 

@@ -1,14 +1,17 @@
 //! Attestations, their signatures and the lists of them: as a client of today pulls them, and fetched before it does.
 
 use std::process::Output;
+use std::time::Duration;
 
-use super::dockerd29::{Attested, pull};
+use super::dockerd29::{Attested, BUNDLE, pull};
 use super::{list, path, tag_of};
-use crate::support::eventually;
 use crate::support::hubcap::{Hubcap, Place, manifest, run};
+use crate::support::image::{self, Image};
 use crate::support::origin::{Origin, quirk};
+use crate::support::{eventually, noise};
 use http::Method;
 use hubcap_oci::media_type;
+use serde_json::{Value, json};
 
 pub(super) fn at(place: &Place, origin: &Origin, arguments: &[&str]) -> Output {
     let (store, state) = (place.store(), place.state());
@@ -123,6 +126,72 @@ async fn read_ahead_takes_the_attestation_of_the_manifest_that_is_asked_for() {
     origin.forget();
     pulls_all(&hubcap, &image).await;
     assert_eq!(origin.count(&Method::GET, "/referrers/"), 0);
+}
+
+/// Waits until the origin has not been asked for anything for a while.
+async fn quiet(origin: &Origin) {
+    let mut asked = usize::MAX;
+    while origin.log().len() != asked {
+        asked = origin.log().len();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn little_is_fetched_ahead_of_an_image_however_much_it_names() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let layers: Vec<Vec<u8>> = (0..200).map(|n| noise(10, n)).collect();
+    let layers: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    let image = image::put(&origin, "library/app:amd", &layers);
+    let [other, attestation] = ["other", "last"]
+        .map(|name| image::put_for(&origin, &format!("library/app:{name}"), &[name.as_bytes()], "unknown"));
+    let attests = |one: &Image| {
+        json!({"mediaType": media_type::OCI_MANIFEST, "digest": one.digest, "size": one.manifest.len(),
+            "annotations": {"vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": image.digest}})
+    };
+    let index = super::index(&[attests(&other), attests(&attestation)]);
+    let index = origin.put_manifest("library/app:1", media_type::OCI_INDEX, index.to_string().as_bytes());
+    let signatures: Vec<Image> = (0..40)
+        .map(|n| {
+            let layers = &layers[130 + n..150 + n];
+            image::put_for(&origin, &format!("library/app:s{n}"), layers, "unknown")
+        })
+        .collect();
+    let listed: Vec<Value> = signatures.iter().map(|one| super::entry(BUNDLE, &one.manifest)).collect();
+    origin.put_referrers(&attestation.digest, super::index(&listed));
+    let hubcap = place.start(&origin.url(), &["--read-ahead"]);
+    for reference in [&index, &image.digest] {
+        assert_eq!(hubcap.get(&manifest("app", reference)).await.status(), 200);
+    }
+    eventually("signatures come", || origin.count(&Method::GET, &signatures[7].digest) == 1).await;
+    quiet(&origin).await;
+    // The index, the image, its last attestation and eight signatures.
+    assert_eq!(origin.count(&Method::GET, "/manifests/"), 11);
+    assert_eq!(origin.count(&Method::GET, "/referrers/"), 1);
+    // A configuration and as many layers of the image as are mounted; two blobs of the attestation; seven layers of each
+    // signature, of which the next one has six, and the attestation's configuration.
+    assert_eq!(origin.count(&Method::GET, "/blobs/"), 128 + 2 + 14);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_attestation_is_fetched_ahead_where_the_registrys_limit_is_near() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image = Attested::put(&origin);
+    origin.quirk(
+        "/manifests/",
+        quirk::change(|reply| {
+            reply.with("ratelimit-limit", "100;w=21600").with("ratelimit-remaining", "9;w=21600")
+        }),
+    );
+    let hubcap = place.start(&origin.url(), &["--read-ahead"]);
+    for reference in [&image.index, &image.amd.digest] {
+        assert_eq!(hubcap.get(&manifest("app", reference)).await.status(), 200);
+    }
+    eventually("the list comes", || origin.count(&Method::GET, "/referrers/") == 1).await;
+    quiet(&origin).await;
+    assert_eq!(origin.count(&Method::GET, "/manifests/"), 2);
+    pulls_all(&hubcap, &image).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use crate::support::image::{self, Image, sha256};
 use crate::support::origin::Origin;
 use hubcap_oci::media_type;
 
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// The referrers that dockerd takes.
 const SIGNATURES: [&str; 2] = ["application/vnd.dev.cosign.artifact.sig.v1+json", BUNDLE];
 
