@@ -171,8 +171,14 @@ impl Error {
 
     /// A failure of the connection, told without its URL: a signed URL is a secret.
     pub(crate) fn connection(error: reqwest::Error) -> Self {
-        let (is_connect, why) = (error.is_connect(), chain(&error.without_url()));
-        if is_connect { Self::unreachable(why) } else { Self::unavailable(why) }
+        let error = error.without_url();
+        if error.is_connect() { Self::connecting(&error) } else { Self::unavailable(chain(&error)) }
+    }
+
+    /// No connection could be made, which is no fault of the origin where it is hubcap that may open no more files.
+    pub(crate) fn connecting(error: &(dyn std::error::Error + 'static)) -> Self {
+        let why = chain(error);
+        if is_of_files(error) { Self::unavailable(why) } else { Self::unreachable(why) }
     }
 }
 
@@ -202,6 +208,13 @@ impl From<Failed> for Error {
     }
 }
 
+/// Whether no file could be opened: ENFILE and EMFILE.
+fn is_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut codes = causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error());
+    codes.any(|code| matches!(code, 23 | 24))
+}
+
 /// An error with everything that caused it.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut why = error.to_string();
@@ -211,4 +224,27 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     why
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection that was not made, as the connectors say it.
+    #[derive(Debug, thiserror::Error)]
+    #[error("error trying to connect")]
+    struct NotMade(#[source] std::io::Error);
+
+    #[test]
+    fn no_origin_is_blamed_for_files_that_hubcap_may_not_open() {
+        let absence = |code| match Error::connecting(&NotMade(std::io::Error::from_raw_os_error(code))) {
+            Error::Unavailable { absence, .. } => Some(absence),
+            _ => None,
+        };
+        // EMFILE, ENFILE, ECONNREFUSED.
+        assert_eq!(
+            [24, 23, 111].map(absence),
+            [Absence::Broken, Absence::Broken, Absence::Unreachable].map(Some)
+        );
+    }
 }

@@ -86,7 +86,7 @@ impl Plain {
         let answered = match client.request(asked).await {
             Ok(answered) => answered,
             Err(error) if is_too_long(&error) => return Ok(None),
-            Err(error) if error.is_connect() => return Err(Error::unreachable(chain(&error))),
+            Err(error) if error.is_connect() => return Err(Error::connecting(&error)),
             Err(error) => return Err(Error::unavailable(chain(&error))),
         };
         let (parts, body) = answered.into_parts();
