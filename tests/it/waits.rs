@@ -252,6 +252,31 @@ async fn fetches_that_do_not_begin_end_when_nobody_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn questions_have_places_and_end_when_nobody_waits() {
+    // As 256 open files allow; a registry alone gets half of them.
+    const PLACES: usize = 32;
+    let (origin, place) = (Origin::start().await, Place::new());
+    for name in ["org/good:1", "org/good:2"] {
+        image::put(&origin, name, &[name.as_bytes()]);
+    }
+    origin.quirk("/v2/org/slow", quirk::hang());
+    let hubcap =
+        Hubcap::spawn(with_64_connections(&place.serve(&origin.url(), &["--upstream-timeout", "120s"])));
+    assert_eq!(hubcap.get(&manifest("org/good", "1")).await.status(), 200);
+    let files = hubcap.open_files();
+    let asking = (0..48).map(async |number| {
+        let path = manifest(&format!("org/slow{number}"), "1");
+        tokio::time::timeout(Duration::from_secs(1), hubcap.get(&path)).await
+    });
+    assert!(join_all(asking).await.iter().all(Result::is_err), "they have no answer");
+    let asked = origin.count(&Method::GET, "/v2/org/slow");
+    assert!((1..=PLACES / 2).contains(&asked), "{asked}");
+    assert_eq!(hubcap.get(&manifest("org/good", "2")).await.status(), 200, "{}", hubcap.log());
+    eventually("their connections are closed", || hubcap.open_files() <= files + 2).await;
+    assert_eq!(origin.count(&Method::GET, "/v2/org/slow"), asked, "what nobody waits for is not asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_are_given_up_for_new_ones() {
     let (origin, place) = (Origin::start().await, Place::new());
     let content = noise(24 * MIB, 5);

@@ -22,7 +22,9 @@ use crate::latest::Latest;
 use crate::manifest::content::ManifestContent;
 use crate::meter::{Meter, RegistryStats, RequestGuard, RequestLog, Requested, Snapshot};
 use crate::negative::NegativeCache;
-use crate::outcome::{Answer, Outcome};
+use crate::once::{self, Questions};
+use crate::outcome::Outcome;
+use crate::places::Places;
 use crate::pushes::Pushes;
 use crate::question::{Content, Known, Question};
 use crate::removed::{Removed, RemovedRules};
@@ -67,8 +69,10 @@ pub(crate) struct Inner {
     pub(crate) filler: Filler,
     /// The job's cache service, where there is one.
     pub(crate) carrier: Arc<Carrier>,
-    pub(crate) manifests: Flights<Question, Result<Answer<ManifestContent>, Error>>,
-    pub(crate) referrers: Flights<Question, Result<Answer<ReferrerList>, Error>>,
+    pub(crate) manifests: Questions<ManifestContent>,
+    pub(crate) referrers: Questions<ReferrerList>,
+    /// Places for both.
+    pub(crate) questions: Places,
     /// Permits for what no client has asked for yet.
     pub(crate) ahead: Arc<Semaphore>,
     pub(crate) attestations: Attestations,
@@ -110,6 +114,7 @@ impl Cache {
             carrier,
             manifests: Flights::new(tasks.clone()),
             referrers: Flights::new(tasks.clone()),
+            questions: once::places(),
             tasks,
             ahead: Arc::new(Semaphore::new(READ_AHEAD)),
             attestations: Attestations::default(),

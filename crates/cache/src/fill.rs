@@ -3,7 +3,6 @@
 
 pub(crate) mod asked;
 mod coalesce;
-mod places;
 pub(crate) mod stall;
 mod write;
 
@@ -21,18 +20,21 @@ use crate::access::Access;
 use crate::authorization::Grants;
 use crate::carry::carrier::Carrier;
 use crate::error::Error;
-use crate::flight::{Flights, Publisher, Subscription};
+use crate::flight::{Flights, LOOK, Publisher, Subscription, UNWANTED};
 use crate::hint::hint;
 use crate::meter::Meter;
 use crate::on_disk::on_disk;
 use crate::others::{may_be_stored, permission, permitted};
+use crate::places::{Place, Places};
 use crate::question::{Known, Question};
 use crate::storage_warning::StorageWarning;
 use asked::Asked;
 use coalesce::Coalescer;
-use places::{Place, Places};
 use stall::{Counted, Monitor, Stall};
 use write::{RUN, write};
+
+/// Fills at a time.
+const FILLS: usize = 64;
 
 /// Pieces between the network and the disk, of all fills together and of one: 64 KiB each at most, so memory stays flat.
 const PIECES: usize = 64;
@@ -41,14 +43,10 @@ const MOST_PIECES: usize = 32;
 /// A fill ends when nobody has read it for so long. dockerd tries again after 5 s, then after 10 s and 15 s more: it finds what
 /// was fetched meanwhile.
 const UNREAD: Duration = Duration::from_secs(20);
-/// The same before it has begun: there is nothing yet that a client could find.
-const UNWANTED: Duration = Duration::from_secs(5);
 /// The longest time until the upstream's answer begins, of all requests for it together: an answer must begin within a minute.
 const BEGIN: Duration = Duration::from_secs(30);
 /// How long a request waits for the beginning of a fill for another one; then it gets one of its own.
 pub(crate) const UNBEGUN: Duration = Duration::from_secs(8);
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// What a fill gives its requests: the content that it writes, or the one that was in the store after all.
 #[derive(Clone)]
@@ -106,7 +104,7 @@ impl Filler {
         warning: Arc<StorageWarning>,
         runtime: Handle,
     ) -> Self {
-        let (flights, places) = (Flights::new(runtime), Places::default());
+        let (flights, places) = (Flights::new(runtime), Places::new(FILLS));
         Self(Arc::new(Inner { store, carrier, grants, meter, warning, flights, places }))
     }
 
@@ -177,7 +175,7 @@ impl Filler {
         let _pulling = carrier.pulling();
         let begun = tokio::select! {
             begun = self.begin(upstream, &access, digest) => begun,
-            () = unwanted(&publisher) => {
+            () = publisher.unwanted(UNWANTED) => {
                 Err(Error::unavailable(format!("nobody has waited for it for {} s", UNWANTED.as_secs())))
             }
         };
@@ -335,17 +333,6 @@ impl Filler {
 
 fn has_stalled(fill: &Result<FillHandle, FillError>) -> bool {
     fill.as_ref().is_ok_and(|fill| fill.stall.is_now())
-}
-
-/// Waits until no request has waited for a fill that has not begun for [`UNWANTED`].
-async fn unwanted(fill: &Publisher<Key, Result<FillHandle, FillError>>) {
-    let mut wanted = Instant::now();
-    while wanted.elapsed() < UNWANTED {
-        tokio::time::sleep(LOOK).await;
-        if fill.waiting() > 0 {
-            wanted = Instant::now();
-        }
-    }
 }
 
 /// Waits until nobody has read a fill for [`UNREAD`], and tells its readers whether it has stalled. What the flight itself

@@ -4,20 +4,27 @@
 //! its *leader*; the requests that come while it runs are its *followers*. Leader and followers hold the same kind of
 //! subscription and get the same result: the fetch is a task of its own, which no client can cancel by disconnecting.
 //!
-//! A flight that does not move is left: requests that come then get another one, and it goes on for those that it has.
+//! A flight that does not move is left: requests that come then get another one, and it goes on for those that it has. One for
+//! whose first result nobody waits ends.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::lock::lock;
 
 /// So many flights of one content run at most. Where none of them moves, another one would not either.
 const MOST: usize = 3;
+/// A flight ends when nobody has waited for its first result for so long: there is nothing yet that a client could find.
+pub(crate) const UNWANTED: Duration = Duration::from_secs(5);
+/// How often it is looked who waits.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// The flights that run now.
 pub(crate) struct Flights<K, V> {
@@ -32,7 +39,8 @@ type Running<K, V> = Arc<Mutex<HashMap<K, Flight<V>>>>;
 /// A flight that can be joined.
 #[derive(Clone)]
 struct Flight<V> {
-    result: watch::Receiver<Option<V>>,
+    /// Each receiver is a request's.
+    result: watch::Sender<Option<V>>,
     /// Held by all flights of this content.
     all: Arc<()>,
 }
@@ -40,6 +48,10 @@ struct Flight<V> {
 impl<V> Flight<V> {
     fn is_of_no_use(&self, is_of_no_use: impl Fn(&V) -> bool) -> bool {
         self.result.borrow().as_ref().is_some_and(is_of_no_use)
+    }
+
+    fn subscribe(&self, role: Role) -> Subscription<V> {
+        Subscription { role, result: self.result.subscribe() }
     }
 
     /// How many flights of this content run.
@@ -65,28 +77,32 @@ pub(crate) struct Subscription<V> {
 }
 
 /// Where the fetch publishes its result. The flight lasts until this is dropped.
-pub(crate) struct Publisher<K: Eq + Hash, V> {
-    end: EndOnDrop<K, V>,
-    result: watch::Sender<Option<V>>,
-}
+pub(crate) struct Publisher<K: Eq + Hash, V>(EndOnDrop<K, V>);
 
 impl<K: Eq + Hash, V> Publisher<K, V> {
     /// Publishes `value` while the flight goes on; followers that come later get it at once.
     pub(crate) fn publish(&self, value: V) {
-        self.result.send_replace(Some(value));
+        self.0.flight.result.send_replace(Some(value));
     }
 
-    /// How many requests wait for the first result.
-    pub(crate) fn waiting(&self) -> usize {
-        // The flight itself has two, until it has a result: one to be joined by, and one for its end.
-        self.result.receiver_count().saturating_sub(2)
+    /// Waits until no request has waited for `patience`, before the first result.
+    pub(crate) async fn unwanted(&self, patience: Duration) {
+        let mut wanted = Instant::now();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if self.0.flight.result.receiver_count() > 0 {
+                wanted = Instant::now();
+            } else if wanted.elapsed() >= patience {
+                return;
+            }
+        }
     }
 
     /// Ends the flight, then publishes `value`. In this order, because a request that comes after the value was found must
     /// not be answered with it: it starts a new flight.
     pub(crate) fn finish(self, value: V) {
-        let Self { end, result } = self;
-        drop(end);
+        let result = self.0.flight.result.clone();
+        drop(self);
         result.send_replace(Some(value));
     }
 }
@@ -124,17 +140,17 @@ where
         let mut all = Arc::default();
         if let Some(flight) = running.get(&key) {
             if flight.running() >= MOST || !flight.is_of_no_use(is_of_no_use) {
-                return Subscription { role: Role::Follower, result: flight.result.clone() };
+                return flight.subscribe(Role::Follower);
             }
             all = Arc::clone(&flight.all);
         }
-        let (sender, result) = watch::channel(None);
-        let flight = Flight { result: result.clone(), all };
+        let flight = Flight { result: watch::Sender::new(None), all };
+        let leader = flight.subscribe(Role::Leader);
         running.insert(key.clone(), flight.clone());
         drop(running);
         let end = EndOnDrop { running: Arc::clone(&self.running), key, flight };
-        self.tasks.spawn(fetch(Publisher { end, result: sender }));
-        Subscription { role: Role::Leader, result }
+        self.tasks.spawn(fetch(Publisher(end)));
+        leader
     }
 
     /// Whether a flight for `key` runs whose result so far is of no use any more.
@@ -245,6 +261,22 @@ mod tests {
         first.result.wait_for(|value| *value == Some(8)).await.expect("a value");
         let mut third = flights.join(1, |_| async { panic!("a third fetch") });
         assert_eq!((third.role, third.value().await), (Role::Follower, Some(9)), "the newest is joined");
+    }
+
+    #[tokio::test]
+    async fn a_flight_is_wanted_as_long_as_somebody_waits() {
+        let flights = flights();
+        let join = |key| {
+            flights.join(key, |publisher| async move {
+                publisher.unwanted(Duration::ZERO).await;
+                publisher.finish(7);
+            })
+        };
+        let mut first = join(1);
+        drop(join(2));
+        let waited = tokio::time::timeout(3 * LOOK, first.value()).await;
+        assert!(waited.is_err(), "it ended");
+        assert!(!flights.is_running(&2), "nobody waits for it");
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@
 //! - [`others`]: which of a registry's other origins may supply content.
 //! - [`once`]: asking an upstream, once for all and not in vain.
 //! - [`negative`]: the negative cache, an upstream's "no" remembered briefly.
+//! - [`places`]: how much runs at registries at a time.
 //! - [`fill`]: the task that fetches a blob; no client stands in its way.
 //! - [`prefetch`]: whole images into the store.
 //! - [`read_ahead`]: an image's blobs and [`attestations`], before they are asked for.
@@ -47,6 +48,7 @@ mod once;
 mod others;
 pub mod outcome;
 pub mod passthrough;
+mod places;
 mod plan;
 pub mod prefetch;
 mod pushes;

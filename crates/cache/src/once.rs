@@ -1,10 +1,32 @@
-//! Asking an upstream: once for all who want the same, and not at all for what it has just refused.
+//! Asking an upstream: once for all who want the same, not at all for what it has just refused, and not more at a time than
+//! there are places.
+
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
 
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
-use crate::flight::{Flights, Role};
+use crate::flight::{Flights, Role, Subscription, UNWANTED};
 use crate::outcome::Answer;
+use crate::places::Places;
 use crate::question::Question;
+
+/// Questions at a time.
+const MOST: usize = 256;
+/// The same as a part of the files that the process may have open: each may need a connection.
+const PART_OF_FILES: u64 = 8;
+/// So many in any case.
+const LEAST: usize = 8;
+
+/// Flights of what is asked.
+pub(crate) type Questions<V> = Flights<Question, Result<Answer<V>, Error>>;
+
+/// The places of all questions.
+pub(crate) fn places() -> Places {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    Places::new(usize::try_from(files / PART_OF_FILES).unwrap_or(MOST).clamp(LEAST, MOST))
+}
 
 impl Cache {
     /// The answer to a question: the one that is remembered, that of the flight that runs, or else that of `ask`, which
@@ -14,7 +36,7 @@ impl Cache {
     /// A [`Failure`] of `ask`, or the remembered one.
     pub(crate) async fn ask_once<V, F>(
         &self,
-        flights: &Flights<Question, Result<Answer<V>, Error>>,
+        flights: &Questions<V>,
         question: &Question,
         ask: impl FnOnce() -> F,
     ) -> Result<Answer<V>, Failure>
@@ -23,10 +45,7 @@ impl Cache {
         F: Future<Output = Result<Answer<V>, Error>> + Send + 'static,
     {
         let asking = async {
-            let mut flight = flights.join(question.clone(), |publisher| {
-                let asked = ask();
-                async move { publisher.finish(asked.await) }
-            });
+            let mut flight = self.join_question(flights, question, ask);
             let Answer { value, outcome } =
                 flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?;
             Ok(match flight.role {
@@ -35,5 +54,38 @@ impl Cache {
             })
         };
         self.0.negative.asked(question, asking).await
+    }
+
+    /// Joins the flight of a question, or starts it. It ends when nobody waits for it any more.
+    pub(crate) fn join_question<V, F>(
+        &self,
+        flights: &Questions<V>,
+        question: &Question,
+        ask: impl FnOnce() -> F,
+    ) -> Subscription<Result<Answer<V>, Error>>
+    where
+        V: Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Answer<V>, Error>> + Send + 'static,
+    {
+        flights.join(question.clone(), |publisher| {
+            let (asked, places, target) = (ask(), self.0.questions.clone(), question.access.target.clone());
+            async move {
+                let unwanted = || Err(Error::unavailable("nobody waits for it any more"));
+                // Before it is asked, at once: those who wait have their turn sooner.
+                let place = tokio::select! {
+                    place = places.take(&target) => place,
+                    () = publisher.unwanted(Duration::ZERO) => return publisher.finish(unwanted()),
+                };
+                let Some(_place) = place else {
+                    let busy = format!("too many questions are asked of {target} already");
+                    return publisher.finish(Err(Error::unavailable(busy)));
+                };
+                let answer = tokio::select! {
+                    answer = asked => answer,
+                    () = publisher.unwanted(UNWANTED) => unwanted(),
+                };
+                publisher.finish(answer);
+            }
+        })
     }
 }

@@ -1,9 +1,10 @@
-//! Places for fills: how many run at a time, altogether and of each registry.
+//! Places for what runs at registries: how much runs at a time, altogether and of each registry. Fills have their own, and so
+//! have questions.
 //!
 //! A registry that brings nothing must not hold all places. Therefore a registry gets one more only while more places are
 //! free than it has: alone it gets half of them, the next one half of the rest, and so on. Within a registry the same goes for
 //! its repositories: one gets one more only while the registry could have more than it has. A place that becomes free goes
-//! to the registry that has the fewest, there to the repository that has the fewest, and there to the fill that waits longest.
+//! to the registry that has the fewest, there to the repository that has the fewest, and there to who waits longest.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -15,20 +16,18 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::lock::lock;
 
-/// Places altogether.
-pub(super) const ALL: usize = 64;
-/// A fill that waits gives up when no place has become free for so long: then its clients are better off with the registry
-/// itself.
+/// What waits gives up when no place has become free for so long: then its clients are better off with the registry itself.
 const STANDSTILL: Duration = Duration::from_secs(10);
 /// The longest wait: an answer must begin within a minute.
 const LONGEST: Duration = Duration::from_secs(45);
 
 /// The places; a clone is another handle of the same.
-#[derive(Clone, Default)]
-pub(super) struct Places(Arc<Inner>);
+#[derive(Clone)]
+pub(crate) struct Places(Arc<Inner>);
 
-#[derive(Default)]
 struct Inner {
+    /// Altogether.
+    all: usize,
     state: Mutex<State>,
     /// How many places have become free since the start.
     freed: watch::Sender<u64>,
@@ -41,7 +40,7 @@ struct State {
     is_closed: bool,
 }
 
-/// The fills of one registry.
+/// What runs and waits at one registry.
 #[derive(Default)]
 struct Queue {
     taken: usize,
@@ -51,14 +50,19 @@ struct Queue {
 }
 
 /// A place, until this is dropped.
-pub(super) struct Place {
+pub(crate) struct Place {
     places: Places,
     target: Target,
 }
 
 impl Places {
-    /// Takes a place for a fill from a repository; `None` when there is none for too long, or none will be given any more.
-    pub(super) async fn take(&self, target: &Target) -> Option<Place> {
+    /// So many places, of which none is taken.
+    pub(crate) fn new(all: usize) -> Self {
+        Self(Arc::new(Inner { all, state: Mutex::default(), freed: watch::Sender::default() }))
+    }
+
+    /// Takes a place for something from a repository; `None` when there is none for too long, or none will be given any more.
+    pub(crate) async fn take(&self, target: &Target) -> Option<Place> {
         self.take_within(target, STANDSTILL, LONGEST).await
     }
 
@@ -90,12 +94,12 @@ impl Places {
     }
 
     /// How many are taken.
-    pub(super) fn taken(&self) -> usize {
+    pub(crate) fn taken(&self) -> usize {
         lock(&self.0.state).taken
     }
 
     /// Waits until no place is taken, for at most `patience`; false when some still are. None is given after that.
-    pub(super) async fn close(&self, patience: Duration) -> bool {
+    pub(crate) async fn close(&self, patience: Duration) -> bool {
         let mut freed = self.0.freed.subscribe();
         let all_free = async { while self.taken() > 0 && freed.changed().await.is_ok() {} };
         let is_free = timeout(patience, all_free).await.is_ok();
@@ -106,23 +110,23 @@ impl Places {
         is_free
     }
 
-    /// Gives places that are free to fills that wait.
+    /// Gives places that are free to who waits.
     fn give(&self) {
         loop {
-            let next = lock(&self.0.state).next();
-            let Some((target, fill)) = next else { return };
+            let next = lock(&self.0.state).next(self.0.all);
+            let Some((target, waiting)) = next else { return };
             // One that does not wait any more gives it back.
-            let _ = fill.send(Place { places: self.clone(), target });
+            let _ = waiting.send(Place { places: self.clone(), target });
         }
     }
 }
 
 impl State {
-    /// Takes a place for the fill whose turn it is; `None` when none may have one.
-    fn next(&mut self) -> Option<(Target, oneshot::Sender<Place>)> {
-        let free = ALL - self.taken;
+    /// Takes a place for who has its turn; `None` when none may have one.
+    fn next(&mut self, all: usize) -> Option<(Target, oneshot::Sender<Place>)> {
+        let free = all - self.taken;
         for queue in self.registries.values_mut() {
-            queue.waiting.retain(|(_, fill)| !fill.is_closed());
+            queue.waiting.retain(|(_, waiting)| !waiting.is_closed());
         }
         self.registries.retain(|_, queue| queue.taken > 0 || !queue.waiting.is_empty());
         let may = self.registries.iter_mut().filter_map(|(registry, queue)| {
@@ -130,11 +134,11 @@ impl State {
             Some((registry, queue.next(left)?, queue))
         });
         let (registry, at, queue) = may.min_by_key(|(_, _, queue)| queue.taken)?;
-        let (repository, fill) = queue.waiting.remove(at)?;
+        let (repository, waiting) = queue.waiting.remove(at)?;
         queue.taken += 1;
         *queue.repositories.entry(repository.clone()).or_default() += 1;
         self.taken += 1;
-        Some((Target::new(registry.clone(), repository), fill))
+        Some((Target::new(registry.clone(), repository), waiting))
     }
 }
 
@@ -143,7 +147,7 @@ impl Queue {
         self.repositories.get(repository).copied().unwrap_or(0)
     }
 
-    /// Which of the fills that wait has its turn, where the registry may have so many places more.
+    /// Which of those that wait has its turn, where the registry may have so many places more.
     fn next(&self, left: usize) -> Option<usize> {
         let taken = self.waiting.iter().map(|(repository, _)| self.taken_by(repository)).enumerate();
         taken.filter(|(_, taken)| *taken < left).min_by_key(|(at, taken)| (*taken, *at)).map(|(at, _)| at)
@@ -178,6 +182,8 @@ mod tests {
 
     use super::*;
 
+    const ALL: usize = 64;
+
     /// Longer than any test.
     const LONG: Duration = Duration::from_secs(600);
 
@@ -204,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_registry_takes_more_places_than_it_leaves() {
-        let places = Places::default();
+        let places = Places::new(ALL);
         let taken: Vec<_> = (0..8).map(|number| take_all(&places, number)).collect();
         let counts: Vec<usize> = taken.iter().map(Vec::len).collect();
         assert_eq!(counts, [32, 16, 8, 4, 2, 1, 1, 0]);
@@ -212,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_repository_takes_more_places_than_it_leaves_to_others_of_its_registry() {
-        let places = Places::default();
+        let places = Places::new(ALL);
         let all_of =
             |repository| std::iter::from_fn(|| take(&places, &target(0, repository))).collect::<Vec<Place>>();
         let mut taken: Vec<_> = (0..5).map(all_of).collect();
@@ -227,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_that_becomes_free_goes_to_the_registry_with_the_fewest() {
-        let places = Places::default();
+        let places = Places::new(ALL);
         let mut taken: Vec<_> = (0..8).map(|number| take_all(&places, number)).collect();
         let (many, none) = (target(1, 0), target(9, 0));
         let (mut first, mut second) = (pin!(places.take(&many)), pin!(places.take(&none)));
@@ -239,7 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_fill_that_does_not_wait_any_more_holds_no_place() {
-        let places = Places::default();
+        let places = Places::new(ALL);
         let held = take_all(&places, 0);
         let name = target(0, 0);
         {
@@ -252,7 +258,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_fill_waits_as_long_as_places_become_free() {
-        let places = Places::default();
+        let places = Places::new(ALL);
         let (_held, mut others) = (take_all(&places, 0), take_all(&places, 1));
         let (name, standstill) = (target(0, 99), Duration::from_secs(3));
         let (moved, has_moved) = watch::channel(false);
@@ -271,7 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_fill_waits_for_ever() {
-        let places = Places::default();
+        let places = Places::new(ALL);
         let _held = take_all(&places, 0);
         let place = places.take_within(&target(0, 0), LONG, Duration::from_millis(50)).await;
         assert!(place.is_none());
@@ -279,7 +285,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_place_is_given_after_the_end() {
-        let places = Places::default();
+        let places = Places::new(ALL);
         let held = take_all(&places, 0);
         assert!(!places.close(Duration::from_millis(50)).await);
         drop(held);

@@ -41,9 +41,9 @@ impl Cache {
             return Err(failure);
         }
         let question = Question::manifest(access, reference);
-        let mut flight = self.0.manifests.join(question.clone(), |publisher| {
-            let (cache, error) = (self.clone(), failure.error.clone());
-            async move { publisher.finish(cache.ask_others(&upstream, &question, error).await) }
+        let mut flight = self.join_question(&self.0.manifests, &question, || {
+            let (cache, question, error) = (self.clone(), question.clone(), failure.error.clone());
+            async move { cache.ask_others(&upstream, &question, error).await }
         });
         Ok(flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?)
     }
