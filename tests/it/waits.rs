@@ -277,6 +277,28 @@ async fn questions_have_places_and_end_when_nobody_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_anothers_question_that_hangs_asks_as_well() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    image::put(&origin, "org/app:1", &[b"layer"]);
+    let asked = AtomicUsize::new(0);
+    origin.quirk(
+        "/manifests/",
+        Quirk::new(move |_| (asked.fetch_add(1, Ordering::Relaxed) == 0).then_some(Act::Hang)),
+    );
+    let hubcap = place.start(&origin.url(), &["--upstream-timeout", "120s"]);
+    let path = manifest("org/app", "1");
+    let first = hubcap.get(&path);
+    let second = async {
+        eventually("the first asks", || origin.count(&Method::GET, "/manifests/") == 1).await;
+        hubcap.get(&path).await
+    };
+    tokio::select! {
+        _ = first => panic!("the first has an answer"),
+        answer = second => assert_eq!(answer.status(), 200),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_are_given_up_for_new_ones() {
     let (origin, place) = (Origin::start().await, Place::new());
     let content = noise(24 * MIB, 5);

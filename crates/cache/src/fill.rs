@@ -45,8 +45,6 @@ const MOST_PIECES: usize = 32;
 const UNREAD: Duration = Duration::from_secs(20);
 /// The longest time until the upstream's answer begins, of all requests for it together: an answer must begin within a minute.
 const BEGIN: Duration = Duration::from_secs(30);
-/// How long a request waits for the beginning of a fill for another one; then it gets one of its own.
-pub(crate) const UNBEGUN: Duration = Duration::from_secs(8);
 
 /// What a fill gives its requests: the content that it writes, or the one that was in the store after all.
 #[derive(Clone)]

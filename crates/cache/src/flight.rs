@@ -23,6 +23,8 @@ use crate::lock::lock;
 const MOST: usize = 3;
 /// A flight ends when nobody has waited for its first result for so long: there is nothing yet that a client could find.
 pub(crate) const UNWANTED: Duration = Duration::from_secs(5);
+/// How long a request waits for the first result of another one's flight; then it gets one of its own.
+pub(crate) const UNBEGUN: Duration = Duration::from_secs(8);
 /// How often it is looked who waits.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
@@ -41,6 +43,7 @@ type Running<K, V> = Arc<Mutex<HashMap<K, Flight<V>>>>;
 struct Flight<V> {
     /// Each receiver is a request's.
     result: watch::Sender<Option<V>>,
+    since: Instant,
     /// Held by all flights of this content.
     all: Arc<()>,
 }
@@ -48,6 +51,11 @@ struct Flight<V> {
 impl<V> Flight<V> {
     fn is_of_no_use(&self, is_of_no_use: impl Fn(&V) -> bool) -> bool {
         self.result.borrow().as_ref().is_some_and(is_of_no_use)
+    }
+
+    /// Whether it has had no result for so long that another one may have it sooner.
+    fn hangs(&self) -> bool {
+        self.result.borrow().is_none() && self.since.elapsed() >= UNBEGUN
     }
 
     fn subscribe(&self, role: Role) -> Subscription<V> {
@@ -117,16 +125,16 @@ where
         Self { running: Running::default(), tasks }
     }
 
-    /// Joins the flight for `key`; where none runs, starts one with `fetch`, as a task.
+    /// Joins the flight for `key`; where none runs, or none that has a result within some time, starts one with `fetch`, as a
+    /// task. No more than three run.
     pub(crate) fn join<F>(&self, key: K, fetch: impl FnOnce(Publisher<K, V>) -> F) -> Subscription<V>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.join_unless(key, |_| false, fetch)
+        self.join_or_leave(key, Flight::hangs, fetch)
     }
 
-    /// The same, but leaves a flight whose result so far is of no use any more, and starts another one; unless three run
-    /// already.
+    /// The same, but leaves a flight whose result so far is of no use any more, and waits for any other.
     pub(crate) fn join_unless<F>(
         &self,
         key: K,
@@ -136,15 +144,27 @@ where
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.join_or_leave(key, |flight| flight.is_of_no_use(is_of_no_use), fetch)
+    }
+
+    fn join_or_leave<F>(
+        &self,
+        key: K,
+        is_left: impl FnOnce(&Flight<V>) -> bool,
+        fetch: impl FnOnce(Publisher<K, V>) -> F,
+    ) -> Subscription<V>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut running = lock(&self.running);
         let mut all = Arc::default();
         if let Some(flight) = running.get(&key) {
-            if flight.running() >= MOST || !flight.is_of_no_use(is_of_no_use) {
+            if flight.running() >= MOST || !is_left(flight) {
                 return flight.subscribe(Role::Follower);
             }
             all = Arc::clone(&flight.all);
         }
-        let flight = Flight { result: watch::Sender::new(None), all };
+        let flight = Flight { result: watch::Sender::new(None), since: Instant::now(), all };
         let leader = flight.subscribe(Role::Leader);
         running.insert(key.clone(), flight.clone());
         drop(running);
@@ -264,19 +284,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flight_is_wanted_as_long_as_somebody_waits() {
+    async fn a_flight_without_a_result_is_left_after_a_while_and_goes_on_for_those_that_it_has() {
         let flights = flights();
-        let join = |key| {
-            flights.join(key, |publisher| async move {
-                publisher.unwanted(Duration::ZERO).await;
-                publisher.finish(7);
-            })
+        let (go, gate) = oneshot::channel::<()>();
+        let mut first = flights.join(1, |publisher| async move {
+            let _ = gate.await;
+            publisher.finish(7);
+        });
+        let early = flights.join(1, |_| async { panic!("a second fetch") });
+        lock(&flights.running).get_mut(&1).expect("a flight").since -= UNBEGUN;
+        let mut late = flights.join(1, |publisher| async move { publisher.finish(8) });
+        assert_eq!((early.role, late.role, late.value().await), (Role::Follower, Role::Leader, Some(8)));
+        go.send(()).expect("the fetch waits");
+        assert_eq!(first.value().await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_flight_is_wanted_as_long_as_somebody_waits_though_others_have_left_it() {
+        let flights = flights();
+        let join = || {
+            flights.join_or_leave(
+                1,
+                |_| true,
+                |publisher| async move {
+                    publisher.unwanted(Duration::ZERO).await;
+                    publisher.finish(7);
+                },
+            )
         };
-        let mut first = join(1);
-        drop(join(2));
+        let (mut first, second) = (join(), join());
+        assert_eq!(second.role, Role::Leader);
+        drop(second);
         let waited = tokio::time::timeout(3 * LOOK, first.value()).await;
         assert!(waited.is_err(), "it ended");
-        assert!(!flights.is_running(&2), "nobody waits for it");
+        assert!(!flights.is_running(&1), "nobody waits for the second");
     }
 
     #[tokio::test]

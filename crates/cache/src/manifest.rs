@@ -206,6 +206,7 @@ impl Cache {
         let question = Question::manifest(access, reference);
         let ask = || {
             let (cache, access, reference) = (self.clone(), access.clone(), reference.clone());
+            let (upstream, found) = (upstream.clone(), found.clone());
             async move { cache.ask(&upstream, &access, &reference, found).await }
         };
         self.ask_once(&self.0.manifests, &question, ask).await

@@ -1,13 +1,14 @@
 //! Asking an upstream: once for all who want the same, not at all for what it has just refused, and not more at a time than
 //! there are places.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::cache::Cache;
 use crate::error::{Error, Failure};
-use crate::flight::{Flights, Role, Subscription, UNWANTED};
+use crate::flight::{Flights, Role, Subscription, UNBEGUN, UNWANTED};
 use crate::outcome::Answer;
 use crate::places::Places;
 use crate::question::Question;
@@ -30,7 +31,8 @@ pub(crate) fn places() -> Places {
 
 impl Cache {
     /// The answer to a question: the one that is remembered, that of the flight that runs, or else that of `ask`, which
-    /// starts one.
+    /// starts one. The flight of another request may hang: who has waited for it for a while asks as well, and takes what
+    /// comes first.
     ///
     /// # Errors
     /// A [`Failure`] of `ask`, or the remembered one.
@@ -38,20 +40,26 @@ impl Cache {
         &self,
         flights: &Questions<V>,
         question: &Question,
-        ask: impl FnOnce() -> F,
+        ask: impl Fn() -> F,
     ) -> Result<Answer<V>, Failure>
     where
         V: Clone + Send + Sync + 'static,
         F: Future<Output = Result<Answer<V>, Error>> + Send + 'static,
     {
         let asking = async {
-            let mut flight = self.join_question(flights, question, ask);
-            let Answer { value, outcome } =
-                flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?;
-            Ok(match flight.role {
-                Role::Leader => Answer::new(value, outcome),
-                Role::Follower => Answer::new(value, outcome.followed()),
-            })
+            let first = self.join_question(flights, question, &ask);
+            if first.role == Role::Leader {
+                return Ok(answer_of(first).await?);
+            }
+            let mut first = pin!(answer_of(first));
+            if let Ok(answer) = tokio::time::timeout(UNBEGUN, &mut first).await {
+                return Ok(answer?);
+            }
+            let mut second = pin!(answer_of(self.join_question(flights, question, &ask)));
+            Ok(tokio::select! {
+                answer = &mut first => if answer.is_ok() { answer } else { second.await },
+                answer = &mut second => if answer.is_ok() { answer } else { first.await },
+            }?)
         };
         self.0.negative.asked(question, asking).await
     }
@@ -88,4 +96,13 @@ impl Cache {
             }
         })
     }
+}
+
+/// What a flight answers to one of its requests.
+async fn answer_of<V: Clone>(mut flight: Subscription<Result<Answer<V>, Error>>) -> Result<Answer<V>, Error> {
+    let Answer { value, outcome } = flight.value().await.unwrap_or_else(|| Err(Error::no_result()))?;
+    Ok(match flight.role {
+        Role::Leader => Answer::new(value, outcome),
+        Role::Follower => Answer::new(value, outcome.followed()),
+    })
 }

@@ -117,7 +117,8 @@ impl Cache {
         let upstream = self.upstream(access)?;
         let question = Question::referrers(access, subject);
         let ask = || {
-            let (cache, access, subject) = (self.clone(), access.clone(), *subject);
+            let (cache, upstream, access, subject) =
+                (self.clone(), upstream.clone(), access.clone(), *subject);
             async move { cache.ask_referrers(&upstream, &access, &subject, outcome).await }
         };
         self.ask_once(&self.0.referrers, &question, ask).await
