@@ -72,6 +72,54 @@ async fn a_moments_absence_is_over_soon_however_many_clients_asked_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_a_quiet_registry_for_repositories_that_never_answer_does_not_close_it_to_others() {
+    let (origin, _place, hubcap) = world(1, &["--upstream-timeout", "1s"]).await;
+    origin.quirk("/v2/org/evil", quirk::hang());
+    let evil = (0..8)
+        .map(async |name| hubcap.get(&manifest(&format!("org/evil{name}"), "1")).await.status().as_u16());
+    assert_eq!(join_all(evil).await, [404; 8]);
+    assert_eq!(get(&hubcap, 0).await, 200, "{}", hubcap.log());
+    let asked = origin.log().iter().filter(|asked| asked.target == "/v2/").count();
+    assert_eq!(asked, 1, "the registry itself, once for all of them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_back_is_open_to_all_though_the_first_that_it_is_asked_for_never_answers() {
+    let (origin, _place, hubcap) = world(1, &["--upstream-timeout", "2s"]).await;
+    origin.quirk("/v2/", quirk::hang());
+    let evil =
+        async |name: &str| hubcap.get(&manifest(&format!("org/evil{name}"), "1")).await.status().as_u16();
+    let failed = join_all(["a", "b", "c"].map(evil));
+    assert_eq!(failed.await, [404; 3]);
+    origin.forget();
+    assert_eq!(get(&hubcap, 0).await, 404);
+    assert_eq!(origin.log().len(), 0, "a registry that is silent itself is left alone");
+    origin.heal();
+    origin.quirk("/v2/org/evil", quirk::hang());
+    // Refused at once until one of them is the probe.
+    let probe = async {
+        while origin.count(&Method::HEAD, "evil") + origin.count(&Method::GET, "evil") == 0 {
+            evil("d").await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let good = async {
+        eventually("the probe", || {
+            origin.count(&Method::HEAD, "evil") + origin.count(&Method::GET, "evil") > 0
+        })
+        .await;
+        while get(&hubcap, 0).await != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = probe => panic!("the probe has ended before others were let pass: {}", hubcap.log()),
+        () = good => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_does_not_come_keeps_nobody_waiting_who_wants_another_one() {
     let (origin, _place, hubcap) = world(10, &["--upstream-timeout", "20s"]).await;
     origin.like_docker_hub(None);

@@ -2,8 +2,9 @@
 //!
 //! An origin to which no connection can be made, or that keeps everybody waiting, fails for all. A 429 is its limit for whoever asked. Everything else is the
 //! trouble of one repository for who asked for it: a 5xx, a connection that ends, a token service or a host behind a redirect that
-//! fails or has a limit and, while others are answered, a request that is not. What one client asks for must not keep the others from the registry,
-//! whatever it asks for, and however often.
+//! fails or has a limit and, while others are answered, a request that is not. Where there are no others, hubcap asks something
+//! that is nobody's (end-1). What one client asks for must not keep the others from the registry, whatever it asks for, and
+//! however often.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -19,7 +20,8 @@ use crate::error::{Absence, Error, Failed};
 /// When so many repositories fail, and none works, another one is left alone after its first failure: a gateway may answer for
 /// an origin that is down.
 const SEVERAL: usize = 3;
-/// An origin that has answered well within this time works: a request that gets no answer is its repository's trouble.
+/// An origin that has answered well within this time, or since a request was sent, works: that the request gets no answer is
+/// its repository's trouble.
 const LATELY: Duration = Duration::from_secs(10);
 /// Callers, and their repositories, that are remembered at most. What is not remembered is asked again, and fails again.
 const MAX: usize = 1024;
@@ -38,6 +40,8 @@ struct Inner {
     failing: Vec<Repository>,
     /// When that was.
     worked: Option<Instant>,
+    /// When it last answered anything, be it nobody's question.
+    answered: Option<Instant>,
 }
 
 /// What a failure may be the trouble of.
@@ -54,12 +58,18 @@ enum Part {
 pub(crate) struct Call {
     requester: Requester,
     began: Instant,
+    /// Whether all others wait for what comes of it.
+    is_probe: bool,
 }
 
 impl Call {
     /// One that needs no leave: it goes on with one that had it.
     pub(crate) const fn new(requester: Requester, began: Instant) -> Self {
-        Self { requester, began }
+        Self { requester, began, is_probe: false }
+    }
+
+    pub(crate) const fn is_probe(&self) -> bool {
+        self.is_probe
     }
 }
 
@@ -85,18 +95,32 @@ impl Circuits {
         let mut inner = self.lock();
         // None is half-open for a call that another one refuses.
         inner.concerned(&requester).try_for_each(|(_, circuit)| circuit.check(now))?;
+        let is_probe = inner.origin.state(now) != CircuitState::Closed;
         inner.concerned(&requester).for_each(|(_, circuit)| circuit.begin(now));
         drop(inner);
-        Ok(Call::new(requester, now))
+        Ok(Call { requester, began: now, is_probe })
+    }
+
+    /// Whether the origin has answered nothing at all since a call began.
+    pub(crate) fn is_in_doubt(&self, call: &Call) -> bool {
+        self.lock().answered.is_none_or(|answered| answered < call.began)
+    }
+
+    /// Notes an answer that tells nothing of any repository, and that the origin is there.
+    pub(crate) fn note_answer(&self, now: Instant) {
+        let mut inner = self.lock();
+        inner.answered = Some(now);
+        inner.origin.succeed(now);
     }
 
     /// Notes how a call went.
     pub(crate) fn record<T>(&self, call: &Call, result: &Result<T, Failed>, now: Instant) {
-        let Call { requester, began } = call;
+        let Call { requester, began, .. } = call;
         let mut inner = self.lock();
-        let Err((blamed, error)) = inner.judge(requester, result, now) else {
+        let Err((blamed, error)) = inner.judge(call, result, now) else {
             inner.failing.clear();
             inner.worked = Some(now);
+            inner.answered = Some(now);
             return inner.concerned(requester).for_each(|(_, circuit)| circuit.succeed(now));
         };
         let are_several = inner.are_several_failing(now);
@@ -120,6 +144,11 @@ impl Inner {
         self.worked.is_some_and(|worked| now.duration_since(worked) < LATELY)
     }
 
+    /// Whether the origin was silent for all since `began`, and lately.
+    fn is_silent(&self, began: Instant, now: Instant) -> bool {
+        self.answered.is_none_or(|answered| answered < began && now.duration_since(answered) >= LATELY)
+    }
+
     /// Whether several repositories fail, and none works.
     fn are_several_failing(&self, now: Instant) -> bool {
         self.failing.len() >= SEVERAL && !self.works(now)
@@ -128,10 +157,11 @@ impl Inner {
     /// What has failed; `Ok` for what shows that all works.
     fn judge<'a, T>(
         &mut self,
-        requester: &Requester,
+        call: &Call,
         result: &'a Result<T, Failed>,
         now: Instant,
     ) -> Result<(), (&'static [Part], &'a Error)> {
+        let Call { requester, began, .. } = call;
         let Err(Failed { error, is_elsewhere }) = result else { return Ok(()) };
         let blamed: &[Part] = match error {
             // Not implemented: that says something of the request, and nothing of the origin's state.
@@ -141,7 +171,7 @@ impl Inner {
             _ if *is_elsewhere => &[Part::Requester],
             Error::Unavailable { absence: Absence::Unreachable, .. } => &[Part::Origin],
             // Each of these costs a timeout.
-            Error::Unavailable { absence: Absence::Silent, .. } if !self.works(now) => {
+            Error::Unavailable { absence: Absence::Silent, .. } if self.is_silent(*began, now) => {
                 &[Part::Requester, Part::Origin]
             }
             Error::Unavailable { .. } => &[Part::Requester],
@@ -239,6 +269,38 @@ mod tests {
             end(&circuits, repository, &silent, later);
         }
         assert!(!passes(&circuits, "another", later), "nothing was answered lately");
+    }
+
+    #[test]
+    fn a_silence_blames_the_origin_only_if_it_answers_nothing_at_all_meanwhile() {
+        let (circuits, began) = (Circuits::default(), Instant::now());
+        let silent = Err::<(), _>(Failed::here(Error::silent("no answer in time")));
+        let timeout = 3 * LATELY;
+        for number in 0..10 {
+            let began = began + number * timeout;
+            let call = circuits.check(requester(&Who::Own, &format!("evil{number}")), began).expect("a call");
+            assert!(!call.is_probe() && circuits.is_in_doubt(&call));
+            circuits.note_answer(began + Duration::from_secs(1));
+            assert!(!circuits.is_in_doubt(&call));
+            circuits.record(&call, &silent, began + timeout);
+            assert!(passes(&circuits, "good", began + timeout));
+        }
+    }
+
+    #[test]
+    fn an_answer_to_nobodys_question_ends_the_wait_for_a_probe_that_gets_none() {
+        let (circuits, now) = (Circuits::default(), Instant::now());
+        for _ in 0..3 {
+            end(&circuits, "evil", &Err(Error::silent("no answer in time")), now);
+        }
+        let after = now + Duration::from_millis(1001);
+        let probe = circuits.check(requester(&Who::Own, "evil2"), after).expect("the probe");
+        assert!(probe.is_probe() && !passes(&circuits, "good", after));
+        circuits.note_answer(after);
+        assert!(passes(&circuits, "good", after));
+        let silent = Err::<(), _>(Failed::here(Error::silent("no answer in time")));
+        circuits.record(&probe, &silent, after + 3 * LATELY);
+        assert!(passes(&circuits, "good", after + 3 * LATELY));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use hubcap_oci::{Digest, Endpoint, Registry, Repository};
 use serde::{Deserialize, Serialize};
 use url::{Position, Url};
@@ -14,9 +14,11 @@ use crate::auth::Auth;
 use crate::circuit::CircuitState;
 use crate::circuits::Circuits;
 use crate::config::OriginConfig;
+use crate::connection::Connection;
 use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
 use crate::ratelimit::RateLimit;
+use crate::request::Request;
 use crate::shortcut::Shortcut;
 use crate::speed::Speed;
 use crate::transport::Transport;
@@ -42,6 +44,8 @@ pub(crate) struct Origin {
     /// Several ranges in one request: some that give one range give the whole then.
     pub(crate) several_ranges: Shortcut,
     rate_limit: Mutex<Option<RateLimit>>,
+    /// Held while it is asked whether it answers anything.
+    doubt: tokio::sync::Mutex<()>,
     /// For what it sent wrong bytes, and when.
     wrong: Mutex<Vec<(Digest, Instant)>>,
 }
@@ -112,6 +116,7 @@ impl Origin {
             several_ranges: Shortcut::default(),
             speed: Speed::default(),
             rate_limit: Mutex::default(),
+            doubt: tokio::sync::Mutex::default(),
             wrong: Mutex::default(),
         })
     }
@@ -155,6 +160,20 @@ impl Origin {
     /// Whether it is not asked now, because of trouble that it had.
     pub(crate) fn is_away(&self) -> bool {
         matches!(self.circuits.state(Instant::now()), CircuitState::Open { .. })
+    }
+
+    /// Asks it what every registry answers, with a login or without (end-1): whether it is there does not depend on what a
+    /// client has asked for. Any answer but its trouble, a redirect too, is one.
+    pub(crate) async fn ask_whether_it_is_there(&self) {
+        // Another one asks already.
+        let Ok(_asking) = self.doubt.try_lock() else { return };
+        let Ok(url) = self.endpoint(&Endpoint::Version) else { return };
+        let request = Request::new(Method::GET, url, HeaderMap::new(), self.policy);
+        let patience = self.transport.patience();
+        let answered = self.transport.send_only_once(&request, Connection::Fresh, patience).await;
+        if answered.is_ok_and(|answer| !answer.status().is_server_error()) {
+            self.circuits.note_answer(Instant::now());
+        }
     }
 
     /// Notes that it sent wrong bytes for a digest.

@@ -1,6 +1,7 @@
 //! A request with the Authorization that its repository needs.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, header};
@@ -46,7 +47,7 @@ impl Upstream {
         call: &Call,
     ) -> Result<Response, Error> {
         let circuits = &self.origin.circuits;
-        let answered = self.with_token(request.clone(), repository).await;
+        let answered = self.in_doubt(call, self.with_token(request.clone(), repository)).await;
         let result = match answered.as_ref().err().and_then(|failed| second_try(&failed.error)) {
             // Another origin does not make anybody wait.
             Some(pause) if !self.has_others() => {
@@ -55,7 +56,7 @@ impl Upstream {
                     circuits.record(call, &answered, Instant::now());
                 }
                 tokio::time::sleep(pause).await;
-                self.with_token(request, repository).await
+                self.in_doubt(call, self.with_token(request, repository)).await
             }
             _ => answered,
         };
@@ -63,7 +64,22 @@ impl Upstream {
         Ok(result?)
     }
 
-    /// The same, and no circuit hears of it. Boxed, because what it does is deep, and each answer to a client has it in its
+    /// Waits for an answer. Where none comes for a while, or all others wait for this one, the origin itself is asked whether
+    /// it is there, so that a repository that gets no answer does not speak for all. Nobody waits for that.
+    pub(super) async fn in_doubt<T>(&self, call: &Call, asking: impl Future<Output = T>) -> T {
+        let mut asking = pin!(asking);
+        let patience = if call.is_probe() { Duration::ZERO } else { self.patience() };
+        if let Ok(answered) = tokio::time::timeout(patience, &mut asking).await {
+            return answered;
+        }
+        if self.origin.circuits.is_in_doubt(call) {
+            let origin = Arc::clone(&self.origin);
+            tokio::spawn(async move { origin.ask_whether_it_is_there().await });
+        }
+        asking.await
+    }
+
+    /// Sends a request, and no circuit hears of it. Boxed, because what it does is deep, and each answer to a client has it in its
     /// own future.
     pub(super) fn with_token<'a>(
         &'a self,

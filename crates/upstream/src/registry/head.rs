@@ -40,7 +40,7 @@ impl Upstream {
         }
         let requester = self.requester(repository_of(endpoint)?);
         let call = self.origin.circuits.check(requester, Instant::now())?;
-        let result = self.ask_uncounted(Method::HEAD, endpoint, headers).await;
+        let result = self.in_doubt(&call, self.ask_uncounted(Method::HEAD, endpoint, headers)).await;
         // A failure that is perhaps the HEAD's alone does not count: the GET that follows does.
         if !matches!(result, Err(Failed { error: Error::Failed { .. }, .. })) {
             self.origin.circuits.record(&call, &result, Instant::now());
