@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::fetch::limit::ConnectionLimit;
 use crate::ratelimit::RateLimit;
 use crate::request::Request;
-use crate::shortcut::Shortcut;
+use crate::shortcut::{Shortcut, Shortcuts};
 use crate::speed::Speed;
 use crate::transport::Transport;
 
@@ -37,8 +37,10 @@ pub(crate) struct Origin {
     pub(crate) auth: Auth,
     pub(crate) circuits: Circuits,
     pub(crate) limit: ConnectionLimit,
-    pub(crate) manifest_heads: Shortcut,
-    pub(crate) blob_heads: Shortcut,
+    pub(crate) manifest_heads: Shortcuts,
+    pub(crate) blob_heads: Shortcuts,
+    /// HEADs of tags although it limits hubcap, which some answer nevertheless.
+    pub(crate) heads_beyond_limit: Shortcut,
     pub(crate) speed: Speed,
     pub(crate) ranges: Shortcut,
     /// Several ranges in one request: some that give one range give the whole then.
@@ -110,8 +112,9 @@ impl Origin {
             auth,
             circuits: Circuits::default(),
             limit,
-            manifest_heads: Shortcut::default(),
-            blob_heads: Shortcut::default(),
+            manifest_heads: Shortcuts::default(),
+            blob_heads: Shortcuts::default(),
+            heads_beyond_limit: Shortcut::default(),
             ranges: Shortcut::default(),
             several_ranges: Shortcut::default(),
             speed: Speed::default(),

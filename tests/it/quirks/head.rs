@@ -140,6 +140,26 @@ async fn heads_that_do_not_help_are_spared_and_those_that_help_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn heads_that_do_not_help_in_one_repository_are_not_spared_in_others() {
+    for odd in [quirk::no_head(405), quirk::change(|reply| reply.with("docker-content-digest", OTHER))] {
+        let (origin, place) = (Origin::start().await, Place::new());
+        image::put(&origin, "org/app:1", &[b"layer"]);
+        image::put(&origin, "org/odd:1", &[b"layer"]);
+        origin.quirk("org/odd/manifests", quirk::for_heads(odd));
+        let hubcap = checking(&place, &origin);
+        for path in [tag(), manifest(&format!("{REGISTRY}/org/odd"), "1")] {
+            for _ in 0..2 {
+                assert_eq!(hubcap.get(&path).await.status(), 200);
+            }
+        }
+        origin.forget();
+        assert!(status(&hubcap.get(&tag()).await).ends_with("detail=revalidated"));
+        // Docker Hub counts GETs.
+        assert_eq!((origin.count(&Method::HEAD, ""), origin.count(&Method::GET, "")), (1, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_says_that_the_tag_has_moved_has_helped() {
     let (origin, place) = (Origin::start().await, Place::new());
     image::put(&origin, "org/app:1", &[b"old"]);

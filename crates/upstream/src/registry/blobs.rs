@@ -28,7 +28,7 @@ impl Upstream {
         }
         let size = self.size_by_get(&head, &endpoint, digest).await?;
         if head == Head::Useless {
-            heads.did_not_help(Instant::now());
+            heads.did_not_help(repository, Instant::now());
         }
         Ok(size)
     }

@@ -10,7 +10,7 @@ use reqwest::Response;
 use super::{Upstream, repository_of};
 use crate::circuits::Call;
 use crate::error::{Error, Failed};
-use crate::shortcut::Shortcut;
+use crate::shortcut::Shortcuts;
 
 /// What became of a HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,16 +30,16 @@ impl Upstream {
     /// [`Error`], where a GET would fare the same.
     pub(super) async fn head<T>(
         &self,
-        heads: &Shortcut,
+        heads: &Shortcuts,
         endpoint: &Endpoint,
         headers: HeaderMap,
         tell: impl FnOnce(&Response) -> Option<T>,
     ) -> Result<Head<T>, Error> {
-        if !heads.may_help(Instant::now()) {
+        let repository = repository_of(endpoint)?;
+        if !heads.may_help(repository, Instant::now()) {
             return Ok(Head::Spared);
         }
-        let requester = self.requester(repository_of(endpoint)?);
-        let call = self.origin.circuits.check(requester, Instant::now())?;
+        let call = self.origin.circuits.check(self.requester(repository), Instant::now())?;
         let result = self.in_doubt(&call, self.ask_uncounted(Method::HEAD, endpoint, headers)).await;
         // A failure that is perhaps the HEAD's alone does not count: the GET that follows does.
         if !matches!(result, Err(Failed { error: Error::Failed { .. }, .. })) {

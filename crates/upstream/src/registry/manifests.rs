@@ -15,6 +15,7 @@ use super::{Others, Upstream};
 use crate::body;
 use crate::error::{Error, Failed};
 use crate::memory::PATIENCE;
+use crate::origin::Origin;
 
 /// A manifest as it came; its digest is not checked here.
 #[derive(Debug, Clone)]
@@ -43,7 +44,7 @@ impl Upstream {
         }
         let body = self.receive(self.get_after(&head, &endpoint, accept()).await?, &endpoint).await?;
         if head == Head::Useless {
-            self.origin.manifest_heads.did_not_help(Instant::now());
+            self.origin.manifest_heads.did_not_help(repository, Instant::now());
         }
         match reference {
             Reference::Digest(asked) => {
@@ -67,15 +68,17 @@ impl Upstream {
     /// What a tag means at the first origin, although that limits hubcap: on Docker Hub a HEAD is no pull, and is answered
     /// beyond the limit.
     pub async fn digest_beyond_limit(&self, repository: &Repository, tag: &Tag) -> Option<Digest> {
-        let (heads, reference) = (&self.origin.manifest_heads, Reference::Tag(tag.clone()));
-        if !heads.may_help(Instant::now()) {
+        let Origin { manifest_heads, heads_beyond_limit, .. } = &*self.origin;
+        let now = Instant::now();
+        if !manifest_heads.may_help(repository, now) || !heads_beyond_limit.may_help(now) {
             return None;
         }
+        let reference = Reference::Tag(tag.clone());
         let endpoint = endpoint(repository, &reference);
         let answer = self.ask_uncounted(Method::HEAD, &endpoint, accept()).await;
         if matches!(answer, Err(Failed { error: Error::RateLimited { .. }, .. })) {
             // The limit is one of all requests.
-            heads.did_not_help(Instant::now());
+            heads_beyond_limit.did_not_help(Instant::now());
         }
         told(&reference, answer.ok()?.headers(), None)
     }
@@ -113,7 +116,7 @@ impl Upstream {
         };
         let is_known = Digest::of(known.algorithm(), &body.bytes) == *known;
         if misled(&head, is_known) {
-            self.origin.manifest_heads.did_not_help(Instant::now());
+            self.origin.manifest_heads.did_not_help(repository, Instant::now());
         }
         Ok((!is_known).then_some(body))
     }
