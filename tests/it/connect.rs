@@ -9,7 +9,7 @@ use crate::real::layout;
 use crate::support::eventually;
 use crate::support::hubcap::{Place, blob, header, manifest, status};
 use crate::support::image;
-use crate::support::origin::Origin;
+use crate::support::origin::{Origin, quirk};
 use crate::support::programs::{Registry, program, succeed};
 
 const PROXY: [&str; 2] = ["--proxy-listen", "127.0.0.1:0"];
@@ -60,6 +60,49 @@ async fn a_pull_through_connect_is_the_same_image_as_by_namespace_and_by_path() 
     }
     let answer = client.get(format!("https://ghcr.io{list}")).send().await.expect("an answer");
     assert_eq!(header(&answer, "link"), "</v2/org/app/tags/list?n=1&last=1>; rel=\"next\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_holds_through_connect_too_whatever_is_pushed() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let locked = image::put(&origin, "org/app:1", &[b"locked"]);
+    let moved = image::put(&origin, "org/app:1", &[b"moved"]);
+    image::put(&origin, "org/app:2", &[b"another"]);
+    let lock = place.dir.path().join("hubcap.lock");
+    let text = format!("version = 1\n\n[images.\"ghcr.io/org/app:1\"]\ndigest = \"{}\"\n", locked.digest);
+    std::fs::write(&lock, text).expect("written");
+    let (upstream, frozen) = (format!("ghcr.io={}", origin.url()), format!("--frozen={}", lock.display()));
+    let more = [PROXY.as_slice(), &["--upstream", &upstream, &frozen]].concat();
+    let hubcap = place.start("http://127.0.0.1:9", &more);
+    let client = hubcap.through_proxy(&place);
+    let ask = async |method: Method, path: String| {
+        client.request(method, format!("https://ghcr.io{path}")).send().await.expect("an answer")
+    };
+    // A HEAD of a blob is a step of a push, after which the registry is asked what a tag means.
+    for is_pushed in [false, true] {
+        if is_pushed {
+            ask(Method::HEAD, blob("org/app", &moved.blobs[1])).await;
+        }
+        for method in [Method::GET, Method::HEAD] {
+            let answer = ask(method.clone(), manifest("org/app", "1")).await;
+            assert_eq!(header(&answer, "docker-content-digest"), locked.digest, "{method} {is_pushed}");
+            let answer = ask(method.clone(), manifest("org/app", "2")).await;
+            let told = status(&answer);
+            assert_eq!(
+                (answer.status().as_u16(), told.as_str()),
+                (404, "hubcap; detail=not-locked"),
+                "{method}"
+            );
+        }
+    }
+    assert_eq!(ask(Method::TRACE, "/v2/".into()).await.status(), 405);
+    let place = Place::new();
+    origin.quirk(&locked.digest, quirk::status(404));
+    let hubcap = place.start("http://127.0.0.1:9", &more);
+    let client = hubcap.through_proxy(&place);
+    let answer =
+        client.get(format!("https://ghcr.io{}", manifest("org/app", "1"))).send().await.expect("an answer");
+    assert_eq!(answer.status(), 404, "the registry has another one");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,6 +83,11 @@ impl Cache {
         self.0.pushes.is_pushed_to(target, Instant::now())
     }
 
+    /// Whether a lock says what tags mean, whoever pushes.
+    pub fn is_frozen(&self) -> bool {
+        self.0.tag_lock.is_some()
+    }
+
     /// Notes that the registry has taken a manifest, or removed one: what the cache knows of the tag, and of what refers to what,
     /// is older.
     pub fn pushed(&self, target: &Target, reference: &Reference) {

@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SAVING: Duration = Duration::from_secs(120);
 /// How often a daemon that breaks off is asked again, and after which pause.
 const TRIES: usize = 5;
+/// The same where each takes 5 s.
+const SILENT_TRIES: usize = 1;
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often a daemon that still takes something in is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -64,9 +66,13 @@ pub(crate) fn reach(state: &Path) -> anyhow::Result<Reached> {
         match socket::connect(state) {
             Ok(_) => match status(state) {
                 Ok(status) => return Ok(Reached::Runs(Box::new(status))),
-                Err(error) if tries == TRIES || is_silence(&error) => return Err(error),
-                // One that is just being killed still accepts, and breaks off.
-                Err(_) => std::thread::sleep(PAUSE),
+                Err(error) => {
+                    // One that is just being killed still accepts, and breaks off.
+                    if tries >= if is_silence(&error) { SILENT_TRIES } else { TRIES } {
+                        return Err(error);
+                    }
+                    std::thread::sleep(PAUSE);
+                }
             },
             Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(Reached::OfAnother),
             Err(_) => return Ok(Reached::None),

@@ -21,7 +21,7 @@ use crate::resolve::{Resolver, Selector};
 
 /// The time limit from a request to the headers of its answer. Upstreams have their own, shorter one; this one is for what
 /// nobody thought of, since a client that waits forever is a job that hangs.
-const REQUEST: Duration = Duration::from_secs(60);
+pub(crate) const REQUEST: Duration = Duration::from_secs(60);
 
 /// Everything that answers a request; a clone is another handle of the same.
 #[derive(Clone)]

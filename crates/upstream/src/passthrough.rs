@@ -62,6 +62,10 @@ impl Upstream {
             let sending = self.client(Connection::Pooled)?.request(parts.method, url).headers(headers);
             write(sending, body).await?
         };
+        if response.status().is_informational() {
+            // Of what the client wants to switch to, nothing was passed on.
+            return Err(Error::Invalid { why: format!("{}, for which nobody asked", response.status()) });
+        }
         let (mut parts, body) = Response::<reqwest::Body>::from(response).into_parts();
         parts.headers = end_to_end(parts.headers);
         if let (Some(host), Some(location)) = (host, parts.headers.get(header::LOCATION))

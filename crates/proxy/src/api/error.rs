@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use hubcap_cache::{Error, Failure, Outcome};
 use hubcap_oci::endpoint::NotAnEndpoint;
 use hubcap_oci::referrer::is_tag_of_a_subject;
@@ -174,6 +174,12 @@ pub(crate) fn unsupported() -> Reply {
     let message = "hubcap only serves pulls; push to the registry itself";
     reply(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message, Outcome::Local)
         .with(header::ALLOW, "GET, HEAD")
+}
+
+/// What a registry has no use for: a tunnel, or an echo.
+pub(crate) fn not_for_a_registry(method: &Method) -> Reply {
+    let message = format!("{method} is not passed on to a registry");
+    reply(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, &message, Outcome::Local)
 }
 
 /// Answers a path that is no endpoint.

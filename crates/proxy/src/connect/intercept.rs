@@ -6,6 +6,7 @@ use std::time::Instant;
 use axum::body::Body;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use hubcap_cache::Outcome;
 use hubcap_oci::{Endpoint, Reference, Registry, Repository, Target};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
@@ -13,10 +14,11 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::Watcher;
 use tokio_rustls::TlsAcceptor;
 
+use crate::api::error::Fallback;
 use crate::api::{self, Reply};
 use crate::connections::{Busy, Requests};
 use crate::http1::{self, HANDSHAKE};
-use crate::router::{App, Parsed, respond};
+use crate::router::{App, Parsed, REQUEST, respond};
 
 /// What a request is for.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,6 +66,9 @@ pub(super) async fn serve(
 async fn answer(app: &App, registry: Registry, request: Request<Incoming>, busy: Busy) -> Response<Body> {
     let started = Instant::now();
     let (parts, body) = request.into_parts();
+    if [Method::CONNECT, Method::TRACE].contains(&parts.method) {
+        return respond(&parts, api::error::not_for_a_registry(&parts.method), started, busy);
+    }
     let parsed = Parsed::new(&parts.uri);
     let purpose = Purpose::of(&parts, &parsed);
     let ours = match purpose {
@@ -72,10 +77,15 @@ async fn answer(app: &App, registry: Registry, request: Request<Incoming>, busy:
         }
         _ => None,
     };
+    let is_locked = purpose == Purpose::Pull && is_locked(app, &parsed);
     let reply = match ours {
-        Some(reply) if !is_refusal(reply.status) => reply,
+        Some(reply) if !is_refusal(&reply) => reply,
         // The registry's own word is better: its challenge, or the reason of its refusal.
         ours => match pass(app, &registry, Request::from_parts(parts.clone(), body)).await {
+            // A challenge, perhaps, but not what the tag means there.
+            Ok(reply) if is_locked && reply.status.is_success() => {
+                ours.unwrap_or_else(|| api::error::too_slow(REQUEST, Fallback::Nowhere))
+            }
             Ok(reply) => {
                 note(app, registry, purpose, reply.status);
                 reply
@@ -86,9 +96,18 @@ async fn answer(app: &App, registry: Registry, request: Request<Incoming>, busy:
     respond(&parts, reply, started, busy)
 }
 
-/// A range without a byte in it is refused by hubcap itself, which knows the blob.
-fn is_refusal(status: StatusCode) -> bool {
-    status.is_client_error() && status != StatusCode::RANGE_NOT_SATISFIABLE
+/// Whether the registry may say something else. A range without a byte in it is refused by hubcap itself, which knows the blob, and
+/// so is a tag that is not locked.
+fn is_refusal(reply: &Reply) -> bool {
+    reply.status.is_client_error()
+        && reply.status != StatusCode::RANGE_NOT_SATISFIABLE
+        && reply.outcome != Outcome::NotLocked
+}
+
+/// Whether this is a tag whose meaning a lock says.
+fn is_locked(app: &App, parsed: &Parsed) -> bool {
+    let is_tag = matches!(parsed.endpoint, Ok(Endpoint::Manifest { reference: Reference::Tag(_), .. }));
+    is_tag && app.cache().is_frozen()
 }
 
 async fn pass(
@@ -114,7 +133,8 @@ fn note(app: &App, registry: Registry, purpose: Purpose, status: StatusCode) {
 fn is_pushed_to(app: &App, registry: &Registry, parts: &Parts, parsed: &Parsed) -> bool {
     match &parsed.endpoint {
         Ok(Endpoint::Manifest { repository, .. }) if parts.method == Method::HEAD => {
-            app.cache().is_pushed_to(&Target::new(registry.clone(), repository.clone()))
+            !is_locked(app, parsed)
+                && app.cache().is_pushed_to(&Target::new(registry.clone(), repository.clone()))
         }
         _ => false,
     }

@@ -63,8 +63,9 @@ fn image(from: (&Source, &Store), entry: &Descriptor, left: &mut usize) -> Resul
         children: Vec::new(),
         contents: Vec::new(),
     };
-    // What wraps a single manifest for the sake of other tools is not the image's own.
-    if let [only] = image.top.0.links.manifests.as_slice()
+    // What wraps a single manifest for the sake of other tools is not the image's own; hubcap says itself what is.
+    if origin == Origin::Tool
+        && let [only] = image.top.0.links.manifests.as_slice()
         && only.platform.is_none()
         && image.top.0.descriptor.media_type == media_type::OCI_INDEX
         && let Some(unwrapped) = manifest(only)?
