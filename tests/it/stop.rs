@@ -6,7 +6,8 @@ use futures_util::StreamExt as _;
 use rustix::process::Signal;
 use tokio::sync::watch;
 
-use crate::support::hubcap::{Hubcap, Place, blob};
+use crate::support::hubcap::{Hubcap, Place, blob, command, manifest};
+use crate::support::image;
 use crate::support::origin::{Origin, quirk};
 use crate::support::{eventually, noise};
 
@@ -77,4 +78,25 @@ async fn a_fill_that_does_not_end_is_given_up_and_a_second_signal_does_not_wait_
         assert_eq!(place.ingests(), 0);
         assert_eq!(hubcap.get(&blob("a", &digest)).await.bytes().await.expect("a body").len(), 6 << 20);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn down_takes_its_steps_where_the_daemon_hangs_and_tells_no_key() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    image::put(&origin, "library/x:1", &[b"layer"]);
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
+    hubcap.signal(Signal::STOP);
+    let output = place.dir.path().join("output");
+    let mut down = command(place.dir.path());
+    down.arg("down").arg("--store").arg(place.store()).arg("--state").arg(place.state());
+    down.env("GITHUB_ACTIONS", "true").env("GITHUB_OUTPUT", &output);
+    down.env("GITHUB_WORKSPACE", place.dir.path());
+    let done =
+        tokio::task::spawn_blocking(move || down.output().expect("hubcap starts")).await.expect("ended");
+    hubcap.signal(Signal::CONT);
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success() && said.contains("cannot be asked"), "{said}");
+    let told = std::fs::read_to_string(&output).expect("outputs");
+    assert!(told.contains("store=") && !told.contains("key="), "{told}");
 }
