@@ -13,6 +13,7 @@
 //! - [`flight`]: one fetch per content, however many clients ask.
 //! - [`access`], [`authorization`]: who may have what is private. [`visibility`]: what is private, and for how long that is good.
 //! - [`others`]: which of a registry's other origins may supply content.
+//! - [`latest`]: which of several answers says what a tag means.
 //! - [`once`]: asking an upstream, once for all and not in vain.
 //! - [`negative`]: the negative cache, an upstream's "no" remembered briefly.
 //! - [`places`]: how much runs at registries at a time.
