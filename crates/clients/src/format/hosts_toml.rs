@@ -5,6 +5,7 @@
 //! by their numbered positions, so a table in front renumbers all others. And hubcap's block is found again by its first
 //! line, whatever someone else has made of the rest of the file, even what is no TOML any more.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use toml_edit::{Document, Item};
@@ -86,15 +87,43 @@ fn above_comments(text: &str, header: usize) -> usize {
     at
 }
 
-/// The file without hubcap's block. `None` when nothing else is in it.
-pub(crate) fn without_ours(now: String) -> Option<String> {
+/// The file without hubcap's block, of which `written` is the text that hubcap wrote, where that is known. `None` when nothing else
+/// is in it.
+///
+/// The block is the comment and the table behind it, if that is hubcap's: somebody may have taken it out. What is behind the
+/// table is theirs, whatever lines it has.
+pub(crate) fn without_ours(now: String, written: Option<&str>) -> Option<String> {
     let Some(start) = now.find(HEADER) else { return Some(now) };
-    let ours = &now[start..];
-    // Where the block was changed, up to the next table's header.
-    let next = || ours.match_indices("\n[").nth(1).map(|(at, _)| at + 1);
-    let end = ours.find(LAST).map(|at| at + LAST.len()).or_else(next).unwrap_or(ours.len());
-    let rest = format!("{}{}", &now[..start], &ours[end..]);
+    let table = start + HEADER.len();
+    let is_ours = header_in(&now[table..]).is_some_and(|found| match written {
+        Some(written) => {
+            written.find(HEADER).and_then(|at| header_in(&written[at + HEADER.len()..])) == Some(found)
+        }
+        None => is_address(found),
+    });
+    let end = if is_ours { end_of_block(&now, table) } else { table };
+    let rest = format!("{}{}", &now[..start], &now[end..]);
     (!rest.trim().is_empty()).then_some(rest)
+}
+
+/// The host whose table a text begins with.
+fn header_in(text: &str) -> Option<&str> {
+    text.lines().next()?.strip_prefix("[host.\"")?.strip_suffix("\"]")
+}
+
+/// Whether a host is written as hubcap writes its own: people name theirs.
+fn is_address(host: &str) -> bool {
+    host.strip_prefix("https://").is_some_and(|address| address.parse::<SocketAddr>().is_ok())
+}
+
+/// Where hubcap's table ends that begins here: with its last line, else where the next table's comments begin.
+fn end_of_block(text: &str, table: usize) -> usize {
+    let next = text[table..].find("\n[").map_or(text.len(), |at| table + at + 1);
+    match text[table..next].rfind(LAST) {
+        Some(at) => table + at + LAST.len(),
+        None if next == text.len() => next,
+        None => above_comments(text, next),
+    }
 }
 
 #[cfg(test)]
@@ -110,7 +139,9 @@ mod tests {
 
     fn merged(text: &str) -> String {
         let merged = with_mirror(Path::new(FILE), Some(text), &mirror(), PULL).expect(text);
-        assert_eq!(without_ours(merged.clone()).as_deref(), Some(text));
+        for written in [Some(merged.as_str()), None] {
+            assert_eq!(without_ours(merged.clone(), written).as_deref(), Some(text));
+        }
         let hosts: toml_edit::DocumentMut = merged.parse().expect("TOML");
         assert!(hosts["host"][mirror().url()]["ca"].is_str(), "{merged}");
         merged
@@ -164,11 +195,27 @@ mod tests {
     #[test]
     fn a_file_of_ours_goes_and_what_others_added_to_it_stays() {
         let ours = hosts_toml(&mirror(), PULL);
-        assert_eq!(without_ours(ours.clone()), None);
+        assert_eq!(without_ours(ours.clone(), Some(&ours)), None);
         let added = format!("{ours}[host.\"https://b\"]\n");
-        assert_eq!(without_ours(added).as_deref(), Some("[host.\"https://b\"]\n"));
+        assert_eq!(without_ours(added, Some(&ours)).as_deref(), Some("[host.\"https://b\"]\n"));
         let changed = ours.replace("1s", "9s") + "[host.\"https://b\"]\n";
-        assert_eq!(without_ours(changed).as_deref(), Some("[host.\"https://b\"]\n"));
-        assert_eq!(without_ours("theirs".into()).as_deref(), Some("theirs"));
+        assert_eq!(without_ours(changed, Some(&ours)).as_deref(), Some("[host.\"https://b\"]\n"));
+        assert_eq!(without_ours("theirs".into(), Some(&ours)).as_deref(), Some("theirs"));
+    }
+
+    #[test]
+    fn what_others_have_stays_whatever_they_make_of_hubcaps_block_and_whatever_lines_theirs_has() {
+        let theirs = format!(
+            "# the office's\n[host.\"https://office\"]\n  ca = \"/o.pem\"\n{LAST}\n[host.\"https://b\"]\n"
+        );
+        let ours = hosts_toml(&mirror(), PULL);
+        let written = with_mirror(Path::new(FILE), Some(&theirs), &mirror(), PULL).expect("TOML");
+        assert_eq!(written, format!("{ours}{theirs}"));
+        for made_of_it in [ours.replace("1s", "3s"), ours.replace(LAST, ""), HEADER.to_owned()] {
+            for known in [Some(written.as_str()), None] {
+                let now = format!("{made_of_it}{theirs}");
+                assert_eq!(without_ours(now.clone(), known).as_deref(), Some(&*theirs), "{now}");
+            }
+        }
     }
 }

@@ -60,6 +60,22 @@ fn what_others_have_written_since_stays_theirs() {
 }
 
 #[test]
+fn a_file_that_has_become_a_link_is_restored_where_the_link_leads() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, elsewhere) = (dir.path().join("daemon.json"), dir.path().join("kept.json"));
+    std::fs::write(&path, " was \n").expect("written");
+    let mut journal = open(dir.path());
+    journal.apply(&[planned(&journal, &path, "ours")]).expect("applied");
+    // As configuration managers do.
+    std::fs::rename(&path, &elsewhere).expect("moved");
+    std::os::unix::fs::symlink(&elsewhere, &path).expect("linked");
+    let changes = journal.plan_undo().expect("readable");
+    journal.undo(&changes).expect("undone");
+    assert_eq!(std::fs::read_to_string(&elsewhere).expect("there"), " was \n");
+    assert!(path.is_symlink() && open(dir.path()).is_empty());
+}
+
+#[test]
 fn a_change_that_cannot_be_applied_takes_the_others_back() {
     let dir = tempfile::tempdir().expect("a directory");
     let (good, bad) = (dir.path().join("good"), dir.path().join("good/below/a/file"));

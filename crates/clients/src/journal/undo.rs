@@ -35,7 +35,9 @@ impl Journal {
     fn undoing(&self, is_meant: impl Fn(&FileRecord) -> bool) -> Undoing {
         let mut undoing = Undoing::default();
         for record in self.contents.files.iter().filter(|record| is_meant(record)) {
-            let original = self.original(&record.path, self.kind(record));
+            // It may be a link by now, whose file has what hubcap wrote.
+            let now = file::read(&paths::resolved(record.path.clone()));
+            let original = now.and_then(|now| record.original(self.kind(record), now));
             match original.and_then(|original| Change::of(record.path.clone(), original)) {
                 Ok(change) => undoing.changes.push(change),
                 Err(error) => undoing.failed = undoing.failed.or(Some(error)),
@@ -71,7 +73,9 @@ impl Journal {
 
     /// Forgets a file, and returns the directories that were made for it.
     fn forget(&mut self, path: &std::path::Path) -> Vec<PathBuf> {
-        let at = self.contents.files.iter().position(|record| record.path == path);
+        let is_meant =
+            |record: &FileRecord| record.path == path || paths::resolved(record.path.clone()) == path;
+        let at = self.contents.files.iter().position(is_meant);
         at.map(|at| self.contents.files.remove(at).made).unwrap_or_default()
     }
 }
