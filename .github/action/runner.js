@@ -38,13 +38,22 @@ export function addPath(directory) {
   append("GITHUB_PATH", directory);
 }
 
+/** Says something in the log, on one line. */
 export function say(text) {
-  console.log(`hubcap: ${text}`);
+  console.log(`hubcap: ${line(text)}`);
 }
 
-/** A program's text for the log: the runner takes no line of it for a command, and a terminal no byte of it. */
+/** A program's text for the log, with its lines. */
 export function quoted(text) {
-  return text.replace(/[^\S\n]|[\x00-\x09\x0b-\x1f\x7f-\x9f]/g, " ").replace(/^/gm, "| ").replace(/##\[/g, "# #[");
+  return text.split("\n").map((part) => `| ${line(part)}`).join("\n");
+}
+
+/**
+ * Strangers' words may be in any text: names of images, keys of cache entries, reasons of failures. This makes one line of it, in which
+ * the runner finds no command and a terminal no control character.
+ */
+function line(text) {
+  return String(text).replace(/\s|[\x00-\x1f\x7f-\x9f]/g, " ").replace(/##\[/g, "# #[");
 }
 
 /** Seconds since this step's process began. */
@@ -54,7 +63,7 @@ export function seconds() {
 
 /** Runs `work`, whose lines are folded in the log, under this title. Warnings among them are shown all the same. */
 export async function grouped(title, work) {
-  console.log(`::group::${title}`);
+  console.log(`::group::${escaped(title)}`);
   try {
     return await work();
   } finally {
@@ -95,11 +104,12 @@ export async function step(work) {
   process.exit(0);
 }
 
-function append(file, line) {
+function append(file, setting) {
   const path = process.env[file];
-  if (path) appendFileSync(path, `${line.replace(/[\r\n]+/g, " ")}\n`);
+  if (path) appendFileSync(path, `${setting.replace(/[\r\n]+/g, " ")}\n`);
 }
 
+/** A line as the value of a command: the runner decodes what follows a percent sign. */
 function escaped(text) {
-  return String(text).replace(/%/g, "%25").replace(/\r/g, "%0D").replace(/\n/g, "%0A");
+  return line(text).replace(/%/g, "%25");
 }

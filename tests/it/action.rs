@@ -6,9 +6,10 @@ mod trouble;
 
 use std::path::{Path, PathBuf};
 
+use hubcap_oci::{Algorithm, Digest};
 use tempfile::TempDir;
 
-use crate::support::actions_cache::ActionsCache;
+use crate::support::actions_cache::{ActionsCache, MAIN};
 use crate::support::disk::SmallDisk;
 use crate::support::noise;
 use crate::support::programs::install;
@@ -229,6 +230,32 @@ fn no_line_that_hubcap_tells_of_an_image_is_a_command_to_the_runner() {
     fine(&ended);
     let told = |line: &str| line.contains("stop-commands") && !line.starts_with("| ");
     assert!(ended.log.contains("| ::stop-commands::x") && !ended.log.lines().any(told), "{}", ended.log);
+}
+
+#[test]
+fn no_key_of_an_entry_of_the_cache_is_a_command_to_the_runner_or_an_escape_sequence() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    let key = "hubcap-linux-x64-played-in-a-test-it@AAAA\n::add-mask::pwn\n##[stop-commands]x\x1b[2J-1.1";
+    // As the action names the path and the packing.
+    let version = Digest::of(Algorithm::Sha256, b".hubcap|zstd-without-long|1.0").hex();
+    let archive = zstd::encode_all([0; 1024].as_slice(), 1).expect("an archive of nothing");
+    github.cache.put(MAIN, (key, &version), archive);
+    let began = job.main();
+    fine(&began);
+    let told: Vec<&str> = began.log.lines().filter(|line| line.contains("add-mask")).collect();
+    let line = "hubcap: restoring, beside the job, hubcap-linux-x64-played-in-a-test-it@AAAA ::add-mask::pwn # #[stop-commands]x [2J-1.1";
+    assert_eq!(told, [line], "{}", began.log);
+}
+
+#[test]
+fn no_reason_of_a_failure_is_a_command_to_the_runner_within_its_warning() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    job.input("version", "./not/##[add-mask]here\n::add-mask::pwn\x1b[2J%0A");
+    let began = job.main();
+    let told = warned(&began);
+    assert!(told.contains("./not/# #[add-mask]here ::add-mask::pwn [2J%250A"), "{}", began.log);
 }
 
 #[test]
