@@ -5,7 +5,7 @@
 // with `<prefix>@` is restored. A prefix has no @, so no prefix is the start of another one. The run is in the key because a content
 // may come back after another one: then it has to be the newest again.
 
-import { existsSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, rmSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { find } from "./entry.js";
@@ -110,10 +110,14 @@ async function library() {
   return cache;
 }
 
-function sizeOf(path) {
-  const stat = statSync(path);
-  if (!stat.isDirectory()) return stat.size;
-  return readdirSync(path).reduce((sum, name) => sum + sizeOf(join(path, name)), 0);
+/** Bytes of the files in a directory. A link in it leads elsewhere or nowhere, and adds nothing to the archive, as a pipe adds nothing. */
+function sizeOf(directory) {
+  const sizes = readdirSync(directory, { withFileTypes: true }).map((entry) => {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) return sizeOf(path);
+    return entry.isFile() ? lstatSync(path).size : 0;
+  });
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 function freeAt(path) {

@@ -1,6 +1,8 @@
 //! A store that is not where it is by default.
 
-use super::{Github, fine};
+use std::os::unix::fs::symlink;
+
+use super::{Github, fine, pull};
 use crate::support::noise;
 
 #[test]
@@ -40,4 +42,21 @@ fn the_runners_temporary_directory_may_be_named() {
         assert!(job.temp().join("hubcap/oci-layout").exists());
         fine(&job.post("success"));
     }
+}
+
+#[test]
+fn a_link_in_a_store_does_not_keep_the_store_from_being_saved() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    fine(&job.main());
+    pull(&job, "one");
+    let at = |name: &str| job.workspace().join(".hubcap").join(name);
+    symlink("itself", at("itself")).expect("linked");
+    symlink("nowhere", at("dangling")).expect("linked");
+    // Larger than any disk.
+    let large = job.temp().join("large");
+    std::fs::File::create(&large).and_then(|file| file.set_len(1 << 42)).expect("a sparse file");
+    symlink(&large, at("elsewhere")).expect("linked");
+    fine(&job.post("success"));
+    assert_eq!(github.cache.saved().len(), 1);
 }
