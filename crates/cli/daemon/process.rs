@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -77,10 +77,7 @@ fn spawn(config: &Config, arguments: &[OsString], job_cache: Option<&JobCache>) 
         .with_context(|| config.state.display().to_string())?;
     let path = log::path(&config.state);
     log::make_room(&path);
-    // Names of private repositories are in it.
-    let mut options = std::fs::OpenOptions::new();
-    let out = options.create(true).append(true).mode(0o600).open(&path);
-    let out = out.with_context(|| path.display().to_string())?;
+    let out = log::open(&path).with_context(|| path.display().to_string())?;
     let program = std::env::current_exe().context("which program hubcap is cannot be found out")?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--background").args(arguments);

@@ -1,8 +1,7 @@
 //! The differ that `up` starts: root's, of no job and of no terminal. With systemd it is a unit, which is started again when it
 //! was killed; elsewhere the process that holds the socket starts the one that unpacks again.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use hubcap_clients::{DIFFER_SOCKET, as_root, is_installed};
 
-use crate::daemon::log::make_room;
+use crate::daemon::log::{make_room, open};
 
 /// How long it may take to listen.
 const START: Duration = Duration::from_secs(10);
@@ -57,14 +56,12 @@ pub(crate) fn ensure(state: &Path) -> anyhow::Result<()> {
     if is_held() {
         return Ok(());
     }
-    let named = || path.display().to_string();
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(state)
         .with_context(|| state.display().to_string())?;
-    // The digests of private images are in it.
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).with_context(named)?;
+    let log = open(&path).with_context(|| path.display().to_string())?;
     let mut child = command(&path)?
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
