@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use fs_err as fs;
+use hubcap_clients::read_text;
 use hubcap_oci::{Digest, ImageRef, Reference, Tag, Target};
 use serde::Deserialize;
 
@@ -53,7 +53,7 @@ impl Lock {
     /// # Errors
     /// When there is none, or a name in it is not a whole name with a tag.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = fs::read_to_string(path).context("there is no lock to read; `hubcap lock` writes one")?;
+        let text = read_text(path).context("there is no lock to read; `hubcap lock` writes one")?;
         Self::parse(&text).with_context(|| format!("{} is no lock", path.display()))
     }
 

@@ -158,6 +158,26 @@ fn a_slip_is_named_and_exits_with_2() {
 }
 
 #[test]
+fn a_file_of_a_checkout_that_is_a_device_or_a_pipe_is_refused_by_name() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let place = Place::new();
+    let (device, pipe) = (place.dir.path().join("device"), place.dir.path().join("pipe"));
+    std::os::unix::fs::symlink("/dev/zero", &device).expect("linked");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+    for file in [&device, &pipe] {
+        for flag in ["--frozen", "--config"] {
+            let output = run(place.dir.path(), &["serve", "--check", &format!("{flag}={}", file.display())]);
+            let told = text(&output.stderr);
+            assert!(!output.status.success(), "{told}");
+            assert!(told.contains(&format!("{}: it is no regular file", file.display())), "{told}");
+        }
+        let daemon_json = ["setup", "docker", "--print", "--daemon-json", file.to_str().expect("text")];
+        let told = text(&run(place.dir.path(), &daemon_json).stderr);
+        assert!(told.contains("it is no regular file"), "{told}");
+    }
+}
+
+#[test]
 fn variables_of_other_programs_may_be_in_any_encoding_and_hubcaps_are_refused_by_name() {
     use std::os::unix::ffi::OsStrExt as _;
     let place = Place::new();

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 
-use hubcap_clients::docker_config;
+use hubcap_clients::{docker_config, read_text};
 use serde_json::Value;
 
 /// Variables that hubcap, its libraries and Docker's credential helpers read, and that point at something rather than being
@@ -78,7 +78,7 @@ fn names_helper(config: &Value, part: &str) -> bool {
 /// What can be read of them: logins are looked up in both.
 fn docker_configs() -> Vec<Value> {
     let variable = std::env::var("DOCKER_AUTH_CONFIG").ok();
-    let file = docker_config().and_then(|docker| std::fs::read_to_string(docker.join("config.json")).ok());
+    let file = docker_config().and_then(|docker| read_text(&docker.join("config.json")).ok());
     [variable, file].into_iter().flatten().filter_map(|text| serde_json::from_str(&text).ok()).collect()
 }
 

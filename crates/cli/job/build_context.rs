@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use hubcap_clients::read_text;
 use wildmatch::WildMatch;
 
 /// How deep Dockerfiles are looked for below the workspace, in directories.
@@ -29,7 +30,7 @@ pub(crate) fn has_store(store: &Path, variable: impl Fn(&'static str) -> Option<
 /// Whether a build with this Dockerfile leaves the store out. Its context is taken to be the workspace; a directory that has
 /// its own `.dockerignore` beside the Dockerfile is a context without the store.
 fn leaves_out(workspace: &Path, dockerfile: &Path, store: &Path) -> bool {
-    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let read = |path: &Path| read_text(path).ok();
     // BuildKit prefers it to the context's.
     let mut own = dockerfile.as_os_str().to_owned();
     own.push(".dockerignore");
@@ -94,6 +95,10 @@ fn is_dockerfile(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
 
     /// Whether `up` warns of a store `.hubcap` in a workspace with these files.
@@ -124,6 +129,16 @@ mod tests {
         assert!(!warns(&[("far/too/deep/Dockerfile", "")]));
         assert!(warns(&[("Dockerfile", ""), (".dockerignore", "target\n# .hubcap\n")]));
         assert!(warns(&[("Dockerfile", ""), (".dockerignore", "*\n!.hubcap\n")]));
+    }
+
+    #[test]
+    fn a_dockerignore_that_is_a_link_to_a_device_or_a_pipe_is_none_and_has_an_end() {
+        let workspace = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| workspace.path().join(name);
+        std::fs::write(at("Dockerfile"), "").expect("written");
+        symlink("/dev/zero", at(".dockerignore")).expect("linked");
+        mknodat(CWD, at("Dockerfile.dockerignore"), FileType::Fifo, Mode::RUSR, 0).expect("a pipe");
+        assert!(!leaves_out(workspace.path(), &at("Dockerfile"), Path::new(".hubcap")));
     }
 
     #[test]

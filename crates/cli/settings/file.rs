@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args as _, Command};
-use fs_err as fs;
+use hubcap_clients::read_text;
 
 use super::given::Settings;
 
@@ -13,7 +13,7 @@ use super::given::Settings;
 /// # Errors
 /// Names the file, and the line and the key that cannot be used; it shows no password.
 pub(super) fn read(path: &Path) -> anyhow::Result<Settings> {
-    let text = fs::read_to_string(path)?;
+    let text = read_text(path)?;
     parse(&text).with_context(|| format!("{} cannot be used", path.display()))
 }
 

@@ -1,9 +1,11 @@
 //! Reading and replacing files of others, as root where that is needed.
 
 use std::fs::{OpenOptions, Permissions};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::encoding::Encoding;
 use crate::error::Error;
@@ -11,6 +13,10 @@ use crate::sudo;
 
 /// The mode of a new file: clients read it, perhaps as other users.
 const MODE: u32 = 0o644;
+
+/// The longest file that is read, in bytes. People write these files: a longer one is not what its name says.
+const MOST: u64 = 16 << 20;
+const NO_FILE: &str = "it is no regular file";
 
 /// A shell's way to replace the file `$1` by what it reads. As [`fill`] does: nobody else reads the new one before it has the
 /// old one's mode, and it is on the disk before it counts.
@@ -21,6 +27,18 @@ const REPLACE: &str = "set -e; new=\"$1.hubcap-new\"; mkdir -p -- \"$(dirname --
     sync -- \"$new\"; \
     mv -f -- \"$new\" \"$1\" 2>/dev/null || { cat -- \"$new\" >\"$1\"; rm -f -- \"$new\"; }";
 
+/// The text of a regular file of the user or of a checkout, in UTF-8.
+///
+/// # Errors
+/// Names the file. The kind is [`ErrorKind::InvalidInput`] for what is no regular file, [`ErrorKind::FileTooLarge`] for one of more
+/// than 16 MiB, [`ErrorKind::InvalidData`] for what is no text; else the system's.
+pub fn read_text(path: &Path) -> std::io::Result<String> {
+    let text = regular(path).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|_| std::io::Error::new(ErrorKind::InvalidData, "it is not text"))
+    });
+    text.map_err(|error| with_name(path, &error))
+}
+
 /// A file's text; `None` when there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
     let Some(bytes) = read_bytes(path)? else { return Ok(None) };
@@ -28,20 +46,46 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, Error> {
 }
 
 fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    match std::fs::read(path) {
+    match regular(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
             // It may not even be there: only root can tell.
-            let script = format!("if [ -e \"$1\" ]; then cat -- \"$1\"; else exit {}; fi", sudo::NO_FILE);
+            let script = format!(
+                "if [ -f \"$1\" ]; then head -c {} -- \"$1\"; elif [ -e \"$1\" ]; then echo '{NO_FILE}' >&2; exit 1; \
+                 else exit {}; fi",
+                MOST + 1,
+                sudo::NO_FILE
+            );
             let output = sudo::run(path, &script, None)?;
             if output.status.code() == Some(sudo::NO_FILE) {
                 return Ok(None);
             }
-            Ok(Some(output.stdout))
+            not_too_long(output.stdout).map(Some).map_err(|error| named(path, &error))
         }
         Err(error) => Err(named(path, &error)),
     }
+}
+
+/// The bytes of a regular file, to which links may lead. They may as well lead to a device, which has no end, or to a pipe, which
+/// keeps who opens it waiting: a checkout brings any link under any name.
+fn regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, NO_FILE));
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST + 1).read_to_end(&mut bytes)?;
+    not_too_long(bytes)
+}
+
+fn not_too_long(bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    if bytes.len() as u64 > MOST {
+        let why = format!("it is longer than {} MiB", MOST >> 20);
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, why));
+    }
+    Ok(bytes)
 }
 
 /// Replaces a file in one step, its owner, mode and encoding kept. `None` removes it.
@@ -146,17 +190,53 @@ fn beside(path: &Path) -> PathBuf {
 
 /// The error with the file's name.
 pub(crate) fn named(path: &Path, error: &std::io::Error) -> Error {
-    std::io::Error::new(error.kind(), format!("{}: {error}", path.display())).into()
+    with_name(path, error).into()
+}
+
+fn with_name(path: &Path, error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
     use std::process::{Command, Stdio};
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).expect("there").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn only_a_regular_file_of_a_length_that_people_write_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "text").expect("written");
+        std::fs::write(at("binary"), b"\xff").expect("written");
+        std::fs::File::create(at("long")).and_then(|file| file.set_len(MOST + 1)).expect("a sparse file");
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        symlink("file", at("link")).expect("linked");
+        symlink("/dev/zero", at("device")).expect("linked");
+        for name in ["file", "link"] {
+            assert_eq!(read_text(&at(name)).expect(name), "text");
+            assert_eq!(read(&at(name)).expect(name).as_deref(), Some("text"));
+        }
+        for (name, kind, why) in [
+            ("pipe", ErrorKind::InvalidInput, NO_FILE),
+            ("device", ErrorKind::InvalidInput, NO_FILE),
+            (".", ErrorKind::InvalidInput, NO_FILE),
+            ("long", ErrorKind::FileTooLarge, "it is longer than 16 MiB"),
+            ("binary", ErrorKind::InvalidData, "it is not text"),
+        ] {
+            let error = read_text(&at(name)).expect_err(name);
+            assert_eq!((error.kind(), error.to_string()), (kind, format!("{}: {why}", at(name).display())));
+            let refused = read(&at(name)).expect_err(name).to_string();
+            assert!(refused.contains(why) && refused.contains(&at(name).display().to_string()), "{refused}");
+        }
+        assert_eq!(read_text(&at("none")).expect_err("none").kind(), ErrorKind::NotFound);
     }
 
     #[test]

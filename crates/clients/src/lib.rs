@@ -54,6 +54,7 @@ pub use containerd::{Containerd, DifferService, Unpacker};
 pub use coverage::Coverage;
 pub use docker::{Docker, Dockerd, InSight, Inflater, Proxy, Pulled, Unpacking};
 pub use error::Error;
+pub use file::read_text;
 pub use file_kind::FileKind;
 pub use format::containerd_toml::{DIFFER_SOCKET, Lasting};
 pub use journal::{Applied, FileState, Journal};

@@ -4,12 +4,16 @@ mod docker;
 mod helper;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use url::Url;
 
 use docker::{DockerConfig, Server};
+
+/// Of Docker's configuration file, in bytes.
+const MOST: u64 = 16 << 20;
 
 /// A string that no log and no error shows.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -97,7 +101,7 @@ fn from_file() -> Option<DockerConfig> {
     let dir = std::env::var_os("DOCKER_CONFIG").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let dir = dir.or_else(|| Some(std::env::home_dir()?.join(".docker")))?;
     let path = dir.join("config.json");
-    let read = match std::fs::read(&path) {
+    let read = match regular(&path) {
         Ok(bytes) => DockerConfig::parse(&bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => Err(error.to_string()),
@@ -110,4 +114,15 @@ fn from_file() -> Option<DockerConfig> {
         TOLD.call_once(tell);
     };
     read.map_err(tell).ok()
+}
+
+/// The bytes of a file, to which links may lead; not of a device, which has no end, or of a pipe, which keeps its reader waiting.
+/// A file that is cut here is no JSON any more, and is refused.
+fn regular(path: &Path) -> std::io::Result<Vec<u8>> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(MOST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
