@@ -69,7 +69,7 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 
 /// The bytes of a regular file, to which links may lead. They may as well lead to a device, which has no end, or to a pipe, which
 /// keeps who opens it waiting: a checkout brings any link under any name.
-fn regular(path: &Path) -> std::io::Result<Vec<u8>> {
+pub(crate) fn regular(path: &Path) -> std::io::Result<Vec<u8>> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
     if !file.metadata()?.is_file() {

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::find::buildx;
+use crate::file;
 
 /// A builder that buildx knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub fn builders() -> Vec<Builder> {
     let Ok(dir) = buildx() else { return Vec::new() };
     let entries = std::fs::read_dir(dir.join("instances")).into_iter().flatten().flatten();
     let mut found: Vec<Builder> =
-        entries.filter_map(|entry| parse(&std::fs::read(entry.path()).ok()?)).collect();
+        entries.filter_map(|entry| parse(&file::regular(&entry.path()).ok()?)).collect();
     found.sort_by(|one, other| one.name.cmp(&other.name));
     found
 }

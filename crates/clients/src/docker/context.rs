@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::encoding::Encoding;
 use crate::error::Error;
+use crate::file;
 use crate::process::docker_config;
 
 /// The context that means Docker's usual socket.
@@ -61,7 +62,7 @@ impl Environment {
                 "Docker's context {name:?} {why} ({path}); `docker context use default` or --docker-host chooses another dockerd"
             ))
         };
-        let bytes = std::fs::read(&path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+        let bytes = file::regular(&path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
         let meta: Option<Meta> = Encoding::decode(bytes).and_then(|text| serde_json::from_str(&text).ok());
         let meta = meta.ok_or_else(|| unusable("is not the JSON of one".into()))?;
         let host = meta.endpoints.get("docker").and_then(|docker| docker.get("Host")?.as_str());
@@ -74,7 +75,7 @@ impl Environment {
 
     /// The context that `config.json` names. A file that is broken names none, for Docker's client too.
     fn current(&self) -> Option<String> {
-        let text = Encoding::decode(std::fs::read(self.config.as_ref()?.join("config.json")).ok()?)?;
+        let text = Encoding::decode(file::regular(&self.config.as_ref()?.join("config.json")).ok()?)?;
         let config: Value = serde_json::from_str(&text).ok()?;
         config["currentContext"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
     }
