@@ -51,9 +51,7 @@ impl FileKind {
         match self {
             Self::DaemonJson => daemon_json::without_ours(path, before, after, &now),
             // An empty file of a user stays one.
-            Self::HostsToml => {
-                Ok(hosts_toml::without_ours(now, Some(after)).or(before.map(|_| String::new())))
-            }
+            Self::HostsToml => Ok(hosts_toml::without_ours(after, &now).or(before.map(|_| String::new()))),
             Self::BuildkitdToml => buildkitd_toml::without_ours(path, before, after, now),
             Self::ContainerdToml => containerd_toml::without_import(path, before, now),
             Self::Own => Ok(before.map(str::to_owned)),
@@ -65,7 +63,7 @@ impl FileKind {
     /// hubcap's part someone else's.
     pub(crate) fn without_marked(self, text: String) -> Option<String> {
         match self {
-            Self::HostsToml => hosts_toml::without_ours(text, None),
+            Self::HostsToml => hosts_toml::without_marked(&text),
             Self::Own if is_ours(&text) => None,
             _ => Some(text),
         }

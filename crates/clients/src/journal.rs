@@ -95,7 +95,7 @@ impl Journal {
     /// What is known of a file.
     pub(crate) fn record(&self, path: &Path) -> Option<&FileRecord> {
         let path = paths::resolved(path.to_owned());
-        self.contents.files.iter().find(|record| record.path == path)
+        self.contents.files.iter().find(|record| record.is_of(&path))
     }
 
     /// Plans a file's new text, which `edit` makes from the text without hubcap's part. `None` is no file.
@@ -121,7 +121,7 @@ impl Journal {
     pub(crate) fn original(&self, path: &Path, kind: FileKind) -> Result<Option<String>, Error> {
         let path = paths::resolved(path.to_owned());
         let now = file::read(&path)?;
-        match self.contents.files.iter().find(|record| record.path == path) {
+        match self.record(&path) {
             Some(record) => record.original(kind, now),
             None => Ok(now),
         }

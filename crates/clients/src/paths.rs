@@ -1,6 +1,7 @@
 //! Paths: where a file is behind links, and which directories above it are there.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::sudo;
@@ -25,6 +26,25 @@ pub(crate) fn resolved(path: PathBuf) -> PathBuf {
     // It is not there: then the directory that is, and what is to be made in it.
     let above = |dir: &Path| Some(std::fs::canonicalize(dir).ok()?.join(path.strip_prefix(dir).ok()?));
     path.ancestors().skip(1).find_map(above).unwrap_or(path)
+}
+
+/// The first link on the way to a file that a user has made who is not [trusted](sudo::trusts), and that user.
+pub(crate) fn link_of_another(path: &Path) -> Option<(PathBuf, u32)> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let from_root: Vec<&Path> = path.ancestors().collect();
+        let (link, owner) = from_root.into_iter().rev().find_map(|above| {
+            let found = above.symlink_metadata().ok()?;
+            found.is_symlink().then(|| (above.to_owned(), found.uid()))
+        })?;
+        if !sudo::trusts(owner) {
+            return Some((link, owner));
+        }
+        let target = link.parent()?.join(std::fs::read_link(&link).ok()?);
+        // By components, as a slash at the end would have the next link followed.
+        path = target.components().chain(path.strip_prefix(&link).ok()?.components()).collect();
+    }
+    None
 }
 
 /// The directories above a file that are not there yet, the outermost first.

@@ -10,9 +10,25 @@ use crate::piped;
 /// The exit code by which a script says that there is no such file.
 pub(crate) const NO_FILE: i32 = 44;
 
+const ROOT: u32 = 0;
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Who called `sudo`.
+pub(crate) fn caller() -> Option<u32> {
+    std::env::var("SUDO_UID").ok()?.parse().ok()
+}
+
+/// Whether what this user has made may decide which file is changed: root's, this user's own, and who called `sudo`.
+pub(crate) fn trusts(user: u32) -> bool {
+    user == ROOT || user == rustix::process::geteuid().as_raw() || is_root() && caller() == Some(user)
+}
+
 /// A program that is run as root.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
-    if rustix::process::geteuid().is_root() {
+    if is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("sudo");
@@ -26,7 +42,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 /// [`Error::Rights`], which names `path`, when sudo or the script fails, or when this is root already.
 pub(crate) fn run(path: &Path, script: &str, stdin: Option<&[u8]>) -> Result<Output, Error> {
     let rights = |why: String| Error::Rights { path: path.to_owned(), why };
-    if rustix::process::geteuid().is_root() {
+    if is_root() {
         return Err(rights("even root is refused".into()));
     }
     let mut command = Command::new("sudo");

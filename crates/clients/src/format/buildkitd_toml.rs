@@ -94,21 +94,26 @@ pub(crate) fn without_ours(
     let Some(registry) = now.get_mut("registry").and_then(Item::as_table_like_mut) else {
         return Ok(Some(now.to_string()));
     };
-    let there = |name: &str| before.get("registry").is_some_and(|tables| tables.get(name).is_some());
+    let was = |name: &str| before.get("registry").and_then(|tables| tables.get(name));
     let names: Vec<String> = registry.iter().map(|(name, _)| name.to_owned()).collect();
     for name in names {
         let Some(table) = registry.get_mut(&name).and_then(Item::as_table_like_mut) else { continue };
+        // What others have left empty stays.
+        let mut is_emptied = false;
         if let Some(mirrors) = table.get_mut("mirrors").and_then(Item::as_array_mut) {
+            let count = mirrors.len();
             let spaces = mirrors.get(0).and_then(|first| first.decor().prefix()).cloned();
             mirrors.retain(|one| !one.as_str().is_some_and(|one| ours.iter().any(|ours| ours == one)));
             if let (Some(first), Some(spaces)) = (mirrors.get_mut(0), spaces) {
                 first.decor_mut().set_prefix(spaces);
             }
-            if mirrors.is_empty() {
+            let had_list = was(&name).is_some_and(|table| table.get("mirrors").is_some());
+            if mirrors.is_empty() && mirrors.len() < count && !had_list {
                 table.remove("mirrors");
+                is_emptied = table.is_empty();
             }
         }
-        if !there(&name) && (table.is_empty() || ours.contains(&name)) {
+        if was(&name).is_none() && (is_emptied || ours.contains(&name)) {
             registry.remove(&name);
         }
     }
@@ -183,5 +188,15 @@ mod tests {
             let error = with(Some(text), &["docker.io"]).expect_err(text).to_string();
             assert!(error.contains(said) && error.starts_with("buildkitd.toml is left"), "{error}");
         }
+    }
+
+    #[test]
+    fn empty_lists_and_tables_of_others_stay_when_hubcaps_part_goes() {
+        let before = "[registry.\"docker.io\"]\nmirrors = [] # none\n\n[registry.\"a\"]\nmirrors = []\n";
+        let after = with(Some(before), &["docker.io"]).expect("TOML");
+        let added = "\n# soon\n[registry.\"b\"]\n\n[registry.\"c\"]\nmirrors = []\n";
+        let path = Path::new("buildkitd.toml");
+        let left = without_ours(path, Some(before), &after, format!("{after}{added}")).expect("TOML");
+        assert_eq!(left, Some(format!("{before}{added}")));
     }
 }

@@ -170,8 +170,9 @@ pub(crate) fn without_import(
     if list.is_empty() && !was_there {
         document.remove("imports");
     }
-    let is_ours_alone = before.is_none() && document.iter().all(|(key, _)| key == "version");
-    Ok((!is_ours_alone).then(|| document.to_string()))
+    let text = document.to_string();
+    let is_ours_alone = before.is_none() && text.trim() == format!("version = {VERSION}");
+    Ok((!is_ours_alone).then_some(text))
 }
 
 /// The file that is imported: hubcap's differ, before those that `files` name. These containerd reads before it, the
@@ -309,6 +310,8 @@ mod tests {
             without(None, &format!("{}[debug]\n", with(None))).as_deref(),
             Some("version = 2\n[debug]\n")
         );
+        let noted = format!("{}# theirs\n", with(None));
+        assert_eq!(without(None, &noted).as_deref(), Some("version = 2\n# theirs\n"));
         assert_eq!(without(Some("a = 1\n"), "a = 2\n").as_deref(), Some("a = 2\n"), "taken out by hand");
     }
 

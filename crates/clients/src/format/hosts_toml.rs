@@ -2,8 +2,8 @@
 //!
 //! containerd asks the hosts in the order of their tables, so hubcap's table is put before the first one of the user's.
 //! That is done in the text, and toml_edit only says where the first table begins. A toml_edit document writes its tables
-//! by their numbered positions, so a table in front renumbers all others. And hubcap's block is found again by its first
-//! line, whatever someone else has made of the rest of the file, even what is no TOML any more.
+//! by their numbered positions, so a table in front renumbers all others. And hubcap's table is found again by its header,
+//! whatever someone else has made of the rest of the file, even what is no TOML any more.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,9 +14,6 @@ use super::header::HEADER;
 use super::toml::{not_understood, quoted};
 use crate::error::Error;
 use crate::mirror::Mirror;
-
-/// The last line of hubcap's block.
-const LAST: &str = "  dial_timeout = \"1s\"\n";
 
 /// What a client asks the mirror for. It asks the registry itself for everything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +41,10 @@ pub(crate) fn hosts_toml(mirror: &Mirror, capabilities: Capabilities) -> String 
         Capabilities::PullAndResolve => r#""pull", "resolve""#,
         Capabilities::AndReferrers => r#""pull", "resolve", "referrers""#,
     };
-    format!("{HEADER}[host.\"{url}\"]\n  capabilities = [{capabilities}]\n  ca = {}\n{LAST}", quoted(&ca))
+    let ca = quoted(&ca);
+    format!(
+        "{HEADER}[host.\"{url}\"]\n  capabilities = [{capabilities}]\n  ca = {ca}\n  dial_timeout = \"1s\"\n"
+    )
 }
 
 /// A user's file with the mirror before all other hosts, or one that is wholly ours.
@@ -87,43 +87,47 @@ fn above_comments(text: &str, header: usize) -> usize {
     at
 }
 
-/// The file without hubcap's block, of which `written` is the text that hubcap wrote, where that is known. `None` when nothing else
-/// is in it.
+/// The file without the table that hubcap added when it wrote `after`, and without hubcap's line of comment. `None` when
+/// nothing else is in it.
 ///
-/// The block is the comment and the table behind it, if that is hubcap's: somebody may have taken it out. What is behind the
-/// table is theirs, whatever lines it has.
-pub(crate) fn without_ours(now: String, written: Option<&str>) -> Option<String> {
-    let Some(start) = now.find(HEADER) else { return Some(now) };
-    let table = start + HEADER.len();
-    let is_ours = header_in(&now[table..]).is_some_and(|found| match written {
-        Some(written) => {
-            written.find(HEADER).and_then(|at| header_in(&written[at + HEADER.len()..])) == Some(found)
+/// The table goes with whatever is set in it, as all of that is about hubcap: before the first table it would be about the
+/// registry itself. Comments stay.
+pub(crate) fn without_ours(after: &str, now: &str) -> Option<String> {
+    let ours = our_host(after);
+    let mut rest = String::new();
+    let mut is_ours = false;
+    for line in now.split_inclusive('\n') {
+        let text = line.trim();
+        if text.starts_with('[') {
+            is_ours = ours.is_some() && host_of(text) == ours;
         }
-        None => is_address(found),
-    });
-    let end = if is_ours { end_of_block(&now, table) } else { table };
-    let rest = format!("{}{}", &now[..start], &now[end..]);
-    (!rest.trim().is_empty()).then_some(rest)
-}
-
-/// The host whose table a text begins with.
-fn header_in(text: &str) -> Option<&str> {
-    text.lines().next()?.strip_prefix("[host.\"")?.strip_suffix("\"]")
-}
-
-/// Whether a host is written as hubcap writes its own: people name theirs.
-fn is_address(host: &str) -> bool {
-    host.strip_prefix("https://").is_some_and(|address| address.parse::<SocketAddr>().is_ok())
-}
-
-/// Where hubcap's table ends that begins here: with its last line, else where the next table's comments begin.
-fn end_of_block(text: &str, table: usize) -> usize {
-    let next = text[table..].find("\n[").map_or(text.len(), |at| table + at + 1);
-    match text[table..next].rfind(LAST) {
-        Some(at) => table + at + LAST.len(),
-        None if next == text.len() => next,
-        None => above_comments(text, next),
+        let is_said = !text.is_empty() && !text.starts_with('#');
+        if text != HEADER.trim_end() && !(is_ours && is_said) {
+            rest.push_str(line);
+        }
     }
+    // An empty file of someone else stays one.
+    (rest.len() == now.len() || !rest.trim().is_empty()).then_some(rest)
+}
+
+/// The file without the block that hubcap has marked as its own.
+pub(crate) fn without_marked(text: &str) -> Option<String> {
+    without_ours(text, text)
+}
+
+/// The host of hubcap's table in a text that hubcap wrote. In a file that others have changed, a table of theirs may be
+/// behind hubcap's line of comment: hubcap's own is at an address and has no name.
+fn our_host(text: &str) -> Option<String> {
+    let (_, ours) = text.split_once(HEADER)?;
+    let host = host_of(ours.lines().next()?)?;
+    host.strip_prefix("https://")?.parse::<SocketAddr>().is_ok().then_some(host)
+}
+
+/// The host that the header of a table is about, however it is written.
+fn host_of(header: &str) -> Option<String> {
+    let document = Document::parse(header).ok()?;
+    let (host, _) = document.get("host")?.as_table()?.iter().next()?;
+    Some(host.to_owned())
 }
 
 #[cfg(test)]
@@ -139,9 +143,7 @@ mod tests {
 
     fn merged(text: &str) -> String {
         let merged = with_mirror(Path::new(FILE), Some(text), &mirror(), PULL).expect(text);
-        for written in [Some(merged.as_str()), None] {
-            assert_eq!(without_ours(merged.clone(), written).as_deref(), Some(text));
-        }
+        assert_eq!(without_marked(&merged).as_deref(), Some(text));
         let hosts: toml_edit::DocumentMut = merged.parse().expect("TOML");
         assert!(hosts["host"][mirror().url()]["ca"].is_str(), "{merged}");
         merged
@@ -195,27 +197,45 @@ mod tests {
     #[test]
     fn a_file_of_ours_goes_and_what_others_added_to_it_stays() {
         let ours = hosts_toml(&mirror(), PULL);
-        assert_eq!(without_ours(ours.clone(), Some(&ours)), None);
-        let added = format!("{ours}[host.\"https://b\"]\n");
-        assert_eq!(without_ours(added, Some(&ours)).as_deref(), Some("[host.\"https://b\"]\n"));
-        let changed = ours.replace("1s", "9s") + "[host.\"https://b\"]\n";
-        assert_eq!(without_ours(changed, Some(&ours)).as_deref(), Some("[host.\"https://b\"]\n"));
-        assert_eq!(without_ours("theirs".into(), Some(&ours)).as_deref(), Some("theirs"));
+        let left = |now: &str| without_ours(&ours, now);
+        let theirs = "[host.\"https://b\"]\n";
+        assert_eq!(left(&ours), None);
+        assert_eq!(left(&format!("{ours}{theirs}")).as_deref(), Some(theirs));
+        assert_eq!(left(&(ours.replace("1s", "9s") + theirs)).as_deref(), Some(theirs));
+        let more = "  [host.'https://127.0.0.1:5443'.header] # more\n  x = [\n\"y\"]\n";
+        assert_eq!(left(&format!("{ours}{more}{theirs}")).as_deref(), Some(theirs));
+        assert_eq!(
+            left(&format!("{ours}{theirs}").replace('\n', "\r\n")).as_deref(),
+            Some("[host.\"https://b\"]\r\n")
+        );
+        assert_eq!(left("theirs").as_deref(), Some("theirs"));
+        assert_eq!(left("").as_deref(), Some(""));
     }
 
     #[test]
-    fn what_others_have_stays_whatever_they_make_of_hubcaps_block_and_whatever_lines_theirs_has() {
-        let theirs = format!(
-            "# the office's\n[host.\"https://office\"]\n  ca = \"/o.pem\"\n{LAST}\n[host.\"https://b\"]\n"
-        );
+    fn no_table_of_others_goes_with_hubcaps_whatever_both_of_them_say() {
         let ours = hosts_toml(&mirror(), PULL);
-        let written = with_mirror(Path::new(FILE), Some(&theirs), &mirror(), PULL).expect("TOML");
-        assert_eq!(written, format!("{ours}{theirs}"));
-        for made_of_it in [ours.replace("1s", "3s"), ours.replace(LAST, ""), HEADER.to_owned()] {
-            for known in [Some(written.as_str()), None] {
-                let now = format!("{made_of_it}{theirs}");
-                assert_eq!(without_ours(now.clone(), known).as_deref(), Some(&*theirs), "{now}");
+        let (header, table) = ours.split_once('\n').expect("lines");
+        for host in ["https://office.example", "https://10.0.0.1:5443"] {
+            let theirs = ours.replace(HEADER, "# the office's\n").replace("https://127.0.0.1:5443", host);
+            let theirs = format!("server = \"https://a\"\n\n{theirs}  # b\n[host.\"https://c\"]\n");
+            let merged = with_mirror(Path::new(FILE), Some(&theirs), &mirror(), PULL).expect("TOML");
+            for changed in [
+                merged.clone(),
+                merged.replacen("1s", "3s", 1),
+                merged.replacen("  dial_timeout = \"1s\"\n", "", 1),
+                merged.replacen(table, "", 1),
+                merged.replacen(&format!("{header}\n"), "", 1),
+                merged.replacen(&ours, "", 1),
+            ] {
+                assert_eq!(without_ours(&ours, &changed).as_deref(), Some(theirs.as_str()), "{changed}");
             }
         }
+    }
+
+    #[test]
+    fn a_named_host_behind_hubcaps_comment_is_not_hubcaps() {
+        let theirs = "[host.\"https://office.example\"]\n  dial_timeout = \"1s\"\n";
+        assert_eq!(without_marked(&format!("{HEADER}{theirs}")).as_deref(), Some(theirs));
     }
 }

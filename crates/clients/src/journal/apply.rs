@@ -54,7 +54,7 @@ impl Journal {
         let mut new = Vec::new();
         for planned in plan {
             let change = &planned.change;
-            let at = self.contents.files.iter().position(|record| record.path == change.path);
+            let at = self.contents.files.iter().position(|record| record.is_of(&change.path));
             let known = at.map(|at| self.contents.files.remove(at));
             let missing = paths::missing_directories(&change.path);
             let made = known.as_ref().map_or_else(

@@ -11,11 +11,11 @@ use serde::de::DeserializeOwned;
 use super::Contents;
 use crate::error::Error;
 use crate::file;
+use crate::sudo;
 
 /// The journal is for its owner's eyes: proxies' passwords may be in the files of others.
 const MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
-const ROOT: u32 = 0;
 
 pub(crate) fn path(state: &Path, client: &str) -> PathBuf {
     state.join("wiring").join(format!("{client}.json"))
@@ -24,10 +24,9 @@ pub(crate) fn path(state: &Path, client: &str) -> PathBuf {
 /// Reads a journal; no file is an empty one. root does what it says with any file, and so reads none that another user than
 /// who called `sudo` may have written.
 pub(crate) fn read<T: Default + DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    if is_root()
+    if sudo::is_root()
         && let Ok(found) = std::fs::symlink_metadata(path)
-        && found.uid() != ROOT
-        && Some(found.uid()) != sudo_uid()
+        && !sudo::trusts(found.uid())
     {
         let why = format!(
             "it belongs to user {}, who could have root change any file by it: run this command as that user, or with sudo as \
@@ -70,20 +69,11 @@ pub(crate) fn write<T: Serialize>(path: &Path, contents: Option<&T>) -> Result<(
 /// `hubcap down`.
 fn give_to_owner(dir: &Path, path: &Path) {
     let Some(owner) = dir.parent().and_then(|state| std::fs::metadata(state).ok()) else { return };
-    if is_root() && sudo_uid() == Some(owner.uid()) {
+    if sudo::is_root() && sudo::caller() == Some(owner.uid()) {
         for ours in [dir, path] {
             let _ = chown(ours, Some(owner.uid()), Some(owner.gid()));
         }
     }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
-
-/// Who called `sudo`.
-fn sudo_uid() -> Option<u32> {
-    std::env::var("SUDO_UID").ok()?.parse().ok()
 }
 
 /// The directories that the other journals of this state directory know as made by hubcap.
@@ -102,7 +92,7 @@ mod tests {
 
     #[test]
     fn root_believes_no_journal_of_another_user() {
-        if !is_root() {
+        if !sudo::is_root() {
             return;
         }
         let dir = tempfile::tempdir().expect("a directory");

@@ -39,7 +39,7 @@ fn texts(kind: FileKind) -> [Option<&'static str>; 4] {
         FileKind::HostsToml => [
             None,
             Some("server = \"https://a\"\n"),
-            Some("# mine\n[host.\"https://office\"]  # b\n"),
+            Some("# mine\n[host.\"https://office\"]  # b\n  dial_timeout = \"1s\"\n"),
             Some(""),
         ],
         FileKind::BuildkitdToml => {

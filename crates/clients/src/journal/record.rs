@@ -1,12 +1,13 @@
 //! One file in the journal, and what it is without hubcap's part.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::change::Planned;
 use crate::error::Error;
 use crate::file_kind::FileKind;
+use crate::paths;
 
 /// A file as it was, and as hubcap left it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +45,11 @@ impl FileRecord {
             earlier: earlier.cloned().collect(),
             made,
         })
+    }
+
+    /// Whether it is about the file at this path, which may have become a link since, and then is where that leads.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        self.path == path || paths::resolved(self.path.clone()) == path
     }
 
     /// Whether hubcap has anything in the file. Where not, it is someone else's, unless hubcap made its directory.

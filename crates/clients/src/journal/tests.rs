@@ -59,20 +59,82 @@ fn what_others_have_written_since_stays_theirs() {
     assert_eq!(left, "{\n  \"theirs\": 1,\n  \"more\": 2\n}");
 }
 
+/// Moves a file elsewhere, as a manager of configurations does, and leaves a link to it.
+fn exchange_for_link(path: &Path) -> std::path::PathBuf {
+    let elsewhere = path.with_extension("elsewhere");
+    std::fs::rename(path, &elsewhere).expect("moved");
+    std::os::unix::fs::symlink(&elsewhere, path).expect("linked");
+    elsewhere
+}
+
 #[test]
-fn a_file_that_has_become_a_link_is_restored_where_the_link_leads() {
+fn a_file_that_has_become_a_link_is_restored_where_it_leads() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (path, elsewhere) = (dir.path().join("daemon.json"), dir.path().join("kept.json"));
-    std::fs::write(&path, " was \n").expect("written");
+    let path = dir.path().join("daemon.json");
+    std::fs::write(&path, "{\"a\": 1}\n").expect("written");
+    let plan = |journal: &Journal, port: u16| {
+        let wanted = format!("{{\"a\": 1, \"registry-mirrors\": [\"https://127.0.0.1:{port}\"]}}\n");
+        journal
+            .plan(path.clone(), FileKind::DaemonJson, |original| {
+                assert_eq!(original, Some("{\"a\": 1}\n"));
+                Ok(Some(wanted))
+            })
+            .expect("planned")
+    };
     let mut journal = open(dir.path());
-    journal.apply(&[planned(&journal, &path, "ours")]).expect("applied");
-    // As configuration managers do.
-    std::fs::rename(&path, &elsewhere).expect("moved");
-    std::os::unix::fs::symlink(&elsewhere, &path).expect("linked");
+    journal.apply(&[plan(&journal, 1)]).expect("applied");
+    let elsewhere = exchange_for_link(&path);
+    for is_set_up_again in [false, true] {
+        if is_set_up_again {
+            journal.apply(&[plan(&journal, 1)]).expect("applied");
+            std::fs::remove_file(&path).expect("removed");
+            std::fs::rename(&elsewhere, &path).expect("moved back");
+            exchange_for_link(&path);
+            journal.apply(&[plan(&journal, 2)]).expect("applied");
+        }
+        let changes = journal.plan_undo().expect("readable");
+        journal.undo(&changes).expect("undone");
+        assert_eq!(std::fs::read_to_string(&elsewhere).expect("there"), "{\"a\": 1}\n");
+        assert!(path.is_symlink() && journal.is_empty());
+    }
+}
+
+#[test]
+fn a_file_of_hubcaps_own_that_has_become_a_link_goes_and_what_it_leads_to_stays() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, other) = (dir.path().join("hubcap-proxy.conf"), dir.path().join("other"));
+    let mut journal = open(dir.path());
+    let plan = journal.plan(path.clone(), FileKind::Own, |_| Ok(Some("ours".into()))).expect("planned");
+    journal.apply(&[plan]).expect("applied");
+    std::fs::write(&other, "").expect("written");
+    std::fs::remove_file(&path).expect("removed");
+    std::os::unix::fs::symlink(&other, &path).expect("linked");
     let changes = journal.plan_undo().expect("readable");
     journal.undo(&changes).expect("undone");
-    assert_eq!(std::fs::read_to_string(&elsewhere).expect("there"), " was \n");
-    assert!(path.is_symlink() && open(dir.path()).is_empty());
+    assert!(!path.is_symlink() && other.exists() && journal.is_empty());
+}
+
+#[test]
+fn an_undo_follows_no_link_that_another_user_has_made_since() {
+    if !crate::sudo::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("etc/ca.crt");
+    let mut journal = open(dir.path());
+    journal.apply(&[planned(&journal, &path, "ours")]).expect("applied");
+    for link in [path.clone(), dir.path().join("etc")] {
+        let elsewhere = exchange_for_link(&link);
+        std::os::unix::fs::lchown(&link, Some(65_534), Some(65_534)).expect("given away");
+        let refused = journal.plan_undo().expect_err("another's").to_string();
+        assert!(refused.contains("a link of user 65534"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&path).expect("there"), "ours");
+        std::fs::remove_file(&link).expect("removed");
+        std::fs::rename(elsewhere, &link).expect("moved back");
+    }
+    let changes = journal.plan_undo().expect("its own again");
+    journal.undo(&changes).expect("undone");
+    assert!(!path.exists() && journal.is_empty());
 }
 
 #[test]

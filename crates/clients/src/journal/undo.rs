@@ -6,6 +6,7 @@ use super::{FileRecord, Journal};
 use crate::change::Change;
 use crate::error::Error;
 use crate::file;
+use crate::file_kind::FileKind;
 use crate::paths;
 
 /// What undoing would change.
@@ -35,15 +36,33 @@ impl Journal {
     fn undoing(&self, is_meant: impl Fn(&FileRecord) -> bool) -> Undoing {
         let mut undoing = Undoing::default();
         for record in self.contents.files.iter().filter(|record| is_meant(record)) {
-            // It may be a link by now, whose file has what hubcap wrote.
-            let now = file::read(&paths::resolved(record.path.clone()));
-            let original = now.and_then(|now| record.original(self.kind(record), now));
-            match original.and_then(|original| Change::of(record.path.clone(), original)) {
+            match self.change_back(record) {
                 Ok(change) => undoing.changes.push(change),
                 Err(error) => undoing.failed = undoing.failed.or(Some(error)),
             }
         }
         undoing
+    }
+
+    /// What restoring one file would change. Where it has become a link since, that is the file where the link leads; of a
+    /// name that is hubcap's alone it is the link itself.
+    fn change_back(&self, record: &FileRecord) -> Result<Change, Error> {
+        if let Some((link, owner)) = paths::link_of_another(&record.path) {
+            let why = format!(
+                "{} has become a link of user {owner}, who could have any file changed by it: take hubcap's lines out by \
+                 hand, or remove the link",
+                link.display()
+            );
+            return Err(Error::not_understood(&record.path, why));
+        }
+        let kind = self.kind(record);
+        let path = match kind {
+            FileKind::Own => record.path.clone(),
+            _ => paths::resolved(record.path.clone()),
+        };
+        let current = file::read(&path)?;
+        let wanted = record.original(kind, current.clone())?;
+        Ok(Change { path, current, wanted })
     }
 
     /// Restores the files of these changes, and forgets them.
@@ -73,9 +92,7 @@ impl Journal {
 
     /// Forgets a file, and returns the directories that were made for it.
     fn forget(&mut self, path: &std::path::Path) -> Vec<PathBuf> {
-        let is_meant =
-            |record: &FileRecord| record.path == path || paths::resolved(record.path.clone()) == path;
-        let at = self.contents.files.iter().position(is_meant);
+        let at = self.contents.files.iter().position(|record| record.is_of(path));
         at.map(|at| self.contents.files.remove(at).made).unwrap_or_default()
     }
 }
