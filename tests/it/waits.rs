@@ -277,6 +277,26 @@ async fn questions_have_places_and_end_when_nobody_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_that_wait_for_repositories_that_never_answer_keep_nobody_from_the_others() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    image::put(&origin, "org/good:1", &[b"layer"]);
+    origin.quirk("/v2/org/slow", quirk::hang());
+    let hubcap = place.start(&origin.url(), &["--upstream-timeout", "120s"]);
+    let asking =
+        join_all((0..300).map(async |number| hubcap.get(&manifest(&format!("org/slow{number}"), "1")).await));
+    let good = async {
+        eventually("they are asked for", || origin.count(&Method::GET, "/v2/org/slow") == 300).await;
+        let begun = Instant::now();
+        assert_eq!(hubcap.get(&manifest("org/good", "1")).await.status(), 200, "{}", hubcap.log());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    };
+    tokio::select! {
+        answers = asking => panic!("{} answers", answers.len()),
+        () = good => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_anothers_question_that_hangs_asks_as_well() {
     let (origin, place) = (Origin::start().await, Place::new());
     image::put(&origin, "org/app:1", &[b"layer"]);

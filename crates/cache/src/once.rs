@@ -13,8 +13,9 @@ use crate::outcome::Answer;
 use crate::places::Places;
 use crate::question::Question;
 
-/// Questions at a time.
-const MOST: usize = 256;
+/// Questions at a time: so many that all connections of clients (1024) cannot take a registry's half of them. A client that asks for
+/// repositories which never answer must not keep others from the rest.
+const MOST: usize = 4096;
 /// The same as a part of the files that the process may have open: each may need a connection.
 const PART_OF_FILES: u64 = 8;
 /// So many in any case.
