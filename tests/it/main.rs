@@ -33,6 +33,7 @@ mod neighbors;
 mod permission;
 mod power;
 mod private;
+mod questions;
 mod quirks;
 mod ranged;
 mod real;

@@ -22,8 +22,7 @@ use crate::latest::Latest;
 use crate::manifest::content::ManifestContent;
 use crate::meter::{Meter, RegistryStats, RequestGuard, RequestLog, Requested, Snapshot};
 use crate::negative::NegativeCache;
-use crate::once::{self, Questions};
-use crate::outcome::Outcome;
+use crate::outcome::{Answer, Outcome};
 use crate::places::Places;
 use crate::pushes::Pushes;
 use crate::question::{Content, Known, Question};
@@ -58,6 +57,9 @@ pub struct Config {
 /// The cache; a clone is another handle of the same one.
 #[derive(Clone)]
 pub struct Cache(pub(crate) Arc<Inner>);
+
+/// Flights of what is asked.
+pub(crate) type Questions<V> = Flights<Question, Result<Answer<V>, Error>>;
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
@@ -114,7 +116,7 @@ impl Cache {
             carrier,
             manifests: Flights::new(tasks.clone()),
             referrers: Flights::new(tasks.clone()),
-            questions: once::places(),
+            questions: Places::of_questions(),
             tasks,
             ahead: Arc::new(Semaphore::new(READ_AHEAD)),
             attestations: Attestations::default(),

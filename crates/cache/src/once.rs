@@ -4,31 +4,11 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
-
-use crate::cache::Cache;
+use crate::cache::{Cache, Questions};
 use crate::error::{Error, Failure};
-use crate::flight::{Flights, Role, Subscription, UNBEGUN, UNWANTED};
+use crate::flight::{Role, Subscription, UNBEGUN, UNWANTED};
 use crate::outcome::Answer;
-use crate::places::Places;
 use crate::question::Question;
-
-/// Questions at a time: so many that all connections of clients (1024) cannot take a registry's half of them. A client that asks for
-/// repositories which never answer must not keep others from the rest.
-const MOST: usize = 4096;
-/// The same as a part of the files that the process may have open: each may need a connection.
-const PART_OF_FILES: u64 = 8;
-/// So many in any case.
-const LEAST: usize = 8;
-
-/// Flights of what is asked.
-pub(crate) type Questions<V> = Flights<Question, Result<Answer<V>, Error>>;
-
-/// The places of all questions.
-pub(crate) fn places() -> Places {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    Places::new(usize::try_from(files / PART_OF_FILES).unwrap_or(MOST).clamp(LEAST, MOST))
-}
 
 impl Cache {
     /// The answer to a question: the one that is remembered, that of the flight that runs, or else that of `ask`, which

@@ -11,11 +11,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hubcap_oci::{Registry, Repository, Target};
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::lock::lock;
 
+/// Questions at a time: so many that all connections of clients (1024) cannot take a registry's half of them. A client that asks for
+/// repositories which never answer must not keep others from the rest.
+const MOST_QUESTIONS: usize = 4096;
+/// The same as a part of the files that the process may have open: each may need a connection.
+const PART_OF_FILES: u64 = 8;
+/// So many in any case.
+const LEAST_QUESTIONS: usize = 8;
 /// What waits gives up when no place has become free for so long: then its clients are better off with the registry itself.
 const STANDSTILL: Duration = Duration::from_secs(10);
 /// The longest wait: an answer must begin within a minute.
@@ -59,6 +67,13 @@ impl Places {
     /// So many places, of which none is taken.
     pub(crate) fn new(all: usize) -> Self {
         Self(Arc::new(Inner { all, state: Mutex::default(), freed: watch::Sender::default() }))
+    }
+
+    /// Those of all questions for manifests and lists of referrers.
+    pub(crate) fn of_questions() -> Self {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let wanted = usize::try_from(files / PART_OF_FILES).unwrap_or(MOST_QUESTIONS);
+        Self::new(wanted.clamp(LEAST_QUESTIONS, MOST_QUESTIONS))
     }
 
     /// Takes a place for something from a repository; `None` when there is none for too long, or none will be given any more.
