@@ -2,7 +2,7 @@
 //! a request over it is cut off, or is never answered. Only a connection that was just opened tells anything of the server.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,12 +30,20 @@ tokio::task_local! {
     static OPENED: Arc<AtomicBool>;
 }
 
-/// Notes that the request that runs opens a connection to `target`. It is called by the connectors, with whatever they
-/// are called with.
-pub(crate) fn opening<T>(target: T) -> T {
-    // Nobody waits for a connection outside of a request.
-    let _ = OPENED.try_with(|opened| opened.store(true, Ordering::Relaxed));
-    target
+/// A connection that is being opened, or cannot be.
+pub(crate) type Opening<C, E> = Pin<Box<dyn Future<Output = Result<C, E>> + Send>>;
+
+/// Notes, when `connecting` has ended, that the request that runs has opened a connection. The connectors' futures go
+/// through it. That one was begun says nothing: when an old one becomes free before, the request goes over that, and the
+/// new one is opened by a task of the pool's, for the next request.
+pub(crate) fn opening<C, E>(
+    connecting: impl Future<Output = Result<C, E>> + Send + 'static,
+) -> Opening<C, E> {
+    Box::pin(async {
+        let connected = connecting.await;
+        let _ = OPENED.try_with(|opened| opened.store(true, Ordering::Relaxed));
+        connected
+    })
 }
 
 /// Notes that what the request has opened is of no use to it, and that it begins anew.
@@ -120,7 +128,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_fresh_connection_says_counts() {
         let opened = |answer: Result<&'static str, Error>| async {
-            opening(());
+            opening(ready(Ok::<_, Error>(()))).await?;
             late(answer).await
         };
         assert_eq!(play(opened(closed()), ready(Ok("another"))).await, closed());

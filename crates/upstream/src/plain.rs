@@ -17,18 +17,24 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Body, Response, ResponseBuilderExt as _};
-use tower::util::{MapRequest, ServiceFn, service_fn};
+use tower::Service;
+use tower::util::{MapFuture, ServiceFn, service_fn};
 use url::Url;
 
 use crate::address::{AddressPolicy, Resolver};
-use crate::connection::{self, Connection, opening};
+use crate::connection::{self, Connection, Opening, opening};
 use crate::error::{Error, chain};
 use crate::request::USER_AGENT;
 
 /// The length of a read, in bytes.
 const READ: usize = 64 << 10;
 
-type Connector = MapRequest<HttpConnector<LookUp>, fn(Uri) -> Uri>;
+type Connector = MapFuture<
+    Direct,
+    fn(Connecting) -> Opening<<Direct as Service<Uri>>::Response, <Direct as Service<Uri>>::Error>,
+>;
+type Direct = HttpConnector<LookUp>;
+type Connecting = <Direct as Service<Uri>>::Future;
 /// How names become addresses.
 type LookUp = ServiceFn<fn(Name) -> Addresses>;
 type Addresses = Pin<Box<dyn Future<Output = io::Result<vec::IntoIter<SocketAddr>>> + Send>>;
@@ -47,7 +53,7 @@ impl Plain {
         let mut connector = HttpConnector::new_with_resolver(service_fn(look_up as fn(Name) -> Addresses));
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(timeout));
-        let connector = MapRequest::new(connector, opening as fn(Uri) -> Uri);
+        let connector = MapFuture::new(connector, opening as _);
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::oneshot;
 
 use crate::quirks::{REGISTRY, REPOSITORY, Situation, TAG};
 use crate::support::hubcap::{Place, blob, manifest};
-use crate::support::image;
 use crate::support::origin::{Origin, Quirk, quirk};
+use crate::support::{eventually, image};
 
 pub(crate) const SITUATIONS: &[Situation] = &[
     Situation::pull("load balancers", "a connection is closed when it is used again", |origin| {
@@ -137,17 +138,7 @@ async fn serve(listener: TcpListener, end: End) {
 
 async fn answer(mut stream: TcpStream, end: End) -> std::io::Result<()> {
     let request = read(&mut stream).await?;
-    let body = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
-    let (version, length) = match end {
-        End::Old => ("1.0", String::new()),
-        _ => ("1.1", format!("Content-Length: {}\r\n", body.len())),
-    };
-    let (digest, kind) = (image::sha256(body.as_bytes()), "application/vnd.oci.image.index.v1+json");
-    let body = if request.starts_with("HEAD") { "" } else { body };
-    let head = format!(
-        "HTTP/{version} 200 OK\r\nContent-Type: {kind}\r\nDocker-Content-Digest: {digest}\r\n{length}\r\n"
-    );
-    stream.write_all(format!("{head}{body}").as_bytes()).await?;
+    reply(&mut stream, &request, end).await?;
     match end {
         End::Old => {}
         End::Half => {
@@ -165,6 +156,20 @@ async fn answer(mut stream: TcpStream, end: End) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+async fn reply(stream: &mut TcpStream, request: &str, end: End) -> std::io::Result<()> {
+    let body = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    let (version, length) = match end {
+        End::Old => ("1.0", String::new()),
+        _ => ("1.1", format!("Content-Length: {}\r\n", body.len())),
+    };
+    let (digest, kind) = (image::sha256(body.as_bytes()), "application/vnd.oci.image.index.v1+json");
+    let body = if request.starts_with("HEAD") { "" } else { body };
+    let head = format!(
+        "HTTP/{version} 200 OK\r\nContent-Type: {kind}\r\nDocker-Content-Digest: {digest}\r\n{length}\r\n"
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await
 }
 
 async fn read(stream: &mut TcpStream) -> std::io::Result<String> {
@@ -192,6 +197,53 @@ async fn however_a_server_ends_a_connection_the_next_request_is_answered() {
             tokio::time::sleep(Duration::from_millis(60)).await;
         }
         server.abort();
+    }
+}
+
+/// How many connections to `port` of this machine wait for the other side.
+fn connecting_to(port: u16) -> usize {
+    let port = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("a table of connections");
+    let is_one = |line: &&str| {
+        let mut words = line.split_whitespace().skip(2);
+        words.next().is_some_and(|remote| remote.ends_with(&port)) && words.next() == Some("02")
+    };
+    table.lines().filter(is_one).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_connection_that_comes_free_while_a_new_one_is_opened_may_be_closed_too() {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let listener = socket.listen(1).expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let place = Place::new();
+    let hubcap = place.start("http://127.0.0.1:9", &["--upstream", &format!("{REGISTRY}=http://{address}")]);
+    let [first, second] = ["first", "second"].map(|tag| manifest(&format!("{REGISTRY}/{REPOSITORY}"), tag));
+    let (fill, is_full) = oneshot::channel();
+    let serving = async {
+        let (mut old, _) = listener.accept().await.expect("a connection");
+        let request = read(&mut old).await.expect("a request");
+        // No more may wait to be accepted, and the next connection takes its time.
+        let waiting = [TcpStream::connect(address).await, TcpStream::connect(address).await];
+        fill.send(()).expect("a client");
+        eventually("a connection is opened", || connecting_to(address.port()) == 1).await;
+        reply(&mut old, &request, End::Reset).await.expect("an answer");
+        assert!(read(&mut old).await.expect("a request").contains("/second"));
+        drop((old, waiting));
+        serve(listener, End::Half).await;
+    };
+    let asking = async {
+        let second = async {
+            is_full.await.expect("a server");
+            hubcap.get(&second).await
+        };
+        let (first, second) = tokio::join!(hubcap.get(&first), second);
+        assert_eq!((first.status(), second.status()), (StatusCode::OK, StatusCode::OK), "{}", hubcap.log());
+    };
+    tokio::select! {
+        () = asking => {}
+        () = serving => panic!("the server has ended"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, redirect};
-use tower::util::MapRequestLayer;
+use tower::util::MapFutureLayer;
 use url::Url;
 
 use crate::address::{AddressPolicy, Resolver, is_loopback, is_private};
@@ -80,7 +80,7 @@ impl Clients {
                 .http1_max_headers(connection::MAX_HEADERS)
                 .redirect(redirect::Policy::none())
                 .connect_timeout(self.timeout)
-                .connector_layer(MapRequestLayer::new(opening))
+                .connector_layer(MapFutureLayer::new(opening))
                 .pool_idle_timeout(connection::IDLE)
                 .user_agent(USER_AGENT)
                 .tcp_nodelay(true);
