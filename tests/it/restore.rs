@@ -105,6 +105,11 @@ impl Earlier {
         names.extend(others.map(|digest| format!("blobs/{}", digest.replace(':', "/"))));
         names.extend(["index.json", "oci-layout", "lock"].map(Into::into));
         let (mut tar, mut gate) = (tar::Builder::new(Vec::new()), 0);
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        header.set_mode(0o700);
+        tar.append_data(&mut header, ".hubcap/blobs/sha256", std::io::empty()).expect("a member");
         for (number, name) in names.iter().enumerate() {
             if number == 1 {
                 gate = tar.get_ref().len();

@@ -14,7 +14,7 @@ use fs_err as fs;
 use crate::layout::own;
 
 /// The mode of a store's directory that hubcap makes.
-const DIRECTORY: u32 = 0o700;
+pub(crate) const DIRECTORY: u32 = 0o700;
 /// The mode of what was imported.
 const LOCAL: u32 = 0o400;
 /// What a file's mode may be at most: nobody but its owner may write it, whatever the umask is.

@@ -17,6 +17,7 @@ use std::path::Path;
 use bytes::Bytes;
 use hubcap_oci::{Digest, ImageRef, Manifest, Tag, Target};
 
+use crate::archive::without_modes;
 use crate::error::Error;
 use crate::permissions::Readers;
 use crate::store::Store;
@@ -34,19 +35,16 @@ pub struct Imported {
     pub digest: Digest,
 }
 
-/// What private images have whose own manifests are for everybody, as far as their modes say, without being a public image's: the
-/// store is a copy that has lost its modes. Modes that are right tell what private images share with public ones.
+/// What the private images of a store have that has lost its modes.
 fn guarded(images: &[Image]) -> HashSet<Digest> {
     let top = |image: &Image| image.top.0.descriptor.digest;
-    let public: HashSet<Digest> =
-        images.iter().filter(|image| image.origin == Origin::PublicInStore).map(top).collect();
-    let is_lost = |image: &&Image| {
-        let mut own = image.contents.iter().filter(|(digest, _)| *digest == top(image));
-        image.origin == Origin::Private
-            && !public.contains(&top(image))
-            && own.any(|(_, member)| member.readers == Readers::All)
-    };
-    images.iter().filter(is_lost).flat_map(|image| image.contents.iter().map(|(digest, _)| *digest)).collect()
+    let of_store = images.iter().filter(|image| image.origin != Origin::Tool);
+    let tops: Vec<_> = of_store.map(|image| (top(image), image.origin == Origin::Private)).collect();
+    let contents = images.iter().flat_map(|image| &image.contents);
+    let modes: HashMap<_, _> = contents.map(|(digest, member)| (*digest, member.readers)).collect();
+    let lost = without_modes(&tops, |top| modes.get(top).copied().unwrap_or(Readers::Granted));
+    let private = images.iter().filter(|image| image.origin == Origin::Private && lost.contains(&top(image)));
+    private.flat_map(|image| image.contents.iter().map(|(digest, _)| *digest)).collect()
 }
 
 impl Store {

@@ -1,21 +1,22 @@
 //! A store out of its archive, while it is in use: contents become visible one by one, each verified, and what names them
 //! when all have come. What the archive's index of other versions says is not needed: everything is in `index.json`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use hubcap_oci::{Compression, Digest, Link, Tag, Target};
+use hubcap_oci::{Compression, Digest, Tag, Target};
 use tar::EntryType;
 
 use crate::archive::headers::{self, Head};
+use crate::archive::without_modes;
 use crate::error::Error;
 use crate::layout::image_index::{Entry, ImageIndex};
 use crate::layout::{MAX_BESIDE, digest_of};
 use crate::mutex::lock;
-use crate::permissions::Readers;
+use crate::permissions::{DIRECTORY, Readers};
 use crate::store::Store;
 
 /// What is read, and written, at once, in bytes.
@@ -96,9 +97,32 @@ impl Names {
     }
 }
 
-/// A file of an archive, by what it is in a store.
+/// What came out of an archive, and who may have it, as its modes say there.
+type Brought = HashMap<Digest, Readers>;
+
+/// Whether an archive's modes can be believed before its `index.json` has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Modes {
+    /// The directory of the contents is its owner's alone, as hubcap makes it.
+    Kept,
+    /// They may be those that a tool gives to all files.
+    Unknown,
+}
+
+impl Modes {
+    const fn of(directory: u32) -> Self {
+        match directory & 0o777 {
+            DIRECTORY => Self::Kept,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A member of an archive, by what it is in a store.
 enum Member {
     Content(Digest),
+    /// The directory of contents.
+    Contents,
     /// `index.json`.
     Index,
     /// A file beside the contents that the caller wants.
@@ -107,7 +131,14 @@ enum Member {
 
 impl Member {
     /// Archives begin at whatever directory they were made from, so only the ends of names count.
-    fn of(path: &Path, beside: &[&str]) -> Option<Self> {
+    fn of(path: &Path, kind: EntryType, beside: &[&str]) -> Option<Self> {
+        if kind == EntryType::Directory {
+            let is_of_contents = path.parent().is_some_and(|parent| parent.ends_with("blobs"));
+            return is_of_contents.then_some(Self::Contents);
+        }
+        if kind != EntryType::Regular {
+            return None;
+        }
         if path.ancestors().nth(2).is_some_and(|directory| directory.ends_with("blobs")) {
             return digest_of(path).map(Self::Content);
         }
@@ -131,15 +162,17 @@ impl Store {
             Some(Compression::Zstd) => Box::new(zstd::Decoder::with_buffer(archive)?),
             _ => Box::new(archive),
         };
-        let (mut restored, mut index, mut brought) = (Restored::default(), None, HashSet::new());
+        let (mut restored, mut index, mut brought) = (Restored::default(), None, Brought::new());
+        let mut modes = Modes::Unknown;
         while let Some(head) = headers::next(&mut tar)? {
             let (size, path) = (head.size, PathBuf::from(&head.name));
             let mut data = (&mut tar).take(size);
-            match Member::of(&path, beside).filter(|_| head.kind == EntryType::Regular) {
+            match Member::of(&path, head.kind, beside) {
+                Some(Member::Contents) => modes = Modes::of(head.mode),
                 Some(Member::Content(digest)) if !self.has(&digest) => {
-                    let taken = self.take_content(&digest, &head, &mut data);
+                    let taken = self.take_content(&digest, &head, modes, &mut data);
                     if restored.count(&digest, size, taken)? {
-                        brought.insert(digest);
+                        brought.insert(digest, Readers::of(head.mode));
                         added();
                     }
                 }
@@ -170,13 +203,20 @@ impl Store {
             }
         }
         if let Some(index) = index {
-            self.take_names(&index, &brought)?;
+            self.mark_brought(&index, &brought);
+            self.take_names(&index, &brought.into_keys().collect())?;
         }
         Ok(restored)
     }
 
     /// As of when it was written first: it has not been used by anybody here.
-    fn take_content(&self, digest: &Digest, head: &Head, data: &mut impl Read) -> Result<(), Error> {
+    fn take_content(
+        &self,
+        digest: &Digest,
+        head: &Head,
+        modes: Modes,
+        data: &mut impl Read,
+    ) -> Result<(), Error> {
         let size = head.size;
         let since = Duration::from_secs(head.written);
         // A time that there cannot be is none.
@@ -190,32 +230,26 @@ impl Store {
             ingest.write(&piece.freeze())?;
         }
         // That it was imported there says nothing here.
-        ingest.mark(match Readers::of(head.mode) {
-            Readers::All => Readers::All,
-            Readers::Granted | Readers::Local => Readers::Granted,
+        ingest.mark(match (Readers::of(head.mode), modes) {
+            (Readers::All, Modes::Kept) => Readers::All,
+            _ => Readers::Granted,
         });
         ingest.commit_as_of(written)
     }
 
-    /// Takes from everybody what private images have that came with this `index.json`, where the modes that came with it say that
-    /// anybody may have the images' own manifests, without being a public image's: it comes of a copy that has lost its modes.
-    fn guard(&self, found: &ImageIndex, brought: &HashSet<Digest>) {
+    /// Marks for everybody what was so where the archive comes from. What private images have that came without their modes is
+    /// for nobody.
+    fn mark_brought(&self, found: &ImageIndex, brought: &Brought) {
         let layout = &self.catalog().layout;
-        let top = |entry: &Entry| entry.descriptor.digest;
-        let public: HashSet<Digest> =
-            found.entries().filter(|entry| !entry.private).map(|entry| top(&entry)).collect();
-        let is_lost = |entry: &Entry| {
-            entry.private
-                && brought.contains(&top(entry))
-                && !public.contains(&top(entry))
-                && layout.readers(&top(entry)) == Readers::All
-        };
-        for entry in found.entries().filter(is_lost) {
-            for one in layout.graph(&Link::from(&entry.descriptor)).contents() {
-                if brought.contains(&one.digest) {
-                    layout.mark(&one.digest, Readers::Granted);
-                }
-            }
+        let tops: Vec<_> = found.entries().map(|entry| (entry.descriptor.digest, entry.private)).collect();
+        let lost = without_modes(&tops, |top| brought.get(top).copied().unwrap_or(Readers::Granted));
+        let mut guarded = lost.clone();
+        for entry in found.entries().filter(|entry| entry.private && lost.contains(&entry.descriptor.digest))
+        {
+            guarded.extend(layout.named_by(&entry));
+        }
+        for (digest, _) in brought.iter().filter(|(_, readers)| **readers == Readers::All) {
+            layout.mark(digest, if guarded.contains(digest) { Readers::Granted } else { Readers::All });
         }
     }
 
@@ -245,7 +279,6 @@ impl Store {
                 missing.push(entry);
             }
         }
-        self.guard(found, brought);
         let mut added = ImageIndex::default();
         added.extend(&missing);
         self.catalog().index.add(&added);

@@ -176,11 +176,15 @@ fn an_archive_of_a_store_that_has_lost_its_modes_gives_nobody_what_was_private()
     let (from, earlier) = store();
     let target =
         |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
-    let (private, stranger) = (target("a/private"), target("a/stranger"));
+    let (private, public, stranger) = (target("a/private"), target("a/public"), target("a/stranger"));
     earlier.mark_private(&private).expect("marked");
-    let secret = put(&earlier, 1, 1000);
+    let (secret, known) = (put(&earlier, 1, 1000), put(&earlier, 2, 1000));
     earlier.link(&private, &secret);
+    earlier.link(&public, &known);
+    earlier.publish(&public, &known);
     let tag = "1".parse().expect("a tag");
+    let (manifest, bytes) = manifest_of(&known);
+    earlier.put_manifest(&public, &manifest, &bytes, Some(&tag)).expect("stored");
     let (manifest, bytes) = manifest_of(&secret);
     earlier.put_manifest(&private, &manifest, &bytes, Some(&tag)).expect("stored");
     let text = serde_json::json!({"schemaVersion": 2, "mediaType": hubcap_oci::media_type::OCI_INDEX,
@@ -191,6 +195,11 @@ fn an_archive_of_a_store_that_has_lost_its_modes_gives_nobody_what_was_private()
     earlier.close();
     let archive = |is_lost: bool| {
         let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        header.set_mode(if is_lost { 0o755 } else { 0o700 });
+        tar.append_data(&mut header, "blobs/sha256", std::io::empty()).expect("packed");
         for (digest, path) in Layout::at(from.path()).digests() {
             let metadata = std::fs::metadata(&path).expect("there");
             let mut header = tar::Header::new_gnu();
@@ -204,12 +213,21 @@ fn an_archive_of_a_store_that_has_lost_its_modes_gives_nobody_what_was_private()
     };
     for is_lost in [false, true] {
         let (dir, store) = store();
-        store.restore(archive(is_lost).as_slice(), &[], &|| ()).expect("restored");
+        let mode_of = |digest: &Digest| {
+            let metadata = std::fs::metadata(path_of(&dir, digest)).ok()?;
+            Some(metadata.permissions().mode() & 0o777)
+        };
+        let before_index = || {
+            let at_once = if is_lost { 0o600 } else { 0o644 };
+            assert!([None, Some(at_once)].contains(&mode_of(&known)), "modes lost: {is_lost}");
+            assert!([None, Some(0o600)].contains(&mode_of(&secret)), "modes lost: {is_lost}");
+        };
+        store.restore(archive(is_lost).as_slice(), &[], &before_index).expect("restored");
         for digest in [&secret, &manifest.descriptor.digest] {
             assert!(!store.is_linked(&stranger, digest), "{digest}, modes lost: {is_lost}");
-            let mode = std::fs::metadata(path_of(&dir, digest)).expect("there").permissions().mode() & 0o777;
-            assert_eq!(mode, 0o600);
+            assert_eq!(mode_of(digest), Some(0o600));
         }
+        assert_eq!(mode_of(&known), Some(0o644), "what is public stays so");
         assert!(store.is_linked(&private, &manifest.descriptor.digest));
     }
 }
