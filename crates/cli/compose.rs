@@ -48,7 +48,7 @@ pub(crate) fn store_to_carry(config: &Config) -> Result<Store, hubcap_store::Err
 
 fn options(config: &Config) -> Options {
     if let Some(secret) = secret::of(&config.state) {
-        hubcap_store::rely_on_times_noted_with(&secret);
+        hubcap_store::rely_on_what_is_noted_with(&secret);
     }
     let limits = Limits { max_size: config.max_size, min_free: Some(config.min_free) };
     Options { limits, pins: config.pins.clone(), durability: Durability::Kernel }

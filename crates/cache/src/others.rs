@@ -13,7 +13,7 @@ use crate::question::{Content, Question};
 struct Known {
     is_private: bool,
     admission: Admission,
-    /// Whether the first origin has given this content before, or a manifest that names it, or need not be asked.
+    /// Whether the first origin has given this content to this hubcap before, or a manifest that names it, or need not be asked.
     is_known: bool,
     /// Whether something of the repository is stored under a tag: so its name is no secret.
     is_named: bool,
@@ -42,10 +42,9 @@ pub(crate) const fn permitted(is_private: bool) -> Others {
     if is_private { Others::WithLogin } else { Others::All }
 }
 
-/// What the first origin has said of a blob before it is asked for it. What is linked to the repository it has given itself,
-/// or a manifest that names it.
+/// What the first origin has said of a blob before it is asked for it. That a store out of a cache names it is not its word.
 pub(crate) fn permission(store: &Store, target: &Target, blob: &Digest) -> Permission {
-    if store.is_named(target, blob) { Permission::Named } else { Permission::Asked }
+    if store.is_told(target, blob) { Permission::Named } else { Permission::Asked }
 }
 
 /// Whether what these origins supply may be stored as the repository's. What the first has never spoken of may not.
@@ -69,16 +68,16 @@ impl Grants {
         let Question { access, content } = question;
         let target = &access.target;
         let is_private = store.is_private(target);
-        let is_linked = match content {
+        let is_told = match content {
             Content::Blob(digest)
             | Content::Manifest(Reference::Digest(digest))
-            | Content::Referrers(digest) => store.is_named(target, digest),
+            | Content::Referrers(digest) => store.is_told(target, digest),
             Content::Manifest(Reference::Tag(_)) => false,
         };
         let known = Known {
             is_private,
             admission: self.admission(is_private, access, std::time::Instant::now()),
-            is_known: is_linked || is_official(target),
+            is_known: is_told || is_official(target),
             is_named: !store.tags(target).is_empty(),
             is_privileged: upstream.is_privileged().await,
         };

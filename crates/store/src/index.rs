@@ -21,8 +21,8 @@ use db::Db;
 use fill::Owners;
 use trees::{Owned, link_key, tag_key};
 
-pub(crate) use trees::By;
 pub use trees::TagEntry;
+pub(crate) use trees::{By, Word};
 
 /// A manifest that names more contents is served, and none of these is linked to its repository: images have some dozen, and
 /// each link costs a place in the index.
@@ -92,14 +92,14 @@ impl Index {
     }
 
     /// Links contents to a repository, because a manifest of it names them. Of more than 1000 none is linked.
-    pub(crate) fn link(&self, target: &Target, contents: &[Digest]) {
+    pub(crate) fn link(&self, target: &Target, contents: &[Digest], word: Word) {
         let contents = linkable(target, contents);
-        self.db.with(|trees| trees.link(target, contents));
+        self.db.with(|trees| trees.link(target, contents, word));
     }
 
-    /// Notes that a repository has a content, and how it came; a manifest with its media type.
-    pub(crate) fn own(&self, target: &Target, digest: &Digest, media_type: Option<&str>, by: By) {
-        self.db.with(|trees| trees.own(target, digest, media_type, by));
+    /// Notes that a repository has a content, how it came, and who says so; a manifest with its media type.
+    pub(crate) fn own(&self, target: &Target, digest: &Digest, media_type: Option<&str>, by: By, word: Word) {
+        self.db.with(|trees| trees.own(target, digest, media_type, by, word));
         lock(&self.owned).remove(&link_key(target, digest));
     }
 
@@ -116,9 +116,19 @@ impl Index {
             return false;
         }
         let private = self.private();
-        let is_given = |one: &Target| self.owned(one, digest).is_some_and(|owned| owned.by == By::Registry);
         !private.iter().any(|one| self.is_owned(one, digest))
-            || self.targets(digest).iter().any(|one| !private.contains(one) && is_given(one))
+            || self.targets(digest).iter().any(|one| !private.contains(one) && self.is_given(one, digest))
+    }
+
+    /// Whether the registry gave a content for a repository, which an import does not.
+    pub(crate) fn is_given(&self, target: &Target, digest: &Digest) -> bool {
+        self.owned(target, digest).is_some_and(|owned| owned.by == By::Registry)
+    }
+
+    /// Whether the registry has told this hubcap, or one with the same secret, that a repository has a content.
+    pub(crate) fn is_told(&self, target: &Target, digest: &Digest) -> bool {
+        let key = link_key(target, digest);
+        self.db.with(|trees| trees.word(&key)).flatten() == Some(Word::Registry)
     }
 
     /// Whether the registry gave a content for a repository, or a manifest of the repository names it.

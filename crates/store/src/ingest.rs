@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::evict::Evictor;
 use crate::evict::reservation::Reservation;
 use crate::hash::hash_range;
-use crate::index::By;
+use crate::index::{By, Word};
 use crate::permissions::{self, Readers};
 use extents::Extents;
 use hasher::Hasher;
@@ -309,7 +309,7 @@ impl Ingest {
             return Err(Error::DigestMismatch { expected, actual });
         }
         if let Some(target) = &self.giver {
-            self.catalog.index.own(target, &self.expected, None, By::Registry);
+            self.catalog.index.own(target, &self.expected, None, By::Registry, Word::Registry);
         }
         if let Some(path) = &self.partial.0 {
             self.catalog.add(path, &self.expected, self.written, self.stamp)?;

@@ -43,7 +43,7 @@ mod validation;
 pub use archive::export::{Availability, CompleteImage, Format};
 pub use archive::import::Imported;
 pub use archive::restore::Restored;
-pub use boot::rely_on_times_noted_with;
+pub use boot::rely_on_what_is_noted_with;
 pub use content::Content;
 pub use content::growth::{AbortReason, Progress, ReadError};
 pub use content::reader::{HOLD_BACK, Reader};

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::evict::limits::Limits;
 use crate::evict::plan::Removal;
 use crate::evict::{Evictor, Wanted};
-use crate::index::{By, Index};
+use crate::index::{By, Index, Word};
 use crate::ingest::Ingest;
 use crate::layout::image_index::ImageIndex;
 use crate::layout::{Durability, Layout};
@@ -162,14 +162,18 @@ impl Store {
 
     /// Remembers that the registry gave this content for the repository.
     pub fn link(&self, target: &Target, digest: &Digest) {
-        self.0.catalog.index.own(target, digest, None, By::Registry);
+        self.link_by(target, digest, Word::Registry);
+    }
+
+    pub(crate) fn link_by(&self, target: &Target, digest: &Digest, word: Word) {
+        self.0.catalog.index.own(target, digest, None, By::Registry, word);
         self.publish(target, digest);
     }
 
     /// Remembers that a content was imported for the repository. Who else may have it stays as it is, unless it is new.
     pub(crate) fn link_imported(&self, target: &Target, digest: &Digest, is_new: bool) {
         let Catalog { index, layout, .. } = &*self.0.catalog;
-        index.own(target, digest, None, By::Import);
+        index.own(target, digest, None, By::Import, Word::Layout);
         if is_new && !self.is_private(target) {
             layout.mark(digest, Readers::Local);
         }
@@ -199,6 +203,12 @@ impl Store {
         self.0.catalog.index.targets(digest)
     }
 
+    /// Whether this hubcap knows by the registry's word that the repository has this content: it gave that, or a manifest that
+    /// names it. What a store out of a cache, an archive or an import names is not enough.
+    pub fn is_told(&self, target: &Target, digest: &Digest) -> bool {
+        self.0.catalog.index.is_told(target, digest)
+    }
+
     /// Whether the registry gave this content for the repository, or a manifest of the repository names it. That is no
     /// permission to give out what is stored.
     pub fn is_named(&self, target: &Target, digest: &Digest) -> bool {
@@ -221,7 +231,7 @@ impl Store {
     /// word of theirs.
     pub fn is_confirmable(&self, target: &Target, digest: &Digest) -> bool {
         let index = &self.0.catalog.index;
-        let is_giver = |one: &Target| one.registry == target.registry && index.is_owned(one, digest);
+        let is_giver = |one: &Target| one.registry == target.registry && index.is_given(one, digest);
         index.is_everybodys(digest) || index.targets(digest).iter().any(is_giver)
     }
 

@@ -7,7 +7,7 @@ use crate::boot;
 /// When something was last confirmed, and how far that can be relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validation {
-    /// Since this machine was started, by a hubcap that [this one relies on](crate::rely_on_times_noted_with).
+    /// Since this machine was started, by a hubcap that [this one relies on](crate::rely_on_what_is_noted_with).
     Here(Moment),
     /// Before that, or by somebody else: a time to tell, not to rely on.
     Elsewhere(SystemTime),

@@ -28,7 +28,7 @@ impl Cache {
         // What the first origin has named in an index of this repository others may have, where it does not.
         let is_missing = match reference {
             Reference::Digest(digest) if matches!(failure.error, Error::NotFound) => {
-                self.store().is_named(&access.target, digest)
+                self.store().is_told(&access.target, digest)
             }
             _ => false,
         };

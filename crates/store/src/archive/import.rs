@@ -19,6 +19,7 @@ use hubcap_oci::{Digest, ImageRef, Manifest, Tag, Target};
 
 use crate::archive::without_modes;
 use crate::error::Error;
+use crate::index::Word;
 use crate::permissions::Readers;
 use crate::store::Store;
 use image::{Image, Origin, named};
@@ -147,13 +148,13 @@ impl Store {
                 }
                 for (digest, _) in contents.iter().filter(|(digest, _)| is_given(digest)) {
                     match readers(digest) {
-                        Readers::Granted | Readers::All => self.link(target, digest),
+                        Readers::Granted | Readers::All => self.link_by(target, digest, Word::Layout),
                         Readers::Local => self.link_imported(target, digest, fresh.contains(digest)),
                     }
                 }
                 let put = |(manifest, bytes): &(Manifest, Bytes), tag: Option<&Tag>| {
                     let readers = readers(&manifest.descriptor.digest);
-                    self.put_manifest_for(target, manifest, bytes, tag, readers)
+                    self.put_manifest_for(target, manifest, bytes, tag, (readers, Word::Layout))
                 };
                 put(top, tag.as_ref())?;
                 for child in children.iter().filter(|(child, _)| is_given(&child.descriptor.digest)) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hubcap_oci::{Digest, Link};
 
 use super::linkable;
-use super::trees::{By, TagEntry, Trees, link_key, tag_key};
+use super::trees::{By, TagEntry, Trees, Word, link_key, tag_key};
 use crate::layout::Layout;
 use crate::layout::graph::Graph;
 use crate::layout::image_index::ImageIndex;
@@ -75,19 +75,19 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex, owners: 
         let is_own = |link: &&Link| entry.subject.is_none() || link.digest != entry.descriptor.digest;
         for manifest in graph.manifests().filter(is_own) {
             if owners == Owners::Layout && is_given(&manifest.digest) {
-                trees.own(&entry.target, &manifest.digest, Some(&manifest.media_type), by)?;
+                trees.own(&entry.target, &manifest.digest, Some(&manifest.media_type), by, Word::Layout)?;
             }
         }
         if owners == Owners::Layout && is_imported {
             for blob in graph.contents().filter(|one| layout.readers(&one.digest) == Readers::Local) {
-                trees.own(&entry.target, &blob.digest, None, by)?;
+                trees.own(&entry.target, &blob.digest, None, by, Word::Layout)?;
             }
         }
         for (node, links) in graph.nodes().iter().filter_map(|node| Some((node, node.links.as_ref()?))) {
             let named: Vec<Digest> = links.contents().map(|link| link.digest).collect();
-            trees.link(&entry.target, linkable(&entry.target, &named))?;
+            trees.link(&entry.target, linkable(&entry.target, &named), Word::Layout)?;
             if is_own(&&node.link) {
-                trees.link(&entry.target, &[node.link.digest])?;
+                trees.link(&entry.target, &[node.link.digest], Word::Layout)?;
             }
         }
         let descriptor = Arc::new(entry.descriptor.clone());

@@ -40,7 +40,7 @@ fn a_content_may_be_linked_to_several_repositories() {
     let dir = tempfile::tempdir().expect("a directory");
     let index = Index::temporary(&Layout::at(dir.path()), &ImageIndex::default());
     for name in ["a", "b"] {
-        index.link(&target(name), &[digest("layer")]);
+        index.link(&target(name), &[digest("layer")], Word::Registry);
     }
     assert_eq!(
         ["a", "b", "c"].map(|name| index.is_linked(&target(name), &digest("layer"))),
@@ -150,14 +150,14 @@ fn an_index_that_the_disk_does_not_take_is_kept_in_memory_until_it_does() {
     let layout = Layout::create(&dir.path().join("store")).expect("a layout");
     layout.write_index(&images()).expect("written");
     let (index, _) = Index::open(&layout, &images());
-    index.link(&target("a"), &[digest("layer")]);
+    index.link(&target("a"), &[digest("layer")], Word::Registry);
     // An error of the disk, also of a new index there.
     let refused = || sled::Error::ReportableBug("the disk fails".into());
     let done = index.db.with(|trees| if trees.is_in_memory() { Ok(()) } else { Err(refused()) });
     assert_eq!(done, Some(()));
     let away = Away::move_away(&layout);
     assert!(index.is_private(&target("private")), "as index.json says");
-    index.link(&target("b"), &[digest("layer")]);
+    index.link(&target("b"), &[digest("layer")], Word::Registry);
     index.flush();
     assert!(index.is_linked(&target("b"), &digest("layer")));
     drop(away);
@@ -204,10 +204,16 @@ fn what_was_pulled_by_digest_only_is_in_a_rebuilt_index_json() {
     let top = Descriptor::new(media_type::OCI_INDEX, digest(&text), text.len() as u64);
     for (descriptor, bytes) in [(&child, "child"), (&top, text.as_str())] {
         std::fs::write(layout.blob(&descriptor.digest), bytes).expect("written");
-        index.own(&target("a"), &descriptor.digest, Some(&descriptor.media_type), By::Registry);
+        index.own(
+            &target("a"),
+            &descriptor.digest,
+            Some(&descriptor.media_type),
+            By::Registry,
+            Word::Registry,
+        );
     }
-    index.own(&target("a"), &digest("layer"), None, By::Registry);
-    index.own(&target("a"), &digest("gone"), Some(media_type::OCI_MANIFEST), By::Registry);
+    index.own(&target("a"), &digest("layer"), None, By::Registry, Word::Registry);
+    index.own(&target("a"), &digest("gone"), Some(media_type::OCI_MANIFEST), By::Registry, Word::Registry);
     let rebuilt = index.image_index();
     let entries: Vec<Descriptor> = rebuilt.entries().map(|entry| entry.descriptor).collect();
     assert_eq!(entries, [top], "and what it names has no entry of its own");
@@ -248,10 +254,10 @@ fn an_index_is_written_anew_when_it_is_much_larger_than_what_it_holds() {
     let layout = Layout::create(dir.path()).expect("a layout");
     let (index, _) = Index::open(&layout, &images());
     for round in 0..6 {
-        index.link(&long(), &contents(round));
+        index.link(&long(), &contents(round), Word::Registry);
     }
     index.forget_contents(&(0..6).flat_map(contents).collect());
-    index.link(&long(), &[digest("kept")]);
+    index.link(&long(), &[digest("kept")], Word::Registry);
     index.db.with(|trees| trees.flush()).expect("written");
     let before = layout.size_of_sled();
     index.flush();
@@ -260,7 +266,7 @@ fn an_index_is_written_anew_when_it_is_much_larger_than_what_it_holds() {
     // It has what it had, and takes more.
     assert!(index.is_private(&target("private")) && index.tag(&target("private"), &tag()).is_some());
     assert!(index.is_linked(&long(), &digest("kept")) && !index.is_linked(&long(), &digest("5 9")));
-    index.link(&target("b"), &[digest("more")]);
+    index.link(&target("b"), &[digest("more")], Word::Registry);
     index.close(true);
     let (index, clean) = Index::open(&layout, &images());
     assert!(clean && index.is_linked(&target("b"), &digest("more")));
@@ -272,7 +278,7 @@ fn an_index_that_is_locked_for_a_moment_is_opened_then() {
     let dir = tempfile::tempdir().expect("a directory");
     let layout = Layout::create(dir.path()).expect("a layout");
     let (index, _) = Index::open(&layout, &images());
-    index.link(&target("a"), &[digest("kept")]);
+    index.link(&target("a"), &[digest("kept")], Word::Registry);
     index.close(true);
     // As by a thread of sled's that has written the last, and still has the file.
     let file = File::open(layout.sled().join("db")).expect("sled's file");
@@ -297,7 +303,7 @@ fn an_index_that_needs_its_room_is_not_written_anew_again_and_again() {
     let layout = Layout::create(dir.path()).expect("a layout");
     let (index, _) = Index::open(&layout, &images());
     for round in 0..4 {
-        index.link(&long(), &contents(round));
+        index.link(&long(), &contents(round), Word::Registry);
     }
     // Whatever that does.
     index.compact();

@@ -61,6 +61,15 @@ pub(crate) enum By {
     Import,
 }
 
+/// Who says that a repository has a content, or names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Its registry, to this hubcap, or to one with the same secret.
+    Registry,
+    /// A store or an archive, which anybody may have written.
+    Layout,
+}
+
 /// Before the media type of what was imported, in the index's files. No media type begins with it.
 const IMPORTED: u8 = b' ';
 
@@ -222,15 +231,30 @@ impl Trees {
     }
 
     /// Links contents to a repository.
-    pub(super) fn link(&self, target: &Target, contents: &[Digest]) -> sled::Result<()> {
+    pub(super) fn link(&self, target: &Target, contents: &[Digest], word: Word) -> sled::Result<()> {
         for digest in contents {
             let key = link_key(target, digest);
+            let known = self.links.get(&key)?;
             // What is there already must not cost a log entry again.
-            if !self.links.contains(&key)? {
-                self.links.insert(key, &[])?;
+            match word {
+                Word::Registry => {
+                    let mark = boot::mark(&key);
+                    if known.as_deref() != Some(mark.as_slice()) {
+                        self.links.insert(key, mark)?;
+                    }
+                }
+                Word::Layout if known.is_none() => self.links.insert(key, &[])?,
+                Word::Layout => {}
             }
         }
         Ok(())
+    }
+
+    /// Who says that the content of a [`link_key`] is linked to the repository; `None` where nobody does.
+    pub(super) fn word(&self, key: &[u8]) -> sled::Result<Option<Word>> {
+        let is_marked = |value: IVec| *value == *boot::mark(key);
+        let word = |value| if is_marked(value) { Word::Registry } else { Word::Layout };
+        Ok(self.links.get(key)?.map(word))
     }
 
     /// Whether the content of a [`link_key`] is linked to the repository.
@@ -245,6 +269,7 @@ impl Trees {
         digest: &Digest,
         media_type: Option<&str>,
         by: By,
+        word: Word,
     ) -> sled::Result<()> {
         let key = link_key(target, digest);
         let known = self.owned(&key)?;
@@ -259,7 +284,7 @@ impl Trees {
         if known.as_ref() != Some(&new) {
             self.owned.insert(key, new.write())?;
         }
-        self.link(target, std::slice::from_ref(digest))
+        self.link(target, std::slice::from_ref(digest), word)
     }
 
     /// How the repository has the content of a [`link_key`]; `None` where that is only named, or not even that.

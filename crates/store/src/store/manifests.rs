@@ -8,7 +8,7 @@ use hubcap_oci::{Digest, Manifest, Tag, Target};
 use super::Store;
 use crate::catalog::Catalog;
 use crate::error::Error;
-use crate::index::{By, TagEntry};
+use crate::index::{By, TagEntry, Word};
 use crate::layout::image_index::wrapper;
 use crate::mutex::lock;
 use crate::permissions::Readers;
@@ -27,17 +27,17 @@ impl Store {
         bytes: &Bytes,
         tag: Option<&Tag>,
     ) -> Result<(), Error> {
-        self.put_manifest_for(target, manifest, bytes, tag, Readers::All)
+        self.put_manifest_for(target, manifest, bytes, tag, (Readers::All, Word::Registry))
     }
 
-    /// The same for one that these may have, if the repository is not private.
+    /// The same for one that these may have, if the repository is not private, by this word.
     pub(crate) fn put_manifest_for(
         &self,
         target: &Target,
         manifest: &Manifest,
         bytes: &Bytes,
         tag: Option<&Tag>,
-        readers: Readers,
+        (readers, word): (Readers, Word),
     ) -> Result<(), Error> {
         let Manifest { descriptor, links } = manifest;
         self.ensure()?;
@@ -59,9 +59,9 @@ impl Store {
             }
         }
         let by = if readers == Readers::Local { By::Import } else { By::Registry };
-        index.own(target, &descriptor.digest, Some(&descriptor.media_type), by);
+        index.own(target, &descriptor.digest, Some(&descriptor.media_type), by, word);
         let named: Vec<Digest> = links.contents().map(|link| link.digest).collect();
-        index.link(target, &named);
+        index.link(target, &named, word);
         if let Some(tag) = tag {
             let validated = Validation::now();
             let entry = TagEntry { descriptor: Arc::new(descriptor.clone()), validated };
@@ -143,7 +143,7 @@ impl Store {
         // What was imported the registry did not give; what another private repository has may have been here before an import.
         let of_others = index.owned_by_other_private(target);
         let is_given = |digest: &Digest| {
-            index.has(target, digest)
+            index.is_given(target, digest)
                 && layout.readers(digest) != Readers::Local
                 && !of_others.contains(digest)
         };
@@ -163,7 +163,7 @@ impl Store {
     pub fn given(&self, target: &Target, but: Option<&Digest>) -> Option<(Digest, Option<u64>)> {
         let Catalog { index, layout, .. } = &*self.0.catalog;
         let mut given = index.linked(target);
-        given.retain(|digest| Some(digest) != but && index.is_owned(target, digest) && self.has(digest));
+        given.retain(|digest| Some(digest) != but && index.is_given(target, digest) && self.has(digest));
         let is_manifest = |digest: &Digest| index.media_type(target, digest).is_some();
         let guarded = given.iter().find(|digest| layout.readers(digest) == Readers::Granted);
         let one = *guarded.or_else(|| given.iter().find(|digest| is_manifest(digest)))?;

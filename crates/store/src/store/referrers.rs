@@ -8,7 +8,7 @@ use hubcap_oci::{Algorithm, Descriptor, Digest, Manifest, Referrer, Target, medi
 
 use super::Store;
 use crate::error::Error;
-use crate::index::TagEntry;
+use crate::index::{TagEntry, Word};
 use crate::mutex::lock;
 use crate::permissions::Readers;
 use crate::validation::Validation;
@@ -42,7 +42,7 @@ impl Store {
         drop(images);
         if let Ok(Manifest { links, .. }) = Manifest::parse(digest, list, Some(media_type::OCI_INDEX)) {
             let named: Vec<Digest> = links.manifests.iter().map(|link| link.digest).collect();
-            catalog.index.link(target, &named);
+            catalog.index.link(target, &named, Word::Registry);
         }
         let entry = TagEntry { descriptor: Arc::new(descriptor), validated: Validation::now() };
         catalog.index.put_referrers(target, subject, &entry);

@@ -7,6 +7,7 @@ use crate::quirks::{REGISTRY, REPOSITORY, TAG};
 use crate::support::hubcap::{Hubcap, Place, blob, manifest};
 use crate::support::image::{self, Image};
 use crate::support::origin::{Origin, quirk};
+use crate::support::programs::program;
 
 /// A first origin whose repository is private, and another one that has the same for everybody.
 async fn private() -> (Origin, Origin, Image, Vec<u8>) {
@@ -83,6 +84,38 @@ async fn what_a_repository_has_got_since_it_was_public_does_not_come_by_another_
     }
     assert!(!place.blobs().contains(&secret.digest) && !place.blobs().contains(&secret.blobs[1]));
     assert!(second.log().iter().all(|asked| asked.authorization.is_none()), "{:?}", second.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_store_of_others_names_does_not_come_by_another_origins_login() {
+    let ((first, second, image, layer), place, other) = (two().await, Place::new(), Place::new());
+    second.make_private(REPOSITORY, "us:swordfish", "Bearer nobody");
+    let urls = format!("{REGISTRY}={},{}", first.url(), second.url());
+    let host = second.url().replace("http://", "");
+    let start = |place: &Place| {
+        let mut command = place.serve(NOBODY, &["--upstream", &urls, "--upstream-timeout", "2s"]);
+        command.env("HUBCAP_LOGIN", format!("{host}=us:swordfish"));
+        Hubcap::spawn(command)
+    };
+    let hubcap = start(&place);
+    assert_eq!(get(&hubcap, &manifest(&name(), TAG)).await.0, 200);
+    assert_eq!(hubcap.stop(), Some(0));
+    let [_, named] = image.blobs.as_slice() else { panic!("a configuration and a layer") };
+    // As in a cache that others may write to.
+    let [from, to] = [&place, &other].map(Place::store);
+    let copied = program("cp").arg("-a").args([&from, &to]).status().expect("cp starts");
+    assert!(copied.success());
+    for trouble in [503, 404] {
+        first.heal();
+        first.quirk("/v2/", quirk::status(trouble));
+        let hubcap = start(&other);
+        assert_eq!(get(&hubcap, &blob(&name(), named)).await.0, 404);
+        assert!(second.log().iter().all(|asked| asked.authorization.is_none()), "{:?}", second.log());
+        assert_eq!(hubcap.stop(), Some(0));
+    }
+    // This one has heard the first origin itself.
+    let hubcap = start(&place);
+    assert!(get(&hubcap, &blob(&name(), named)).await == (200, layer), "{}", hubcap.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

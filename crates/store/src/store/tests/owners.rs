@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use hubcap_oci::{Algorithm, Digest, Registry, Target};
 
 use super::{Kept, path_of, put, put_image, sha512, store};
+use crate::index::Word;
 use crate::permissions::Readers;
 use crate::{Layout, Options, Store, Wanted};
 
@@ -40,7 +41,7 @@ fn what_names_a_kill_leaves_in_the_index_go_at_the_next_start() {
     let named: Vec<Digest> = (0..100_u32).map(|number| sha512(&number.to_be_bytes())).collect();
     {
         let store = Store::open(dir.path(), Options::default()).expect("a store");
-        store.0.catalog.index.link(&target, &named);
+        store.0.catalog.index.link(&target, &named, Word::Registry);
         store.flush();
     }
     let store = Store::open(dir.path(), Options::default()).expect("a store");
@@ -75,7 +76,7 @@ fn modes_that_somebody_has_widened_make_nothing_public() {
         store.link(&private, &secret);
         store.link(&private, &shared);
         store.link(&given, &shared);
-        store.0.catalog.index.link(&named, &[secret]);
+        store.0.catalog.index.link(&named, &[secret], Word::Registry);
         store.close();
         for digest in [secret, shared] {
             let widened = std::fs::Permissions::from_mode(0o644);
@@ -111,7 +112,7 @@ fn modes_that_somebody_changes_while_the_store_is_open_make_nothing_public_or_pr
         let (manifest, bytes) = manifest_of(layer);
         store.put_manifest(target, &manifest, &bytes, Some(&"1".parse().expect("a tag"))).expect("stored");
     }
-    store.0.catalog.index.link(&stranger, &[secret]);
+    store.0.catalog.index.link(&stranger, &[secret], Word::Registry);
     let change = |mode| {
         for digest in [&secret, &layer] {
             std::fs::set_permissions(path_of(&dir, digest), std::fs::Permissions::from_mode(mode))
@@ -141,7 +142,9 @@ fn what_was_imported_stays_for_this_machine_whatever_its_mode_becomes() {
     store.link_imported(&target, &layer, true);
     let (manifest, bytes) = manifest_of(&layer);
     let tag = "1".parse().expect("a tag");
-    store.put_manifest_for(&target, &manifest, &bytes, Some(&tag), Readers::Local).expect("stored");
+    store
+        .put_manifest_for(&target, &manifest, &bytes, Some(&tag), (Readers::Local, Word::Layout))
+        .expect("stored");
     for mode in [0o777, 0o444, 0o644] {
         std::fs::set_permissions(path_of(&dir, &layer), std::fs::Permissions::from_mode(mode))
             .expect("changed");
@@ -151,6 +154,34 @@ fn what_was_imported_stays_for_this_machine_whatever_its_mode_becomes() {
     }
     store.evict(Wanted::Private).expect("removed");
     assert!(!store.has(&layer));
+}
+
+#[test]
+fn a_yes_of_a_registry_is_enough_only_for_what_the_registry_gave() {
+    let (_dir, store) = store();
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (imported, given) = (put(&store, 1, 1000), put(&store, 2, 1000));
+    store.mark_private(&target("a/private")).expect("marked");
+    store.link_imported(&target("a/private"), &imported, true);
+    store.link(&target("a/private"), &given);
+    assert!(!store.is_confirmable(&target("a/other"), &imported));
+    assert!(store.is_confirmable(&target("a/other"), &given));
+}
+
+#[test]
+fn what_was_imported_for_a_private_repository_is_not_public_with_it() {
+    let (dir, store) = store();
+    let target = Target { registry: Registry::docker_hub(), repository: "a/b".parse().expect("a name") };
+    store.mark_private(&target).expect("marked");
+    let (imported, given) = (put(&store, 1, 1000), put(&store, 2, 1000));
+    store.link_imported(&target, &imported, true);
+    assert_eq!(store.given(&target, None), None, "its registry knows nothing of it");
+    store.link(&target, &given);
+    store.mark_public(&target).expect("marked");
+    let modes = [&imported, &given]
+        .map(|digest| std::fs::metadata(path_of(&dir, digest)).expect("there").permissions().mode() & 0o777);
+    assert_eq!(modes, [0o600, 0o644]);
 }
 
 #[test]
@@ -262,7 +293,7 @@ fn a_kill_gives_no_imported_image_what_another_one_brought() {
         let (manifest, bytes) = manifest_of(&layer);
         for target in [&company, &evil] {
             let readers = crate::permissions::Readers::Local;
-            store.put_manifest_for(target, &manifest, &bytes, None, readers).expect("stored");
+            store.put_manifest_for(target, &manifest, &bytes, None, (readers, Word::Layout)).expect("stored");
         }
         store.flush();
         layer
