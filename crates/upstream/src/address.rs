@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
 
+use crate::look_up::addresses;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
@@ -155,7 +156,7 @@ impl Resolver {
     /// # Errors
     /// The system's; another one for a name that has only addresses which are not allowed.
     pub(crate) async fn look_up(self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-        let mut found: Vec<SocketAddr> = tokio::net::lookup_host((name, port)).await?.collect();
+        let mut found = addresses(name, port).await?;
         // The proxy that the environment names is where it is.
         if !is_proxy(name) {
             found.retain(|address| self.0.allows(address.ip()));

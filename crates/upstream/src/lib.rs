@@ -38,6 +38,7 @@ mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod link;
+mod look_up;
 mod memory;
 mod origin;
 mod owner;

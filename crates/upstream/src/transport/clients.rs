@@ -49,13 +49,13 @@ impl Clients {
                 let host = url.host_str().unwrap_or_default();
                 return Err(Error::NotAllowed { why: format!("{host} is a private address") });
             }
-            self.make(&self.public, connection, |builder| builder.dns_resolver(Arc::new(Resolver(policy))))
+            self.make(&self.public, connection, policy, |builder| builder)
         } else if is_loopback(url) && url.scheme() == "http" {
-            self.make(&self.unencrypted, connection, |builder| builder.no_proxy().tls_certs_only([]))
+            self.make(&self.unencrypted, connection, policy, |builder| builder.no_proxy().tls_certs_only([]))
         } else if is_loopback(url) {
-            self.make(&self.direct, connection, ClientBuilder::no_proxy)
+            self.make(&self.direct, connection, policy, ClientBuilder::no_proxy)
         } else {
-            self.make(&self.proxied, connection, |builder| builder.dns_resolver(Arc::new(Resolver(policy))))
+            self.make(&self.proxied, connection, policy, |builder| builder)
         }
     }
 
@@ -63,6 +63,7 @@ impl Clients {
         &self,
         pair: &'a Pair,
         connection: Connection,
+        policy: AddressPolicy,
         with: impl FnOnce(ClientBuilder) -> ClientBuilder,
     ) -> Result<&'a Client, Error> {
         let slot = match connection {
@@ -80,6 +81,7 @@ impl Clients {
                 .http1_max_headers(connection::MAX_HEADERS)
                 .redirect(redirect::Policy::none())
                 .connect_timeout(self.timeout)
+                .dns_resolver(Arc::new(Resolver(policy)))
                 .connector_layer(MapFutureLayer::new(opening))
                 .pool_idle_timeout(connection::IDLE)
                 .user_agent(USER_AGENT)
