@@ -14,7 +14,7 @@ use reqwest::Method;
 use tokio::sync::watch;
 
 use crate::support::hubcap::{Hubcap, Place, blob, manifest, status};
-use crate::support::origin::{Act, Asked, Origin, Quirk, Reply, quirk};
+use crate::support::origin::{Act, Asked, Origin, Parts, Quirk, Reply, quirk};
 use crate::support::{PATIENCE, eventually, image, noise, packed};
 
 const MIB: usize = 1 << 20;
@@ -129,6 +129,32 @@ async fn a_registry_that_sends_nothing_does_not_take_the_places_of_others() {
     };
     tokio::select! {
         () = held => {}
+        () = other => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_that_crawl_keep_no_repository_of_their_registry_waiting() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let content = noise(MIB, 3);
+    let digest = origin.put_blob(&content);
+    // As many as have places.
+    let asked: Vec<String> = (0..32).map(|seed| origin.put_blob(&noise(2 * MIB, 100 + seed))).collect();
+    for digest in &asked {
+        origin.quirk(digest, quirk::throttle(16 << 10, Parts::Refused));
+    }
+    let hubcap = place.start(&origin.url(), &[]);
+    let of = |(number, digest)| blob(&format!("org/x{number}"), digest);
+    let paths: Vec<String> = asked.iter().map(String::as_str).enumerate().map(of).collect();
+    let crawling = join_all(paths.iter().map(async |path| hubcap.get(path).await.bytes().await));
+    let other = async {
+        eventually("they have all places", || origin.count(&Method::GET, "/v2/org/x") >= 32).await;
+        let answer = hubcap.get(&blob("x", &digest)).await;
+        assert_eq!(status(&answer), "hubcap; fwd=miss; stored", "{}", hubcap.log());
+        assert!(answer.bytes().await.expect("a body") == content);
+    };
+    tokio::select! {
+        _ = crawling => panic!("they crawl"),
         () = other => {}
     }
 }

@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, watch};
 const LEAST: u64 = 64 << 10;
 /// Over so many looks, one a second: a crawling connection is replaced after 5 s, and once more after 5 s.
 const LOOKS: usize = 15;
+/// After so many looks below that it has no place any more.
+const CRAWLING: usize = 8;
 
 /// The pieces of a content as they come, counted.
 pub(super) struct Counted {
@@ -68,15 +70,29 @@ impl Monitor {
     }
 
     pub(super) fn look(&mut self) {
-        let brought = self.brought.load(Ordering::Relaxed);
-        self.seen.push_back(brought);
+        self.seen.push_back(self.brought.load(Ordering::Relaxed));
         if self.seen.len() <= LOOKS {
             return;
         }
-        let rate = (brought - self.seen.pop_front().unwrap_or(brought)) / LOOKS as u64;
-        let is_soon_done = self.size.is_some_and(|size| size.saturating_sub(brought) <= rate * LOOKS as u64);
-        let is_stalled = rate < LEAST && !is_soon_done;
+        let is_stalled = self.was_slow_for(LOOKS);
+        self.seen.pop_front();
         self.told.send_if_modified(|told| std::mem::replace(told, is_stalled) != is_stalled);
+    }
+
+    /// Whether it has been slow for so long that it needs no place any more: those who wait for one give up after 10 s.
+    pub(super) fn crawls(&self) -> bool {
+        self.was_slow_for(CRAWLING)
+    }
+
+    /// Whether less has come than should over the last so many looks, and the end is not near.
+    fn was_slow_for(&self, looks: usize) -> bool {
+        let Some(before) = self.seen.len().checked_sub(looks + 1).and_then(|at| self.seen.get(at)) else {
+            return false;
+        };
+        let brought = self.seen.back().copied().unwrap_or(*before);
+        let rate = (brought - before) / looks as u64;
+        let is_soon_done = self.size.is_some_and(|size| size.saturating_sub(brought) <= rate * LOOKS as u64);
+        rate < LEAST && !is_soon_done
     }
 }
 
