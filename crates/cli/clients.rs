@@ -7,6 +7,7 @@ use crate::daemon::answers;
 use crate::daemon::holders::{self, Holders, Who};
 use crate::settings::Config;
 use crate::show::changes;
+use crate::show::strangers::say;
 
 /// Restores a client's files; nothing to do is no error.
 pub(crate) fn restore(config: &Config, client: &dyn Client) -> anyhow::Result<()> {
@@ -74,7 +75,7 @@ pub(crate) fn is_free_to_restore(client: &dyn Client, holders: &mut Holders) -> 
 
 /// Prints who needs a client's files.
 fn print_held(client: &dyn Client, needing: &[&Who]) {
-    println!(
+    say!(
         "the files of {} stay: {} still needs them; `hubcap down --force` restores them all the same",
         client.title(),
         holders::sentence(needing)
@@ -84,8 +85,8 @@ fn print_held(client: &dyn Client, needing: &[&Who]) {
 /// Prints that a client's files are restored.
 pub(crate) fn print_restored(client: &dyn Client) {
     if client.name() == Docker::NAME {
-        println!("dockerd's files are as they were");
+        say!("dockerd's files are as they were");
     } else {
-        println!("the files of {} are as they were", client.title());
+        say!("the files of {} are as they were", client.title());
     }
 }

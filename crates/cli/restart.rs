@@ -7,6 +7,7 @@ use crate::args::{DockerFlags, RestartFlags};
 use crate::clients::print_restored;
 use crate::settings::Config;
 use crate::show::changes;
+use crate::show::strangers::say;
 
 /// How dockerd will be restarted, known before anything is changed; `None` where that is not needed or not wanted.
 ///
@@ -21,12 +22,12 @@ pub(crate) fn plan(
         return Ok(None);
     }
     if !is_needed {
-        println!("dockerd needs no restart");
+        say!("dockerd needs no restart");
         return Ok(None);
     }
     let restart = docker.how_to_restart(flags.restart_command.as_deref())?;
     if let Some(count) = docker.stops_at_restart() {
-        println!("{count} containers stop when dockerd restarts: it has no live-restore");
+        say!("{count} containers stop when dockerd restarts: it has no live-restore");
     }
     Ok(Some(restart))
 }
@@ -34,7 +35,7 @@ pub(crate) fn plan(
 /// Says that dockerd has to be restarted, and how.
 pub(crate) fn print_how(docker: &Dockerd) {
     if docker.version().is_ok() {
-        println!("to have it take effect: {} (or --restart does it here)", docker.restart_command());
+        say!("to have it take effect: {} (or --restart does it here)", docker.restart_command());
     }
 }
 
@@ -66,7 +67,7 @@ pub(crate) fn restore_dockerd(
     match (&found, &restart) {
         (Some(docker), Some(restart)) => {
             docker.restart(restart, &journal)?;
-            println!("dockerd is restarted");
+            say!("dockerd is restarted");
             match undone {
                 Ok(changes) => changes::print_done(&changes),
                 // What dockerd could not be told of, it has read now.
@@ -78,10 +79,10 @@ pub(crate) fn restore_dockerd(
     }
     if let Some(docker) = found.as_ref().filter(|_| restart.is_none()) {
         if uses_proxy(&docker) {
-            println!("dockerd still uses hubcap's proxy, until it is restarted");
+            say!("dockerd still uses hubcap's proxy, until it is restarted");
         }
         if was_switched {
-            println!("dockerd still has containerd's image store, until it is restarted");
+            say!("dockerd still has containerd's image store, until it is restarted");
         }
         if uses_proxy(&docker) || was_switched {
             print_how(docker);

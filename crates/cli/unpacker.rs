@@ -19,6 +19,7 @@ use crate::daemon::holders::{self, Holders};
 use crate::proof;
 use crate::settings::Config;
 use crate::show::changes;
+use crate::show::strangers::say;
 
 /// What its journal and its holders call it.
 pub(crate) const NAME: &str = "unpack";
@@ -62,7 +63,7 @@ pub(crate) fn wire(config: &Config, docker: &Docker, command: Option<&str>) -> a
         bail!("another hubcap's differ listens on {}", hubcap_clients::DIFFER_SOCKET);
     }
     if let Some(service) = DifferService::of(&journal)? {
-        println!("`hubcap setup containerd --unpack` has given containerd the differ");
+        say!("`hubcap setup containerd --unpack` has given containerd the differ");
         let since = SystemTime::now();
         return prove_by_pull(&dockerd, || machine::applied(&service, since));
     }
@@ -71,7 +72,7 @@ pub(crate) fn wire(config: &Config, docker: &Docker, command: Option<&str>) -> a
     let restart = containerd.how_to_restart(command)?;
     process::ensure(&config.state)?;
     if plan.iter().all(|planned| planned.change.is_empty()) && prove_by_pull(&dockerd, applied).is_ok() {
-        println!("containerd unpacks with hubcap's differ already");
+        say!("containerd unpacks with hubcap's differ already");
         return Ok(());
     }
     // dockerd may need some time to find containerd again.
@@ -95,7 +96,7 @@ fn wired(
     journal.apply(plan)?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     containerd.restart(restart)?;
-    println!("containerd is restarted");
+    say!("containerd is restarted");
     prove()
 }
 
@@ -125,7 +126,7 @@ pub(crate) fn unwire(config: &Config, command: Option<&str>) -> anyhow::Result<(
         containerd.restart(restart).context(
             "containerd's files are as they were, and hubcap's differ goes on, which containerd may still ask",
         )?;
-        println!("containerd is restarted, and unpacks by itself");
+        say!("containerd is restarted, and unpacks by itself");
     }
     match service {
         Some(service) => remove_service(&mut journal, &service),
@@ -164,10 +165,7 @@ pub(crate) fn unwire_unless_held(
     if needing.is_empty() {
         return unwire(config, command);
     }
-    println!(
-        "containerd goes on to unpack with hubcap's differ: {} still needs it",
-        holders::sentence(&needing)
-    );
+    say!("containerd goes on to unpack with hubcap's differ: {} still needs it", holders::sentence(&needing));
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use hubcap_clients::{Cluster, Journal, Nodes};
 use serde::{Deserialize, Serialize};
 
 use crate::replace::{PRIVATE, replace};
+use crate::show::strangers::say;
 use life::Life;
 pub(crate) use who::Who;
 
@@ -69,7 +70,7 @@ impl Holders {
         holders.retain(|holder| {
             let ended = holder.ended(state);
             if let Some(why) = &ended {
-                println!("{} no longer needs hubcap: {why}", holder.who);
+                say!("{} no longer needs hubcap: {why}", holder.who);
             }
             ended.is_none()
         });

@@ -1,5 +1,6 @@
 //! Changes of clients' files.
 
+use crate::show::strangers::say;
 use hubcap_clients::{Change, InNode};
 
 /// Prints what would be changed, as a diff.
@@ -17,18 +18,18 @@ pub(crate) fn print_done<'a>(changes: impl IntoIterator<Item = &'a Change>) {
             (None, Some(_)) => "wrote",
             (Some(_), Some(_)) => "changed",
         };
-        println!("{did} {}", change.path.display());
+        say!("{did} {}", change.path.display());
     }
 }
 
 /// Prints what would be changed in a node, as a diff.
 pub(crate) fn print_diff_in(InNode { node, changes }: &InNode) {
-    println!("# in the node {node}");
+    say!("# in the node {node}");
     print_diff(changes);
 }
 
 /// Prints which files of a node were written, changed or removed.
 pub(crate) fn print_done_in(InNode { node, changes }: &InNode) {
-    println!("in the node {node}:");
+    say!("in the node {node}:");
     print_done(changes);
 }

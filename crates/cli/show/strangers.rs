@@ -1,5 +1,7 @@
 //! Text of strangers, as names in an archive and words of a file, on its way to a terminal or a job's log.
 
+use serde::Serialize;
+
 /// The text without what GitHub's runner takes for a command wherever it is in a line.
 fn disarmed(text: &str) -> String {
     text.replace("##[", "# #[")
@@ -31,6 +33,24 @@ pub(crate) fn visible_lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// Prints a line for whoever reads standard output, which in a job is also the runner. As `println!`, but nothing in it is a command
+/// to the runner or to a terminal, whoever wrote it.
+macro_rules! say {
+    ($($text:tt)*) => {
+        println!("{}", $crate::show::strangers::visible_lines(&format!($($text)*)))
+    };
+}
+pub(crate) use say;
+
+/// The value as JSON for a program, in a job's log as well.
+///
+/// # Errors
+/// Where the value cannot be written as JSON.
+pub(crate) fn json_text(value: &impl Serialize) -> serde_json::Result<String> {
+    // Within a string of JSON, where alone it can be, this is the same.
+    Ok(serde_json::to_string_pretty(value)?.replace("##[", "#\\u0023["))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +61,14 @@ mod tests {
             assert!(!disarmed(text).contains("##["), "{text}");
         }
         assert_eq!(disarmed("a #1 [b] ## c"), "a #1 [b] ## c");
+    }
+
+    #[test]
+    fn no_json_has_a_command_to_the_runner_and_its_value_is_the_same() {
+        let value = ["##[error]a", "\\##[b"];
+        let text = json_text(&value).expect("JSON");
+        assert!(!text.contains("##["), "{text}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).expect("JSON"), value);
     }
 
     #[test]

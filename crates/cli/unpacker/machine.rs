@@ -8,6 +8,7 @@ use hubcap_clients::{Change, DIFFER_SOCKET, DifferService, Journal, Lasting, Unp
 use super::{NAME, State, asks_differ, process, remove_service, state, unwire, wired, within};
 use crate::settings::Config;
 use crate::show::changes;
+use crate::show::strangers::say;
 
 /// What would be changed.
 ///
@@ -48,7 +49,7 @@ pub(crate) fn wire(config: &Config, command: Option<&str>) -> anyhow::Result<boo
     let has_changes = units.iter().chain(&plan).any(|planned| !planned.change.is_empty());
     if !has_changes && process::is_held() && service.is_enabled() && prove_once(&service, &containerd).is_ok()
     {
-        println!("containerd unpacks with hubcap's differ already");
+        say!("containerd unpacks with hubcap's differ already");
         return Ok(false);
     }
     let started = journal.apply(&units).map_err(anyhow::Error::from).and_then(|_| {
@@ -63,7 +64,7 @@ pub(crate) fn wire(config: &Config, command: Option<&str>) -> anyhow::Result<boo
         wired(&mut journal, (&containerd, &restart), &plan, || within(|| prove_once(&service, &containerd)))
     });
     let Err(why) = done else {
-        println!(
+        say!(
             "systemd runs {} for it. Put a new hubcap in its place, then systemctl restart hubcap-differ.service",
             service.program().display()
         );
@@ -89,7 +90,7 @@ pub(super) fn applied(service: &DifferService, since: SystemTime) -> usize {
 /// Has containerd unpack an image until the differ was asked. Without `ctr` there is no such image.
 fn prove_once(service: &DifferService, containerd: &Unpacker) -> anyhow::Result<()> {
     if !is_installed("ctr") {
-        println!("not proved with an image: ctr, which comes with containerd, is not installed");
+        say!("not proved with an image: ctr, which comes with containerd, is not installed");
         return Ok(());
     }
     let since = SystemTime::now();
@@ -98,6 +99,6 @@ fn prove_once(service: &DifferService, containerd: &Unpacker) -> anyhow::Result<
     if !asks_differ(|| applied(service, since), unpack)? {
         bail!("containerd unpacks, and does not ask the differ");
     }
-    println!("containerd unpacks with hubcap's differ: proved with an image");
+    say!("containerd unpacks with hubcap's differ: proved with an image");
     Ok(())
 }

@@ -23,6 +23,7 @@ use subject::Subject;
 use crate::args::Doctor;
 use crate::daemon::find;
 use crate::settings::Config;
+use crate::show::strangers::{json_text, visible_lines};
 
 #[derive(Serialize)]
 struct Report {
@@ -44,10 +45,10 @@ pub(crate) fn run(config: &Config, flags: &Doctor) -> anyhow::Result<ExitCode> {
     let healthy = findings.iter().all(|finding| finding.state != State::Broken);
     let mut out = std::io::stdout().lock();
     if flags.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&Report { healthy, findings })?)?;
+        writeln!(out, "{}", json_text(&Report { healthy, findings })?)?;
     } else {
         for finding in &findings {
-            writeln!(out, "{finding}")?;
+            writeln!(out, "{}", visible_lines(&finding.to_string()))?;
         }
         writeln!(
             out,

@@ -23,6 +23,7 @@ use crate::job::worth::Steps;
 use crate::job::{carry, github, pulls, speed, summary, workspace};
 use crate::settings::Config;
 use crate::show::progress::bytes;
+use crate::show::strangers::say;
 use crate::show::{changes, removals, unpacking};
 use crate::{restart, unpacker};
 
@@ -75,7 +76,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let mut carried = None;
     match &stays {
         Some(why) => {
-            println!("the daemon goes on: {why}; `hubcap down --force` ends it all the same");
+            say!("the daemon goes on: {why}; `hubcap down --force` ends it all the same");
             // A `down` that had nothing to give up has done nothing.
             failures.any |= !had_own;
         }
@@ -131,7 +132,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
             github::output("changed", "false");
         }
         Some(why) => {
-            println!("the store has no key, so that it is not saved: {why}");
+            say!("the store has no key, so that it is not saved: {why}");
             report_changed(&before, None);
         }
         None => failures.note("the store has no key, so that it is not saved", report_key(&store, &before)),
@@ -168,7 +169,7 @@ fn open(config: &Config, flags: &Down) -> anyhow::Result<Holders> {
 fn unwire(config: &Config, flags: &Down, holders: &Holders) -> anyhow::Result<()> {
     let is_wired = unpacker::is_wired(config);
     if flags.no_restart && is_wired {
-        println!("containerd goes on to unpack with hubcap's differ; `hubcap down` ends that");
+        say!("containerd goes on to unpack with hubcap's differ; `hubcap down` ends that");
         return Ok(());
     }
     unpacker::unwire_unless_held(config, holders, flags.containerd.restart_containerd.as_deref())
@@ -219,20 +220,20 @@ fn save_carried(state: &Path, failures: &mut Failures) -> Option<bool> {
     let Saved { uploaded, left, failed, pack } = saved;
     let is_new = uploaded > 0 || matches!(pack, PackEnd::Saved { .. });
     if uploaded > 0 {
-        println!("uploaded {} while the job ran", bytes(uploaded));
+        say!("uploaded {} while the job ran", bytes(uploaded));
     }
     if left > 0 {
-        println!("{left} large contents are left for a later job to upload");
+        say!("{left} large contents are left for a later job to upload");
     }
     // Where the pack failed as well, that says enough.
     if let Some(why) = failed.filter(|_| !matches!(pack, PackEnd::Failed(_))) {
-        println!("a large content is not saved for later jobs: {why}");
+        say!("a large content is not saved for later jobs: {why}");
     }
     match pack {
-        PackEnd::Saved { key, bytes: size } => println!("saved {key}, {}", bytes(size)),
-        PackEnd::Unchanged => println!("nothing has changed for later jobs"),
-        PackEnd::Empty => println!("nothing was pulled that later jobs may have"),
-        PackEnd::Failed(why) => println!("nothing is saved for later jobs: {why}"),
+        PackEnd::Saved { key, bytes: size } => say!("saved {key}, {}", bytes(size)),
+        PackEnd::Unchanged => say!("nothing has changed for later jobs"),
+        PackEnd::Empty => say!("nothing was pulled that later jobs may have"),
+        PackEnd::Failed(why) => say!("nothing is saved for later jobs: {why}"),
     }
     Some(is_new)
 }
@@ -246,9 +247,9 @@ fn missed(status: &Status) -> Option<&str> {
 
 fn stop(daemon: Option<&Daemon>) -> anyhow::Result<()> {
     match daemon {
-        Some(daemon) => process::stop(daemon).map(|()| println!("the daemon is stopped")),
+        Some(daemon) => process::stop(daemon).map(|()| say!("the daemon is stopped")),
         None => {
-            println!("no daemon runs");
+            say!("no daemon runs");
             Ok(())
         }
     }
@@ -281,7 +282,7 @@ enum Before<'a> {
 fn report_key(store: &Path, before: &Before<'_>) -> anyhow::Result<()> {
     let key = Layout::at(store).key();
     if let Ok(key) = &key {
-        println!("key {key}");
+        say!("key {key}");
         github::output("key", key);
     }
     report_changed(before, key.as_deref().ok());
@@ -296,14 +297,14 @@ fn report_changed(before: &Before<'_>, now: Option<&str>) {
         (Before::Unknown, Some(_)) => true,
         (Before::NoRun, _) | (_, None) => false,
     };
-    println!("changed {changed}");
+    say!("changed {changed}");
     github::output("changed", if changed { "true" } else { "false" });
 }
 
 /// Tells the time and bytes saved: on the job's page, otherwise on standard output. The action does it later, when it has saved the
 /// store.
 fn tell(report: &Report, flags: &Down, began: Instant) -> anyhow::Result<()> {
-    println!("bytes saved {}", report.saved());
+    say!("bytes saved {}", report.saved());
     for name in ["bytes", "bytes-saved"] {
         github::output(name, &report.saved().to_string());
     }

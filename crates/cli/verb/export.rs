@@ -17,6 +17,7 @@ use crate::holder;
 use crate::replace::{PRIVATE, PUBLIC, replace};
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
+use crate::show::strangers::say;
 use crate::show::strangers::visible_lines;
 use crate::show::transfers::Transfers;
 
@@ -45,7 +46,7 @@ pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
     let permissions = if is_public { PUBLIC } else { PRIVATE };
     replace(&flags.output, permissions, |file| write(config, &image, format, file))?;
     let size = fs::metadata(&flags.output)?.len();
-    println!("{}  {platform}  {} in {}", flags.image, bytes(size), flags.output.display());
+    say!("{}  {platform}  {} in {}", flags.image, bytes(size), flags.output.display());
     Ok(ExitCode::SUCCESS)
 }
 

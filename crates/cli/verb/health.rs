@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::daemon::answers;
 use crate::settings::Config;
+use crate::show::strangers::say;
 
 /// Asks plain HTTP where that is on, else HTTPS.
 pub(crate) fn run(config: &Config) -> anyhow::Result<ExitCode> {
@@ -11,6 +12,6 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<ExitCode> {
         Some(http) => answers::http(http)?,
         None => answers::https(config.listen)?,
     };
-    println!("hubcap answers on {address}");
+    say!("hubcap answers on {address}");
     Ok(ExitCode::SUCCESS)
 }

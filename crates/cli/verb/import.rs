@@ -6,6 +6,7 @@ use crate::args::Import;
 use crate::compose;
 use crate::settings::Config;
 use crate::show::progress::Progress;
+use crate::show::strangers::say;
 use crate::show::strangers::visible;
 
 /// Imports every file; one that fails does not keep the others from being imported.
@@ -24,7 +25,7 @@ pub(crate) fn run(config: &Config, flags: &Import) -> anyhow::Result<ExitCode> {
             Ok(images) => {
                 for image in images {
                     let tag = image.tag.map(|tag| format!(":{tag}")).unwrap_or_default();
-                    println!("{}{tag}  {}", image.target, image.digest);
+                    say!("{}{tag}  {}", image.target, image.digest);
                 }
             }
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::show::strangers::say;
 use hubcap_store::Layout;
 
 pub(crate) fn run(store: &Path) -> anyhow::Result<ExitCode> {
@@ -15,6 +16,6 @@ pub(crate) fn run(store: &Path) -> anyhow::Result<ExitCode> {
             store.display()
         );
     }
-    println!("{key}");
+    say!("{key}");
     Ok(ExitCode::SUCCESS)
 }

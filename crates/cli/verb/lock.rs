@@ -13,6 +13,7 @@ use crate::compose;
 use crate::daemon::run::Run;
 use crate::lockfile::{Lock, Locked};
 use crate::settings::Config;
+use crate::show::strangers::say;
 
 pub(crate) fn run(config: &Config, flags: &args::Lock) -> anyhow::Result<ExitCode> {
     let images = chosen(config, flags)?;
@@ -27,7 +28,7 @@ pub(crate) fn run(config: &Config, flags: &args::Lock) -> anyhow::Result<ExitCod
         return check(&lock, &flags.output);
     }
     lock.write(&flags.output)?;
-    println!("{} images in {}", lock.images.len(), flags.output.display());
+    say!("{} images in {}", lock.images.len(), flags.output.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -38,7 +39,7 @@ fn check(lock: &Lock, file: &Path) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for line in drift {
-        println!("{line}");
+        say!("{line}");
     }
     eprintln!("hubcap: {} differs from the store; `hubcap lock` rewrites it", file.display());
     Ok(ExitCode::FAILURE)

@@ -9,6 +9,7 @@ use hubcap_store::{Layout, StoredImage};
 use serde::Serialize;
 
 use crate::show::progress::bytes;
+use crate::show::strangers::json_text;
 
 #[derive(Serialize)]
 struct Row {
@@ -24,7 +25,7 @@ pub(crate) fn run(store: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let rows: Vec<Row> = Layout::at(store).images()?.into_iter().map(row).collect();
     let mut out = std::io::stdout().lock();
     if json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+        writeln!(out, "{}", json_text(&rows)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if rows.is_empty() {

@@ -9,6 +9,7 @@ use hubcap_oci::ImageRef;
 use crate::args::Pull;
 use crate::fill::fill;
 use crate::settings::Config;
+use crate::show::strangers::say;
 use crate::show::strangers::visible;
 use crate::show::transfers::Transfers;
 
@@ -38,19 +39,19 @@ pub(crate) fn run(config: &Config, flags: &Pull) -> anyhow::Result<ExitCode> {
         match event {
             Event::Image(Image { name, end: End::Stored { digest, bytes, notes } }) => {
                 total += bytes;
-                println!("{name}  {digest}  {}", amounts(bytes));
+                say!("{name}  {digest}  {}", amounts(bytes));
                 for note in notes {
-                    println!("{name}  note: {note}");
+                    say!("{name}  note: {note}");
                 }
             }
             Event::Image(Image { name, end: End::Failed { why } }) => {
                 failed += 1;
-                println!("{}", visible(&format!("{name}  failed: {why}")));
+                say!("{name}  failed: {why}");
             }
             Event::Receiving { .. } | Event::Received { .. } => {}
         }
     })?;
-    println!("total: {}, in {:.1} s", amounts(total), started.elapsed().as_secs_f64());
+    say!("total: {}, in {:.1} s", amounts(total), started.elapsed().as_secs_f64());
     if failed > 0 {
         eprintln!("hubcap: {failed} of {} images could not be pulled", flags.images.len());
         let is_misspelled = images.len() < flags.images.len();

@@ -22,6 +22,7 @@ use crate::daemon::{address, agree};
 use crate::restart;
 use crate::settings::Config;
 use crate::show::changes;
+use crate::show::strangers::say;
 
 /// Configures a client, or prints what that would change.
 pub(crate) fn run(config: &Config, setup: &Setup) -> anyhow::Result<ExitCode> {
@@ -131,20 +132,20 @@ fn docker(
     holders.hold(&Who::Setup(Docker::NAME.into()), Some(Docker::NAME))?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     match docker.version() {
-        Ok(version) => println!("dockerd {version} now asks {} first", mirror.url()),
-        Err(why) => println!("{why}; it reads {} when it starts", docker.daemon_json().display()),
+        Ok(version) => say!("dockerd {version} now asks {} first", mirror.url()),
+        Err(why) => say!("{why}; it reads {} when it starts", docker.daemon_json().display()),
     }
     if restart.is_some() {
-        println!("dockerd is restarted");
+        say!("dockerd is restarted");
     }
     if flags.proxy {
-        println!(
+        say!(
             "once restarted, dockerd sends everything but Docker Hub's through hubcap's proxy. While hubcap does not run, \
              those pulls fail: `hubcap unset docker --restart` before it is stopped for good."
         );
     }
     if builds_wait && restart.is_none() && docker.version().is_ok() {
-        println!("docker build (BuildKit) in this dockerd asks it only once dockerd is restarted");
+        say!("docker build (BuildKit) in this dockerd asks it only once dockerd is restarted");
     }
     if (reads_at_start || builds_wait) && restart.is_none() {
         restart::print_how(&docker);
@@ -182,7 +183,7 @@ fn proxy(
 fn restore_dockerd(config: &Config, flags: &UnsetDocker) -> anyhow::Result<ExitCode> {
     let journal = Journal::open(&config.state, Docker::NAME)?;
     if journal.is_empty() {
-        println!("dockerd is not set up from {}: nothing to do", config.state.display());
+        say!("dockerd is not set up from {}: nothing to do", config.state.display());
         return Ok(ExitCode::SUCCESS);
     }
     if flags.unset.print {

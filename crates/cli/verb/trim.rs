@@ -9,11 +9,12 @@ use crate::compose;
 use crate::daemon::run::Run;
 use crate::settings::Config;
 use crate::show::removals;
+use crate::show::strangers::say;
 
 pub(crate) fn run(config: &Config, flags: &Trim) -> anyhow::Result<ExitCode> {
     let used_since = if flags.used_in_this_run { Some(Run::latest(config)?.since()) } else { None };
     if !config.store.join("index.json").exists() {
-        println!("there is no store in {}", config.store.display());
+        say!("there is no store in {}", config.store.display());
         return Ok(ExitCode::SUCCESS);
     }
     let store = compose::store_to_carry(config)?;

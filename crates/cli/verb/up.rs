@@ -21,6 +21,7 @@ use crate::daemon::{address, agree, client, log};
 use crate::job::cache::JobCache;
 use crate::job::{build_context, github};
 use crate::settings::Config;
+use crate::show::strangers::say;
 use crate::show::{changes, unpacking};
 use crate::{proof, restart, unpacker};
 
@@ -87,12 +88,12 @@ fn start(found: Found, flags: &Up, arguments: &[OsString]) -> anyhow::Result<Sta
     github::output("log", &log::path(&found.config.state).display().to_string());
     let Running { status, already } = process::ensure(&found.config, arguments, job_cache.as_ref())?;
     if already && job_cache.is_some() {
-        println!("the daemon runs already, so what is carried in GitHub's cache is decided");
+        say!("the daemon runs already, so what is carried in GitHub's cache is decided");
     }
     holders.hold(&Who::of_this_process(), None)?;
     let runs = if already { "runs already as" } else { "runs as" };
-    println!("hubcap {runs} {}, log {}", status.daemon.pid, log::path(&found.config.state).display());
-    println!("store {}", status.daemon.store.display());
+    say!("hubcap {runs} {}, log {}", status.daemon.pid, log::path(&found.config.state).display());
+    say!("store {}", status.daemon.store.display());
     if let Some(why) = build_context::has_store(&status.daemon.store, std::env::var_os) {
         github::warning(&why);
     }
@@ -107,9 +108,9 @@ fn tell_carried(state: &Path) {
     let (key, trouble) = status.map_or(ended, |status| (status.carried, status.carry_trouble));
     github::output("cache-hit", if key.is_some() { "true" } else { "false" });
     match (key, trouble) {
-        (Some(key), _) => println!("begins with {key}"),
-        (None, Some(why)) => println!("begins with nothing: {why}"),
-        (None, None) => println!("begins with nothing: no earlier job has saved anything under this key"),
+        (Some(key), _) => say!("begins with {key}"),
+        (None, Some(why)) => say!("begins with nothing: {why}"),
+        (None, None) => say!("begins with nothing: no earlier job has saved anything under this key"),
     }
 }
 
@@ -142,13 +143,13 @@ fn configure(started: &mut Started, flags: &Up) -> anyhow::Result<()> {
     let Started { found, holders, .. } = started;
     for client in clients.iter().filter(|client| !is_docker(client)) {
         if client.is_in_containers() && hubcap.bridge.is_none() && flags.client.is_empty() {
-            println!("{}", bridge::missing(&**client));
+            say!("{}", bridge::missing(&**client));
             continue;
         }
         match other(found, &**client, &hubcap) {
             Ok(()) => {
                 holders.hold(&who, Some(client.name()))?;
-                println!("through hubcap: {}", client.title());
+                say!("through hubcap: {}", client.title());
             }
             Err(error) => github::warning(&format!("{} pulls as before: {error:#}", client.title())),
         }
@@ -166,7 +167,7 @@ fn unpack(started: &mut Started, flags: &Up, has_docker: bool) -> anyhow::Result
     };
     match wired {
         Ok(()) => {
-            println!("containerd unpacks with hubcap's differ: proved with a pull");
+            say!("containerd unpacks with hubcap's differ: proved with a pull");
             holders.hold(&Who::of_this_process(), Some(unpacker::NAME))
         }
         Err(why) => {
@@ -187,7 +188,7 @@ fn other(found: &Found, client: &dyn Client, hubcap: &Hubcap) -> anyhow::Result<
     client.configure(&mut journal, &mirror, &plan)?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
     if client.is_in_containers() {
-        client.notes(&mirror)?.iter().for_each(|note| println!("{note}"));
+        client.notes(&mirror)?.iter().for_each(|note| say!("{note}"));
     }
     Ok(())
 }
@@ -212,7 +213,7 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
     let version = match docker.version() {
         Ok(version) => version,
         Err(why) => {
-            println!("{why}; once it runs, it asks {} first", mirror.url());
+            say!("{why}; once it runs, it asks {} first", mirror.url());
             return Ok(());
         }
     };
@@ -228,22 +229,22 @@ fn docker(config: &Config, flags: &Up, hubcap: &Hubcap) -> anyhow::Result<()> {
         }
         return Err(error);
     }
-    println!(
+    say!(
         "dockerd {version} pulls through {}: proved with a pull of {}",
         mirror.url(),
         hubcap_proxy::PROBE_IMAGE
     );
     if let Some(unpacking) = unpacking::told(&running, unpacker::is_wired(config), &journal) {
-        println!("{unpacking}");
+        say!("{unpacking}");
     }
     for coverage in running.coverage(&registries.named).unwrap_or_default() {
         let not = if coverage.uses_mirror { "" } else { "not " };
-        println!("{not}through hubcap: {}", coverage.pulls);
+        say!("{not}through hubcap: {}", coverage.pulls);
     }
     if builds_wait && restart.is_none() {
         restart::print_how(&docker);
     }
-    println!(
+    say!(
         "not through hubcap: what the runner pulled before, and for some minutes builds from what it just built from"
     );
     Ok(())

@@ -10,7 +10,7 @@ use crate::args::Verify;
 use crate::compose;
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
-use crate::show::strangers::visible;
+use crate::show::strangers::say;
 
 /// Exits with 1 when something was wrong, repaired or not.
 pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
@@ -26,9 +26,9 @@ pub(crate) fn run(config: &Config, flags: &Verify) -> anyhow::Result<ExitCode> {
     let Report { contents, bytes: read, findings } = layout.verify(|read| bar.inc(read))?;
     bar.finish_and_clear();
     for finding in &findings {
-        println!("{}", visible(&finding.to_string()));
+        say!("{finding}");
     }
-    println!("{contents} contents, {}: {}", bytes(read), verdict(findings.len()));
+    say!("{contents} contents, {}: {}", bytes(read), verdict(findings.len()));
     if let Some(store) = store {
         let runtime = compose::runtime()?;
         runtime.block_on(repair(&store, config, &findings))?;
@@ -57,18 +57,18 @@ async fn repair(store: &Store, config: &Config, findings: &[Finding]) -> anyhow:
             Finding::Missing { digest, .. } => (digest, true),
             Finding::Foreign(path) => {
                 Layout::remove_foreign(path)?;
-                println!("{} is removed", visible(&format!("{path:?}")));
+                say!("{path:?} is removed");
                 continue;
             }
             Finding::File { path, .. } => {
-                println!("{} is rewritten", path.display());
+                say!("{} is rewritten", path.display());
                 continue;
             }
         };
         match fetch(&cache, store, digest, is_manifest).await {
-            Ok(()) => println!("{digest} is fetched again"),
+            Ok(()) => say!("{digest} is fetched again"),
             Err(why) => {
-                println!("{digest} is quarantined, and fetched with the next pull that needs it: {why}")
+                say!("{digest} is quarantined, and fetched with the next pull that needs it: {why}")
             }
         }
     }

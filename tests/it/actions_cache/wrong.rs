@@ -25,6 +25,16 @@ async fn a_look_up_whose_answer_makes_no_sense_ends_look_ups_for_a_while() {
 }
 
 #[tokio::test]
+async fn a_key_with_control_characters_is_no_key() {
+    let stand = Stand::start();
+    let words =
+        r#"{"ok":true,"matched_key":"x\n::error::y","signed_download_url":"http://127.0.0.1:9/x?sig=1"}"#;
+    stand.say(LOOK_UP, 1, (200, words));
+    let error = of_main(&stand).find(&content(b"it")).await.expect_err("no key").to_string();
+    assert!(error.contains("control characters") && !error.contains('\n'), "{error}");
+}
+
+#[tokio::test]
 async fn a_creation_whose_answer_makes_no_sense_may_have_taken_its_key() {
     let stand = Stand::start();
     for words in ["{\"ok\":true,", r#"{"ok":true,"signed_upload_url":"/x"}"#] {

@@ -10,6 +10,7 @@ use crate::clients;
 use crate::daemon::holders::{Holders, Who};
 use crate::settings::Config;
 use crate::show::changes;
+use crate::show::strangers::say;
 
 /// Configures a client.
 pub(crate) fn configure(
@@ -25,9 +26,9 @@ pub(crate) fn configure(
     client.configure(&mut journal, mirror, &plan)?;
     holders.hold(&Who::Setup(client.name().into()), Some(client.name()))?;
     changes::print_done(plan.iter().map(|planned| &planned.change));
-    println!("{} now asks {} first", client.title(), mirror.url());
+    say!("{} now asks {} first", client.title(), mirror.url());
     for note in client.notes(mirror)? {
-        println!("{note}");
+        say!("{note}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -49,7 +50,7 @@ pub(crate) fn print(
 pub(crate) fn unset(config: &Config, flags: &UnsetFlags, client: &dyn Client) -> anyhow::Result<ExitCode> {
     let journal = Journal::open(&config.state, client.name())?;
     if journal.is_empty() {
-        println!("{} is not set up from {}: nothing to do", client.title(), config.state.display());
+        say!("{} is not set up from {}: nothing to do", client.title(), config.state.display());
         return Ok(ExitCode::SUCCESS);
     }
     if flags.print {

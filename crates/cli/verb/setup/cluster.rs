@@ -12,6 +12,7 @@ use crate::daemon::find::Found;
 use crate::daemon::holders::{Holders, Who};
 use crate::settings::Config;
 use crate::show::changes;
+use crate::show::strangers::say;
 
 /// Configures the nodes that run. `mirror` is hubcap on this machine.
 pub(crate) fn configure(
@@ -38,7 +39,7 @@ pub(crate) fn configure(
     nodes.apply(&plans)?;
     holders.hold(&Who::Setup(cluster.name().into()), Some(cluster.name()))?;
     plans.iter().map(NodePlan::changes).for_each(|in_node| changes::print_done_in(&in_node));
-    println!(
+    say!(
         "{} of {} now ask hubcap first; run this again when nodes are added",
         nodes_in_words(plans.len()),
         cluster.name()
@@ -63,7 +64,7 @@ pub(crate) fn print(
 pub(crate) fn unset(config: &Config, flags: &UnsetFlags, cluster: Cluster) -> anyhow::Result<ExitCode> {
     let mut nodes = Nodes::open(&config.state, cluster)?;
     if nodes.is_empty() {
-        println!("{} is not set up from {}: nothing to do", cluster.name(), config.state.display());
+        say!("{} is not set up from {}: nothing to do", cluster.name(), config.state.display());
         return Ok(ExitCode::SUCCESS);
     }
     if flags.print {
@@ -75,7 +76,7 @@ pub(crate) fn unset(config: &Config, flags: &UnsetFlags, cluster: Cluster) -> an
     holders.release(&Who::Setup(cluster.name().into()));
     holders.save()?;
     restored.iter().for_each(changes::print_done_in);
-    println!("the files in the nodes of {} are as they were", cluster.name());
+    say!("the files in the nodes of {} are as they were", cluster.name());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,6 +5,7 @@ use hubcap_clients::{Dockerd, Journal, Plan};
 
 use crate::args::Up;
 use crate::job::github;
+use crate::show::strangers::say;
 
 /// Whether dockerd is to be switched. In a GitHub job a refusal is a warning, and the pulls use hubcap all the same.
 ///
@@ -15,7 +16,7 @@ pub(super) fn is_to_switch(docker: &Dockerd, flags: &Up) -> anyhow::Result<bool>
         return Ok(false);
     }
     if docker.has_containerd_store() {
-        println!("dockerd has containerd's image store already");
+        say!("dockerd has containerd's image store already");
         return Ok(false);
     }
     match allow(docker, flags) {
@@ -62,7 +63,7 @@ pub(super) fn check(docker: &Dockerd) -> anyhow::Result<()> {
 pub(super) fn restart_with_its_own(docker: &Dockerd, flags: &Up, journal: &Journal) -> anyhow::Result<()> {
     let restart = docker.how_to_restart(flags.restart.restart_command.as_deref())?;
     docker.restart(&restart, journal)?;
-    println!("dockerd is restarted with its own image store");
+    say!("dockerd is restarted with its own image store");
     Ok(())
 }
 

@@ -181,6 +181,13 @@ impl Calls {
         if answer.matched_key.is_empty() {
             return Err(crate::Error::invalid("a look-up is answered without a key").into());
         }
+        // It is told to users; no key that hubcap has made has such.
+        if answer.matched_key.contains(char::is_control) {
+            return Err(crate::Error::invalid(
+                "a look-up is answered with a key that has control characters",
+            )
+            .into());
+        }
         let url = self.signed(&answer.signed_download_url)?;
         Ok(Some(Found { key: EntryKey::matched(answer.matched_key, version), url }))
     }
