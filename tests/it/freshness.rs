@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hubcap_oci::media_type;
 use reqwest::Method;
 
 use crate::support::hubcap::{Place, blob, manifest, status};
@@ -73,6 +74,50 @@ async fn an_answer_that_was_asked_for_earlier_and_comes_later_moves_no_tag_back(
     let answer = hubcap.get(&path).await;
     assert!(status(&answer).starts_with("hubcap; hit; ttl="), "{}", status(&answer));
     assert_eq!(answer.bytes().await.expect("a body"), new.manifest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_answer_that_takes_long_to_be_stored_moves_no_tag_back() {
+    const SLOW: &str = "Bearer slow";
+    let (origin, place) = (Origin::start().await, Place::new());
+    // As long as a manifest may be, so that it takes long.
+    let padding = "x".repeat(15 << 20);
+    let old = format!(r#"{{"schemaVersion":2,"manifests":[],"annotations":{{"a":"{padding}"}}}}"#);
+    let digest = origin.put_manifest("library/x:1", media_type::OCI_INDEX, old.as_bytes());
+    let other = image::put(&origin, "library/x:2", &[b"other"]);
+    let hubcap = place.start(&origin.url(), &[]);
+    // Its repository is known to be public, whoever asks.
+    assert_eq!(hubcap.get_as(&manifest("x", &other.digest), Some("Bearer another")).await.status(), 200);
+    let (open_old, old_gate) = tokio::sync::watch::channel(false);
+    let (open_new, new_gate) = tokio::sync::watch::channel(false);
+    origin.quirk("/manifests/1", quirk::with_login(SLOW, quirk::gate(10, old_gate)));
+    origin.quirk("/manifests/1", quirk::without_login(quirk::gate(10, new_gate)));
+    origin.forget();
+    let path = manifest("x", "1");
+    let asked = |times| origin.count(&Method::GET, "/manifests/1") == times;
+    let older = async {
+        let answer = hubcap.get_as(&path, Some(SLOW)).await;
+        assert_eq!(image::sha256(&answer.bytes().await.expect("a body")), digest);
+    };
+    let newer = async {
+        eventually("the first asks", || asked(1)).await;
+        let new = image::put(&origin, "library/x:1", &[b"new"]);
+        let answer = hubcap.get(&path).await;
+        assert_eq!(answer.bytes().await.expect("a body"), new.manifest);
+        new
+    };
+    let gates = async {
+        eventually("the second asks", || asked(2)).await;
+        open_old.send(true).expect("somebody waits");
+        let ingest = place.store().join("ingest");
+        let is_written = || std::fs::read_dir(&ingest).is_ok_and(|mut files| files.next().is_some());
+        eventually("the older one is written", is_written).await;
+        open_new.send(true).expect("somebody waits");
+    };
+    let ((), new, ()) = tokio::join!(older, newer, gates);
+    let answer = hubcap.get(&path).await;
+    assert!(status(&answer).starts_with("hubcap; hit; ttl="), "{}", status(&answer));
+    assert_eq!(image::sha256(&answer.bytes().await.expect("a body")), new.digest);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hubcap_oci::{Digest, Registry, Tag, Target};
+use hubcap_oci::{Digest, Reference, Registry, Tag, Target};
 use hubcap_store::Store;
 use hubcap_upstream::{ReferrerList, Upstream, Upstreams};
 use tokio::runtime::Handle;
@@ -202,9 +202,26 @@ impl Cache {
         grants.classify(store, storage_warning, upstream, question, known).await;
     }
 
-    /// Whether an answer that was `asked` for then says the latest of a tag or a list, as far as is known.
-    pub(crate) fn is_latest(&self, target: &Target, content: Content, asked: Instant) -> bool {
-        !self.0.pushes.is_pushed_to_since(target, asked) && self.0.latest.take(target, content, asked)
+    /// Writes what an answer that was `asked` for then says of a tag or a list, unless something newer is known; `None` then. It is
+    /// for a thread that may block.
+    pub(crate) fn write_latest<T>(
+        &self,
+        target: &Target,
+        content: &Content,
+        asked: Instant,
+        write: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let is_older = || self.0.pushes.is_pushed_to_since(target, asked);
+        let written = self.0.latest.write(target, content, asked, || (!is_older()).then(write)).flatten();
+        // A push that came while it was written has expired what was there before.
+        if written.is_some() && is_older() {
+            match content {
+                Content::Manifest(Reference::Tag(tag)) => self.store().expire_tag(target, tag),
+                Content::Referrers(_) => self.store().expire_referrers(target),
+                Content::Manifest(Reference::Digest(_)) | Content::Blob(_) => {}
+            }
+        }
+        written
     }
 
     /// # Errors
@@ -243,7 +260,47 @@ pub(crate) async fn in_time<T>(
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use hubcap_oci::{Algorithm, Manifest};
+    use hubcap_store::{Options, Validation};
+
     use super::*;
+    use crate::freshness::Ttl;
+
+    #[tokio::test]
+    async fn a_push_while_an_older_answer_is_written_makes_it_one_that_is_asked_for_again() {
+        let root = tempfile::tempdir().expect("a directory");
+        let store = Store::open(root.path(), Options::default()).expect("a store");
+        let upstreams =
+            hubcap_upstream::Config { upstreams: Vec::new(), allowed: Vec::new(), timeout: ASKED };
+        let config = Config {
+            offline: false,
+            tags: TagRules { rules: Vec::new(), default: Ttl::For(ASKED) },
+            removed: RemovedRules::default(),
+            frozen: None,
+            read_ahead: false,
+        };
+        let cache = Cache::new(store, Upstreams::new(upstreams).expect("upstreams"), config);
+        let target = Target::new(Registry::docker_hub(), "org/app".parse().expect("a name"));
+        let tag: Tag = "1".parse().expect("a tag");
+        let reference = Reference::Tag(tag.clone());
+        let bytes = Bytes::from_static(br#"{"schemaVersion":2,"manifests":[]}"#);
+        let manifest = Manifest::parse(Digest::of(Algorithm::Sha256, &bytes), &bytes, None).expect("one");
+        let write = |is_pushed_to: bool| {
+            let content = Content::Manifest(reference.clone());
+            let written = cache.write_latest(&target, &content, Instant::now(), || {
+                if is_pushed_to {
+                    cache.pushing(&target);
+                    cache.pushed(&target, &reference);
+                }
+                cache.store().put_manifest(&target, &manifest, &bytes, Some(&tag))
+            });
+            assert!(written.is_some_and(|written| written.is_ok()));
+            cache.store().tag(&target, &tag).expect("a tag").validated
+        };
+        assert!(matches!(write(false), Validation::Here(_)));
+        assert_eq!(write(true), Validation::Unknown);
+    }
 
     #[tokio::test]
     async fn a_registry_is_not_waited_for_long_where_something_is_stored() {

@@ -72,7 +72,7 @@ impl Cache {
         // given is not the repository's.
         let is_new = self.store().tag(target, tag).is_none_or(|known| known.descriptor.digest != digest);
         if is_new && self.store().is_linked(target, &digest) {
-            self.keep(target, &answer.value, Some(tag)).await;
+            self.keep(target, &answer.value, Some((tag, Instant::now()))).await;
             // The lock says so, and not the registry.
             self.store().expire_tag(target, tag);
         }
@@ -243,7 +243,7 @@ impl Cache {
         self.0.meter.manifest(&access.target, content.manifest.descriptor.size);
         let known = Known::Digest(*content.digest());
         self.classify(upstream, &Question::manifest(access, reference), known).await;
-        let is_kept = self.keep(&access.target, &content, self.latest_tag(access, reference, asked)).await;
+        let is_kept = self.keep(&access.target, &content, tag_of(reference, asked)).await;
         Ok(Answer::new(content, if is_kept { outcome } else { Outcome::Bypass }))
     }
 
@@ -262,32 +262,36 @@ impl Cache {
             Reference::Digest(_) => (&access.target, Outcome::Granted),
             Reference::Tag(_) => (&access.target, Outcome::Revalidated),
         };
-        match self.latest_tag(access, reference, asked) {
-            Some(tag) if self.store().is_linked(target, content.digest()) => {
-                self.store().touch_tag(target, tag)
+        match tag_of(reference, asked) {
+            Some((tag, asked)) if self.store().is_linked(target, content.digest()) => {
+                let content = Content::Manifest(reference.clone());
+                self.write_latest(target, &content, asked, || self.store().touch_tag(target, tag));
             }
             tag => drop(self.keep(target, &content, tag).await),
         }
         Answer::new(content, outcome)
     }
 
-    /// The tag of an answer that was `asked` for then, unless something newer is known of it.
-    pub(crate) fn latest_tag<'a>(
+    /// Stores a manifest, its links, and its tag with when the answer was asked for that says so, unless something newer is known
+    /// of it. A disk that fails does not cost the client its answer. Whether it was stored.
+    pub(crate) async fn keep(
         &self,
-        access: &Access,
-        reference: &'a Reference,
-        asked: Instant,
-    ) -> Option<&'a Tag> {
-        let Reference::Tag(tag) = reference else { return None };
-        self.is_latest(&access.target, Content::Manifest(reference.clone()), asked).then_some(tag)
-    }
-
-    /// Stores a manifest, its links and its tag. A disk that fails does not cost the client its answer.
-    /// Whether it was stored.
-    pub(crate) async fn keep(&self, target: &Target, content: &ManifestContent, tag: Option<&Tag>) -> bool {
-        let (store, target, tag) = (self.store().clone(), target.clone(), tag.cloned());
+        target: &Target,
+        content: &ManifestContent,
+        tag: Option<(&Tag, Instant)>,
+    ) -> bool {
+        let (cache, target) = (self.clone(), target.clone());
+        let tag = tag.map(|(tag, asked)| (tag.clone(), asked));
         let ManifestContent { manifest, bytes } = content.clone();
-        let kept = on_disk(move || store.put_manifest(&target, &manifest, &bytes, tag.as_ref())).await;
+        let kept = on_disk(move || {
+            let put = |tag: Option<&Tag>| cache.store().put_manifest(&target, &manifest, &bytes, tag);
+            let named = tag.and_then(|(tag, asked)| {
+                let content = Content::Manifest(Reference::Tag(tag.clone()));
+                cache.write_latest(&target, &content, asked, || put(Some(&tag)))
+            });
+            named.unwrap_or_else(|| put(None))
+        })
+        .await;
         if let Err(error) = &kept {
             self.store_takes_nothing(error);
         }
@@ -300,5 +304,13 @@ impl Cache {
             None
         });
         stored.map(|(manifest, bytes)| ManifestContent { manifest, bytes })
+    }
+}
+
+/// The tag that was `asked` for then.
+pub(crate) const fn tag_of(reference: &Reference, asked: Instant) -> Option<(&Tag, Instant)> {
+    match reference {
+        Reference::Tag(tag) => Some((tag, asked)),
+        Reference::Digest(_) => None,
     }
 }

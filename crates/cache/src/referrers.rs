@@ -159,17 +159,22 @@ impl Cache {
         let list = upstream.referrers(&access.target.repository, subject).await?;
         let bytes = Bytes::from(write_list(&list.referrers));
         let is_short = list.is_whole && bytes.len() <= MAX_KEPT;
-        let is_kept = is_short
-            && self.may_be_kept(upstream, access, subject, &bytes).await
-            && self.is_latest(&access.target, Content::Referrers(*subject), asked);
-        if !is_kept {
+        if !is_short || !self.may_be_kept(upstream, access, subject, &bytes).await {
             return Ok(Answer::new(list, Outcome::Passed));
         }
-        let (store, target, subject) = (self.store().clone(), access.target.clone(), *subject);
-        if let Err(error) = on_disk(move || store.put_referrers(&target, &subject, &bytes)).await {
-            self.store_takes_nothing(&error);
-            return Ok(Answer::new(list, Outcome::Bypass));
-        }
+        let (cache, target, subject) = (self.clone(), access.target.clone(), *subject);
+        let kept = on_disk(move || {
+            let put = || cache.store().put_referrers(&target, &subject, &bytes);
+            cache.write_latest(&target, &Content::Referrers(subject), asked, put).transpose()
+        });
+        let outcome = match kept.await {
+            Ok(Some(())) => outcome,
+            Ok(None) => Outcome::Passed,
+            Err(error) => {
+                self.store_takes_nothing(&error);
+                Outcome::Bypass
+            }
+        };
         Ok(Answer::new(list, outcome))
     }
 

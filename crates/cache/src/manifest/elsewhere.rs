@@ -69,7 +69,7 @@ impl Cache {
         let body = upstream.manifest_from_others(&target.repository, &digest, others).await?;
         let content = ManifestContent::received(reference, body.bytes, body.media_type.as_deref()).ok()?;
         self.0.meter.manifest(target, content.manifest.descriptor.size);
-        self.keep(target, &content, self.latest_tag(access, reference, asked)).await;
+        self.keep(target, &content, Some((tag, asked))).await;
         Some(Answer::new(content, Outcome::Miss))
     }
 
