@@ -121,6 +121,63 @@ async fn an_older_answer_that_takes_long_to_be_stored_moves_no_tag_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_later_answer_counts_that_says_what_the_tag_meant_before_or_that_it_is_gone() {
+    const LOGINS: [&str; 2] = ["Bearer first", "Bearer second"];
+    for is_gone in [false, true] {
+        let (origin, place) = (Origin::start().await, Place::new());
+        let old = image::put(&origin, "library/x:1", &[b"old"]);
+        let other = image::put(&origin, "library/x:2", &[b"other"]);
+        let path = manifest("x", "1");
+        let hubcap = place.start(&origin.url(), &[]);
+        assert_eq!(hubcap.get(&path).await.status(), 200);
+        assert_eq!(hubcap.stop(), Some(0));
+        // So that the tag has expired.
+        std::fs::rename(place.state(), place.dir.path().join("another")).expect("moved");
+        let hubcap = place.start(&origin.url(), &[]);
+        // Its repository is known to be public, whoever asks.
+        let known = hubcap.get_as(&manifest("x", &other.digest), Some("Bearer another")).await;
+        assert_eq!(known.status(), 200);
+        let gates = LOGINS.map(|login| {
+            let (open, gate) = tokio::sync::watch::channel(false);
+            origin.quirk("/manifests/1", quirk::with_login(login, quirk::held(gate)));
+            open
+        });
+        let open = |number: usize| gates[number].send(true).expect("it is held");
+        let is_asked = |times| origin.count(&Method::HEAD, "/manifests/1") == times;
+        origin.forget();
+        let first = async {
+            let answer = hubcap.get_as(&path, Some(LOGINS[0])).await;
+            let new = image::put(&origin, "library/x:1", &[b"new"]);
+            assert_eq!(answer.bytes().await.expect("a body"), new.manifest);
+            // Now it means again what it did, or nothing.
+            if is_gone {
+                origin.remove_tag("library/x:1");
+            } else {
+                image::put(&origin, "library/x:1", &[b"old"]);
+            }
+            open(1);
+        };
+        let second = async {
+            eventually("the first asks", || is_asked(1)).await;
+            hubcap.get_as(&path, Some(LOGINS[1])).await
+        };
+        let moves = async {
+            eventually("the second asks", || is_asked(2)).await;
+            image::put(&origin, "library/x:1", &[b"new"]);
+            open(0);
+        };
+        let ((), answer, ()) = tokio::join!(first, second, moves);
+        let after = hubcap.get(&path).await;
+        if is_gone {
+            assert_eq!((answer.status().as_u16(), after.status().as_u16()), (404, 404), "{}", status(&after));
+        } else {
+            assert!(status(&after).starts_with("hubcap; hit; ttl="), "{}", status(&after));
+            assert_eq!(after.bytes().await.expect("a body"), old.manifest);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tag_past_its_ttl_is_checked_with_a_head_and_fetched_only_when_it_moved() {
     let (origin, place) = (Origin::start().await, Place::new());
     let old = image::put(&origin, "library/x:1", &[b"old"]);

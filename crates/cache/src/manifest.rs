@@ -3,13 +3,15 @@
 pub(crate) mod content;
 mod elsewhere;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use hubcap_oci::{Digest, Reference, Tag, Target};
-use hubcap_store::Moment;
+use hubcap_store::{Moment, TagEntry, Validation};
 use hubcap_upstream::{SMALL_DOCUMENT, Upstream};
 
 use crate::access::Access;
+use crate::authorization::Admission;
 use crate::blob::body::BlobBody;
 use crate::cache::{Cache, in_time};
 use crate::error::{Error, Failure};
@@ -141,8 +143,7 @@ impl Cache {
             Reference::Digest(digest) => (*digest, Freshness::Fresh { ttl: None }),
             Reference::Tag(tag) => {
                 let entry = self.store().tag(target, tag)?;
-                let ttl = self.config().tags.ttl(target, tag);
-                (entry.descriptor.digest, freshness::of_tag(entry.validated, Moment::now(), ttl))
+                (entry.descriptor.digest, self.freshness(target, tag, &entry))
             }
         };
         // That a tag means a digest is no permission, either: whoever wrote the store has said so.
@@ -153,6 +154,11 @@ impl Cache {
         // A tag whose manifest is gone is not known.
         let content = self.stored(target, &digest)?;
         Some(Found { content, stored })
+    }
+
+    /// Whether a tag may be answered without asking.
+    fn freshness(&self, target: &Target, tag: &Tag, entry: &TagEntry) -> Freshness {
+        freshness::of_tag(entry.validated, Moment::now(), self.config().tags.ttl(target, tag))
     }
 
     /// What is stored instead of a failure, where that is better and allowed.
@@ -207,7 +213,14 @@ impl Cache {
         let ask = || {
             let (cache, access, reference) = (self.clone(), access.clone(), reference.clone());
             let (upstream, found) = (upstream.clone(), found.clone());
-            async move { cache.ask(&upstream, &access, &reference, found).await }
+            async move {
+                let asked = Instant::now();
+                let answer = cache.ask(&upstream, &access, &reference, found, asked).await;
+                if let (Err(Error::NotFound), Reference::Tag(tag)) = (&answer, &reference) {
+                    cache.note_gone(&access, tag, asked).await;
+                }
+                answer
+            }
         };
         self.ask_once(&self.0.manifests, &question, ask).await
     }
@@ -219,8 +232,9 @@ impl Cache {
         access: &Access,
         reference: &Reference,
         found: Option<Found>,
+        asked: Instant,
     ) -> Result<Answer<ManifestContent>, Error> {
-        let (repository, asked) = (&access.target.repository, Instant::now());
+        let repository = &access.target.repository;
         let (body, outcome) = match found {
             Some(Found { content, .. }) => {
                 // What is stored was permitted, or will be by the same answer.
@@ -264,8 +278,7 @@ impl Cache {
         };
         match tag_of(reference, asked) {
             Some((tag, asked)) if self.store().is_linked(target, content.digest()) => {
-                let content = Content::Manifest(reference.clone());
-                self.write_latest(target, &content, asked, || self.store().touch_tag(target, tag));
+                self.put_tag(target, tag, &content, asked).await;
             }
             tag => drop(self.keep(target, &content, tag).await),
         }
@@ -286,8 +299,7 @@ impl Cache {
         let kept = on_disk(move || {
             let put = |tag: Option<&Tag>| cache.store().put_manifest(&target, &manifest, &bytes, tag);
             let named = tag.and_then(|(tag, asked)| {
-                let content = Content::Manifest(Reference::Tag(tag.clone()));
-                cache.write_latest(&target, &content, asked, || put(Some(&tag)))
+                cache.write_latest(&target, &Content::of_tag(&tag), asked, || put(Some(&tag)))
             });
             named.unwrap_or_else(|| put(None))
         })
@@ -296,6 +308,44 @@ impl Cache {
             self.store_takes_nothing(error);
         }
         kept.is_ok()
+    }
+
+    /// Notes that a tag means a manifest that is stored, as an answer says that was `asked` for then. Another answer may have moved
+    /// it meanwhile.
+    async fn put_tag(&self, target: &Target, tag: &Tag, content: &ManifestContent, asked: Instant) {
+        let (cache, target, tag) = (self.clone(), target.clone(), tag.clone());
+        let manifest = Arc::clone(&content.manifest);
+        let put = on_disk(move || {
+            let put = || cache.store().put_tag(&target, &tag, &manifest.descriptor, Validation::now());
+            cache.write_latest(&target, &Content::of_tag(&tag), asked, put).transpose()
+        });
+        if let Err(error) = put.await {
+            self.store_takes_nothing(&error);
+        }
+    }
+
+    /// Notes that a tag is gone, as an answer says that was `asked` for then: what was asked for earlier does not bring it back, and
+    /// where it was stored meanwhile, it is asked for again.
+    async fn note_gone(&self, access: &Access, tag: &Tag, asked: Instant) {
+        // A no to who may not have the repository tells nothing of it.
+        if self.admission(access) == Admission::Ask {
+            return;
+        }
+        let (cache, target, tag) = (self.clone(), access.target.clone(), tag.clone());
+        let noted = on_disk(move || {
+            cache.write_latest(&target, &Content::of_tag(&tag), asked, || {
+                // When one that has expired was confirmed is told where it is served all the same.
+                let known = cache.store().tag(&target, &tag);
+                let known = known.map(|entry| cache.freshness(&target, &tag, &entry));
+                if matches!(known, Some(Freshness::Fresh { .. })) {
+                    cache.store().expire_tag(&target, &tag);
+                }
+            });
+            Ok::<_, Error>(())
+        });
+        if let Err(error) = noted.await {
+            tracing::debug!(target: "hubcap::cache", upstream = %access.target, "a tag that is gone is not noted: {error}");
+        }
     }
 
     fn stored(&self, target: &Target, digest: &Digest) -> Option<ManifestContent> {

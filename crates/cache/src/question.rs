@@ -1,6 +1,6 @@
 //! What an upstream is asked for, and for whom: the key of a flight and of the negative cache.
 
-use hubcap_oci::{Digest, Reference};
+use hubcap_oci::{Digest, Reference, Tag};
 use hubcap_upstream::{Error, Upstream};
 
 use crate::access::Access;
@@ -39,6 +39,12 @@ pub(crate) enum Content {
     Blob(Digest),
     /// The list of the referrers of this manifest.
     Referrers(Digest),
+}
+
+impl Content {
+    pub(crate) fn of_tag(tag: &Tag) -> Self {
+        Self::Manifest(Reference::Tag(tag.clone()))
+    }
 }
 
 impl Question {

@@ -86,6 +86,15 @@ impl Index {
         known.insert(key, entry.clone());
     }
 
+    /// Makes a tag one that must be asked for again.
+    pub(crate) fn expire_tag(&self, target: &Target, tag: &Tag) {
+        let key = tag_key(target, tag);
+        // Held, so that a tag that another thread moves meanwhile is not moved back.
+        let mut known = lock(&self.tags);
+        self.db.with(|trees| trees.expire_tag(&key));
+        known.remove(&key);
+    }
+
     /// The tags of a repository, sorted.
     pub(crate) fn tags(&self, target: &Target) -> Vec<Tag> {
         self.db.with(|trees| trees.tags(target)).unwrap_or_default()

@@ -156,6 +156,12 @@ impl Origin {
         digest
     }
 
+    /// Takes `repository:tag` away; its manifest stays.
+    pub(crate) fn remove_tag(&self, name: &str) {
+        let (repository, tag) = name.split_once(':').expect("repository:tag");
+        self.lock().content.manifests.remove(&(repository.into(), tag.into()));
+    }
+
     pub(crate) fn put_referrers(&self, subject: &str, index: serde_json::Value) {
         self.lock().content.referrers.insert(subject.into(), index);
     }
@@ -283,6 +289,10 @@ async fn answer(
         Some(Act::Change(change)) => change(plain()),
         Some(Act::Late(time)) => {
             tokio::time::sleep(time).await;
+            plain()
+        }
+        Some(Act::Held(mut gate)) => {
+            gate.wait_for(|open| *open).await.map_err(std::io::Error::other)?;
             plain()
         }
         Some(Act::Hang) => std::future::pending().await,

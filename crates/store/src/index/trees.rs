@@ -196,6 +196,14 @@ impl Trees {
         self.tags.insert(key, write_tag(entry))
     }
 
+    /// Makes a tag one that must be asked for again.
+    pub(super) fn expire_tag(&self, key: &[u8]) -> sled::Result<()> {
+        match self.tag(key)? {
+            Some(entry) => self.put_tag(key, &TagEntry { validated: Validation::Unknown, ..entry }),
+            None => Ok(()),
+        }
+    }
+
     /// The tags of a repository, sorted.
     pub(super) fn tags(&self, target: &Target) -> sled::Result<Vec<Tag>> {
         let prefix = key(target, b"");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hubcap_oci::{Digest, Manifest, Tag, Target};
+use hubcap_oci::{Descriptor, Digest, Manifest, Tag, Target};
 
 use super::Store;
 use crate::catalog::Catalog;
@@ -45,27 +45,61 @@ impl Store {
         let index = &self.0.catalog.index;
         // An entry that is reachable from another one of this repository needs none of its own.
         if tag.is_some() || !index.is_linked(target, &descriptor.digest) {
-            if let Some((digest, bytes)) = wrapper(descriptor) {
-                self.put_small(target, digest, &bytes.into(), readers)?;
-            }
-            let mut images = lock(&self.0.catalog.images);
-            // Rewritten only when it says something new: thousands of entries are some MB.
-            let private = index.is_private(target);
-            if !images.contains(target, tag, descriptor, private) {
-                if let Some(oldest) = images.put(target, tag, descriptor, private) {
-                    index.forget_tag(target, &oldest);
-                }
-                self.0.catalog.layout.keep_index(&images);
-            }
+            self.name(target, tag, descriptor, readers)?;
         }
         let by = if readers == Readers::Local { By::Import } else { By::Registry };
         index.own(target, &descriptor.digest, Some(&descriptor.media_type), by, word);
         let named: Vec<Digest> = links.contents().map(|link| link.digest).collect();
         index.link(target, &named, word);
         if let Some(tag) = tag {
-            let validated = Validation::now();
-            let entry = TagEntry { descriptor: Arc::new(descriptor.clone()), validated };
+            let entry = TagEntry { descriptor: Arc::new(descriptor.clone()), validated: Validation::now() };
             index.put_tag(target, tag, &entry);
+        }
+        Ok(())
+    }
+
+    /// Moves a tag of a repository to a manifest that is stored, or notes that it means that still. Who may have the manifest stays as
+    /// it is.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn put_tag(
+        &self,
+        target: &Target,
+        tag: &Tag,
+        descriptor: &Descriptor,
+        validated: Validation,
+    ) -> Result<(), Error> {
+        self.ensure()?;
+        let Catalog { index, layout, .. } = &*self.0.catalog;
+        self.name(target, Some(tag), descriptor, layout.readers(&descriptor.digest))?;
+        index.put_tag(target, tag, &TagEntry { descriptor: Arc::new(descriptor.clone()), validated });
+        Ok(())
+    }
+
+    /// Gives a stored manifest, which these may have, its entry in `index.json`.
+    fn name(
+        &self,
+        target: &Target,
+        tag: Option<&Tag>,
+        descriptor: &Descriptor,
+        readers: Readers,
+    ) -> Result<(), Error> {
+        let Catalog { index, layout, images, .. } = &*self.0.catalog;
+        if let Some((digest, bytes)) = wrapper(descriptor) {
+            self.put_small(target, digest, &bytes.into(), readers)?;
+        }
+        let mut images = lock(images);
+        // Rewritten only when it says something new: thousands of entries are some MB.
+        let private = index.is_private(target);
+        if !images.contains(target, tag, descriptor, private) {
+            if let Some(oldest) = images.put(target, tag, descriptor, private) {
+                index.forget_tag(target, &oldest);
+            }
+            // The store may be another process's.
+            if !self.is_read_only() {
+                layout.keep_index(&images);
+            }
         }
         Ok(())
     }
@@ -204,20 +238,9 @@ impl Store {
         self.0.catalog.index.tag(target, tag)
     }
 
-    /// Notes that the upstream has said again that the tag means what it meant.
-    pub fn touch_tag(&self, target: &Target, tag: &Tag) {
-        self.validate_tag(target, tag, Validation::now());
-    }
-
     /// Makes a tag one that must be asked for again: it was moved upstream.
     pub fn expire_tag(&self, target: &Target, tag: &Tag) {
-        self.validate_tag(target, tag, Validation::Unknown);
-    }
-
-    fn validate_tag(&self, target: &Target, tag: &Tag, validated: Validation) {
-        if let Some(entry) = self.tag(target, tag) {
-            self.0.catalog.index.put_tag(target, tag, &TagEntry { validated, ..entry });
-        }
+        self.0.catalog.index.expire_tag(target, tag);
     }
 
     /// The tags of a repository that are stored, sorted.

@@ -20,7 +20,7 @@ use super::asked::{Asked, Role};
 use super::reply::Reply;
 
 pub(crate) use challenges::{challenges, hidden, refuses_tokens, wants};
-pub(crate) use connections::{closes_reused, hangs_reused, late, times_out_reused};
+pub(crate) use connections::{closes_reused, hangs_reused, held, late, times_out_reused};
 pub(crate) use moves::{moved, renamed, starting};
 
 /// What becomes of one request.
@@ -31,6 +31,8 @@ pub(crate) enum Act {
     Change(Box<dyn FnOnce(Reply) -> Reply + Send>),
     /// The plain answer, after so long.
     Late(Duration),
+    /// The plain answer, when the gate opens.
+    Held(watch::Receiver<bool>),
     /// No answer at all, and the connection stays open.
     Hang,
     /// No answer, and the connection ends.

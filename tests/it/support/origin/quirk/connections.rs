@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::{Act, Quirk, answer};
 use crate::support::origin::Reply;
 
@@ -18,6 +20,11 @@ pub(crate) fn hangs_reused() -> Quirk {
 /// The next request gets a 408, and they end.
 pub(crate) fn times_out_reused() -> Quirk {
     answer(|asked| (asked.nth > 0).then(|| Reply::status(408).with("connection", "close")))
+}
+
+/// The answer comes when the gate opens, as it is then.
+pub(crate) fn held(gate: watch::Receiver<bool>) -> Quirk {
+    Quirk::new(move |_| Some(Act::Held(gate.clone())))
 }
 
 /// The answer comes after so long.
