@@ -155,6 +155,45 @@ async fn an_export_of_a_private_image_has_nothing_of_another_private_one() {
     assert!(!export("docker.io/org/private:1").status.success() && !out.exists());
 }
 
+/// Checks that all that the store has is only imported.
+fn is_for_this_machine(place: &Place) {
+    for digest in place.blobs() {
+        let path = place.store().join("blobs").join(digest.replace(':', "/"));
+        let mode = std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o400, "{digest}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_names_what_was_imported_makes_it_nobody_elses() {
+    let (origin, other) = (Origin::start().await, Place::new());
+    image::real(&origin);
+    let (archive, store) = (other.dir.path().join("image.tar"), other.store());
+    let (upstream, out) = (format!("docker.io={}", origin.url()), ["--output", text(&archive)]);
+    let export = ["export", "docker.io/org/app:1", "--platform", "linux/amd64", "--upstream", &upstream];
+    succeeds(&other, &[&export[..], &["--store", text(&store)], &out].concat());
+
+    let place = Place::new();
+    let (store, lock) = (place.store(), place.dir.path().join("hubcap.lock"));
+    let imported =
+        succeeds(&place, &["import", text(&archive), "--tag", "my.test/copy:1", "--store", text(&store)]);
+    let digest = imported.split_whitespace().last().expect("a digest");
+    let locked = format!("version = 1\n\n[images.\"my.test/copy:2\"]\ndigest = \"{digest}\"\n");
+    std::fs::write(&lock, locked).expect("written");
+    let frozen = format!("--frozen={}", text(&lock));
+    // With the lock, and then without it: the tag is known.
+    for more in [[frozen.as_str()].as_slice(), &[]] {
+        let flags = [&["--upstream", "my.test", "--offline"], more].concat();
+        let hubcap = place.start("http://127.0.0.1:9", &flags);
+        let answer = hubcap.get(&format!("{}?ns=my.test", manifest("copy", "2"))).await;
+        assert_eq!(answer.status(), 200, "{more:?}");
+        is_for_this_machine(&place);
+        assert_eq!(hubcap.stop(), Some(0));
+    }
+    succeeds(&place, &["gc", "--private", "--store", text(&store)]);
+    assert!(place.blobs().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_imported_is_for_this_machine_and_is_carried_nowhere() {
     let (origin, other) = (Origin::start().await, Place::new());
@@ -169,11 +208,7 @@ async fn what_was_imported_is_for_this_machine_and_is_carried_nowhere() {
     let store = place.store();
     for _ in 0..2 {
         succeeds(&place, &["import", text(&archive), "--tag", "my.test/copy:1", "--store", text(&store)]);
-        for digest in place.blobs() {
-            let path = store.join("blobs").join(digest.replace(':', "/"));
-            let mode = std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
-            assert_eq!(mode, 0o400, "{digest}");
-        }
+        is_for_this_machine(&place);
     }
     for is_lost in [false, true] {
         if is_lost {

@@ -74,9 +74,13 @@ impl Cache {
         // given is not the repository's.
         let is_new = self.store().tag(target, tag).is_none_or(|known| known.descriptor.digest != digest);
         if is_new && self.store().is_linked(target, &digest) {
-            self.keep(target, &answer.value, Some((tag, Instant::now()))).await;
-            // The lock says so, and not the registry.
-            self.store().expire_tag(target, tag);
+            let (store, target, tag) = (self.store().clone(), target.clone(), tag.clone());
+            let manifest = Arc::clone(&answer.value.manifest);
+            // The lock says so, and not the registry: it gives nothing, either.
+            let put = move || store.put_tag(&target, &tag, &manifest.descriptor, Validation::Unknown);
+            if let Err(error) = on_disk(put).await {
+                self.store_takes_nothing(&error);
+            }
         }
         if !self.config().offline && tag_lock.begin_comparing(target, tag) {
             let (cache, access, tag) = (self.clone(), access.clone(), tag.clone());
