@@ -48,10 +48,31 @@ impl Manifest {
     /// For what is no JSON object, what does not look like a manifest, and what containerd, dockerd and podman refuse as
     /// ambiguous.
     pub fn parse(digest: Digest, bytes: &[u8], content_type: Option<&str>) -> Result<Self, ParseError> {
+        Self::read(digest, bytes, |document| {
+            told(content_type).or_else(|| own(document)).or_else(|| form(document).map(Into::into))
+        })
+    }
+
+    /// The same where not the registry said the media type, but what names the manifest, which others may have written: what the
+    /// manifest says itself counts before that.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_named(digest: Digest, bytes: &[u8], named: &str) -> Result<Self, ParseError> {
+        Self::read(digest, bytes, |document| {
+            own(document).or_else(|| told(Some(named))).or_else(|| form(document).map(Into::into))
+        })
+    }
+
+    fn read(
+        digest: Digest,
+        bytes: &[u8],
+        media_type: impl FnOnce(&Object<'_>) -> Option<String>,
+    ) -> Result<Self, ParseError> {
         let bad = |why| ParseError::new("manifest", &digest.to_string(), why);
         let text = String::from_utf8_lossy(bytes);
         let document = Object::read(&text, FIELDS).ok_or_else(|| bad("it is no JSON object"))?;
-        let media_type = media_type_of(&document, content_type)
+        let media_type = media_type(&document)
             .ok_or_else(|| bad("neither its media type nor its fields are a manifest's"))?;
         if let Some(why) = ambiguity(&document, &media_type) {
             return Err(bad(why));
@@ -66,13 +87,15 @@ impl Manifest {
     }
 }
 
-/// The media type that the registry said, where it means a manifest, else the one that the document says or shows.
-fn media_type_of(document: &Object<'_>, content_type: Option<&str>) -> Option<String> {
-    let told = content_type.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
-    let means_manifest = |text: &String| media_type::kind(text).is_some();
-    told.filter(means_manifest)
-        .or_else(|| document.text("mediaType").filter(means_manifest))
-        .or_else(|| form(document).map(Into::into))
+/// The media type that somebody said, where it means a manifest.
+fn told(media_type: Option<&str>) -> Option<String> {
+    let text = media_type?.split(';').next().unwrap_or_default().trim();
+    media_type::kind(text).map(|_| text.to_owned())
+}
+
+/// The media type that the document says, where it means a manifest.
+fn own(document: &Object<'_>) -> Option<String> {
+    document.text("mediaType").filter(|text| media_type::kind(text).is_some())
 }
 
 /// The media type of a document that does not say it, by the fields that it has, as dockerd guesses. A field that is not of its
@@ -168,6 +191,18 @@ mod tests {
                 assert_eq!(media_type(text, told), form, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_manifest_says_itself_counts_before_what_names_it() {
+        let named = |text: &str| {
+            let digest = Digest::of(Algorithm::Sha256, text.as_bytes());
+            let read = Manifest::parse_named(digest, text.as_bytes(), media_type::DOCKER_MANIFEST);
+            read.expect(text).descriptor.media_type
+        };
+        let own = format!(r#"{{"mediaType":"{}","config":{{}}}}"#, media_type::OCI_MANIFEST);
+        assert_eq!(named(&own), media_type::OCI_MANIFEST);
+        assert_eq!(named(r#"{"config":{}}"#), media_type::DOCKER_MANIFEST);
     }
 
     #[test]

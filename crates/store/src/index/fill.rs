@@ -75,7 +75,11 @@ pub(super) fn fill(trees: &Trees, layout: &Layout, images: &ImageIndex, owners: 
         let is_own = |link: &&Link| entry.subject.is_none() || link.digest != entry.descriptor.digest;
         for manifest in graph.manifests().filter(is_own) {
             if owners == Owners::Layout && is_given(&manifest.digest) {
-                trees.own(&entry.target, &manifest.digest, Some(&manifest.media_type), by, Word::Layout)?;
+                // What the registry has said here counts before what names it.
+                let known = trees.owned(&link_key(&entry.target, &manifest.digest))?;
+                let known = known.and_then(|known| known.media_type);
+                let media_type = known.as_deref().unwrap_or(&manifest.media_type);
+                trees.own(&entry.target, &manifest.digest, Some(media_type), by, Word::Layout)?;
             }
         }
         if owners == Owners::Layout && is_imported {

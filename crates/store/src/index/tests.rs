@@ -183,6 +183,32 @@ fn a_corrupt_index_is_filled_from_the_layout() {
 }
 
 #[test]
+fn what_is_added_does_not_decide_what_a_manifest_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let layout = Layout::create(dir.path()).expect("a layout");
+    let index = Index::temporary(&layout, &ImageIndex::default());
+    let plain = r#"{"schemaVersion":2,"config":{}}"#;
+    let own = format!(r#"{{"schemaVersion":2,"mediaType":"{}","config":{{}}}}"#, media_type::OCI_MANIFEST);
+    let mut found = ImageIndex::default();
+    for text in [plain, &own] {
+        std::fs::write(layout.blob(&digest(text)), text).expect("written");
+        layout.mark(&digest(text), Readers::All);
+        let said = Descriptor::new(media_type::DOCKER_MANIFEST, digest(text), text.len() as u64);
+        for name in ["known", "new"] {
+            found.put(&target(name), None, &said, false);
+        }
+    }
+    for text in [plain, &own] {
+        index.own(&target("known"), &digest(text), Some(media_type::OCI_MANIFEST), By::Registry);
+    }
+    index.add(&found);
+    let known = |name: &str, text: &str| index.media_type(&target(name), &digest(text)).expect("it has it");
+    assert_eq!([plain, &own].map(|text| known("known", text).to_string()), [media_type::OCI_MANIFEST; 2]);
+    assert_eq!(&*known("new", plain), media_type::DOCKER_MANIFEST, "nobody else says anything");
+    assert_eq!(&*known("new", &own), media_type::OCI_MANIFEST);
+}
+
+#[test]
 fn a_lost_index_json_is_rebuilt_from_the_index() {
     let dir = tempfile::tempdir().expect("a directory");
     let index = Index::temporary(&Layout::at(dir.path()), &images());

@@ -75,7 +75,7 @@ impl Layout {
     /// The manifest that `link` names; `None` when it is not here, or is no manifest.
     pub(crate) fn manifest(&self, link: &Link) -> Option<Manifest> {
         let bytes = self.small(&link.digest).ok()??;
-        Manifest::parse(link.digest, &bytes, Some(&link.media_type)).ok()
+        Manifest::parse_named(link.digest, &bytes, &link.media_type).ok()
     }
 
     /// A content that is no larger than a manifest may be. `None` when it is not here, or larger: a layer may be asked for as
