@@ -335,8 +335,17 @@ impl Index {
         let private: Vec<Entry> = images.entries().filter(|entry| entry.private).collect();
         let mut targets: HashSet<Target> = private.iter().map(|entry| entry.target.clone()).collect();
         targets.extend(self.private());
-        let graphs = private.iter().map(|entry| layout.graph(&Link::from(&entry.descriptor)));
-        let named = graphs.flat_map(|graph| graph.contents().map(|one| one.digest).collect::<Vec<_>>());
+        let lists =
+            images.entries().filter(|entry| entry.subject.is_some() && !targets.contains(&entry.target));
+        let public_lists: HashSet<Digest> = lists.map(|entry| entry.descriptor.digest).collect();
+        let named = private.iter().flat_map(|entry| {
+            // A public repository may have the same list, as the empty one: hubcap has written it, and it gives nothing away.
+            let list =
+                entry.subject.map(|_| entry.descriptor.digest).filter(|one| public_lists.contains(one));
+            let graph = layout.graph(&Link::from(&entry.descriptor));
+            let named = graph.contents().map(|one| one.digest).filter(|one| Some(*one) != list);
+            named.collect::<Vec<_>>()
+        });
         let mut right: HashMap<Digest, Readers> = named.map(|digest| (digest, Readers::Granted)).collect();
         for (target, digest, Owned { by, .. }) in self.all_owned() {
             let readers = match by {

@@ -135,6 +135,38 @@ fn modes_that_somebody_changes_while_the_store_is_open_make_nothing_public_or_pr
 }
 
 #[test]
+fn a_list_that_a_private_and_a_public_manifest_have_stays_the_public_ones() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (private, public, subject) = (target("a/private"), target("a/public"), sha512(b"subject"));
+    let [empty, other] = [vec![], vec![sha512(b"signature")]].map(|named: Vec<Digest>| {
+        let named: Vec<_> = named
+            .iter()
+            .map(|digest| serde_json::json!({"mediaType": hubcap_oci::media_type::OCI_MANIFEST, "digest": digest, "size": 5}))
+            .collect();
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": named});
+        bytes::Bytes::from(index.to_string())
+    });
+    {
+        let store = Store::open(dir.path(), Options::default()).expect("a store");
+        store.mark_private(&private).expect("marked");
+        store.put_referrers(&private, &subject, &empty).expect("stored");
+        store.put_referrers(&public, &subject, &empty).expect("stored");
+        store.put_referrers(&private, &sha512(b"other"), &other).expect("stored");
+        store.close();
+        // As somebody changes it.
+        let path = path_of(&dir, &Digest::of(Algorithm::Sha256, &other));
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).expect("widened");
+    }
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    let is_read = |target| store.referrers(target, &subject).expect("no error").is_some();
+    assert!(is_read(&private) && is_read(&public));
+    let path = path_of(&dir, &Digest::of(Algorithm::Sha256, &other));
+    assert_eq!(std::fs::metadata(path).expect("there").permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn what_was_imported_stays_for_this_machine_whatever_its_mode_becomes() {
     let (dir, store) = store();
     let target = Target { registry: Registry::docker_hub(), repository: "a/b".parse().expect("a name") };
