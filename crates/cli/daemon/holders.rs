@@ -9,19 +9,25 @@ mod life;
 mod who;
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, Metadata};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use hubcap_clients::{Cluster, Journal, Nodes};
+use hubcap_clients::{Cluster, Journal, Nodes, trusts};
+use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::replace::{PRIVATE, replace};
 use crate::show::strangers::say;
 use life::Life;
 pub(crate) use who::Who;
+
+/// The lock's name in the state directory.
+const LOCK: &str = "holders.lock";
 
 /// The holders of a state directory. While this value lives, no other process changes them.
 pub(crate) struct Holders {
@@ -187,35 +193,110 @@ fn read(state: &Path) -> anyhow::Result<Vec<Holder>> {
     }
 }
 
-/// Waits for the lock of a state directory.
+/// Waits for the lock of a state directory. The directory may be another user's, who could put anything in the lock's place: root
+/// would open the file where a link leads, and give it away.
 fn lock(state: &Path) -> anyhow::Result<File> {
-    let owner = std::fs::metadata(state).with_context(|| state.display().to_string())?;
-    let path = state.join("holders.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = match file {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => bail!(
-            "the state directory {} belongs to the user {}, and this is the user {}: run hubcap as that user, or choose \
-             another --state",
-            state.display(),
-            owner.uid(),
-            rustix::process::geteuid().as_raw()
-        ),
-        file => file.with_context(|| path.display().to_string())?,
+    let path = state.join(LOCK);
+    let named = || path.display().to_string();
+    // Looked up once: nobody puts another directory in its place.
+    let directory = open(state, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let directory = File::from(directory.with_context(|| state.display().to_string())?);
+    let owner = directory.metadata().with_context(|| state.display().to_string())?;
+    // A pipe that nobody reads would keep the caller waiting.
+    let itself = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let open = |more| openat(&directory, LOCK, itself | more, Mode::RUSR | Mode::WUSR).map(File::from);
+    let file = match open(OFlags::CREATE | OFlags::EXCL) {
+        Ok(made) => {
+            give(&made, &owner);
+            made
+        }
+        Err(Errno::EXIST) => match open(OFlags::empty()) {
+            Ok(file) if is_lock(&file, &owner) => file,
+            Err(Errno::ACCESS) => bail!("{}", of_another(state, &owner)),
+            Ok(_) | Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => bail!(
+                "{} is not the lock that hubcap has made there: look who has put it there, and remove it",
+                path.display()
+            ),
+            Err(error) => return Err(error).with_context(named),
+        },
+        Err(Errno::ACCESS) => bail!("{}", of_another(state, &owner)),
+        Err(error) => return Err(error).with_context(named),
     };
-    give(&file, &owner);
-    file.lock().with_context(|| path.display().to_string())?;
+    file.lock().with_context(named)?;
     Ok(file)
 }
 
-/// Gives a file to the owner of the state directory: root configures clients for a daemon of another user, which must
+/// Whether a file is the lock itself, by no other name: a second name could be that of another file.
+fn is_lock(file: &File, directory: &Metadata) -> bool {
+    file.metadata().is_ok_and(|found| {
+        let is_ours = found.uid() == directory.uid() || trusts(found.uid());
+        found.is_file() && found.nlink() == 1 && is_ours
+    })
+}
+
+fn of_another(state: &Path, owner: &Metadata) -> String {
+    format!(
+        "the state directory {} belongs to the user {}, and this is the user {}: run hubcap as that user, or choose another \
+         --state",
+        state.display(),
+        owner.uid(),
+        geteuid().as_raw()
+    )
+}
+
+/// Gives a file that was made just now to the owner of the state directory: root configures clients for a daemon of another user, which must
 /// still read the file then. Nobody but root can do that, or needs to.
-fn give(file: &File, owner: &std::fs::Metadata) {
+fn give(file: &File, owner: &Metadata) {
     let _ = std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()));
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{chown, symlink};
+
+    use rustix::fs::{CWD, FileType, mknodat};
+
     use super::*;
+
+    #[test]
+    fn what_is_in_the_place_of_a_lock_is_refused_and_where_it_leads_nothing_changes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (state, theirs) = (dir.path().join("state"), dir.path().join("theirs"));
+        std::fs::write(&theirs, "theirs").expect("written");
+        let before = theirs.metadata().expect("there");
+        let places: [fn(&Path, &Path); 4] = [
+            |theirs, lock| symlink(theirs, lock).expect("linked"),
+            |_, lock| symlink("../new", lock).expect("linked"),
+            |theirs, lock| std::fs::hard_link(theirs, lock).expect("linked"),
+            |_, lock| mknodat(CWD, lock, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe"),
+        ];
+        for (number, put) in places.into_iter().enumerate() {
+            std::fs::create_dir(&state).expect("made");
+            put(&theirs, &state.join(LOCK));
+            if geteuid().is_root() {
+                chown(&state, Some(65_534), Some(65_534)).expect("given away");
+            }
+            let error = Holders::open(&state).err().expect("refused").to_string();
+            assert!(error.contains("holders.lock is not the lock"), "{number}: {error}");
+            let after = theirs.metadata().expect("there");
+            assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()), "{number}");
+            assert!(!dir.path().join("new").exists(), "{number}");
+            std::fs::remove_dir_all(&state).expect("removed");
+        }
+    }
+
+    #[test]
+    fn a_lock_that_root_makes_is_of_the_state_directorys_owner() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let state = tempfile::tempdir().expect("a directory");
+        chown(state.path(), Some(65_534), Some(65_534)).expect("given away");
+        for _ in 0..2 {
+            Holders::open(state.path()).expect("opened");
+            assert_eq!(state.path().join(LOCK).metadata().expect("there").uid(), 65_534);
+        }
+    }
 
     fn job(name: &str) -> Who {
         Who::Named(name.into())

@@ -14,6 +14,9 @@ use crate::sudo;
 /// The mode of a new file: clients read it, perhaps as other users.
 const MODE: u32 = 0o644;
 
+/// How the name ends under which a file's new text is written before it takes the file's place.
+pub(crate) const NEW: &str = ".hubcap-new";
+
 /// The longest file that is read, in bytes. People write these files: a longer one is not what its name says.
 const MOST: u64 = 16 << 20;
 const NO_FILE: &str = "it is no regular file";
@@ -93,7 +96,7 @@ pub(crate) fn replace(path: &Path, text: Option<&str>) -> Result<(), Error> {
     let encoding = Encoding::of(&read_bytes(path)?.unwrap_or_default());
     let bytes = text.map(|text| encoding.encode(text));
     let done = match &bytes {
-        Some(bytes) => write_bytes(path, bytes, MODE),
+        Some(bytes) => write_bytes(path, bytes),
         None => std::fs::remove_file(path).or_else(|error| match error.kind() {
             ErrorKind::NotFound => Ok(()),
             _ => Err(error),
@@ -109,21 +112,17 @@ pub(crate) fn replace(path: &Path, text: Option<&str>) -> Result<(), Error> {
     }
 }
 
-/// Replaces a file in one step, or makes it with `mode`. The owner and the mode of an existing file are kept.
+/// Replaces a file in one step, or makes it. The owner and the mode of an existing file are kept.
 ///
 /// The new text is written beside the file under a fixed name and not, as by tempfile, under a random one: a hubcap that
 /// is killed leaves at most one such file in a directory that clients read, and the next hubcap removes it.
-pub(crate) fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
-    write_bytes(path, text.as_bytes(), mode)
-}
-
-fn write_bytes(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+fn write_bytes(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
     let new = beside(path);
     let _ = std::fs::remove_file(&new);
-    let written = fill(&new, path, bytes, mode).and_then(|()| std::fs::rename(&new, path));
+    let written = fill(&new, path, bytes).and_then(|()| std::fs::rename(&new, path));
     let written = match written {
         Err(error) if is_mounted(&error) && path.is_file() => overwrite(path, bytes),
         written => written,
@@ -156,7 +155,7 @@ fn overwrite(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Makes the file `new`, which is to replace `old`.
-fn fill(new: &Path, old: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
+fn fill(new: &Path, old: &Path, bytes: &[u8]) -> std::io::Result<()> {
     // Nobody else reads it before it has the old one's mode.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
     file.write_all(bytes)?;
@@ -166,7 +165,7 @@ fn fill(new: &Path, old: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> 
             // Only root can give a file to another user. Others own what they may replace, or its directory is theirs.
             let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
         }
-        Err(_) => file.set_permissions(Permissions::from_mode(mode))?,
+        Err(_) => file.set_permissions(Permissions::from_mode(MODE))?,
     }
     file.sync_all()
 }
@@ -184,7 +183,7 @@ pub(crate) fn remove_leftover(path: &Path) {
 /// Where a file's new text is written before it takes the file's place.
 fn beside(path: &Path) -> PathBuf {
     let mut new = path.as_os_str().to_owned();
-    new.push(".hubcap-new");
+    new.push(NEW);
     new.into()
 }
 

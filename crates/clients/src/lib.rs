@@ -62,5 +62,5 @@ pub use mirror::{Mirror, Registries, reachable};
 pub use podman::Podman;
 pub use process::{docker_config, is_installed, is_running};
 pub use restart::Restart;
-pub use sudo::command as as_root;
+pub use sudo::{command as as_root, trusts};
 pub use version::{Fact, Version};

@@ -22,7 +22,7 @@ pub(crate) fn caller() -> Option<u32> {
 }
 
 /// Whether what this user has made may decide which file is changed: root's, this user's own, and who called `sudo`.
-pub(crate) fn trusts(user: u32) -> bool {
+pub fn trusts(user: u32) -> bool {
     user == ROOT || user == rustix::process::geteuid().as_raw() || is_root() && caller() == Some(user)
 }
 
