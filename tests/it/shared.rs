@@ -1,5 +1,6 @@
 //! One daemon for several jobs, users and `setup`s: it ends with the last that needs it, and so does each client's part.
 
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -254,6 +255,60 @@ fn another_users_state_is_refused_with_the_way_out() {
     }
     assert!(machine.is_wired() && machine.runs());
     remove(place);
+}
+
+/// A service, as docs/workflows/hubcap.service has it.
+#[test]
+fn root_uses_a_daemon_of_another_user_and_does_not_end_it() {
+    let (machine, user) = (Machine::new(), User::new());
+    let (place, state, store) = (machine.place.dir.path(), machine.place.state(), machine.place.store());
+    install(env!("CARGO_BIN_EXE_hubcap"), place.join("hubcap"));
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place, mode).expect("a mode");
+    for dir in [&state, &store] {
+        std::fs::create_dir_all(dir).expect("made");
+        user.owns(dir);
+    }
+    let mut serve = user.command(place.join("hubcap").to_str().expect("text"));
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+    serve.args(["--upstream", "docker.io=http://127.0.0.1:9"]);
+    serve.arg("--state").arg(&state).arg("--store").arg(&store);
+    serve.env("HOME", &state).env("XDG_RUNTIME_DIR", &state);
+    let daemon = Hubcap::spawn(serve);
+    machine.hubcap(None, &["setup", "podman"]);
+    assert!(machine.is_wired());
+    machine.hubcap(None, &["unset", "podman"]);
+    assert!(!machine.is_wired());
+    for words in [["down"].as_slice(), &["down", "--force", "--trim=true"]] {
+        let output = machine.run(None, words);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains("run this command as that user"), "{}", said(&output));
+        assert!(machine.runs(), "{}", said(&output));
+    }
+    drop(daemon);
+    remove(place);
+}
+
+#[test]
+fn root_empties_no_store_because_another_users_run_names_it() {
+    let machine = Machine::new();
+    let (state, theirs) = (machine.place.state(), machine.place.dir.path().join("theirs"));
+    std::fs::create_dir_all(&state).expect("made");
+    let file = theirs.join("blobs/mine/file");
+    std::fs::create_dir_all(theirs.join("blobs/mine")).expect("made");
+    std::fs::write(&file, "theirs").expect("written");
+    let run = format!(
+        r#"{{"started":1,"pid":1,"store":"{}","listen":null,"http-listen":null,"key":null}}"#,
+        theirs.display()
+    );
+    std::fs::write(state.join("run.json"), run).expect("written");
+    chown(state.join("run.json"), Some(65_534), None).expect("given away");
+    for words in [["down", "--trim=false"], ["down", "--trim=true"]] {
+        let output = machine.run(None, &words);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains("it is of the user 65534"), "{}", said(&output));
+        assert!(file.exists(), "{}", said(&output));
+    }
 }
 
 fn remove(place: &Path) {

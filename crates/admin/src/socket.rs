@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
 
 /// How many bytes the path of a Unix socket may have (`sun_path` of unix(7), without its zero).
@@ -22,6 +23,22 @@ pub fn path(state: &Path) -> PathBuf {
 /// When nobody answers there.
 pub fn connect(state: &Path) -> io::Result<std::os::unix::net::UnixStream> {
     std::os::unix::net::UnixStream::connect(&ShortPath::of(state)?.path)
+}
+
+/// As [`connect`], with the process that listens there and its user, as the kernel has them. Not for asynchronous tasks, which it
+/// would stop.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_to_known(state: &Path) -> io::Result<(std::os::unix::net::UnixStream, UCred)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let stream = UnixStream::connect(&ShortPath::of(state)?.path).await?;
+        let peer = stream.peer_cred()?;
+        let stream = stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        Ok((stream, peer))
+    })
 }
 
 /// The socket's path, short enough for the system whatever the directory's is: by the directory's handle where need be.

@@ -11,6 +11,7 @@ use hubcap_cache::RequestLog;
 use hubcap_cache::carry::Saved;
 use hubcap_cache::prefetch::Image;
 use hubcap_oci::{Digest, ImageRef, Platform};
+use tokio::net::unix::UCred;
 
 /// How long the daemon may take for its status, and for each write of a request.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,17 +31,28 @@ const OTHER_VERSION: &str = "the daemon is of another version; stop it, and star
 /// # Errors
 /// When none answers within 5 s, or one of another version does.
 pub(crate) fn status(state: &Path) -> anyhow::Result<Status> {
-    let answer = ask(state, "GET /status", &[], Some(PATIENCE))?;
+    read_status(ask(state, "GET /status", &[], Some(PATIENCE))?)
+}
+
+fn read_status(answer: BufReader<UnixStream>) -> anyhow::Result<Status> {
     serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
 }
 
-/// How the daemon is once it takes in nothing more of an earlier job, or `patience` has passed. `None` when none answers.
-pub(crate) fn settled(state: &Path, patience: Duration) -> Option<Status> {
+/// As [`status`], with the process that answers and its user, as the kernel has them: what a daemon says, even of itself, is only
+/// as good as its user.
+fn known(state: &Path) -> anyhow::Result<(Status, UCred)> {
+    let (stream, peer) = socket::connect_to_known(state).with_context(|| nobody(state))?;
+    Ok((read_status(ask_by(stream, "GET /status", &[], Some(PATIENCE))?)?, peer))
+}
+
+/// How the daemon is once it takes in nothing more of an earlier job, or `patience` has passed, and who answers for it. `None` when
+/// none does.
+pub(crate) fn settled(state: &Path, patience: Duration) -> Option<(Status, UCred)> {
     let end = Instant::now() + patience;
     loop {
-        let status = status(state).ok()?;
+        let (status, peer) = known(state).ok()?;
         if !status.restoring || Instant::now() > end {
-            return Some(status);
+            return Some((status, peer));
         }
         std::thread::sleep(LOOK);
     }
@@ -146,8 +158,20 @@ fn ask(
     body: &[u8],
     patience: Option<Duration>,
 ) -> anyhow::Result<BufReader<UnixStream>> {
-    let mut stream = socket::connect(state)
-        .with_context(|| format!("no daemon answers on {}", socket::path(state).display()))?;
+    ask_by(socket::connect(state).with_context(|| nobody(state))?, call, body, patience)
+}
+
+fn nobody(state: &Path) -> String {
+    format!("no daemon answers on {}", socket::path(state).display())
+}
+
+/// As [`ask`], on this connection.
+fn ask_by(
+    mut stream: UnixStream,
+    call: &str,
+    body: &[u8],
+    patience: Option<Duration>,
+) -> anyhow::Result<BufReader<UnixStream>> {
     stream.set_read_timeout(patience)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut request = format!("{call} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();

@@ -7,11 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use hubcap_admin::{Daemon, Status};
-use hubcap_clients::is_running;
+use hubcap_admin::Status;
+use hubcap_clients::{is_running, mistrusts};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::unix::UCred;
 
-use super::{client, environment, log};
+use super::{client, environment, log, run};
 use crate::job::cache::JobCache;
 use crate::settings::Config;
 
@@ -93,14 +94,16 @@ fn spawn(config: &Config, arguments: &[OsString], job_cache: Option<&JobCache>) 
     Ok(child)
 }
 
-/// Stops a daemon and waits for its end; kills it when it has not ended after 20 s.
+/// Stops the daemon that answers here, and waits for its end; kills it when it has not ended after 20 s.
 ///
 /// # Errors
-/// When it is another user's.
-pub(crate) fn stop(daemon: &Daemon) -> anyhow::Result<()> {
-    let pid = i32::try_from(daemon.pid).ok().and_then(Pid::from_raw).context("the daemon has no process")?;
-    kill_process(pid, Signal::TERM)
-        .with_context(|| format!("the daemon {} cannot be stopped", daemon.pid))?;
+/// When it is another user's: one that says it is the daemon may be anything.
+pub(crate) fn stop(daemon: UCred) -> anyhow::Result<()> {
+    if mistrusts(daemon.uid()) {
+        bail!("{}", run::is_strangers(daemon.uid()));
+    }
+    let pid = daemon.pid().and_then(Pid::from_raw).context("its process cannot be seen from here")?;
+    kill_process(pid, Signal::TERM).with_context(|| format!("the daemon {pid} cannot be stopped"))?;
     let end = Instant::now() + END;
     while is_running(pid) {
         if Instant::now() > end {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
-use fs_err as fs;
 use hubcap_proxy::Bound;
 use hubcap_store::Layout;
 use serde::{Deserialize, Serialize};
@@ -80,14 +79,22 @@ impl Run {
     /// # Errors
     /// When the file cannot be read, or hubcap did not write it.
     pub(crate) fn read(state: &Path) -> anyhow::Result<Option<Self>> {
+        Ok(Self::known(state)?.map(|(run, _)| run))
+    }
+
+    /// As [`read`](Self::read), with the user whose file says so: who may write to the state directory may say anything.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn known(state: &Path) -> anyhow::Result<Option<(Self, u32)>> {
         let path = path(state);
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .with_context(|| format!("{} does not say what a run was", path.display())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let (bytes, owner) = match hubcap_clients::own(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.with_context(|| path.display().to_string())?,
+        };
+        let run = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} does not say what a run was", path.display()))?;
+        Ok(Some((run, owner)))
     }
 
     /// The latest run, which was on this store.
@@ -132,6 +139,14 @@ impl Beginning {
     }
 }
 
+/// Why root acts on nothing that a daemon or a run of this user says, for an error.
+pub(crate) fn is_strangers(user: u32) -> String {
+    format!(
+        "it is of the user {user}, who could have root end any process and empty any store by it: run this command as that user, or \
+         with sudo as that user"
+    )
+}
+
 /// Whether systemd runs this very process as a service (systemd.exec(5), `SYSTEMD_EXEC_PID`).
 fn is_service() -> bool {
     std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|pid| pid == std::process::id().to_string())
@@ -143,6 +158,8 @@ fn path(state: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
 
     #[test]

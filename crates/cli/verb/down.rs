@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use hubcap_admin::{Daemon, Status};
 use hubcap_cache::carry::{PackEnd, Saved};
-use hubcap_clients::{Cluster, Docker, Journal, Nodes};
+use hubcap_clients::{Cluster, Docker, Journal, Nodes, mistrusts};
 use hubcap_store::Layout;
+use tokio::net::unix::UCred;
 
 use crate::args::Down;
 use crate::clients;
 use crate::daemon::holders::{Holders, Who};
-use crate::daemon::run::Run;
+use crate::daemon::run::{self, Run};
 use crate::daemon::{client, find, process};
 use crate::job::report::Report;
 use crate::job::worth::Steps;
@@ -50,7 +51,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let journal = Journal::open(&config.state, Docker::NAME).ok();
     let dockerd = flags.docker.client().or_host(journal.as_ref().and_then(Journal::host));
     let journal = journal.filter(|journal| !journal.is_empty());
-    let run = Run::read(&config.state).ok().flatten();
+    let (run, writer) = Run::known(&config.state).ok().flatten().unzip();
     // Before a restart, after which dockerd has forgotten its pulls.
     let running = journal.and_then(|journal| Some((dockerd.find().ok()?, journal)));
     let unpacking = running
@@ -69,7 +70,10 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     for cluster in Cluster::ALL.into_iter().filter(|cluster| holders.of_client(cluster.name()).is_empty()) {
         failures.note("a node's files are not as they were", restore_nodes(config, cluster));
     }
-    let status = client::settled(&config.state, RESTORED);
+    let (status, peer) = client::settled(&config.state, RESTORED).unzip();
+    // Whoever it is, or wrote it: root ends nothing, and removes nothing, because another user says so.
+    let is_run_ours = !writer.is_some_and(mistrusts);
+    let stranger = peer.map(|peer| peer.uid()).or(writer).filter(|user| mistrusts(*user));
     let daemon = status.as_ref().map(|status| &status.daemon);
     let log = client::requests(&config.state).unwrap_or_default();
     let stays = if flags.force { None } else { stays::why(&dockerd, daemon.and(run.as_ref()), &holders) };
@@ -82,12 +86,12 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         }
         None => {
             carried = daemon.and_then(|_| save_carried(&config.state, &mut failures));
-            failures.note("the daemon still runs", stop(daemon));
+            failures.note("the daemon still runs", stop(peer));
         }
     }
-    let store = store(config, daemon, run.as_ref());
+    let store = if stranger.is_some() { config.store.clone() } else { store(config, daemon, run.as_ref()) };
     let mut is_trimmed = false;
-    let run_here = run.as_ref().filter(|run| run.store == store);
+    let run_here = run.as_ref().filter(|run| run.store == store && is_run_ours);
     if let Some(run) = run_here
         && stays.is_none()
         && carried.is_none()
@@ -100,6 +104,11 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     }
     // What is in GitHub's cache already needs no store.
     let is_carried = carried.is_none() && flags.is_carried(&store) && !flags.keep_private;
+    if let (Some(user), None, true) = (stranger, peer, is_carried) {
+        let why = anyhow::anyhow!("{}", run::is_strangers(user));
+        failures.note("the store of the last run is left as it is", Err(why));
+    }
+    let is_carried = is_carried && stranger.is_none();
     let mut is_left = false;
     if is_carried && !is_trimmed && stays.is_none() && store.exists() {
         let removed = carry::remove_private(config, &store);
@@ -115,7 +124,9 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let meter = status.as_ref().map(|status| status.meter.clone()).unwrap_or_default();
     let speeds = speed::remembered(&store, &meter);
     // Whatever failed before, and wherever the store is: without a key, nothing is saved.
-    let why_not = if flags.keep_private {
+    let why_not = if stranger.is_some() {
+        Some("it is another user's")
+    } else if flags.keep_private {
         None
     } else if is_carried && stays.is_some() {
         Some("the daemon goes on with it")
@@ -154,6 +165,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     }
     if let Some(run) = run
         && stays.is_none()
+        && is_run_ours
     {
         Run { ended: true, ..run }.write(&config.state);
     }
@@ -245,7 +257,7 @@ fn missed(status: &Status) -> Option<&str> {
     status.carried.as_deref().filter(|_| has_fetched && !status.carried_asked)
 }
 
-fn stop(daemon: Option<&Daemon>) -> anyhow::Result<()> {
+fn stop(daemon: Option<UCred>) -> anyhow::Result<()> {
     match daemon {
         Some(daemon) => process::stop(daemon).map(|()| say!("the daemon is stopped")),
         None => {

@@ -103,7 +103,7 @@ fn start(found: Found, flags: &Up, arguments: &[OsString]) -> anyhow::Result<Sta
 
 /// Says what the job begins with, once that is known: the daemon waits for it for some seconds at most.
 fn tell_carried(state: &Path) {
-    let status = client::settled(state, CARRIED);
+    let status = client::settled(state, CARRIED).map(|(status, _)| status);
     let ended = (None, Some("the daemon does not answer".to_owned()));
     let (key, trouble) = status.map_or(ended, |status| (status.carried, status.carry_trouble));
     github::output("cache-hit", if key.is_some() { "true" } else { "false" });

@@ -1,6 +1,6 @@
 //! Reading and replacing files of others, as root where that is needed.
 
-use std::fs::{OpenOptions, Permissions};
+use std::fs::{Metadata, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -73,14 +73,26 @@ fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 /// The bytes of a regular file, to which links may lead. They may as well lead to a device, which has no end, or to a pipe, which
 /// keeps who opens it waiting: a checkout brings any link under any name.
 pub(crate) fn regular(path: &Path) -> std::io::Result<Vec<u8>> {
-    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    if !file.metadata()?.is_file() {
+    opened(path, OFlags::NONBLOCK).map(|(bytes, _)| bytes)
+}
+
+/// The bytes of a file of hubcap's own, and the user that it belongs to. hubcap makes no links: where one leads is not its own.
+///
+/// # Errors
+/// As [`read_text`] has them, without the file's name; for a link, the system's.
+pub fn own(path: &Path) -> std::io::Result<(Vec<u8>, u32)> {
+    opened(path, OFlags::NONBLOCK | OFlags::NOFOLLOW).map(|(bytes, found)| (bytes, found.uid()))
+}
+
+fn opened(path: &Path, how: OFlags) -> std::io::Result<(Vec<u8>, Metadata)> {
+    let file = OpenOptions::new().read(true).custom_flags(how.bits().cast_signed()).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
         return Err(std::io::Error::new(ErrorKind::InvalidInput, NO_FILE));
     }
     let mut bytes = Vec::new();
     file.take(MOST + 1).read_to_end(&mut bytes)?;
-    not_too_long(bytes)
+    Ok((not_too_long(bytes)?, found))
 }
 
 fn not_too_long(bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {

@@ -26,6 +26,11 @@ pub fn trusts(user: u32) -> bool {
     user == ROOT || user == rustix::process::geteuid().as_raw() || is_root() && caller() == Some(user)
 }
 
+/// Whether this is root, who acts on nothing that this user says or has made.
+pub fn mistrusts(user: u32) -> bool {
+    is_root() && !trusts(user)
+}
+
 /// A program that is run as root.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     if is_root() {

@@ -33,12 +33,10 @@ pub(crate) fn path(state: &Path, client: &str) -> PathBuf {
 /// Reads a journal; no file is an empty one. root does what it says with any file, and so reads none that another user than
 /// who called `sudo` may have written, nor where a link of such a user leads.
 pub(crate) fn read<T: Default + DeserializeOwned>(path: &Path) -> Result<T, Error> {
-    let owner = || std::fs::symlink_metadata(path).ok().map(|found| found.uid());
-    let another =
-        || owner().filter(|user| !sudo::trusts(*user)).or(paths::link_of_another(path).map(|(_, user)| user));
-    if sudo::is_root()
-        && let Some(user) = another()
-    {
+    let owner = std::fs::symlink_metadata(path).ok().map(|found| found.uid());
+    let another = owner.filter(|user| sudo::mistrusts(*user));
+    let by_link = || paths::link_of_another(path).map(|(_, user)| user).filter(|user| sudo::mistrusts(*user));
+    if let Some(user) = another.or_else(by_link) {
         let why = format!(
             "it belongs to user {user}, who could have root change any file by it: run this command as that user, or with sudo as \
              that user"
