@@ -177,6 +177,32 @@ fn nothing_is_written_where_another_server_or_another_ca_answers() {
 }
 
 #[test]
+fn a_secret_in_the_place_of_the_ca_goes_into_no_clients_files() {
+    let home = Home::new();
+    let hubcap = home.serve("one", &[]);
+    let (ca, secret) = (home.state("one").join("ca.pem"), home.path().join("secret.pem"));
+    // It begins with the certificate that the server has, as a server's secret may.
+    let certificate = std::fs::read_to_string(&ca).expect("the certificate");
+    std::fs::write(&secret, format!("{certificate}{}", certificate.replace("CERTIFICATE", "PRIVATE KEY")))
+        .expect("written");
+    std::fs::remove_file(&ca).expect("removed");
+    std::os::unix::fs::symlink(&secret, &ca).expect("linked");
+    let (state, conf) =
+        (home.state("one").display().to_string(), home.path().join("conf.d").display().to_string());
+    let certs = home.certs();
+    let flags = ["setup", "podman", "--state", &state, "--conf-dir", &conf, "--certs-dir", &certs];
+    for more in [&[][..], &["--unchecked"], &["--print"]] {
+        let output = home.run(&[&flags[..], more].concat());
+        refuse(&output, &["one/state/ca.pem cannot be used: it is not one certificate in PEM"]);
+        assert!(!said(&output).contains("PRIVATE KEY") && !Path::new(&certs).exists());
+    }
+    std::fs::write(&secret, &certificate).expect("written");
+    succeed(&home.run(&flags));
+    let copy = Path::new(&certs).join(&hubcap.https[8..]).join("hubcap.crt");
+    assert_eq!(std::fs::read_to_string(copy).expect("written"), certificate);
+}
+
+#[test]
 fn files_can_be_written_before_the_daemon_starts_and_it_then_has_that_ca() {
     let home = Home::new();
     let (state, listen) = (home.state("later").display().to_string(), format!("127.0.0.1:{}", free_port()));

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use hubcap_admin::Status;
-use hubcap_clients::{Mirror, reachable};
+use hubcap_clients::{Authority, Mirror, reachable};
 use hubcap_oci::Registry;
 
 use super::find::Found;
@@ -21,7 +20,7 @@ use crate::settings::Config;
 pub(crate) fn mirror(config: &Config, status: Option<&Status>) -> anyhow::Result<Mirror> {
     let ca = status
         .map_or_else(|| hubcap_proxy::certificate_path(&config.state), |status| status.daemon.ca.clone());
-    Ok(Mirror::new(listen(config, status)?, ca))
+    Ok(Mirror::new(listen(config, status)?, Authority::read(ca)))
 }
 
 /// As [`mirror`], which hubcap answers on with a certificate of its CA: so clients may be told of it. With `unchecked` also
@@ -35,24 +34,25 @@ pub(crate) fn verified_mirror(found: &Found, unchecked: bool) -> anyhow::Result<
 
 /// hubcap's address on this bridge of dockerd's; the first one of any bridge where none is named. `None` where hubcap does not
 /// listen there. It is as yet unchecked.
-pub(crate) fn bridge(found: &Found, gateway: Option<Ipv4Addr>, ca: &Path) -> Option<Mirror> {
+pub(crate) fn bridge(found: &Found, gateway: Option<Ipv4Addr>, ca: &Authority) -> Option<Mirror> {
     let bridges = found.status.as_ref().map_or(&found.config.bridges, |status| &status.daemon.bridges);
     let is_meant = |address: &&SocketAddrV4| gateway.is_none_or(|gateway| address.ip() == &gateway);
     let address = bridges.iter().find(is_meant).filter(|address| address.port() != 0)?;
-    Some(Mirror::new(SocketAddr::V4(*address), ca.to_owned()))
+    Some(Mirror::new(SocketAddr::V4(*address), ca.clone()))
 }
 
 /// A mirror on which hubcap answers with a certificate of its CA; with `unchecked`, on which nothing may listen yet.
 ///
 /// # Errors
 /// As [`verified_mirror`].
-pub(crate) fn verified(found: &Found, mirror: Mirror, unchecked: bool) -> anyhow::Result<Mirror> {
+pub(crate) fn verified(found: &Found, mut mirror: Mirror, unchecked: bool) -> anyhow::Result<Mirror> {
     let Found { config, status, of_others } = found;
     if status.is_none() && unchecked {
         hubcap_proxy::prepare_authority(&config.state, mirror.address.ip(), &config.names)
             .context("the local CA cannot be made, and clients have to be told of it")?;
+        mirror.ca = Authority::read(mirror.ca.path);
     }
-    if status.is_none() && !mirror.ca.exists() {
+    if status.is_none() && mirror.ca.pem()?.is_none() {
         bail!("{}", not_running(found, &mirror));
     }
     match verify::mirror(&mirror) {

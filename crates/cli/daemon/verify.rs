@@ -4,11 +4,10 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubcap_clients::Mirror;
+use hubcap_clients::{Authority, Mirror};
 use hubcap_oci::Registry;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -58,7 +57,7 @@ pub(crate) fn mirror(Mirror { address, ca }: &Mirror) -> Result<(), Unverified> 
 ///
 /// # Errors
 /// [`Unverified`].
-pub(crate) fn proxy(address: SocketAddr, ca: &Path, registry: &Registry) -> Result<(), Unverified> {
+pub(crate) fn proxy(address: SocketAddr, ca: &Authority, registry: &Registry) -> Result<(), Unverified> {
     let not_for = |why: String| {
         Unverified::Wrong(format!(
             "hubcap's proxy on {address} does not answer for {registry} ({why}): start hubcap with --upstream {registry}, and \
@@ -105,7 +104,7 @@ fn connect(address: SocketAddr) -> Result<TcpStream, Unverified> {
 fn handshake(
     mut stream: TcpStream,
     name: &ServerName<'static>,
-    (address, ca): (SocketAddr, &Path),
+    (address, ca): (SocketAddr, &Authority),
 ) -> Result<StreamOwned<ClientConnection, TcpStream>, Unverified> {
     let wrong = |why: String| Unverified::Wrong(why);
     let config = trusting(ca).map_err(wrong)?;
@@ -121,8 +120,12 @@ fn handshake(
 }
 
 /// Why a handshake failed, as a user needs it.
-fn reason(tls: Option<&rustls::Error>, error: &std::io::Error, (address, ca): (SocketAddr, &Path)) -> String {
-    let ca = ca.display();
+fn reason(
+    tls: Option<&rustls::Error>,
+    error: &std::io::Error,
+    (address, ca): (SocketAddr, &Authority),
+) -> String {
+    let ca = ca.path.display();
     match tls {
         Some(rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
@@ -138,9 +141,12 @@ fn reason(tls: Option<&rustls::Error>, error: &std::io::Error, (address, ca): (S
     }
 }
 
-fn trusting(ca: &Path) -> Result<Arc<ClientConfig>, String> {
-    let unusable = |why: String| format!("the CA's certificate {} cannot be used: {why}", ca.display());
-    let certificate = CertificateDer::from_pem_file(ca).map_err(|error| unusable(error.to_string()))?;
+fn trusting(ca: &Authority) -> Result<Arc<ClientConfig>, String> {
+    let unusable = |why: String| format!("the CA's certificate {} cannot be used: {why}", ca.path.display());
+    let pem = ca.pem().map_err(|error| error.to_string())?;
+    let pem = pem.ok_or_else(|| unusable("it is not there".into()))?;
+    let certificate =
+        CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| unusable(error.to_string()))?;
     let mut roots = RootCertStore::empty();
     roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

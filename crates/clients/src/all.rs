@@ -37,6 +37,7 @@ mod tests {
     use hubcap_oci::Registry;
 
     use super::*;
+    use crate::authority::Authority;
     use crate::{Journal, Mirror, Registries};
 
     /// Every client, with its files in `root`.
@@ -104,8 +105,8 @@ mod tests {
             }
             let state = tempfile::tempdir().expect("a directory");
             let ca = state.path().join("ca.pem");
-            write(&ca, "a certificate\n");
-            let mirror = Mirror::new("127.0.0.1:5443".parse().expect("an address"), ca);
+            write(&ca, "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+            let mirror = Mirror::new("127.0.0.1:5443".parse().expect("an address"), Authority::read(ca));
             let registries = vec![Registry::docker_hub(), "ghcr.io".parse().expect("a name")].into();
             Self { root, state, mirror, registries }
         }

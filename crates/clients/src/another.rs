@@ -42,6 +42,7 @@ fn marked_address(text: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Authority;
     use crate::file_kind::FileKind;
 
     #[test]
@@ -60,7 +61,8 @@ mod tests {
     fn a_file_of_this_state_is_no_others() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("hosts.toml");
-        let mirror = |port| Mirror::new(SocketAddr::from(([127, 0, 0, 1], port)), "/ca.pem".into());
+        let mirror =
+            |port| Mirror::new(SocketAddr::from(([127, 0, 0, 1], port)), Authority::read("/ca.pem".into()));
         let plan = |journal: &Journal, port: u16| {
             let text = format!("{HEADER}[host.\"https://127.0.0.1:{port}\"]\n");
             vec![journal.plan(path.clone(), FileKind::HostsToml, |_| Ok(Some(text))).expect("planned")]

@@ -59,6 +59,7 @@ impl CertsDir<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Authority;
 
     fn at(path: &Path) -> CertsDir<'_> {
         CertsDir { path, capabilities: Capabilities::PullAndResolve }
@@ -68,7 +69,8 @@ mod tests {
     fn each_registry_has_its_directory_and_all_others_have_the_default_one() {
         let dir = tempfile::tempdir().expect("a directory");
         let journal = Journal::open(dir.path(), "containerd").expect("a journal");
-        let mirror = Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into());
+        let mirror =
+            Mirror::new("127.0.0.1:5443".parse().expect("an address"), Authority::read("/s/ca.pem".into()));
         let named = vec![Registry::docker_hub(), "registry.example:5000".parse().expect("a name")];
         for (every_other, directories) in [
             (false, &["docker.io", "registry.example:5000"][..]),
@@ -86,7 +88,8 @@ mod tests {
     #[test]
     fn a_block_of_a_lost_journal_is_hubcaps() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mirror = Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into());
+        let mirror =
+            Mirror::new("127.0.0.1:5443".parse().expect("an address"), Authority::read("/s/ca.pem".into()));
         let registries = vec![Registry::docker_hub()].into();
         for _ in 0..2 {
             let mut journal = Journal::open(dir.path(), "containerd").expect("a journal");

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use hubcap_oci::Registry;
 
+use crate::authority::Authority;
 use crate::encoding::Encoding;
 use crate::format::containerd_toml::Lasting;
 use crate::format::daemon_json::{self, DaemonJson};
@@ -21,7 +22,7 @@ pub fn files(bytes: &[u8]) {
         return;
     }
     let (path, registries) = (Path::new("file"), [Registry::docker_hub()]);
-    let mirror = Mirror::new(([127, 0, 0, 1], 5443).into(), "/s/ca.pem".into());
+    let mirror = Mirror::new(([127, 0, 0, 1], 5443).into(), Authority::read("/s/ca.pem".into()));
     if let Ok(Some(json)) =
         DaemonJson::parse(path, Some(&text)).and_then(|json| json.with_first(path, &mirror))
     {

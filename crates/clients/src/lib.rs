@@ -1,9 +1,9 @@
 //! The clients' own files: a mirror is written into them, and taken out again to the byte.
 //!
 //! This is a crate of its own because it knows nothing of the daemon, and the daemon nothing of it: a client is configured
-//! with a URL and a certificate's path, whoever answers there. In the order of use:
+//! with a URL and a CA's certificate, whoever answers there. In the order of use:
 //!
-//! - [`mirror`]: where hubcap answers, and for what.
+//! - [`mirror`]: where hubcap answers, and for what. [`authority`]: its CA's certificate.
 //! - [`mod@all`]: every client, a line for each.
 //! - [`client`]: what hubcap has to know of a client, as a trait.
 //! - [`docker`], [`containerd`], [`buildkit`], [`podman`]: the clients, each with `find` (which of it is here),
@@ -18,6 +18,7 @@
 
 mod all;
 mod another;
+mod authority;
 pub mod buildkit;
 mod certs_dir;
 mod change;
@@ -46,6 +47,7 @@ mod version;
 
 pub use all::{all, named};
 pub use another::Another;
+pub use authority::Authority;
 pub use buildkit::Buildkit;
 pub use change::{Change, Plan, Planned};
 pub use client::Client;

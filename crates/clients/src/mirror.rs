@@ -1,9 +1,10 @@
 //! What a client is configured with: where hubcap answers, and for which registries it is to be asked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 
 use hubcap_oci::Registry;
+
+use crate::authority::Authority;
 
 /// Where a listener is reached from this machine: one that listens everywhere, on loopback.
 pub fn reachable(listen: SocketAddr) -> SocketAddr {
@@ -21,12 +22,12 @@ pub struct Mirror {
     /// HTTPS.
     pub address: SocketAddr,
     /// The local CA's certificate.
-    pub ca: PathBuf,
+    pub ca: Authority,
 }
 
 impl Mirror {
     /// A mirror on `listen`, as it is reached.
-    pub fn new(listen: SocketAddr, ca: PathBuf) -> Self {
+    pub fn new(listen: SocketAddr, ca: Authority) -> Self {
         Self { address: reachable(listen), ca }
     }
 

@@ -38,8 +38,8 @@ impl Client for Podman {
     }
 
     fn configure(&self, journal: &mut Journal, mirror: &Mirror, plan: &[Planned]) -> Result<Applied, Error> {
-        if !mirror.ca.exists() {
-            let ca = mirror.ca.display();
+        if mirror.ca.pem()?.is_none() {
+            let ca = mirror.ca.path.display();
             let why = format!("{ca} is not there yet: start hubcap serve once, and it makes its certificate");
             return Err(Error::Client(why));
         }

@@ -1,6 +1,6 @@
 //! The nodes of kind, k3d and minikube. Nothing is said where there are none.
 
-use hubcap_clients::{Cluster, Node, Nodes};
+use hubcap_clients::{Cluster, Mirror, Node, Nodes};
 
 use super::finding::{Finding, State};
 use super::subject::Subject;
@@ -45,9 +45,10 @@ fn one(subject: &Subject, cluster: Cluster) -> Vec<Finding> {
 
 /// Whether a node asks hubcap where it listens on the node's network; `None` for a node that was never configured.
 fn asks(subject: &Subject, known: &Nodes, node: &Node) -> Result<Option<bool>, hubcap_clients::Error> {
-    let ca = subject.mirror.as_ref().map(|mirror| mirror.ca.clone()).unwrap_or_default();
-    let on = node.gateways.iter().find_map(|gateway| address::bridge(&subject.found, Some(*gateway), &ca));
-    match on {
+    let on = |mirror: &Mirror| {
+        node.gateways.iter().find_map(|gateway| address::bridge(&subject.found, Some(*gateway), &mirror.ca))
+    };
+    match subject.mirror.as_ref().and_then(on) {
         Some(mirror) => known.asks(node, &mirror),
         None => Ok(known.has(node).then_some(false)),
     }

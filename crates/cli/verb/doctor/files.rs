@@ -44,7 +44,7 @@ impl Files<'_> {
                     broken(format!("{path} names another address than {}, where hubcap is", mirror.address))
                 }
                 FileState::OtherAuthority => {
-                    broken(format!("{path} does not have hubcap's CA, {}", mirror.ca.display()))
+                    broken(format!("{path} does not have hubcap's CA, {}", mirror.ca.path.display()))
                 }
             })
         });

@@ -23,7 +23,9 @@ impl Subject {
     pub(super) fn new(found: Found) -> Self {
         let mirror = address::mirror(&found.config, found.status.as_ref()).ok();
         let answers = match &mirror {
-            Some(mirror) if found.status.is_some() || mirror.ca.exists() => verify::mirror(mirror),
+            Some(mirror) if found.status.is_some() || !matches!(mirror.ca.pem(), Ok(None)) => {
+                verify::mirror(mirror)
+            }
             // It has never run here, so nothing that answers there is it.
             Some(mirror) => Err(Unverified::Nothing(mirror.address)),
             None => Err(Unverified::Wrong("hubcap does not listen for HTTPS".into())),

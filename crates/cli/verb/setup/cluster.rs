@@ -1,5 +1,7 @@
 //! The nodes of kind, k3d and minikube: each is told of the address that hubcap has in the node's own network.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -22,16 +24,17 @@ pub(crate) fn configure(
     unchecked: bool,
 ) -> anyhow::Result<ExitCode> {
     let reached = reached(found, cluster, mirror)?;
-    for (number, (_, mirror)) in reached.iter().enumerate() {
-        if reached.iter().position(|(_, other)| other == mirror) == Some(number) {
-            address::verified(found, mirror.clone(), unchecked)?;
-        }
+    let addresses: BTreeSet<SocketAddr> = reached.iter().map(|(_, mirror)| mirror.address).collect();
+    let mut ca = mirror.ca.clone();
+    for address in addresses {
+        ca = address::verified(found, Mirror { address, ca }, unchecked)?.ca;
     }
     let state = &found.config.state;
     let mut holders = Holders::open_to_hold(state)?;
     let mut nodes = Nodes::open(state, cluster)?;
     let mut plans = Vec::new();
     for (node, mirror) in reached {
+        let mirror = Mirror { ca: ca.clone(), ..mirror };
         let plan = nodes.plan(node, &mirror, registries)?;
         refuse_another(nodes.another(&plan, &mirror))?;
         plans.push(plan);

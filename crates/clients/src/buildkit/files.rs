@@ -30,10 +30,12 @@ pub(super) fn plan(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Authority;
 
     #[test]
     fn what_others_write_after_hubcap_stays_theirs() {
-        let mirror = Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into());
+        let mirror =
+            Mirror::new("127.0.0.1:5443".parse().expect("an address"), Authority::read("/s/ca.pem".into()));
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("buildkitd.toml");
         for (before, said, after) in [

@@ -32,6 +32,7 @@ pub(super) fn notes(mirror: &Mirror, builders: &[Builder]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Authority;
 
     #[test]
     fn a_builder_that_was_made_before_is_named_with_the_command_that_makes_it_anew() {
@@ -43,7 +44,8 @@ mod tests {
         };
         // `mirrors = ["172.17.0.1:5443"]`
         let new = builder("new", "bWlycm9ycyA9IFsiMTcyLjE3LjAuMTo1NDQzIl0=");
-        let mirror = Mirror::new("172.17.0.1:5443".parse().expect("an address"), "/ca.pem".into());
+        let mirror =
+            Mirror::new("172.17.0.1:5443".parse().expect("an address"), Authority::read("/ca.pem".into()));
         let notes = notes(&mirror, &[new, builder("old", "")]);
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(

@@ -12,7 +12,6 @@ use super::tool::Cluster;
 use crate::another::Another;
 use crate::change::{Change, Planned};
 use crate::error::Error;
-use crate::file;
 use crate::file_kind::FileKind;
 use crate::journal::{FileRecord, disk, file_state};
 use crate::mirror::{Mirror, Registries};
@@ -198,14 +197,14 @@ impl Nodes {
     /// [`Error`] when a file cannot be read.
     pub fn asks(&self, node: &Node, mirror: &Mirror) -> Result<Option<bool>, Error> {
         let Some(record) = self.record(&node.id) else { return Ok(None) };
-        let authority = file::read(&mirror.ca)?;
+        let authority = mirror.ca.pem()?;
         let ca = record.files.iter().find(|file| file.kind == Some(FileKind::Certificate));
         let ca = ca.map_or_else(PathBuf::new, |file| file.path.clone());
-        let in_node = Mirror { address: mirror.address, ca };
+        let in_node = Mirror { address: mirror.address, ca: mirror.ca.at(ca) };
         for file in &record.files {
             let now = node.read(&file.path)?;
             let kind = file.kind.unwrap_or(FileKind::HostsToml);
-            if !file_state(file, kind, now.as_deref(), (&in_node, authority.as_deref())).works() {
+            if !file_state(file, kind, now.as_deref(), (&in_node, authority)).works() {
                 return Ok(Some(false));
             }
         }

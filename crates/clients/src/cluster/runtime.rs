@@ -16,7 +16,6 @@ use crate::certs_dir::hosts_tomls;
 use crate::containerd::{Cri, FoundContainerd, parse_version};
 use crate::docker::facts::{self, Feature};
 use crate::error::Error;
-use crate::file;
 use crate::file_kind::FileKind;
 use crate::format::daemon_json::DaemonJson;
 use crate::format::hosts_toml::{self, Capabilities};
@@ -82,7 +81,7 @@ impl Runtime {
     /// The files to write for a mirror, which the node reaches.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Rights`] when the CA's certificate cannot be read.
+    /// [`Error::Client`] when the CA's certificate cannot be used.
     pub(super) fn wanted(&self, mirror: &Mirror, registries: &Registries) -> Result<Vec<Wanted>, Error> {
         let (certs_dir, ca, capabilities) = match self {
             Self::Containerd { certs_dir, capabilities } => {
@@ -94,8 +93,8 @@ impl Runtime {
                 (certs_dir, ca, *capabilities)
             }
         };
-        let authority = Contents::Authority(file::read(&mirror.ca)?);
-        let in_node = Mirror { address: mirror.address, ca: ca.clone() };
+        let authority = Contents::Authority(mirror.ca.pem()?.map(str::to_owned));
+        let in_node = Mirror { address: mirror.address, ca: mirror.ca.at(ca.clone()) };
         // The CA comes first: a hosts.toml that names a missing one fails a pull.
         let mut wanted = vec![Wanted { path: ca, kind: FileKind::Certificate, contents: authority }];
         wanted.extend(hosts_tomls(&certs_dir, registries).into_iter().map(|path| Wanted {
@@ -152,13 +151,15 @@ fn without_directory(node: &Node, cluster: Cluster, (plugin, certs_dir): (&str, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Authority;
 
     #[test]
     fn a_node_with_dockerd_has_dockerds_files_and_the_ca_before_them() {
         let dir = tempfile::tempdir().expect("a directory");
         let ca = dir.path().join("ca.pem");
-        std::fs::write(&ca, "a certificate\n").expect("written");
-        let mirror = Mirror::new("172.18.0.1:5443".parse().expect("an address"), ca);
+        let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        std::fs::write(&ca, pem).expect("written");
+        let mirror = Mirror::new("172.18.0.1:5443".parse().expect("an address"), Authority::read(ca));
         let registries = vec![Registry::docker_hub(), "ghcr.io".parse().expect("a name")].into();
         let capabilities = Capabilities::PullAndResolve;
         let wanted = |runtime: Runtime| runtime.wanted(&mirror, &registries).expect("the CA is there");
@@ -173,7 +174,7 @@ mod tests {
                 "/etc/docker/daemon.json",
             ]
         );
-        assert_eq!(dockerd[0].text(None).expect("text").as_deref(), Some("a certificate\n"));
+        assert_eq!(dockerd[0].text(None).expect("text").as_deref(), Some(pem));
         let text = |one: &Wanted, original| one.text(original).expect("text").expect("a file");
         assert!(text(&dockerd[1], None).contains(&format!("ca = \"{}\"", paths[0])));
         let json = text(&dockerd[3], Some("{\"debug\": true}"));

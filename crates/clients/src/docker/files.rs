@@ -7,7 +7,6 @@ use super::find::Dockerd;
 use crate::certs_dir::CertsDir;
 use crate::change::{Change, Plan, Planned};
 use crate::error::Error;
-use crate::file;
 use crate::file_kind::FileKind;
 use crate::format::daemon_json::DaemonJson;
 use crate::format::hosts_toml::Capabilities;
@@ -26,8 +25,9 @@ impl Dockerd {
         let mut plan = CertsDir { path: &self.certs_dir, capabilities }.plan(journal, mirror, registries)?;
         if !mirror.address.ip().is_loopback() {
             // Elsewhere than on loopback dockerd checks the mirror's certificate.
+            let ca = mirror.ca.pem()?;
             let path = self.certs_dir.join(mirror.address.to_string()).join("ca.crt");
-            plan.push(journal.plan(path, FileKind::Certificate, |_| file::read(&mirror.ca))?);
+            plan.push(journal.plan(path, FileKind::Certificate, |_| Ok(ca.map(str::to_owned)))?);
         }
         if registries.named.iter().any(Registry::is_docker_hub) {
             plan.push(self.plan_daemon_json(journal, mirror)?);

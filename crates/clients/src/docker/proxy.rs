@@ -13,10 +13,10 @@ use serde_json::value::RawValue;
 
 use super::facts::Feature;
 use super::find::Dockerd;
+use crate::authority::Authority;
 use crate::certs_dir::directory;
 use crate::change::{Plan, Planned};
 use crate::error::Error;
-use crate::file;
 use crate::file_kind::FileKind;
 use crate::format::HEADER;
 use crate::format::daemon_json::{self, DaemonJson};
@@ -35,7 +35,7 @@ pub struct Proxy {
     /// The registries that it answers for.
     pub registries: Vec<Registry>,
     /// The local CA's certificate, which dockerd is to trust for them.
-    pub ca: PathBuf,
+    pub ca: Authority,
     /// systemd's drop-in for dockerd; its usual place where this is not said.
     pub drop_in: Option<PathBuf>,
 }
@@ -46,12 +46,13 @@ impl Dockerd {
     /// # Errors
     /// [`Error::Client`] when dockerd's version is not known, [`Error::NotUnderstood`] when it has a proxy of its own.
     pub fn with_proxy(&self, journal: &Journal, proxy: &Proxy, mut plan: Plan) -> Result<Plan, Error> {
+        let ca = proxy.ca.pem()?;
         for registry in &proxy.registries {
             // Every `.crt` there is trusted, so a user's own stays beside ours.
             let dir = directory(&self.certs_dir, registry);
             let theirs = journal.original(&dir.join("ca.crt"), FileKind::Certificate)?.is_some();
             let path = dir.join(if theirs { "hubcap.crt" } else { "ca.crt" });
-            plan.push(journal.plan(path, FileKind::Certificate, |_| file::read(&proxy.ca))?);
+            plan.push(journal.plan(path, FileKind::Certificate, |_| Ok(ca.map(str::to_owned)))?);
         }
         self.version().map_err(|why| {
             Error::Client(format!("{why}; where its proxy is set depends on its version, so start it first"))
@@ -149,6 +150,7 @@ mod tests {
     use crate::docker::info::Info;
     use crate::mirror::{Mirror, Registries};
 
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
     const JSON: &str = "{\n  \"debug\": true\n}\n";
 
     struct Place {
@@ -163,7 +165,7 @@ mod tests {
             let dir = tempfile::tempdir().expect("a directory");
             let at = |name: &str| dir.path().join(name);
             std::fs::write(at("daemon.json"), json).expect("written");
-            std::fs::write(at("ca.pem"), "a certificate\n").expect("written");
+            std::fs::write(at("ca.pem"), PEM).expect("written");
             let docker = Dockerd {
                 is_file_given: false,
                 // Nobody is there to be told.
@@ -175,11 +177,12 @@ mod tests {
                 proxy_by_flag: false,
                 running: Ok(Info::of_version(version)),
             };
-            let mirror = Mirror::new("127.0.0.1:5443".parse().expect("an address"), at("ca.pem"));
+            let mirror =
+                Mirror::new("127.0.0.1:5443".parse().expect("an address"), Authority::read(at("ca.pem")));
             let proxy = Proxy {
                 address: "127.0.0.1:5480".parse().expect("an address"),
                 registries: vec!["ghcr.io".parse().expect("a name")],
-                ca: at("ca.pem"),
+                ca: mirror.ca.clone(),
                 drop_in: Some(at("docker.service.d/hubcap.conf")),
             };
             Self { dir, docker, mirror, proxy }
@@ -222,7 +225,7 @@ mod tests {
             json.contains("\"https-proxy\":\"http://127.0.0.1:5480\"") && json.contains("::1,.docker.io"),
             "{json}"
         );
-        assert_eq!(place.read("certs.d/ghcr.io/ca.crt").as_deref(), Some("a certificate\n"));
+        assert_eq!(place.read("certs.d/ghcr.io/ca.crt").as_deref(), Some(PEM));
         assert!(place.read("docker.service.d/hubcap.conf").is_none() && Proxy::is_set(&journal));
         journal.apply(&place.plan(&journal, false).expect("planned")).expect("made");
         assert_eq!(place.read("daemon.json"), Some(json), "a plain setup leaves it");
@@ -238,7 +241,7 @@ mod tests {
         let mut journal = place.journal();
         journal.apply(&place.plan(&journal, true).expect("planned")).expect("made");
         assert_eq!(place.read("certs.d/ghcr.io/ca.crt").as_deref(), Some("theirs"));
-        assert_eq!(place.read("certs.d/ghcr.io/hubcap.crt").as_deref(), Some("a certificate\n"));
+        assert_eq!(place.read("certs.d/ghcr.io/hubcap.crt").as_deref(), Some(PEM));
         journal.undo(&journal.plan_undo().expect("planned")).expect("undone");
         assert!(dir.join("ca.crt").exists() && !dir.join("hubcap.crt").exists());
     }

@@ -32,7 +32,7 @@ pub(crate) fn with_mirror(
     }
     let ours = table(path, tables, &address)?;
     ours.entry("http").or_insert_with(|| value(false));
-    let (ca, known) = (mirror.ca.display().to_string(), array(path, ours, "ca")?);
+    let (ca, known) = (mirror.ca.path.display().to_string(), array(path, ours, "ca")?);
     if !known.iter().any(|one| one.as_str() == Some(&ca)) {
         known.push(ca);
     }
@@ -138,9 +138,10 @@ fn mirrors(document: &DocumentMut) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Authority;
 
     fn mirror() -> Mirror {
-        Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into())
+        Mirror::new("127.0.0.1:5443".parse().expect("an address"), Authority::read("/s/ca.pem".into()))
     }
 
     fn with(text: Option<&str>, registries: &[&str]) -> Result<String, Error> {

@@ -36,7 +36,7 @@ impl Capabilities {
 ///
 /// `dial_timeout` is known to containerd 2.1 and later; earlier ones ignore it.
 pub(crate) fn hosts_toml(mirror: &Mirror, capabilities: Capabilities) -> String {
-    let (url, ca) = (mirror.url(), mirror.ca.display().to_string());
+    let (url, ca) = (mirror.url(), mirror.ca.path.display().to_string());
     let capabilities = match capabilities {
         Capabilities::PullAndResolve => r#""pull", "resolve""#,
         Capabilities::AndReferrers => r#""pull", "resolve", "referrers""#,
@@ -133,12 +133,13 @@ fn host_of(header: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Authority;
 
     const FILE: &str = "hosts.toml";
     const PULL: Capabilities = Capabilities::PullAndResolve;
 
     fn mirror() -> Mirror {
-        Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into())
+        Mirror::new("127.0.0.1:5443".parse().expect("an address"), Authority::read("/s/ca.pem".into()))
     }
 
     fn merged(text: &str) -> String {

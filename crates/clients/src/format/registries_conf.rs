@@ -104,9 +104,10 @@ fn lines(table: &dyn TableLike, without: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Authority;
 
     fn mirror() -> Mirror {
-        Mirror::new("127.0.0.1:5443".parse().expect("an address"), "/s/ca.pem".into())
+        Mirror::new("127.0.0.1:5443".parse().expect("an address"), Authority::read("/s/ca.pem".into()))
     }
 
     fn with(files: &[&str], registry: &str) -> Result<String, Error> {

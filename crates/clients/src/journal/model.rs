@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::{Journal, disk};
+use crate::authority::Authority;
 use crate::change::Planned;
 use crate::file;
 use crate::file_kind::FileKind;
@@ -119,7 +120,7 @@ impl World {
     }
 
     fn plan(&self, journal: &Journal, files: u8, port: u16) -> Vec<Planned> {
-        let mirror = Mirror::new(([127, 0, 0, 1], port).into(), "/s/ca.pem".into());
+        let mirror = Mirror::new(([127, 0, 0, 1], port).into(), Authority::read("/s/ca.pem".into()));
         let wanted = (0..FILES.len()).filter(|file| files & (1 << file) != 0);
         let plan = wanted.map(|file| {
             let (path, kind) = (self.path(file), FILES[file].1);

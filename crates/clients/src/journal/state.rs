@@ -36,14 +36,11 @@ impl Journal {
     /// # Errors
     /// [`Error::Io`], [`Error::Rights`] and [`Error::NotUnderstood`] when one cannot be read.
     pub fn states(&self, mirror: &Mirror) -> Result<Vec<(PathBuf, FileState)>, Error> {
-        let authority = file::read(&mirror.ca)?;
+        let authority = mirror.ca.pem()?;
         let records = self.contents.files.iter();
         let state = |record: &FileRecord| {
             let now = file::read(&record.path)?;
-            Ok((
-                record.path.clone(),
-                state(record, self.kind(record), now.as_deref(), (mirror, authority.as_deref())),
-            ))
+            Ok((record.path.clone(), state(record, self.kind(record), now.as_deref(), (mirror, authority))))
         };
         records.map(state).collect()
     }
@@ -69,7 +66,7 @@ pub(crate) fn state(
         // dockerd's proxy has an address of its own.
         return if now == after { FileState::AsWritten } else { FileState::Lost };
     }
-    let names_ca = |text: &str| text.contains(&*mirror.ca.to_string_lossy());
+    let names_ca = |text: &str| text.contains(&*mirror.ca.path.to_string_lossy());
     match now.contains(&address) {
         true if kind == FileKind::HostsToml && !names_ca(now) => FileState::OtherAuthority,
         true => unchanged,
@@ -90,6 +87,7 @@ fn names_a_mirror(kind: FileKind, after: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authority::Authority;
 
     const CA: &str = "a certificate\n";
 
@@ -103,7 +101,7 @@ mod tests {
             earlier: Vec::new(),
             made: Vec::new(),
         };
-        let mirror = Mirror::new(([127, 0, 0, 1], 5443).into(), "/s/ca.pem".into());
+        let mirror = Mirror::new(([127, 0, 0, 1], 5443).into(), Authority::read("/s/ca.pem".into()));
         state(&record, kind, now, (&mirror, Some(CA)))
     }
 

@@ -28,11 +28,10 @@ impl PodmanFiles {
         }
         let text = tables.drop_in(mirror, registries)?;
         // Before hubcap's first start there is none; then this is shown, and never written.
-        let ca = file::read(&mirror.ca)?
-            .unwrap_or_else(|| "(the certificate that hubcap makes at its first start)\n".into());
+        let ca = mirror.ca.pem()?.unwrap_or("(the certificate that hubcap makes at its first start)\n");
         Ok(vec![
             journal.plan(self.drop_in.clone(), FileKind::Own, |_| Ok(Some(text)))?,
-            journal.plan(self.certificate(mirror), FileKind::Own, |_| Ok(Some(ca)))?,
+            journal.plan(self.certificate(mirror), FileKind::Own, |_| Ok(Some(ca.to_owned())))?,
         ])
     }
 
