@@ -1,12 +1,12 @@
 //! Which dockerd runs here, and which files it reads.
 
 use std::net::IpAddr;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use hubcap_oci::Registry;
 use rustix::process::Pid;
 
+use super::api;
 use super::context::Environment;
 use super::info::Info;
 use crate::certs_dir;
@@ -155,7 +155,7 @@ fn socket(given: Option<&str>) -> Result<PathBuf, Error> {
     }
     let system = PathBuf::from("/var/run/docker.sock");
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("docker.sock"));
-    Ok(own.filter(|own| own.exists() && UnixStream::connect(&system).is_err()).unwrap_or(system))
+    Ok(own.filter(|own| own.exists() && api::connect(&system).is_err()).unwrap_or(system))
 }
 
 fn home_config() -> Result<PathBuf, Error> {
