@@ -1,10 +1,13 @@
 //! Commands know the daemon that runs: what they write into clients' files is its address and its CA.
 
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use crate::support::hubcap::{Hubcap, Place, command};
 use crate::support::programs::free_port;
+use crate::support::user::User;
 
 /// A user's home, with clients' files in it.
 struct Home {
@@ -200,6 +203,45 @@ fn a_secret_in_the_place_of_the_ca_goes_into_no_clients_files() {
     succeed(&home.run(&flags));
     let copy = Path::new(&certs).join(&hubcap.https[8..]).join("hubcap.crt");
     assert_eq!(std::fs::read_to_string(copy).expect("written"), certificate);
+}
+
+/// What answers every question as a dockerd does.
+const ANY_DOCKERD: &str = r#"
+    my $listener = IO::Socket::UNIX->new(Listen => 5, Local => $ARGV[0]) or die;
+    $| = 1;
+    $SIG{PIPE} = "IGNORE";
+    print "listens\n";
+    while (my $client = $listener->accept) {
+        my $question = "";
+        while ($question !~ /\r\n\r\n/ && sysread $client, $question, 4096, length $question) {}
+        print $client "HTTP/1.0 200 OK\r\n\r\n{\"ServerVersion\": \"28.5.2\", \"RegistryConfig\": {}}";
+        close $client;
+    }
+"#;
+
+#[test]
+fn another_users_dockerd_does_not_say_which_file_is_read_and_changed() {
+    let home = Home::new();
+    let (other, dir) = (User::new(), home.path().join("of-another"));
+    std::fs::create_dir(&dir).expect("a directory");
+    other.owns(&dir);
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o755)).expect("all may come by");
+    let (socket, roots) = (dir.join("docker.sock"), home.path().join("roots.json"));
+    std::fs::write(&roots, "{\"of\": \"root\"}").expect("written");
+    let mut dockerd = other.command("perl");
+    dockerd.args(["-MIO::Socket::UNIX", "-e", ANY_DOCKERD]).arg(&socket).arg("--config-file").arg(&roots);
+    let mut dockerd = dockerd.stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut line = String::new();
+    BufReader::new(dockerd.stdout.take().expect("a pipe")).read_line(&mut line).expect("it listens");
+    assert_eq!(line, "listens\n");
+    let (state, host) = (home.state("one").display().to_string(), format!("unix://{}", socket.display()));
+    let (certs, listen) = (home.certs(), format!("127.0.0.1:{}", free_port()));
+    let flags = ["--state", &state, "--listen", &listen, "--docker-host", &host, "--certs-dir", &certs];
+    let output = home.run(&[&["setup", "docker", "--print"], &flags[..]].concat());
+    refuse(&output, &["is another user's process", "--daemon-json"]);
+    assert!(!said(&output).contains("\"of\""), "{}", said(&output));
+    dockerd.kill().expect("ended");
+    dockerd.wait().expect("its end");
 }
 
 #[test]

@@ -38,9 +38,9 @@ impl Change {
     /// The present file, and the text that it is to have.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Rights`] when it cannot be read.
+    /// [`Error::Io`] and [`Error::Rights`] when it cannot be read, [`Error::NotUnderstood`] when a link of another user leads to it.
     pub fn of(path: PathBuf, wanted: Option<String>) -> Result<Self, Error> {
-        let path = paths::resolved(path);
+        let path = paths::followed(path)?;
         let current = file::read(&path)?;
         Ok(Self { path, current, wanted })
     }

@@ -102,7 +102,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Io`] and [`Error::Rights`] when the file cannot be read, [`Error::NotUnderstood`] when hubcap's part
-    /// cannot be taken out of it, and the errors of `edit`.
+    /// cannot be taken out of it or a link of another user leads to it, and the errors of `edit`.
     pub(crate) fn plan(
         &self,
         path: PathBuf,
@@ -119,7 +119,7 @@ impl Journal {
     /// # Errors
     /// As [`plan`](Self::plan).
     pub(crate) fn original(&self, path: &Path, kind: FileKind) -> Result<Option<String>, Error> {
-        let path = paths::resolved(path.to_owned());
+        let path = paths::followed(path.to_owned())?;
         let now = file::read(&path)?;
         match self.record(&path) {
             Some(record) => record.original(kind, now),

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::error::Error;
 use crate::sudo;
 
 /// As many links as Linux follows.
@@ -26,6 +27,28 @@ pub(crate) fn resolved(path: PathBuf) -> PathBuf {
     // It is not there: then the directory that is, and what is to be made in it.
     let above = |dir: &Path| Some(std::fs::canonicalize(dir).ok()?.join(path.strip_prefix(dir).ok()?));
     path.ancestors().skip(1).find_map(above).unwrap_or(path)
+}
+
+/// As [`resolved`], for a file that is to be changed.
+///
+/// # Errors
+/// As [`refuse_links_of_others`].
+pub(crate) fn followed(path: PathBuf) -> Result<PathBuf, Error> {
+    refuse_links_of_others(&path)?;
+    Ok(resolved(path))
+}
+
+/// Refuses a file that is reached by a link of another user.
+///
+/// # Errors
+/// [`Error::NotUnderstood`], which names the link.
+pub(crate) fn refuse_links_of_others(path: &Path) -> Result<(), Error> {
+    let Some((link, owner)) = link_of_another(path) else { return Ok(()) };
+    let why = format!(
+        "{} is a link of user {owner}, who could have any file changed by it: change the file by hand, or remove the link",
+        link.display()
+    );
+    Err(Error::not_understood(path, why))
 }
 
 /// The first link on the way to a file that a user has made who is not [trusted](sudo::trusts), and that user.

@@ -46,6 +46,27 @@ pub(crate) fn parent(pid: Pid) -> Option<Pid> {
     Pid::from_raw(status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())?)
 }
 
+/// The users whose rights a process has or had: its real, effective, saved and file system's one. What a user has started with
+/// more rights than his has his arguments all the same. `None` where it does not run. The owner of its directory in `/proc`
+/// tells less: that is root, too, for a process that has made itself undumpable.
+fn users(pid: Pid) -> Option<Vec<u32>> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_whitespace().map(|user| user.parse().ok()).collect()
+}
+
+/// Whether a process is this user's alone.
+pub(crate) fn is_own(pid: Pid) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    users(pid).is_some_and(|users| users.iter().all(|user| *user == own))
+}
+
+/// Whether what a process was started with may decide which file is changed, and what is run: whoever started it is
+/// [trusted](sudo::trusts).
+pub(crate) fn is_trusted(pid: Pid) -> bool {
+    users(pid).is_some_and(|users| users.into_iter().all(sudo::trusts))
+}
+
 /// The words that a process was started with.
 pub(crate) fn arguments(pid: Pid) -> Vec<String> {
     let bytes = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
@@ -108,7 +129,39 @@ pub(crate) fn systemctl_says(is_users: bool, arguments: &[&str]) -> Option<Strin
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn a_process_that_another_user_has_started_is_not_trusted_whatever_its_rights() {
+        if !sudo::is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("changed");
+        };
+        mode(dir.path(), 0o755);
+        let (own, with_roots_rights) = (dir.path().join("own"), dir.path().join("with-roots-rights"));
+        for (program, bits) in [(&own, 0o755), (&with_roots_rights, 0o4755)] {
+            std::fs::copy("/bin/cat", program).expect("copied");
+            mode(program, bits);
+        }
+        for (program, user, trusted) in
+            [(&own, 0, true), (&own, 65_534, false), (&with_roots_rights, 65_534, false)]
+        {
+            let mut command = Command::new(program);
+            std::os::unix::process::CommandExt::uid(&mut command, user);
+            let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+            let pid = Pid::from_child(&child);
+            assert_eq!((is_trusted(pid), is_own(pid)), (trusted, trusted), "{} of {user}", program.display());
+            // It reads until nobody writes.
+            drop(child.stdin.take());
+            child.wait().expect("its end");
+            assert!(!is_trusted(pid), "it has ended");
+        }
+    }
 
     #[test]
     fn a_flags_value_is_beside_it_or_after_an_equals_sign() {

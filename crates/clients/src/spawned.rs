@@ -3,14 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::Pid;
 
-use crate::process::parent;
+use crate::process::{is_own, parent};
 
 /// The first processes of containers, which end with the process that they were made for.
 const INITS: [&str; 5] = ["tini", "docker-init", "dumb-init", "catatonit", "podman-init"];
@@ -37,8 +36,7 @@ impl Spawned {
         let number = pid.as_raw_nonzero();
         let proc = PathBuf::from(format!("/proc/{number}"));
         let name = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let owner = std::fs::metadata(&proc).map_err(|error| format!("process {number}: {error}"))?.uid();
-        if owner != rustix::process::geteuid().as_raw() {
+        if !is_own(pid) {
             return Err(format!("its process {number} is another user's"));
         }
         let parent = parent(pid);

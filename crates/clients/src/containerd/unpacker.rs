@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::file_kind::FileKind;
 use crate::format::containerd_toml::{self, Lasting};
 use crate::journal::Journal;
-use crate::process::{arguments, flag, maker, name, parent};
+use crate::process::{arguments, flag, is_trusted, maker, name, parent};
 use crate::restart::{Daemon, How, Restart, main_pid};
 use crate::spawned::Spawned;
 use crate::sudo;
@@ -54,6 +54,10 @@ impl Unpacker {
                     "containerd is in a namespace of its own ({namespace}), as a rootless one is"
                 )));
             }
+        }
+        if !is_trusted(pid) {
+            let socket = socket.display();
+            return Err(Error::Client(format!("containerd on {socket} is another user's process")));
         }
         let arguments = arguments(pid);
         let config = ["--config", "-c"].into_iter().find_map(|name| flag(&arguments, name));

@@ -67,7 +67,7 @@ impl Dockerd {
         mut plan: Plan,
         edit: impl FnOnce(DaemonJson) -> Result<DaemonJson, Error>,
     ) -> Result<Plan, Error> {
-        let path = paths::resolved(self.daemon_json.clone());
+        let path = paths::followed(self.daemon_json.clone())?;
         let original = journal.original(&path, FileKind::DaemonJson)?;
         let at = plan.iter().position(|planned| planned.change.path == path);
         let text = at.map_or(original.as_ref(), |at| plan[at].change.wanted.as_ref());

@@ -12,7 +12,7 @@ use super::info::Info;
 use crate::certs_dir;
 use crate::error::Error;
 use crate::paths;
-use crate::process::{arguments, flag, maker, name};
+use crate::process::{arguments, flag, is_trusted, maker, name};
 
 /// Where a dockerd is, as far as a user says it; the rest is found out.
 #[derive(Debug, Clone, Default)]
@@ -53,7 +53,7 @@ impl Docker {
     /// Finds it, and what it reads; everything that the user says is taken as said.
     ///
     /// # Errors
-    /// [`Error::Client`] for one that is not on a socket of this machine. One that does not run is no error.
+    /// [`Error::Client`] for one that is not on a socket of this machine, and for another user's that names its file itself. One that does not run is no error.
     pub fn find(&self) -> Result<Dockerd, Error> {
         let socket = socket(self.host.as_deref())?;
         let asked = Info::ask(&socket);
@@ -65,8 +65,15 @@ impl Docker {
             Err(_) => std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| socket.starts_with(dir)),
         };
         let etc = if rootless { home_config()?.join("docker") } else { PathBuf::from("/etc/docker") };
-        let by_flag = || flag(&arguments, "--config-file").map(PathBuf::from);
-        let daemon_json = self.daemon_json.clone().or_else(by_flag);
+        let by_flag = flag(&arguments, "--config-file").map(PathBuf::from);
+        if self.daemon_json.is_none() && by_flag.is_some() && !pid.is_some_and(is_trusted) {
+            return Err(Error::Client(format!(
+                "dockerd on {} is another user's process, and says itself which file is its own (--config-file); --daemon-json \
+                 says which one is meant",
+                socket.display()
+            )));
+        }
+        let daemon_json = self.daemon_json.clone().or(by_flag);
         Ok(Dockerd {
             is_file_given: self.daemon_json.is_some(),
             daemon_json: daemon_json.unwrap_or_else(|| etc.join("daemon.json")),

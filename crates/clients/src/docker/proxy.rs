@@ -65,7 +65,7 @@ impl Dockerd {
     }
 
     fn put_into_daemon_json(&self, journal: &Journal, proxy: &Proxy, plan: Plan) -> Result<Plan, Error> {
-        let path = paths::resolved(self.daemon_json.clone());
+        let path = paths::followed(self.daemon_json.clone())?;
         if self.proxy_by_flag {
             let why =
                 "dockerd was started with --http-proxy or --https-proxy, and takes them from one place only";

@@ -138,6 +138,32 @@ fn an_undo_follows_no_link_that_another_user_has_made_since() {
 }
 
 #[test]
+fn a_change_follows_no_link_that_another_user_has_made() {
+    if !crate::sudo::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let (roots, theirs) = (dir.path().join("roots"), dir.path().join("theirs"));
+    std::fs::create_dir_all(&roots).and_then(|()| std::fs::create_dir(&theirs)).expect("made");
+    std::fs::write(roots.join("file"), "of root").expect("written");
+    let journal = open(dir.path());
+    for (link, target, path) in
+        [("file", "file", "file"), ("directory", "", "directory/new"), ("dangling", "new", "dangling")]
+    {
+        let (link, path) = (theirs.join(link), theirs.join(path));
+        std::os::unix::fs::symlink(roots.join(target), &link).expect("linked");
+        journal.plan(path.clone(), FileKind::Certificate, |_| Ok(None)).expect("root's own link");
+        std::os::unix::fs::lchown(&link, Some(65_534), Some(65_534)).expect("given away");
+        let edit = |_: Option<&str>| unreachable!("it is not even read");
+        let planned = journal.plan(path.clone(), FileKind::Certificate, edit).map(drop);
+        for refused in [planned, Change::of(path, None).map(drop)] {
+            let refused = refused.expect_err("another's").to_string();
+            assert!(refused.contains("a link of user 65534"), "{refused}");
+        }
+    }
+}
+
+#[test]
 fn a_change_that_cannot_be_applied_takes_the_others_back() {
     let dir = tempfile::tempdir().expect("a directory");
     let (good, bad) = (dir.path().join("good"), dir.path().join("good/below/a/file"));

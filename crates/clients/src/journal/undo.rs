@@ -47,14 +47,7 @@ impl Journal {
     /// What restoring one file would change. Where it has become a link since, that is the file where the link leads; of a
     /// name that is hubcap's alone it is the link itself.
     fn change_back(&self, record: &FileRecord) -> Result<Change, Error> {
-        if let Some((link, owner)) = paths::link_of_another(&record.path) {
-            let why = format!(
-                "{} has become a link of user {owner}, who could have any file changed by it: take hubcap's lines out by \
-                 hand, or remove the link",
-                link.display()
-            );
-            return Err(Error::not_understood(&record.path, why));
-        }
+        paths::refuse_links_of_others(&record.path)?;
         let kind = self.kind(record);
         let path = match kind {
             FileKind::Own => record.path.clone(),
