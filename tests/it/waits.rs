@@ -406,6 +406,39 @@ async fn silent_tunnels_are_given_up_for_new_connections() {
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_passed_on_and_get_no_answer_are_given_up_for_new_connections() {
+    let (origin, place) = (Origin::start().await, Place::new());
+    let digest = origin.put_blob(b"layer");
+    for part in ["/uploads/", "_catalog"] {
+        origin.quirk(part, quirk::hang());
+    }
+    let upstream = format!("ghcr.io={}", origin.url());
+    let served =
+        place.serve("http://127.0.0.1:9", &["--proxy-listen", "127.0.0.1:0", "--upstream", &upstream]);
+    let hubcap = Hubcap::spawn(with_64_connections(&served));
+    let client = hubcap.through_proxy(&place);
+    let hanging = (0..64).map(|n| match n % 2 {
+        0 => client.post("https://ghcr.io/v2/a/blobs/uploads/").body("layer").send(),
+        _ => client.get("https://ghcr.io/v2/_catalog").send(),
+    });
+    let asking = async {
+        eventually("all have been passed on", || {
+            origin.count(&Method::POST, "/uploads/") == 32 && origin.count(&Method::GET, "_catalog") >= 32
+        })
+        .await;
+        let begun = Instant::now();
+        let path = format!("https://ghcr.io{}", blob("a", &digest));
+        let answer = hubcap.through_proxy(&place).get(path).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
+    };
+    tokio::select! {
+        () = asking => {}
+        () = async { join_all(hanging).await; std::future::pending().await } => {}
+    }
+}
+
 /// Has clients ask for a long document each and not read it, and asserts that the memory for all of them is bounded.
 async fn assert_bounded_though_unread(hubcap: &Hubcap, clients: usize, path: impl Fn(usize) -> String) {
     let answered = AtomicUsize::new(0);

@@ -2,7 +2,8 @@
 //!
 //! A connection is idle while no request of its is being answered. When a client comes and there is no room, the connection
 //! that has been idle for longest is closed: clients open another one when they need it. Where none is idle, one goes whose client
-//! takes next to nothing of its answer; where there is none of these either, the client waits in the kernel's queue.
+//! takes next to nothing of its answer, or whose request was passed on and gets no answer; where there is none of these either, the
+//! client waits in the kernel's queue.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,10 +1,11 @@
-//! How fast a client takes what it is answered: a connection that takes next to nothing may be given up for a new one.
+//! How fast a client takes what it is answered, and how long a request that is passed on has no answer: a connection on which
+//! next to nothing moves may be given up for a new one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A client that has taken nothing for so long is slow.
+/// A connection on which nothing has moved for so long is slow.
 const NOTHING: Duration = Duration::from_secs(10);
 /// Over so long it is looked at how much a client takes.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -19,7 +20,8 @@ pub(crate) struct Flow(Arc<Inner>);
 
 struct Inner {
     began: Instant,
-    /// Since when an answer waits for its client, in milliseconds since `began`; [`NEVER`] while none does.
+    /// Since when an answer waits for its client, or a request that is passed on for its answer, in milliseconds since `began`;
+    /// [`NEVER`] while none does.
     waits_since: AtomicU64,
     /// Whether the client was slow in the last window.
     was_slow: AtomicBool,
@@ -38,7 +40,7 @@ impl Flow {
         Self(Arc::new(Inner { began, waits_since, was_slow }))
     }
 
-    /// How long an answer has waited for its client by `now`, if the client is slow.
+    /// How long nothing has moved by `now`, if the connection is slow.
     pub(crate) fn slow_for(&self, now: Instant) -> Option<Duration> {
         let Inner { began, waits_since, was_slow } = &*self.0;
         let since = Some(waits_since.load(Ordering::Relaxed)).filter(|since| *since != NEVER)?;
@@ -47,14 +49,31 @@ impl Flow {
         (waited >= NOTHING || was_slow.load(Ordering::Relaxed)).then_some(waited)
     }
 
-    /// Notes that no answer waits.
+    /// Notes that a request is passed on at `now`, and has no answer yet.
+    pub(crate) fn wait_for_answer(&self, now: Instant) {
+        // How fast the client took another answer says nothing of this wait.
+        self.0.was_slow.store(false, Ordering::Relaxed);
+        self.wait(now);
+    }
+
+    /// Notes that the client has sent something at `now`, which ends no wait but begins it anew.
+    pub(crate) fn hear(&self, now: Instant) {
+        let anew = |since| (since != NEVER).then(|| self.since_began(now));
+        let _ = self.0.waits_since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, anew);
+    }
+
+    /// Notes that nothing waits.
     pub(crate) fn rest(&self) {
         self.0.waits_since.store(NEVER, Ordering::Relaxed);
     }
 
     fn wait(&self, now: Instant) {
+        self.0.waits_since.store(self.since_began(now), Ordering::Relaxed);
+    }
+
+    fn since_began(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.0.began).as_millis();
-        self.0.waits_since.store(u64::try_from(since).unwrap_or(NEVER), Ordering::Relaxed);
+        u64::try_from(since).unwrap_or(NEVER)
     }
 }
 
@@ -109,6 +128,20 @@ mod tests {
         assert!(flow.slow_for(now + NOTHING + SECOND).is_some());
         taking.asked(NOTHING, now + NOTHING + SECOND);
         assert_eq!(flow.slow_for(now + 2 * NOTHING), None, "it has made room");
+    }
+
+    #[test]
+    fn a_request_whose_answer_does_not_come_is_slow_from_the_last_that_its_client_has_sent() {
+        let (flow, now) = (Flow::new(), Instant::now());
+        flow.hear(now);
+        assert_eq!(flow.slow_for(now + 2 * NOTHING), None, "nothing waits");
+        flow.wait_for_answer(now);
+        flow.hear(now + NOTHING - SECOND);
+        assert_eq!(flow.slow_for(now + NOTHING + SECOND), None, "it sends its body");
+        assert!(flow.slow_for(now + 2 * NOTHING).is_some());
+        flow.rest();
+        flow.hear(now + NOTHING);
+        assert_eq!(flow.slow_for(now + 3 * NOTHING), None, "the answer has begun");
     }
 
     /// Whether a client is slow that gets so many bytes a second, for which it lets wait so long each.

@@ -18,8 +18,11 @@ use crate::transport::is_dead;
 
 /// How long a registry need send nothing in the middle of an answer.
 const IDLE_ANSWER: Duration = Duration::from_secs(30);
-/// How long neither side need send anything before that. Long, because a registry says nothing while it stores a big layer.
-const IDLE: Duration = Duration::from_secs(300);
+/// How long a registry need send nothing before it answers a GET or HEAD: as long as a pull's answer may take to begin.
+const IDLE_READ: Duration = Duration::from_secs(60);
+/// How long neither side of another request need send anything before that. Long, because a registry says nothing while it stores
+/// a big layer.
+const IDLE_WRITE: Duration = Duration::from_secs(300);
 
 /// Headers for one hop only (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -39,7 +42,8 @@ impl Upstream {
     /// kept, and the login is the client's own.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the registry cannot be reached, or neither side has said anything for five minutes.
+    /// [`Error::Unavailable`] when the registry cannot be reached, or neither side has said anything for a minute, or for five
+    /// where something is written.
     pub async fn pass<B>(&self, request: Request<B>) -> Result<Response<reqwest::Body>, Error>
     where
         B: Body<Data = Bytes> + Send + Sync + Unpin + 'static,
@@ -87,7 +91,7 @@ impl Upstream {
         };
         let pooled = send(Connection::Pooled);
         let answering = first_answer(pooled, || send(Connection::Fresh), self.patience(), is_dead);
-        tokio::time::timeout(IDLE, answering).await.map_err(|_| silence(IDLE))?
+        tokio::time::timeout(IDLE_READ, answering).await.map_err(|_| silence(IDLE_READ))?
     }
 }
 
@@ -105,11 +109,11 @@ where
     let sending = sending.send();
     tokio::pin!(sending);
     loop {
-        let left = IDLE.saturating_sub(last_frame.age());
+        let left = IDLE_WRITE.saturating_sub(last_frame.age());
         match tokio::time::timeout(left, &mut sending).await {
             Ok(answered) => return answered.map_err(Error::connection),
-            Err(_) if last_frame.age() < IDLE => {}
-            Err(_) => return Err(silence(IDLE)),
+            Err(_) if last_frame.age() < IDLE_WRITE => {}
+            Err(_) => return Err(silence(IDLE_WRITE)),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use axum::body::Body;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use hubcap_cache::Outcome;
 use hubcap_oci::{Endpoint, Reference, Registry, Repository, Target};
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::api::error::Fallback;
 use crate::api::{self, Reply};
 use crate::connections::{Busy, Requests};
+use crate::flow::Flow;
 use crate::http1::{self, HANDSHAKE};
 use crate::router::{App, Parsed, REQUEST, respond};
 
@@ -81,7 +83,7 @@ async fn answer(app: &App, registry: Registry, request: Request<Incoming>, busy:
     let reply = match ours {
         Some(reply) if !is_refusal(&reply) => reply,
         // The registry's own word is better: its challenge, or the reason of its refusal.
-        ours => match pass(app, &registry, Request::from_parts(parts.clone(), body)).await {
+        ours => match pass(app, &registry, Request::from_parts(parts.clone(), body), &busy.flow()).await {
             // A challenge, perhaps, but not what the tag means there.
             Ok(reply) if is_locked && reply.status.is_success() => {
                 ours.unwrap_or_else(|| api::error::too_slow(REQUEST, Fallback::Nowhere))
@@ -110,13 +112,19 @@ fn is_locked(app: &App, parsed: &Parsed) -> bool {
     is_tag && app.cache().is_frozen()
 }
 
+/// Passes a request on. The registry may take long to answer; while neither side says anything, others may need the connection.
 async fn pass(
     app: &App,
     registry: &Registry,
     request: Request<Incoming>,
+    flow: &Flow,
 ) -> Result<Reply, hubcap_cache::Error> {
-    let response = app.cache().pass(registry, request).await?;
-    Ok(Reply::passed(response.map(Body::new)))
+    flow.wait_for_answer(Instant::now());
+    let heard = flow.clone();
+    let request = request.map(|body| body.inspect_frame(move |_| heard.hear(Instant::now())));
+    let response = app.cache().pass(registry, request).await;
+    flow.rest();
+    Ok(Reply::passed(response?.map(Body::new)))
 }
 
 /// Notes a push: what hubcap knows of its repository is older.
