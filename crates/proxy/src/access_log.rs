@@ -37,7 +37,7 @@ pub(crate) struct Entry {
     guard: Option<RequestGuard>,
     taking: Taking,
     /// Keeps the connection.
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl Entry {
@@ -55,7 +55,7 @@ impl Entry {
             broken: None,
             guard: reply.guard.take(),
             taking: Taking::new(busy.flow()),
-            _busy: busy,
+            busy,
         }
     }
 }
@@ -94,6 +94,7 @@ impl http_body::Body for Logged {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.entry.sent.bytes += bytes;
                 self.entry.taking.given(bytes, now);
+                self.entry.busy.give(bytes);
             }
             Poll::Ready(Some(Err(error))) => self.entry.broken = Some(error.to_string()),
             Poll::Ready(None) | Poll::Pending => {}

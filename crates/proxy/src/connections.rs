@@ -1,15 +1,15 @@
 //! The open connections of one listener, and which of them is given up when there are too many.
 //!
-//! A connection is idle while no request of its is being answered. When a client comes and there is no room, the connection
-//! that has been idle for longest is closed: clients open another one when they need it. Where none is idle, one goes whose client
-//! takes next to nothing of its answer, or whose request was passed on and gets no answer; where there is none of these either, the
-//! client waits in the kernel's queue.
+//! A connection is idle while no request of its is being answered, from a moment after the last answer on. When a client comes and
+//! there is no room, the connection that has been idle for longest is closed: clients open another one when they need it. Where none
+//! is idle, one goes whose client takes next to nothing of its answer, or whose request was passed on and gets no answer. Where there
+//! is none of these either, one goes that will be idle soon; and where all are busy, the client waits in the kernel's queue.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::flow::Flow;
+use crate::flow::{Flow, LEAST};
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Notify;
 
@@ -17,6 +17,10 @@ use tokio::sync::Notify;
 const MOST: usize = 1024;
 /// The same as a part of the files that the process may have open: a connection may need a stored file and one to a registry.
 const PART_OF_FILES: u64 = 4;
+/// A connection without a request is idle after so long: its first or next one may be on the way.
+const MOMENT: Duration = Duration::from_secs(2);
+/// Of an answer whose body has ended, so many bytes at most have not been sent yet: two pieces of a blob, which hyper gathers.
+const GATHERED: u64 = 2 * (63 << 10);
 /// How often it is told that connections are given up.
 const TELL: Duration = Duration::from_secs(300);
 /// How often a client that waits looks whether a connection has become slow.
@@ -43,10 +47,31 @@ struct Open {
 struct State {
     /// Requests that are being answered.
     requests: u32,
-    /// When the last one was answered, or the connection was opened.
-    since: Instant,
+    /// From when on the connection is idle, if no other request comes.
+    idle_from: Instant,
     flow: Flow,
     given_up: Arc<Notify>,
+}
+
+/// Why a connection may be given up; the first of these that there is goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    Idle,
+    /// Next to nothing moves.
+    Slow,
+    /// It is not idle yet: a request, or the end of an answer, may be on the way.
+    IdleSoon,
+}
+
+impl State {
+    /// Why the connection may be given up at `now`, and since when; `None` while it must stay.
+    fn reason(&self, now: Instant) -> Option<(Reason, Instant)> {
+        if self.requests > 0 {
+            return Some((Reason::Slow, now.checked_sub(self.flow.slow_for(now)?)?));
+        }
+        let reason = if self.idle_from <= now { Reason::Idle } else { Reason::IdleSoon };
+        Some((reason, self.idle_from))
+    }
 }
 
 /// One open connection, until this is dropped.
@@ -62,12 +87,24 @@ pub(crate) struct Busy {
     connections: Connections,
     number: u64,
     flow: Flow,
+    /// How long the answer is, as far as it was given to hyper, in bytes.
+    length: u64,
 }
 
 impl Busy {
     /// How fast the client takes its answers.
     pub(crate) fn flow(&self) -> Flow {
         self.flow.clone()
+    }
+
+    /// Notes that so many bytes of the answer were given to hyper, which need not have sent them when this is dropped.
+    pub(crate) fn give(&mut self, bytes: u64) {
+        self.length += bytes;
+    }
+
+    /// How long a client that is not slow takes for what hyper may have gathered.
+    fn last_bytes(&self) -> Duration {
+        Duration::from_millis(self.length.min(GATHERED) * 1000 / LEAST)
     }
 }
 
@@ -104,8 +141,8 @@ impl Connections {
         let number = open.next;
         open.next += 1;
         let (flow, given_up) = (Flow::new(), Arc::<Notify>::default());
-        let state =
-            State { requests: 0, since: Instant::now(), flow: flow.clone(), given_up: Arc::clone(&given_up) };
+        let idle_from = Instant::now() + MOMENT;
+        let state = State { requests: 0, idle_from, flow: flow.clone(), given_up: Arc::clone(&given_up) };
         open.by_number.insert(number, state);
         Some(OpenConnection { connections: self.clone(), number, flow, given_up })
     }
@@ -116,14 +153,12 @@ impl Connections {
 }
 
 impl Open {
-    /// Closes the connection that has been idle for longest, else the slowest one; `None` when there is neither.
+    /// Closes the connection with the first [`Reason`], and of these the one that has had it for longest; `None` when all must stay.
     fn give_up_one(&mut self, most: usize) -> Option<()> {
         let now = Instant::now();
-        let idle = self.by_number.iter().filter(|(_, state)| state.requests == 0);
-        let idle = idle.min_by_key(|(_, state)| state.since).map(|(number, _)| *number);
-        let slow =
-            self.by_number.iter().filter_map(|(number, state)| Some((state.flow.slow_for(now)?, *number)));
-        let number = idle.or_else(|| slow.max().map(|(_, number)| number))?;
+        let candidates =
+            self.by_number.iter().filter_map(|(number, state)| Some((state.reason(now)?, *number)));
+        let (_, number) = candidates.min()?;
         self.by_number.remove(&number)?.given_up.notify_one();
         if self.told.is_none_or(|told| told.elapsed() >= TELL) {
             self.told = Some(Instant::now());
@@ -167,7 +202,12 @@ impl Requests {
         if let Some(state) = self.connections.lock().by_number.get_mut(&self.number) {
             state.requests += 1;
         }
-        Busy { connections: self.connections.clone(), number: self.number, flow: self.flow.clone() }
+        Busy {
+            connections: self.connections.clone(),
+            number: self.number,
+            flow: self.flow.clone(),
+            length: 0,
+        }
     }
 }
 
@@ -177,7 +217,7 @@ impl Drop for Busy {
         let mut open = self.connections.lock();
         let Some(state) = open.by_number.get_mut(&self.number) else { return };
         state.requests -= 1;
-        state.since = Instant::now();
+        state.idle_from = Instant::now() + MOMENT + self.last_bytes();
         let is_full = open.by_number.len() >= self.connections.0.most;
         drop(open);
         if is_full {
@@ -225,6 +265,27 @@ mod tests {
         let _new = open();
         assert!(is_over(pin!(slow.given_up())) && !is_over(pin!(fast.given_up())));
         drop(requests);
+    }
+
+    #[test]
+    fn the_end_of_an_answer_is_not_cut_while_another_connection_can_be_given_up() {
+        let connections = Connections::of(2);
+        let open = || connections.try_open().expect("room");
+        let answered = open();
+        let mut request = answered.requests().begin();
+        request.give(1 << 20);
+        drop(request);
+        let silent = open();
+        let _new = open();
+        assert!(is_over(pin!(silent.given_up())) && !is_over(pin!(answered.given_up())));
+        // What has no request for longer goes before, and so does what is slow.
+        let reason = |after| {
+            let (now, open) = (Instant::now(), connections.lock());
+            open.by_number[&answered.number].reason(now + after)
+        };
+        let is = |after, expected| reason(Duration::from_secs(after)).is_some_and(|(one, _)| one == expected);
+        assert!(is(0, Reason::IdleSoon) && is(9, Reason::IdleSoon) && is(10, Reason::Idle));
+        assert!(Reason::Idle < Reason::Slow && Reason::Slow < Reason::IdleSoon);
     }
 
     #[tokio::test]

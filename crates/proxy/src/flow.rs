@@ -10,7 +10,7 @@ const NOTHING: Duration = Duration::from_secs(10);
 /// Over so long it is looked at how much a client takes.
 const WINDOW: Duration = Duration::from_secs(10);
 /// A client that takes less in a second, in bytes, is slow, too.
-const LEAST: u64 = 16 << 10;
+pub(crate) const LEAST: u64 = 16 << 10;
 /// No time at all.
 const NEVER: u64 = u64::MAX;
 
