@@ -158,14 +158,21 @@ async fn answer(mut stream: TcpStream, end: End) -> std::io::Result<()> {
     Ok(())
 }
 
+const INDEX: &str =
+    "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}\n";
+
 async fn reply(stream: &mut TcpStream, request: &str, end: End) -> std::io::Result<()> {
-    let body = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    reply_up_to(stream, request, end, INDEX.len()).await
+}
+
+/// Sends so many bytes of the body.
+async fn reply_up_to(stream: &mut TcpStream, request: &str, end: End, sent: usize) -> std::io::Result<()> {
     let (version, length) = match end {
         End::Old => ("1.0", String::new()),
-        _ => ("1.1", format!("Content-Length: {}\r\n", body.len())),
+        _ => ("1.1", format!("Content-Length: {}\r\n", INDEX.len())),
     };
-    let (digest, kind) = (image::sha256(body.as_bytes()), "application/vnd.oci.image.index.v1+json");
-    let body = if request.starts_with("HEAD") { "" } else { body };
+    let (digest, kind) = (image::sha256(INDEX.as_bytes()), "application/vnd.oci.image.index.v1+json");
+    let body = if request.starts_with("HEAD") { "" } else { &INDEX[..sent] };
     let head = format!(
         "HTTP/{version} 200 OK\r\nContent-Type: {kind}\r\nDocker-Content-Digest: {digest}\r\n{length}\r\n"
     );
@@ -195,6 +202,33 @@ async fn however_a_server_ends_a_connection_the_next_request_is_answered() {
             let answer = hubcap.get(&manifest(&name, &format!("{TAG}{tag}"))).await;
             assert_eq!(answer.status(), 200, "{end:?} {tag}: {}", answer.text().await.expect("a body"));
             tokio::time::sleep(Duration::from_millis(60)).await;
+        }
+        server.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_whose_connection_ends_in_its_white_space_is_asked_for_again_and_never_taken_for_whole() {
+    for (cuts, status) in [(1, StatusCode::OK), (usize::MAX, StatusCode::NOT_FOUND)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let upstream = format!("{REGISTRY}=http://{}", listener.local_addr().expect("an address"));
+        let server = tokio::spawn(async move {
+            let mut cuts = cuts;
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let Ok(request) = read(&mut stream).await else { continue };
+                let is_cut = request.starts_with("GET") && request.contains("/manifests/") && cuts > 0;
+                cuts -= usize::from(is_cut);
+                let length = INDEX.len() - usize::from(is_cut);
+                // A client may have left.
+                let _ = reply_up_to(&mut stream, &request, End::Old, length).await;
+            }
+        });
+        let place = Place::new();
+        let hubcap = place.start("http://127.0.0.1:9", &["--upstream", &upstream]);
+        let answer = hubcap.get(&manifest(&format!("{REGISTRY}/{REPOSITORY}"), TAG)).await;
+        assert_eq!(answer.status(), status, "{}", hubcap.log());
+        if status.is_success() {
+            assert_eq!(answer.text().await.expect("a body"), INDEX);
         }
         server.abort();
     }

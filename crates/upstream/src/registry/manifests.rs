@@ -5,11 +5,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method};
-use hubcap_oci::manifest::signed_digest;
 use hubcap_oci::{Algorithm, Digest, Endpoint, Manifest, Reference, Repository, Tag, media_type};
 use reqwest::Response;
 
-use super::document::{self, Document};
+use super::document::{self, Document, is_of, told_digest};
 use super::head::Head;
 use super::{Others, Upstream};
 use crate::body;
@@ -47,13 +46,10 @@ impl Upstream {
             self.origin.manifest_heads.did_not_help(repository, Instant::now());
         }
         match reference {
-            Reference::Digest(asked) => {
+            Reference::Digest(asked) => is_of(asked, &body.bytes).then_some(*asked).ok_or_else(|| {
                 let digest = Digest::of(asked.algorithm(), &body.bytes);
-                let is_it = digest == *asked || signed_digest(asked.algorithm(), &body.bytes) == Some(*asked);
-                is_it
-                    .then_some(*asked)
-                    .ok_or_else(|| Error::invalid(format!("asked for {asked}, got {digest}")))
-            }
+                Error::invalid(format!("asked for {asked}, got {digest}"))
+            }),
             Reference::Tag(_) => {
                 let digest = Digest::of(Algorithm::Sha256, &body.bytes);
                 // A sign-in page is none, whatever its status.
@@ -153,9 +149,7 @@ impl Upstream {
 
 /// The digest that the answer to a HEAD tells, where it can be believed.
 fn told(reference: &Reference, headers: &HeaderMap, media_type: Option<&str>) -> Option<Digest> {
-    let header = headers.get("docker-content-digest");
-    let digest = header.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    match (reference, digest) {
+    match (reference, told_digest(headers)) {
         (Reference::Tag(_), digest) => digest,
         (Reference::Digest(asked), Some(digest)) => (*asked == digest).then_some(digest),
         // A registry need not say it. A web page would not be a manifest's yes.
