@@ -15,8 +15,26 @@ use crate::permissions::Readers;
 /// store is a copy that has lost its modes. Modes that are right tell what private images share with public ones. `images` are
 /// the images' own manifests, and whether they are private.
 fn without_modes(images: &[(Digest, bool)], readers: impl Fn(&Digest) -> Readers) -> HashSet<Digest> {
+    private(images).filter(|top| readers(top) == Readers::All).collect()
+}
+
+/// Whether a store's modes are lost: those of its private images say so, or all of these are missing, and nothing says that the
+/// modes are kept. `readers` is who may have a manifest that is there.
+pub(crate) fn are_modes_lost(
+    images: &[(Digest, bool)],
+    readers: impl Fn(&Digest) -> Option<Readers>,
+) -> bool {
+    let told: Vec<Option<Readers>> = private(images).map(|top| readers(&top)).collect();
+    told.contains(&Some(Readers::All)) || (!told.is_empty() && told.iter().all(Option::is_none))
+}
+
+/// The manifests of private images that are no public image's.
+fn private(images: &[(Digest, bool)]) -> impl Iterator<Item = Digest> {
     let public: HashSet<Digest> =
         images.iter().filter(|(_, private)| !private).map(|(top, _)| *top).collect();
-    let private = images.iter().filter(|(_, private)| *private).map(|(top, _)| *top);
-    private.filter(|top| !public.contains(top) && readers(top) == Readers::All).collect()
+    images
+        .iter()
+        .filter(|(_, private)| *private)
+        .map(|(top, _)| *top)
+        .filter(move |top| !public.contains(top))
 }

@@ -10,8 +10,8 @@ use bytes::BytesMut;
 use hubcap_oci::{Compression, Digest, Tag, Target};
 use tar::EntryType;
 
+use crate::archive::are_modes_lost;
 use crate::archive::headers::{self, Head};
-use crate::archive::without_modes;
 use crate::error::Error;
 use crate::layout::image_index::{Entry, ImageIndex};
 use crate::layout::{MAX_BESIDE, digest_of};
@@ -116,6 +116,14 @@ impl Modes {
             _ => Self::Unknown,
         }
     }
+
+    /// What they say of a private manifest that did not come.
+    const fn unless_told(self) -> Option<Readers> {
+        match self {
+            Self::Kept => Some(Readers::Granted),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// A member of an archive, by what it is in a store.
@@ -203,7 +211,7 @@ impl Store {
             }
         }
         if let Some(index) = index {
-            self.mark_brought(&index, &brought);
+            self.mark_brought(&index, &brought, modes);
             self.take_names(&index, &brought.into_keys().collect())?;
         }
         Ok(restored)
@@ -237,19 +245,23 @@ impl Store {
         ingest.commit_as_of(written)
     }
 
-    /// Marks for everybody what was so where the archive comes from. What private images have that came without their modes is
-    /// for nobody.
-    fn mark_brought(&self, found: &ImageIndex, brought: &Brought) {
+    /// Marks for everybody what was so where the archive comes from. Where the modes are lost, nothing of it is; where they may be
+    /// those of any tool, what a public image names.
+    fn mark_brought(&self, found: &ImageIndex, brought: &Brought, modes: Modes) {
         let layout = &self.catalog().layout;
-        let tops: Vec<_> = found.entries().map(|entry| (entry.descriptor.digest, entry.private)).collect();
-        let lost = without_modes(&tops, |top| brought.get(top).copied().unwrap_or(Readers::Granted));
-        let mut guarded = lost.clone();
-        for entry in found.entries().filter(|entry| entry.private && lost.contains(&entry.descriptor.digest))
-        {
-            guarded.extend(layout.named_by(&entry));
+        let tops = found.tops();
+        if are_modes_lost(&tops, |top| brought.get(top).copied().or(modes.unless_told())) {
+            return brought.keys().for_each(|digest| layout.mark(digest, Readers::Granted));
         }
-        for (digest, _) in brought.iter().filter(|(_, readers)| **readers == Readers::All) {
-            layout.mark(digest, if guarded.contains(digest) { Readers::Granted } else { Readers::All });
+        if modes == Modes::Kept {
+            return;
+        }
+        let public = found.entries().filter(|entry| !entry.private);
+        let named: HashSet<Digest> = public
+            .flat_map(|entry| layout.named_by(&entry).into_iter().chain([entry.descriptor.digest]))
+            .collect();
+        for digest in named.iter().filter(|digest| brought.get(digest) == Some(&Readers::All)) {
+            layout.mark(digest, Readers::All);
         }
     }
 

@@ -12,9 +12,11 @@ use hubcap_oci::{Algorithm, Digest, Verifier};
 
 use super::fill::{Owners, fill, has_all};
 use super::trees::Trees;
+use crate::archive::are_modes_lost;
 use crate::hash::hash_range;
 use crate::layout::image_index::ImageIndex;
 use crate::layout::{Layout, SMALL as SMALL_FILE, own};
+use crate::permissions::Readers;
 
 /// Files of the index may have so many bytes, and so many times what they hold: when they were just written, sled's have three
 /// times as many; of few links with long names ten times.
@@ -80,7 +82,11 @@ impl Db {
                 let is_whole = clean && has_all(&trees, images)?;
                 if !is_whole {
                     trees.keep_links_of_owned()?;
-                    fill(&trees, layout, images, owners(&trees)?)?;
+                    let owners = owners(&trees)?;
+                    if owners == Owners::Layout {
+                        take_lost_marks(layout, images);
+                    }
+                    fill(&trees, layout, images, owners)?;
                 }
                 Ok(is_whole)
             })?;
@@ -322,6 +328,16 @@ fn on_disk(layout: &Layout, images: &ImageIndex) -> Result<Trees, String> {
         trees.flush()?;
         Ok(trees)
     })
+}
+
+/// Takes from everybody what is in a copy of a store that has lost its modes: that its files can be read by all says nothing.
+fn take_lost_marks(layout: &Layout, images: &ImageIndex) {
+    let readers = |top: &Digest| layout.size_of(top).map(|_| layout.readers(top));
+    if are_modes_lost(&images.tops(), readers) {
+        for (digest, _) in layout.digests() {
+            layout.mark(&digest, Readers::Granted);
+        }
+    }
 }
 
 /// Whether an index that is found still knows who has what.

@@ -199,7 +199,13 @@ fn what_is_added_does_not_decide_what_a_manifest_is() {
         }
     }
     for text in [plain, &own] {
-        index.own(&target("known"), &digest(text), Some(media_type::OCI_MANIFEST), By::Registry);
+        index.own(
+            &target("known"),
+            &digest(text),
+            Some(media_type::OCI_MANIFEST),
+            By::Registry,
+            Word::Registry,
+        );
     }
     index.add(&found);
     let known = |name: &str, text: &str| index.media_type(&target(name), &digest(text)).expect("it has it");

@@ -72,6 +72,11 @@ impl Entry {
 }
 
 impl ImageIndex {
+    /// The images' own manifests, and whether they are private.
+    pub(crate) fn tops(&self) -> Vec<(Digest, bool)> {
+        self.entries().map(|entry| (entry.descriptor.digest, entry.private)).collect()
+    }
+
     /// The entries that hubcap wrote; foreign ones are left alone.
     pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         self.manifests.iter().filter_map(read_entry)

@@ -290,8 +290,37 @@ fn an_archive_of_a_store_that_has_lost_its_modes_gives_nobody_what_was_private()
             assert!(!store.is_linked(&stranger, digest), "{digest}, modes lost: {is_lost}");
             assert_eq!(mode_of(digest), Some(0o600));
         }
-        assert_eq!(mode_of(&known), Some(0o644), "what is public stays so");
+        let now = if is_lost { 0o600 } else { 0o644 };
+        assert_eq!(mode_of(&known), Some(now), "of a copy without modes nothing is for everybody");
         assert!(store.is_linked(&private, &manifest.descriptor.digest));
+    }
+}
+
+#[test]
+fn a_store_without_modes_and_index_gives_nobody_what_no_manifest_names() {
+    let (dir, store) = store();
+    let target =
+        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
+    let (private, stranger) = (target("a/private"), target("a/stranger"));
+    store.mark_private(&private).expect("marked");
+    let (layer, orphan) = (put(&store, 1, 1000), put(&store, 2, 1000));
+    [&layer, &orphan].iter().for_each(|digest| store.link(&private, digest));
+    let (manifest, bytes) = manifest_of(&layer);
+    store.put_manifest(&private, &manifest, &bytes, Some(&"1".parse().expect("a tag"))).expect("stored");
+    store.close();
+    drop(store);
+    for is_manifest_there in [true, false] {
+        if !is_manifest_there {
+            std::fs::remove_file(path_of(&dir, &manifest.descriptor.digest)).expect("removed");
+        }
+        std::fs::remove_dir_all(Layout::at(dir.path()).sled()).expect("removed");
+        for (_, path) in Layout::at(dir.path()).digests() {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).expect("widened");
+        }
+        let store = Store::open(dir.path(), Options::default()).expect("a store");
+        store.0.catalog.index.link(&stranger, &[layer, orphan], Word::Registry);
+        assert!(!store.is_linked(&stranger, &layer) && !store.is_linked(&stranger, &orphan));
+        store.close();
     }
 }
 
