@@ -15,7 +15,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use hubcap_clients::{Cluster, Journal, Nodes, trusts};
+use hubcap_clients::{Cluster, Journal, Nodes, own, trusts};
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -181,8 +181,8 @@ fn path(state: &Path) -> PathBuf {
 
 fn read(state: &Path) -> anyhow::Result<Vec<Holder>> {
     let path = path(state);
-    match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+    match own(&path) {
+        Ok((bytes, _)) => serde_json::from_slice(&bytes).with_context(|| {
             format!(
                 "{} does not say who needs hubcap; `hubcap down --force` ends it for all, and removes the file",
                 path.display()
@@ -282,6 +282,21 @@ mod tests {
             assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()), "{number}");
             assert!(!dir.path().join("new").exists(), "{number}");
             std::fs::remove_dir_all(&state).expect("removed");
+        }
+    }
+
+    #[test]
+    fn holders_are_read_from_no_pipe_and_no_device() {
+        let state = tempfile::tempdir().expect("a directory");
+        let places: [fn(&Path); 2] = [
+            |path| mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe"),
+            |path| symlink("/dev/zero", path).expect("linked"),
+        ];
+        for put in places {
+            put(&path(state.path()));
+            let error = format!("{:#}", Holders::open(state.path()).err().expect("refused"));
+            assert!(error.contains("holders.json"), "{error}");
+            std::fs::remove_file(path(state.path())).expect("removed");
         }
     }
 

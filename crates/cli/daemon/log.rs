@@ -88,12 +88,18 @@ fn keep_small(path: &Path, most: u64) {
     let _ = log.set_len(0);
 }
 
+/// What is in a log of this daemon or of the differ; nothing, where there is none.
+pub(crate) fn text(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    let _ = existing(path).map(|log| log.take(2 * MOST).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// The end of the log, for an error.
 pub(crate) fn end(state: &Path) -> String {
     let path = path(state);
-    let mut text = String::new();
-    let read = existing(&path).map(|log| log.take(2 * MOST).read_to_string(&mut text));
-    if !matches!(read, Some(Ok(_))) || text.trim().is_empty() {
+    let text = text(&path);
+    if text.trim().is_empty() {
         return format!("{} does not say why", path.display());
     }
     let lines: Vec<&str> = text.lines().collect();

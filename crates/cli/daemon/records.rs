@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use hubcap_admin::socket;
+use hubcap_clients::own;
 use serde::{Deserialize, Serialize};
 
 use crate::replace::{PUBLIC, replace};
@@ -145,7 +146,7 @@ pub(crate) fn all() -> Vec<Record> {
 fn read_dir(dir: &Path) -> Vec<(PathBuf, Record)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let read = |path: PathBuf| {
-        let record = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        let record = serde_json::from_slice(&own(&path).ok()?.0).ok()?;
         Some((path, record))
     };
     entries

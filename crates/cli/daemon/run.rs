@@ -159,6 +159,7 @@ fn path(state: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use fs_err as fs;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
 
@@ -185,6 +186,9 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         fs::write(path(&state), b"{").expect("written");
         assert!(Run::read(&state).is_err());
+        fs::remove_file(path(&state)).expect("removed");
+        mknodat(CWD, path(&state), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        assert!(Run::read(&state).is_err(), "nobody is waited for");
         fs::remove_dir_all(&state).expect("removed");
     }
 }

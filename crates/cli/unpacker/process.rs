@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use hubcap_clients::{DIFFER_SOCKET, as_root, is_installed};
 
-use crate::daemon::log::{make_room, open};
+use crate::daemon::log::{make_room, open, text};
 
 /// How long it may take to listen.
 const START: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ pub(crate) fn log(state: &Path) -> PathBuf {
 
 /// How many layers it has applied, by its log.
 pub(crate) fn applied(state: &Path) -> usize {
-    applied_by(&String::from_utf8_lossy(&std::fs::read(log(state)).unwrap_or_default()))
+    applied_by(&text(&log(state)))
 }
 
 /// How many layers a differ has applied that has said this.

@@ -11,6 +11,7 @@ use super::context::Environment;
 use super::info::Info;
 use crate::certs_dir;
 use crate::error::Error;
+use crate::file::read_text;
 use crate::paths;
 use crate::process::{arguments, flag, is_trusted, maker, name};
 
@@ -179,7 +180,7 @@ fn pid(socket: &Path) -> Option<Pid> {
     let beside = || {
         let files = [socket.with_extension("pid"), PathBuf::from("/var/run/docker.pid")];
         files.iter().find_map(|file| {
-            let pid = std::fs::read_to_string(file).ok()?.trim().parse().ok().and_then(Pid::from_raw)?;
+            let pid = read_text(file).ok()?.trim().parse().ok().and_then(Pid::from_raw)?;
             name(pid).is_some_and(|name| name == "dockerd").then_some(pid)
         })
     };
