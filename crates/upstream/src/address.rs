@@ -129,7 +129,8 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
             let name = name.trim_end_matches('.');
             name == "localhost" || name.ends_with(".localhost")
         }
-        _ => ip(url).is_some_and(|ip| ip.is_loopback()),
+        // The kernel takes the address of nothing for this machine's.
+        _ => ip(url).map(destination).is_some_and(|ip| ip.is_loopback() || ip.is_unspecified()),
     }
 }
 
@@ -157,10 +158,7 @@ impl Resolver {
     /// The system's; another one for a name that has only addresses which are not allowed.
     pub(crate) async fn look_up(self, name: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
         let mut found = addresses(name, port).await?;
-        // The proxy that the environment names is where it is.
-        if !is_proxy(name) {
-            found.retain(|address| self.0.allows(address.ip()));
-        }
+        found.retain(|address| self.0.allows(address.ip()));
         if found.is_empty() {
             let why = format!("{name} leads to {}", self.0.refused());
             return Err(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why));
@@ -172,7 +170,14 @@ impl Resolver {
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let resolver = *self;
-        Box::pin(async move { Ok(Box::new(resolver.look_up(name.as_str(), 0).await?.into_iter()) as Addrs) })
+        Box::pin(async move {
+            // The proxy that the environment names is where it is.
+            let found = match is_proxy(name.as_str()) {
+                true => addresses(name.as_str(), 0).await?,
+                false => resolver.look_up(name.as_str(), 0).await?,
+            };
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
     }
 }
 

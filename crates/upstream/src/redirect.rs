@@ -133,6 +133,11 @@ mod tests {
         ] {
             assert!(!follows("https://registry-1.docker.io", to), "{to}");
         }
+        // One that is known by a name leads to this machine no more, however that is spelled.
+        for to in ["http://127.1", "http://0.0.0.0", "http://0", "http://[::]", "http://[::ffff:127.0.0.1]"] {
+            let (from, to) = ("http://registry.internal".parse().expect("a URL"), to.parse().expect("a URL"));
+            assert!(check(&from, &to, AddressPolicy::Any).is_err(), "{to}");
+        }
         // Nobody's blobs are at a cloud's metadata service.
         assert!(!follows("http://127.0.0.1:5000", "http://169.254.169.254/latest/meta-data"));
     }
