@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { appendFileSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { grouped, quoted } from "./runner.js";
 
@@ -16,19 +17,25 @@ const DRAIN = 1000;
 const SHOWN = 200;
 
 /**
- * Runs a program to its end, with its output in the job's log and without the job's tokens. Rejects if it fails or takes longer
- * than `minutes`; the error ends with the reason that the program gave on standard error.
+ * Runs a program to its end, with its output quoted in the job's log and without the job's tokens. Rejects if it fails or takes longer
+ * than `minutes`; the error ends with the reason that the program gave on standard error. `speaks`: it is hubcap, whose commands the
+ * runner shall hear.
  */
-export function run(command, args, { minutes, env = {}, ...options }) {
+export function run(command, args, { minutes, env = {}, speaks = false, ...options }) {
   return new Promise((resolve, reject) => {
     const name = [basename(command), ...args.slice(0, 1)].join(" ");
-    const whole = { stdio: ["ignore", "inherit", "pipe"], ...options, env: { ...withoutTokens(process.env), ...env } };
-    const child = spawn(command, args, whole);
+    const stdio = ["ignore", speaks ? "inherit" : "pipe", "pipe"];
+    const child = spawn(command, args, { stdio, ...options, env: { ...withoutTokens(process.env), ...env } });
     let tail = "";
     child.stderr.on("data", (bytes) => {
-      process.stderr.write(bytes);
+      if (speaks) process.stderr.write(bytes);
       tail = (tail + bytes).slice(-TAIL);
     });
+    if (!speaks) {
+      for (const input of [child.stdout, child.stderr]) {
+        createInterface({ input }).on("line", (text) => console.log(quoted(text)));
+      }
+    }
     const timer = setTimeout(() => {
       child.kill("SIGTERM");
       reject(new Error(`${name} has not ended within ${minutes} minutes`));
@@ -71,7 +78,7 @@ export async function hubcap(binary, args, { minutes, env = {} }) {
   try {
     writeFileSync(file, "");
     const { GITHUB_STEP_SUMMARY } = process.env;
-    await run(binary, args, { minutes, env: { ...env, GITHUB_OUTPUT: file, ...(GITHUB_STEP_SUMMARY && { GITHUB_STEP_SUMMARY }) } });
+    await run(binary, args, { minutes, speaks: true, env: { ...env, GITHUB_OUTPUT: file, ...(GITHUB_STEP_SUMMARY && { GITHUB_STEP_SUMMARY }) } });
     const lines = readFileSync(file, "utf8").split("\n");
     return Object.fromEntries(
       lines.filter((line) => line.includes("=")).map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),

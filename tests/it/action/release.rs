@@ -164,13 +164,15 @@ fn an_archive_has_the_licenses_of_hubcap_with_those_of_its_crates() {
 }
 
 #[test]
-fn neither_cargo_nor_npm_gets_a_token_of_the_job() {
+fn neither_cargo_nor_npm_gets_a_token_of_the_job_or_speaks_to_the_runner() {
     let mut github = Github::new();
     let tools = github.dir.path().join("tools");
     std::fs::create_dir(&tools).expect("a directory");
     let write = |name: &str, script: &str| {
         let path = tools.join(name);
-        let text = format!("#!/bin/sh\nenv >'{}'\n{script}\n", tools.join(format!("{name}.env")).display());
+        let told = "printf '::error::a\\n##[error]b\\n'; printf '::error::a\\n' >&2";
+        let to = tools.join(format!("{name}.env"));
+        let text = format!("#!/bin/sh\nenv >'{}'\n{told}\n{script}\n", to.display());
         install_script(path, &text);
     };
     let hubcap = github.hubcap("hubcap");
@@ -180,9 +182,14 @@ fn neither_cargo_nor_npm_gets_a_token_of_the_job() {
     job.input("version", "source");
     job.env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "secret");
     job.env("PATH", &format!("{}:{}", tools.display(), std::env::var("PATH").expect("a PATH")));
-    fine(&job.main());
+    let began = job.main();
+    fine(&began);
     pull(&job, "one");
     let ended = job.post("success");
+    for log in [&began.log, &ended.log] {
+        assert!(log.contains("| ::error::a") && log.contains("| # #[error]b"), "{log}");
+        assert!(!log.lines().any(|line| line.starts_with("::error") || line.contains("##[")), "{log}");
+    }
     assert!(ended.log.contains("the store is not saved: npm ci ended with exit code 1"), "{}", ended.log);
     for name in ["cargo.env", "npm.env"] {
         let environment = std::fs::read_to_string(tools.join(name)).expect("it ran");

@@ -38,6 +38,9 @@ pub(super) async fn ask(name: &str, server: &str) -> Result<Login, String> {
 async fn run(program: &str, server: &str) -> io::Result<std::process::Output> {
     let mut child = Command::new(program)
         .arg("get")
+        // Of what hubcap was started with, these are for it alone.
+        .env_remove("HUBCAP_LOGIN")
+        .env_remove("HUBCAP_RESTORE")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
