@@ -18,7 +18,7 @@ use hubcap_clients::read_text;
 use hubcap_oci::{Digest, ImageRef, Reference, Tag, Target};
 use serde::Deserialize;
 
-use crate::replace::{PUBLIC, replace};
+use crate::replace::{PUBLIC, write_named};
 
 /// The version of the format that this hubcap reads and writes.
 const VERSION: u32 = 1;
@@ -83,7 +83,7 @@ impl Lock {
 
     /// Writes the lock's file in one step.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        replace(path, PUBLIC, |mut file| Ok(file.write_all(self.to_string().as_bytes())?))
+        write_named(path, PUBLIC, |mut file| Ok(file.write_all(self.to_string().as_bytes())?))
     }
 }
 

@@ -42,6 +42,29 @@ pub(crate) fn replace(
     Ok(())
 }
 
+/// As [`replace`], for a file that the user has named: of a link, where it leads. What is no file, as a device or a pipe, stays what
+/// it is, and is written to.
+///
+/// # Errors
+/// As [`replace`].
+pub(crate) fn write_named(
+    path: &Path,
+    permissions: u32,
+    write: impl FnOnce(&File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => {
+            let itself = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            replace(&itself, permissions, write)
+        }
+        Ok(found) if !found.is_dir() => {
+            let file = File::options().write(true).open(path);
+            write(&file.with_context(|| format!("{} cannot be written", path.display()))?)
+        }
+        _ => replace(path, permissions, write),
+    }
+}
+
 /// Removes what kills have left of earlier replacements: an image's file may have gigabytes.
 fn remove_abandoned(directory: &Path, prefix: &str) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -76,6 +99,26 @@ mod tests {
             1,
             "nothing is left beside it"
         );
+    }
+
+    #[test]
+    fn what_a_user_names_and_is_no_file_or_a_link_stays_what_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, link, pipe) =
+            (directory.path().join("file"), directory.path().join("link"), directory.path().join("pipe"));
+        std::fs::write(&file, b"old").expect("written");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .expect("a pipe");
+        let write = |path: &Path| write_named(path, PUBLIC, |mut file| Ok(file.write_all(b"new")?));
+        write(&link).expect("written");
+        assert!(link.is_symlink() && std::fs::read(&file).expect("read") == b"new");
+        let reading = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::read(pipe)
+        });
+        write(&pipe).expect("written");
+        assert_eq!(reading.join().expect("no panic").expect("read"), b"new");
     }
 
     #[test]

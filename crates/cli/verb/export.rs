@@ -14,7 +14,7 @@ use hubcap_store::{Availability, CompleteImage, Format, Layout};
 use crate::args::Export;
 use crate::fill::fill;
 use crate::holder;
-use crate::replace::{PRIVATE, PUBLIC, replace};
+use crate::replace::{PRIVATE, PUBLIC, write_named};
 use crate::settings::Config;
 use crate::show::progress::{Progress, bytes};
 use crate::show::strangers::say;
@@ -44,7 +44,7 @@ pub(crate) fn run(config: &Config, flags: &Export) -> anyhow::Result<ExitCode> {
     }
     let is_public = Layout::at(&config.store).guarded(&image, format).is_empty();
     let permissions = if is_public { PUBLIC } else { PRIVATE };
-    replace(&flags.output, permissions, |file| write(config, &image, format, file))?;
+    write_named(&flags.output, permissions, |file| write(config, &image, format, file))?;
     let size = fs::metadata(&flags.output)?.len();
     say!("{}  {platform}  {} in {}", flags.image, bytes(size), flags.output.display());
     Ok(ExitCode::SUCCESS)
