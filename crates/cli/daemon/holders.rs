@@ -9,10 +9,11 @@ mod life;
 mod who;
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, Metadata};
+use std::fs::{DirBuilder, File, Metadata, Permissions, TryLockError};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use hubcap_clients::{Cluster, Journal, Nodes, own, trusts};
@@ -28,6 +29,11 @@ pub(crate) use who::Who;
 
 /// The lock's name in the state directory.
 const LOCK: &str = "holders.lock";
+
+/// How long another command may hold it: an honest `down` waits for a restore, for what is saved and for the daemon's end.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How often is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The holders of a state directory. While this value lives, no other process changes them.
 pub(crate) struct Holders {
@@ -211,7 +217,11 @@ fn lock(state: &Path) -> anyhow::Result<File> {
             made
         }
         Err(Errno::EXIST) => match open(OFlags::empty()) {
-            Ok(file) if is_lock(&file, &owner) => file,
+            Ok(file) if is_lock(&file, &owner) => {
+                // Earlier ones could be locked by whoever may read them.
+                let _ = file.set_permissions(Permissions::from_mode(PRIVATE));
+                file
+            }
             Err(Errno::ACCESS) => bail!("{}", of_another(state, &owner)),
             Ok(_) | Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => bail!(
                 "{} is not the lock that hubcap has made there: look who has put it there, and remove it",
@@ -222,7 +232,18 @@ fn lock(state: &Path) -> anyhow::Result<File> {
         Err(Errno::ACCESS) => bail!("{}", of_another(state, &owner)),
         Err(error) => return Err(error).with_context(named),
     };
-    file.lock().with_context(named)?;
+    let begun = Instant::now();
+    while let Err(error) = file.try_lock() {
+        match error {
+            TryLockError::Error(error) => return Err(error).with_context(named),
+            TryLockError::WouldBlock if begun.elapsed() >= PATIENCE => bail!(
+                "{} has been locked for {} s: another `hubcap up`, `down` or `setup` hangs, or a process that is none of hubcap's has locked it",
+                path.display(),
+                PATIENCE.as_secs()
+            ),
+            TryLockError::WouldBlock => std::thread::sleep(LOOK),
+        }
+    }
     Ok(file)
 }
 
