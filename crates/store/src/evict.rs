@@ -284,6 +284,11 @@ impl Evictor {
         Ok(self.limits.most(self.disk()?, self.catalog.size()))
     }
 
+    /// Whether something has to go before `bytes` more fit.
+    pub(crate) fn is_full_for(&self, bytes: u64) -> Result<bool, Error> {
+        Ok(self.excess(*lock(&self.room), bytes)? > 0)
+    }
+
     fn disk(&self) -> Result<Disk, Error> {
         let disk = rustix::fs::statvfs(self.catalog.layout.root()).map_err(std::io::Error::from)?;
         Ok(Disk { size: disk.f_blocks * disk.f_frsize, free: disk.f_bavail * disk.f_frsize })

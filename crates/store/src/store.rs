@@ -280,6 +280,11 @@ impl Store {
         self.0.evictor.room()
     }
 
+    /// Whether something has to go before `bytes` more fit.
+    pub(crate) fn is_full_for(&self, bytes: u64) -> Result<bool, Error> {
+        self.0.evictor.is_full_for(bytes)
+    }
+
     /// Closes the store cleanly: writes what is only in memory, so that the next start need not look at everything.
     /// What is asked of it after that finds nothing.
     pub fn close(&self) {

@@ -168,6 +168,10 @@ impl Store {
     }
 
     fn copy(&self, digest: &Digest, member: &Member, progress: &dyn Fn(u64)) -> Result<(), Error> {
+        // Nothing goes for what is not what it is called, and may take no room where it comes from.
+        if self.is_full_for(member.size)? {
+            member.verify(digest)?;
+        }
         let mut ingest = self.ingest(*digest, Some(member.size))?;
         ingest.allocate(member.size)?;
         member.each(|piece| {

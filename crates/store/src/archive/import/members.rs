@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use hubcap_oci::{Algorithm, Digest, Manifest, Verifier};
 use rustix::fs::{Mode, OFlags};
 use tar::EntryType;
@@ -70,6 +71,20 @@ impl Member {
         }
         Ok(())
     }
+
+    /// Reads it, and finds out whether it has this digest.
+    pub(super) fn verify(&self, digest: &Digest) -> Result<(), Error> {
+        let mut verifier = Verifier::new(digest.algorithm());
+        self.each(|piece| {
+            verifier.update(&piece);
+            Ok(())
+        })?;
+        let actual = verifier.finish();
+        match actual == *digest {
+            true => Ok(()),
+            false => Err(Error::DigestMismatch { expected: Box::new(*digest), actual: Box::new(actual) }),
+        }
+    }
 }
 
 /// Where images come from.
@@ -93,7 +108,9 @@ impl Source {
         room: impl FnOnce() -> Result<u64, Error>,
     ) -> Result<Self, Error> {
         let bad = |why: String| Error::Import { path: path.to_owned(), why };
-        let file = fs_err::File::open(path)?;
+        // Not blocked by a pipe that nobody writes to.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Ok(Self::Directory(file.into_parts().0.into()));
@@ -226,6 +243,20 @@ fn normal(base: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_to_which_nobody_writes_is_no_archive_and_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("pipe");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        let (opened, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            opened.send(Source::open(&path, &path, || Ok(0)).err().map(|error| error.to_string()))
+        });
+        let error = told.recv_timeout(std::time::Duration::from_secs(30)).expect("an answer");
+        assert!(error.is_some_and(|error| error.contains("neither a file nor a directory")));
+    }
 
     #[test]
     fn no_name_leads_out_of_an_archive() {

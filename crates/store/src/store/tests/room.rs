@@ -1,6 +1,6 @@
 //! What makes room, and what room is made for.
 
-use hubcap_oci::{Algorithm, Descriptor, Digest, Registry, Target};
+use hubcap_oci::{Algorithm, Descriptor, Digest, Registry, Target, media_type};
 
 use super::{Kept, path_of, put, sha512, store, with_limit};
 use crate::{Error, Limit, Limits, Options, Store, Wanted};
@@ -20,6 +20,33 @@ async fn a_content_that_cannot_be_removed_is_passed_over() {
     assert!(refused.is_err(), "it is known by now that nothing goes");
     drop(all);
     assert!(store.evict(Wanted::Limits).is_ok());
+}
+
+#[test]
+fn nothing_goes_for_an_import_whose_content_is_not_what_it_is_called() {
+    let (_dir, store) = with_limit(4 << 20);
+    let kept = put(&store, 1, 3 << 20);
+    let from = tempfile::tempdir().expect("a directory");
+    let blobs = from.path().join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).expect("made");
+    let add = |bytes: &[u8]| {
+        let digest = Digest::of(Algorithm::Sha256, bytes);
+        std::fs::write(blobs.join(digest.hex()), bytes).expect("written");
+        serde_json::json!({"mediaType": media_type::OCI_MANIFEST, "digest": digest.to_string(), "size": bytes.len()})
+    };
+    // It takes no room where it is.
+    let layer = Digest::of(Algorithm::Sha256, b"another");
+    let sparse = std::fs::File::create(blobs.join(layer.hex())).expect("made");
+    sparse.set_len(3 << 20).expect("made longer");
+    let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": add(b"{}"),
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer.to_string(), "size": 3 << 20}]});
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [add(manifest.to_string().as_bytes())]});
+    std::fs::write(from.path().join("index.json"), index.to_string()).expect("written");
+    std::fs::write(from.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("written");
+    let name = "docker.io/a/b:1".parse().expect("a name");
+    let error = store.import(from.path(), Some(&name), &|_| ()).expect_err("it is damaged").to_string();
+    assert!(error.contains("damaged"), "{error}");
+    assert!(store.has(&kept), "nothing went for it");
 }
 
 #[tokio::test]
