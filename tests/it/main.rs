@@ -29,6 +29,7 @@ mod limits;
 mod logins;
 mod marks;
 mod matrix;
+mod memory;
 mod neighbors;
 mod permission;
 mod power;
