@@ -7,7 +7,7 @@ use hubcap_oci::media_type;
 use reqwest::Method;
 
 use crate::support::hubcap::{Place, blob, manifest};
-use crate::support::origin::{Origin, quirk};
+use crate::support::origin::{Origin, Parts, quirk};
 use crate::support::{eventually, image};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,10 +185,9 @@ async fn fetches_beyond_a_repositorys_places_are_sent_to_the_registry_itself() {
     // A third of all.
     const PLACES: usize = 22;
     let (origin, place) = (Origin::start().await, Place::new());
-    let digests: Vec<String> = (0..24).map(|n| origin.put_blob(&crate::support::noise(200_000, n))).collect();
-    let (open, gate) = tokio::sync::watch::channel(false);
-    // Less than a third: a connection that stands still is replaced twice.
-    origin.quirk("blobs", quirk::gate(40_000, gate));
+    let digests: Vec<String> = (0..24).map(|n| origin.put_blob(&crate::support::noise(2 << 20, n))).collect();
+    // Longer than anybody waits for a place, and so fast that none is given up.
+    origin.quirk("blobs", quirk::throttle(128 << 10, Parts::Refused));
     let hubcap = place.start(&origin.url(), &[]);
     let mut running = Vec::new();
     for digest in &digests[..PLACES] {
@@ -200,7 +199,6 @@ async fn fetches_beyond_a_repositorys_places_are_sent_to_the_registry_itself() {
     assert_eq!(refused.status(), 404);
     let told = refused.text().await.expect("a body");
     assert!(told.contains("too many blobs of docker.io/library/a are downloaded already"), "{told}");
-    open.send(true).expect("the origin waits");
     for (answer, digest) in running.into_iter().zip(&digests) {
         assert_eq!(image::sha256(&answer.bytes().await.expect("a body")), *digest);
     }
