@@ -264,7 +264,7 @@ impl Filler {
         upstream: Upstream,
         access: &Access,
         digest: Digest,
-    ) -> Result<(Fetch<RegistryBlob>, Ingest, Option<Place>), Error> {
+    ) -> Result<(Fetch<RegistryBlob>, Ingest, Place), Error> {
         let target = &access.target;
         let busy = || Error::unavailable(format!("too many blobs of {target} are downloaded already"));
         let place = self.0.places.take(target).await.ok_or_else(busy)?;
@@ -300,7 +300,7 @@ impl Filler {
             Some(size) => ingest = on_disk(move || ingest.allocate(size).map(|()| ingest)).await?,
             None => hint(&mut fetch, &self.0.store, &access.target, digest).await,
         }
-        Ok((fetch, ingest, Some(place)))
+        Ok((fetch, ingest, place))
     }
 
     /// Finds out who may have what the first origin has begun to give, and lets the others go on with it.
@@ -335,13 +335,13 @@ fn has_stalled(fill: &Result<FillHandle, FillError>) -> bool {
 
 /// Waits until nobody has read a fill for [`UNREAD`], and tells its readers whether it has stalled. What the flight itself
 /// holds of its content is no reader. One that crawls gives its place up: however long it goes on, it keeps nobody waiting.
-async fn unread(fill: &Aborter, mut monitor: Monitor, place: &mut Option<Place>) {
+async fn unread(fill: &Aborter, mut monitor: Monitor, place: &mut Place) {
     let mut read = Instant::now();
     while read.elapsed() < UNREAD {
         tokio::time::sleep(LOOK).await;
         monitor.look();
         if monitor.crawls() {
-            *place = None;
+            place.give_up();
         }
         if fill.readers() > 1 {
             read = Instant::now();

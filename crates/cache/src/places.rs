@@ -45,6 +45,8 @@ struct Inner {
 struct State {
     registries: HashMap<Registry, Queue>,
     taken: usize,
+    /// What has a place, or has given it up and goes on.
+    running: usize,
     is_closed: bool,
 }
 
@@ -57,10 +59,11 @@ struct Queue {
     waiting: VecDeque<(Repository, oneshot::Sender<Place>)>,
 }
 
-/// A place, until this is dropped.
+/// A place, until this is dropped, or gives it up.
 pub(crate) struct Place {
     places: Places,
     target: Target,
+    is_taken: bool,
 }
 
 impl Places {
@@ -113,16 +116,17 @@ impl Places {
         lock(&self.0.state).taken
     }
 
-    /// Waits until no place is taken, for at most `patience`; false when some still are. None is given after that.
+    /// Waits until nothing runs, for at most `patience`; false when something still does. No place is given after that.
     pub(crate) async fn close(&self, patience: Duration) -> bool {
         let mut freed = self.0.freed.subscribe();
-        let all_free = async { while self.taken() > 0 && freed.changed().await.is_ok() {} };
-        let is_free = timeout(patience, all_free).await.is_ok();
+        let is_running = || lock(&self.0.state).running > 0;
+        let all_ended = async { while is_running() && freed.changed().await.is_ok() {} };
+        let have_ended = timeout(patience, all_ended).await.is_ok();
         let mut state = lock(&self.0.state);
         state.is_closed = true;
         // Who waits learns of it.
         state.registries.clear();
-        is_free
+        have_ended
     }
 
     /// Gives places that are free to who waits.
@@ -131,7 +135,7 @@ impl Places {
             let next = lock(&self.0.state).next(self.0.all);
             let Some((target, waiting)) = next else { return };
             // One that does not wait any more gives it back.
-            let _ = waiting.send(Place { places: self.clone(), target });
+            let _ = waiting.send(Place { places: self.clone(), target, is_taken: true });
         }
     }
 }
@@ -153,6 +157,7 @@ impl State {
         queue.taken += 1;
         *queue.repositories.entry(repository.clone()).or_default() += 1;
         self.taken += 1;
+        self.running += 1;
         Some((Target::new(registry.clone(), repository), waiting))
     }
 }
@@ -177,16 +182,32 @@ impl Queue {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
+impl Place {
+    /// Gives the place up, for another: what has it goes on without one.
+    pub(crate) fn give_up(&mut self) {
+        self.give_back(false);
+    }
+
+    fn give_back(&mut self, has_ended: bool) {
         let mut state = lock(&self.places.0.state);
-        state.taken -= 1;
-        if let Some(queue) = state.registries.get_mut(&self.target.registry) {
-            queue.give_back(&self.target.repository);
+        if std::mem::replace(&mut self.is_taken, false) {
+            state.taken -= 1;
+            if let Some(queue) = state.registries.get_mut(&self.target.registry) {
+                queue.give_back(&self.target.repository);
+            }
+        } else if !has_ended {
+            return;
         }
+        state.running -= usize::from(has_ended);
         drop(state);
         self.places.0.freed.send_modify(|freed| *freed += 1);
         self.places.give();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.give_back(true);
     }
 }
 
@@ -244,6 +265,19 @@ mod tests {
         taken[0].pop();
         assert!(poll(first).is_pending());
         assert!(matches!(poll(second), Poll::Ready(Some(_))));
+    }
+
+    #[tokio::test]
+    async fn what_has_given_its_place_up_is_waited_for_at_the_end() {
+        let places = Places::new(1);
+        let mut crawling = take(&places, &target(0, 0)).expect("a place");
+        assert!(take(&places, &target(0, 1)).is_none());
+        crawling.give_up();
+        crawling.give_up();
+        drop(take(&places, &target(0, 1)).expect("the other's place"));
+        assert!(!places.close(Duration::from_millis(10)).await, "it runs");
+        drop(crawling);
+        assert!(places.close(LONG).await);
     }
 
     #[tokio::test]
