@@ -2,7 +2,7 @@
 //! than its index, or damaged.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hubcap_oci::media_type;
 use serde_json::json;
@@ -164,15 +164,20 @@ fn is_for_this_machine(place: &Place) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_names_what_was_imported_makes_it_nobody_elses() {
-    let (origin, other) = (Origin::start().await, Place::new());
+/// An image in the form of `docker save`, which says nothing of who may have it, and where it is.
+async fn saved() -> (Place, PathBuf) {
+    let (origin, place) = (Origin::start().await, Place::new());
     image::real(&origin);
-    let (archive, store) = (other.dir.path().join("image.tar"), other.store());
+    let (archive, store) = (place.dir.path().join("image.tar"), place.store());
     let (upstream, out) = (format!("docker.io={}", origin.url()), ["--output", text(&archive)]);
     let export = ["export", "docker.io/org/app:1", "--platform", "linux/amd64", "--upstream", &upstream];
-    succeeds(&other, &[&export[..], &["--store", text(&store)], &out].concat());
+    succeeds(&place, &[&export[..], &["--store", text(&store)], &out].concat());
+    (place, archive)
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_names_what_was_imported_makes_it_nobody_elses() {
+    let (_other, archive) = saved().await;
     let place = Place::new();
     let (store, lock) = (place.store(), place.dir.path().join("hubcap.lock"));
     let imported =
@@ -196,14 +201,7 @@ async fn a_lock_that_names_what_was_imported_makes_it_nobody_elses() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_imported_is_for_this_machine_and_is_carried_nowhere() {
-    let (origin, other) = (Origin::start().await, Place::new());
-    image::real(&origin);
-    let (archive, store) = (other.dir.path().join("image.tar"), other.store());
-    let (upstream, out) = (format!("docker.io={}", origin.url()), ["--output", text(&archive)]);
-    let export = ["export", "docker.io/org/app:1", "--platform", "linux/amd64", "--upstream", &upstream];
-    succeeds(&other, &[&export[..], &["--store", text(&store)], &out].concat());
-
-    // It has the form of `docker save`, which says nothing of who may have it.
+    let (_other, archive) = saved().await;
     let place = Place::new();
     let store = place.store();
     for _ in 0..2 {
