@@ -158,12 +158,12 @@ impl Store {
         if self.is_read_only() {
             return Ok(());
         }
-        let written = layout.write_index(&images);
-        if was_public && written.is_err() {
-            // A kill must not make it public again, and their own marks need no room on the disk.
+        if was_public {
+            // Before `index.json` says so: where it calls a manifest private that everybody may read, a store has lost its modes.
+            // And a kill must not make it public again where a full disk takes no `index.json`; modes need no room.
             index.put_marks_right(&images);
         }
-        written
+        layout.write_index(&images)
     }
 
     /// Takes the mark back, of the repository's images and of what its registry gave for it: anybody may have them.
@@ -174,6 +174,12 @@ impl Store {
         let index = &self.0.catalog.index;
         index.mark_public(target);
         let layout = &self.0.catalog.layout;
+        // Before the modes: see `mark_private`.
+        let written = {
+            let mut images = lock(&self.0.catalog.images);
+            images.mark_public(target);
+            if self.is_read_only() { Ok(()) } else { layout.write_index(&images) }
+        };
         // What was imported the registry did not give; what another private repository has may have been here before an import.
         let of_others = index.owned_by_other_private(target);
         let is_given = |digest: &Digest| {
@@ -184,12 +190,7 @@ impl Store {
         for digest in index.linked(target).into_iter().filter(is_given) {
             self.publish(target, &digest);
         }
-        let mut images = lock(&self.0.catalog.images);
-        images.mark_public(target);
-        if self.is_read_only() {
-            return Ok(());
-        }
-        self.0.catalog.layout.write_index(&images)
+        written
     }
 
     /// Something stored that the registry gave for the repository: what not everybody may have, where there is that; else a

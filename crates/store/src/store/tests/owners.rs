@@ -9,11 +9,14 @@ use crate::index::Word;
 use crate::permissions::Readers;
 use crate::{Layout, Options, Store, Wanted};
 
+/// A repository of Docker Hub.
+fn target(name: &str) -> Target {
+    Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") }
+}
+
 #[tokio::test]
 async fn a_store_in_the_place_of_ours_gives_nobody_what_comes_later() {
     let (dir, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
-    let target =
-        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
     let digest = sha512(&vec![1; 1000]);
     // Whoever wrote this one says that it has what is not there.
     let forged = Store::open(other.path(), Options::default()).expect("a store");
@@ -37,7 +40,7 @@ async fn a_store_in_the_place_of_ours_gives_nobody_what_comes_later() {
 #[test]
 fn what_names_a_kill_leaves_in_the_index_go_at_the_next_start() {
     let dir = tempfile::tempdir().expect("a directory");
-    let target = Target { registry: Registry::docker_hub(), repository: "a/b".parse().expect("a name") };
+    let target = target("a/b");
     let named: Vec<Digest> = (0..100_u32).map(|number| sha512(&number.to_be_bytes())).collect();
     {
         let store = Store::open(dir.path(), Options::default()).expect("a store");
@@ -66,8 +69,6 @@ fn names_that_only_the_index_has_are_in_index_json_again() {
 #[test]
 fn modes_that_somebody_has_widened_make_nothing_public() {
     let dir = tempfile::tempdir().expect("a directory");
-    let target =
-        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
     let (private, named, given) = (target("a/private"), target("a/names"), target("a/public"));
     let [secret, shared] = {
         let store = Store::open(dir.path(), Options::default()).expect("a store");
@@ -102,8 +103,6 @@ fn manifest_of(layer: &Digest) -> (hubcap_oci::Manifest, bytes::Bytes) {
 #[test]
 fn modes_that_somebody_changes_while_the_store_is_open_make_nothing_public_or_private_for_good() {
     let (dir, store) = store();
-    let target =
-        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
     let (private, public, stranger) = (target("a/private"), target("a/public"), target("a/stranger"));
     store.mark_private(&private).expect("marked");
     let [secret, layer] = [1, 2].map(|value| put(&store, value, 1000));
@@ -137,8 +136,6 @@ fn modes_that_somebody_changes_while_the_store_is_open_make_nothing_public_or_pr
 #[test]
 fn a_list_that_a_private_and_a_public_manifest_have_stays_the_public_ones() {
     let dir = tempfile::tempdir().expect("a directory");
-    let target =
-        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
     let (private, public, subject) = (target("a/private"), target("a/public"), sha512(b"subject"));
     let [empty, other] = [vec![], vec![sha512(b"signature")]].map(|named: Vec<Digest>| {
         let named: Vec<_> = named
@@ -169,7 +166,7 @@ fn a_list_that_a_private_and_a_public_manifest_have_stays_the_public_ones() {
 #[test]
 fn what_was_imported_stays_for_this_machine_whatever_its_mode_becomes() {
     let (dir, store) = store();
-    let target = Target { registry: Registry::docker_hub(), repository: "a/b".parse().expect("a name") };
+    let target = target("a/b");
     let layer = put(&store, 1, 1000);
     store.link_imported(&target, &layer, true);
     let (manifest, bytes) = manifest_of(&layer);
@@ -191,8 +188,6 @@ fn what_was_imported_stays_for_this_machine_whatever_its_mode_becomes() {
 #[test]
 fn a_yes_of_a_registry_is_enough_only_for_what_the_registry_gave() {
     let (_dir, store) = store();
-    let target =
-        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
     let (imported, given) = (put(&store, 1, 1000), put(&store, 2, 1000));
     store.mark_private(&target("a/private")).expect("marked");
     store.link_imported(&target("a/private"), &imported, true);
@@ -204,7 +199,7 @@ fn a_yes_of_a_registry_is_enough_only_for_what_the_registry_gave() {
 #[test]
 fn what_was_imported_for_a_private_repository_is_not_public_with_it() {
     let (dir, store) = store();
-    let target = Target { registry: Registry::docker_hub(), repository: "a/b".parse().expect("a name") };
+    let target = target("a/b");
     store.mark_private(&target).expect("marked");
     let (imported, given) = (put(&store, 1, 1000), put(&store, 2, 1000));
     store.link_imported(&target, &imported, true);
@@ -214,6 +209,36 @@ fn what_was_imported_for_a_private_repository_is_not_public_with_it() {
     let modes = [&imported, &given]
         .map(|digest| std::fs::metadata(path_of(&dir, digest)).expect("there").permissions().mode() & 0o777);
     assert_eq!(modes, [0o600, 0o644]);
+}
+
+#[test]
+fn what_becomes_private_later_is_not_taken_for_a_store_that_has_lost_its_modes() {
+    let (dir, store) = store();
+    put_image(&store);
+    let secret = {
+        let text = serde_json::json!({"schemaVersion": 2, "mediaType": hubcap_oci::media_type::OCI_MANIFEST,
+            "config": {"mediaType": "a/b", "digest": sha512(b"x"), "size": 1}, "layers": []});
+        let bytes = bytes::Bytes::from(text.to_string());
+        let digest = Digest::of(Algorithm::Sha256, &bytes);
+        let manifest = hubcap_oci::Manifest::parse(digest, &bytes, None).expect("one");
+        store
+            .put_manifest(&target("org/later"), &manifest, &bytes, Some(&"1".parse().expect("a tag")))
+            .expect("stored");
+        digest
+    };
+    store.flush();
+    store.mark_private(&target("org/later")).expect("marked");
+    // Killed, and the index is gone.
+    let copy = tempfile::tempdir().expect("a directory");
+    let cp = std::process::Command::new("cp").arg("--archive").args([dir.path(), copy.path()]).status();
+    assert!(cp.expect("cp").success());
+    let copy = copy.path().join(dir.path().file_name().expect("a name"));
+    std::fs::remove_dir_all(copy.join("index-sled034-v2")).expect("removed");
+    let layout = Layout::at(&copy);
+    assert_eq!(layout.readers(&secret), Readers::Granted);
+    let again = Store::open(&copy, Options::default()).expect("a store");
+    let tag = again.tag(&target("library/x"), &"TAG".parse().expect("a tag")).expect("known");
+    assert_eq!(layout.readers(&tag.descriptor.digest), Readers::All);
 }
 
 #[test]
@@ -237,8 +262,6 @@ fn what_cannot_be_read_or_is_no_content_is_not_known_to_be_for_everybody() {
 #[test]
 fn an_archive_of_a_store_that_has_lost_its_modes_gives_nobody_what_was_private() {
     let (from, earlier) = store();
-    let target =
-        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
     let (private, public, stranger) = (target("a/private"), target("a/public"), target("a/stranger"));
     earlier.mark_private(&private).expect("marked");
     let (secret, known) = (put(&earlier, 1, 1000), put(&earlier, 2, 1000));
@@ -299,8 +322,6 @@ fn an_archive_of_a_store_that_has_lost_its_modes_gives_nobody_what_was_private()
 #[test]
 fn a_store_without_modes_and_index_gives_nobody_what_no_manifest_names() {
     let (dir, store) = store();
-    let target =
-        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
     let (private, stranger) = (target("a/private"), target("a/stranger"));
     store.mark_private(&private).expect("marked");
     let (layer, orphan) = (put(&store, 1, 1000), put(&store, 2, 1000));
@@ -327,8 +348,7 @@ fn a_store_without_modes_and_index_gives_nobody_what_no_manifest_names() {
 #[test]
 fn what_is_private_and_cannot_be_removed_is_an_error_whatever_its_mode_says() {
     let (dir, store) = store();
-    let target =
-        Target { registry: Registry::docker_hub(), repository: "a/private".parse().expect("a name") };
+    let target = target("a/private");
     store.mark_private(&target).expect("marked");
     let layer = put(&store, 1, 1000);
     store.link(&target, &layer);
@@ -344,8 +364,6 @@ fn what_is_private_and_cannot_be_removed_is_an_error_whatever_its_mode_says() {
 #[test]
 fn a_kill_gives_no_imported_image_what_another_one_brought() {
     let dir = tempfile::tempdir().expect("a directory");
-    let target =
-        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
     let (company, evil) = (target("company/secret"), target("evil/x"));
     let layer = {
         let store = Store::open(dir.path(), Options::default()).expect("a store");
@@ -366,8 +384,6 @@ fn a_kill_gives_no_imported_image_what_another_one_brought() {
 #[test]
 fn what_was_imported_for_a_repository_is_not_public_with_it() {
     let (dir, store) = store();
-    let target =
-        |name: &str| Target { registry: Registry::docker_hub(), repository: name.parse().expect("a name") };
     let (private, app) = (target("org/private"), target("me/app"));
     store.mark_private(&private).expect("marked");
     let [secret, own] = [1, 2].map(|value| put(&store, value, 1000));
