@@ -1,6 +1,14 @@
 //! What the process asks of the system.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+/// Hides the environment, the memory and the open files from the user's other processes, and writes no core file: a later step
+/// of the job is the same user, and logins, tokens and signed URLs are here (prctl(2), `PR_SET_DUMPABLE`).
+pub(crate) fn hide() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!("other processes of this user can read its memory: {error}");
+    }
+}
 
 /// Lets the C library keep some MiB that were freed. By default it gives back what lies free beyond some hundred KiB, and
 /// takes it again page by page, for each piece of a blob: a tenth of what a fetch costs. glibc's limits follow the largest

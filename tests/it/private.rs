@@ -8,7 +8,8 @@ use crate::support::hubcap::{Hubcap, Place, blob, command, header, manifest, run
 use crate::support::image::{self, Image};
 use crate::support::noise;
 use crate::support::origin::Origin;
-use crate::support::programs::succeed;
+use crate::support::programs::{install, succeed};
+use crate::support::user::User;
 
 const SECRET: &str = "Bearer client-s3cret";
 
@@ -233,4 +234,30 @@ fn the_daemon_that_up_starts_has_no_secret_of_the_job_in_its_environment() {
     let environment = String::from_utf8_lossy(&environment);
     assert!(environment.contains("HUBCAP_LOG=debug") && environment.contains("HOME="), "{environment}");
     assert!(!environment.contains("hunter2"), "{environment}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_daemon_was_started_with_its_users_other_processes_cannot_read() {
+    let (place, user) = (Place::new(), User::new());
+    let dir = place.dir.path();
+    install(env!("CARGO_BIN_EXE_hubcap"), dir.join("hubcap"));
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    for owned in [place.state(), place.store()] {
+        std::fs::create_dir_all(&owned).expect("made");
+        user.owns(&owned);
+    }
+    let mut serve = user.command(dir.join("hubcap").to_str().expect("text"));
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+    serve.args(["--upstream", "docker.io=http://127.0.0.1:9"]);
+    serve.arg("--state").arg(place.state()).arg("--store").arg(place.store());
+    serve.env("HOME", place.state()).env("HUBCAP_LOGIN", "docker.io=me:hunter2");
+    let hubcap = Hubcap::spawn(serve);
+    assert_eq!(hubcap.get("/v2/").await.status(), 200);
+    for name in ["environ", "mem", "fd/0"] {
+        let read =
+            user.command("head").args(["-c", "1"]).arg(format!("/proc/{}/{name}", hubcap.pid())).output();
+        let said = String::from_utf8_lossy(&read.expect("head").stderr).into_owned();
+        assert!(said.contains("Permission denied"), "{name}: {said}");
+    }
+    assert_eq!(hubcap.stop(), Some(0));
 }

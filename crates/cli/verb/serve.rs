@@ -50,6 +50,7 @@ pub(crate) fn run(config: Config, flags: &Serve) -> anyhow::Result<ExitCode> {
             }
         });
     }
+    limits::hide();
     check_clock(SystemTime::now())?;
     let job_cache = flags.job_cache.then(|| JobCache::read(std::io::stdin())).transpose()?;
     limits::keep_memory();
