@@ -1,13 +1,16 @@
 //! What fails for one client, or in one repository, does not keep the others from the registry.
 
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::Method;
 
-use crate::support::hubcap::{Hubcap, Place, manifest};
+use crate::support::hubcap::{Hubcap, Place, blob, manifest};
 use crate::support::origin::{Act, Origin, Quirk, Reply, quirk};
-use crate::support::{eventually, image};
+use crate::support::programs::program;
+use crate::support::{eventually, image, noise};
 
 const LIMITED: &str = "Bearer limited";
 
@@ -234,4 +237,54 @@ async fn a_registry_that_changes_its_token_service_is_asked_what_it_wants_now() 
     for number in 3..6 {
         assert_eq!(get(&hubcap, number).await, 200, "{}", hubcap.log());
     }
+}
+
+/// hubcap, as it is started with `command`, where a name server is asked that never answers.
+fn with_silent_name_server(place: &Place, command: &Command) -> (Hubcap, UdpSocket) {
+    let mut free = (1..255).filter_map(|last| UdpSocket::bind((Ipv4Addr::new(127, 53, 53, last), 53)).ok());
+    let server = free.next().expect("a free address");
+    let settings = place.dir.path().join("resolv.conf");
+    let address = server.local_addr().expect("an address").ip();
+    std::fs::write(&settings, format!("nameserver {address}\n")).expect("written");
+    let mut unshared = program("unshare");
+    unshared
+        .args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/resolv.conf && exec \"$@\""])
+        .arg(settings);
+    unshared.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        value.map(|value| unshared.env(name, value));
+    }
+    (Hubcap::spawn(unshared), server)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_hosts_of_a_silent_name_server_does_not_keep_others_from_their_contents() {
+    const HOSTS: usize = 600;
+    let (origin, place) = (Origin::start().await, Place::new());
+    let image =
+        image::put(&origin, "library/x:1", &[&noise(200_000, 1), &noise(200_000, 2), &noise(200_000, 3)]);
+    let (hubcap, server) =
+        with_silent_name_server(&place, &place.serve(&origin.url(), &["--upstream", "*.silent.example"]));
+    let asked = async |number: usize| {
+        let path = format!("{}?ns=host{number}.silent.example", manifest("x", "1"));
+        hubcap.get(&path).await.status().as_u16()
+    };
+    let others = async {
+        // They wait for an answer by now.
+        server.set_nonblocking(true).expect("set");
+        let server = tokio::net::UdpSocket::from_std(server).expect("a socket");
+        for _ in 0..20 {
+            server.recv(&mut [0; 512]).await.expect("a question");
+        }
+        let mut waited = Vec::new();
+        for digest in &image.blobs {
+            let began = Instant::now();
+            assert!(!hubcap.get(&blob("x", digest)).await.bytes().await.expect("a blob").is_empty());
+            waited.push(began.elapsed());
+        }
+        waited
+    };
+    let (statuses, waited) = tokio::join!(join_all((0..HOSTS).map(asked)), others);
+    assert!(statuses.iter().all(|status| *status == 502), "{statuses:?}");
+    assert!(waited.iter().all(|one| *one < Duration::from_secs(2)), "{waited:?}");
 }
