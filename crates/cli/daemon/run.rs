@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
+use hubcap_clients::mistrusts;
 use hubcap_proxy::Bound;
 use hubcap_store::Layout;
 use serde::{Deserialize, Serialize};
@@ -100,12 +101,18 @@ impl Run {
     /// The latest run, which was on this store.
     ///
     /// # Errors
-    /// When there was none, or it was on another store: then nothing says what was used.
+    /// When there was none, it was on another store, or root would believe another user: then nothing says what was used.
     pub(crate) fn latest(config: &Config) -> anyhow::Result<Self> {
         let state = config.state.display();
-        let run = Self::read(&config.state)?.with_context(|| {
+        let (run, writer) = Self::known(&config.state)?.with_context(|| {
             format!("no daemon has run with the state directory {state}, so nothing tells what was used; is --state right?")
         })?;
+        if mistrusts(writer) {
+            bail!(
+                "what the last run with the state directory {state} used is not known: {}",
+                is_strangers(writer)
+            );
+        }
         if run.store != config.store {
             let (ran, asked) = (run.store.display(), config.store.display());
             bail!("the last run with the state directory {state} was on the store {ran}, not on {asked}");

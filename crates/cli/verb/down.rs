@@ -2,8 +2,8 @@
 //! the last holder, and reports the time and bytes saved.
 
 mod stays;
+mod store;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -11,22 +11,23 @@ use std::time::{Duration, Instant};
 use hubcap_admin::{Daemon, Status};
 use hubcap_cache::carry::{PackEnd, Saved};
 use hubcap_clients::{Cluster, Docker, Journal, Nodes, mistrusts};
-use hubcap_store::Layout;
 use tokio::net::unix::UCred;
 
 use crate::args::Down;
 use crate::clients;
 use crate::daemon::holders::{Holders, Who};
-use crate::daemon::run::{self, Run};
+use crate::daemon::run::Run;
 use crate::daemon::{client, find, process};
 use crate::job::report::Report;
 use crate::job::worth::Steps;
-use crate::job::{carry, github, pulls, speed, summary, workspace};
+use crate::job::{github, pulls, speed, summary};
 use crate::settings::Config;
 use crate::show::progress::bytes;
 use crate::show::strangers::say;
-use crate::show::{changes, removals, unpacking};
+use crate::show::{changes, unpacking};
 use crate::{restart, unpacker};
+
+use self::store::{Ending, Held};
 
 /// How long `down` waits for an archive that is still being restored: a store that is saved before it is whole would hold less
 /// than was there.
@@ -52,6 +53,8 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     let dockerd = flags.docker.client().or_host(journal.as_ref().and_then(Journal::host));
     let journal = journal.filter(|journal| !journal.is_empty());
     let (run, writer) = Run::known(&config.state).ok().flatten().unzip();
+    // Whoever wrote it, or answers: root ends nothing, and removes nothing, because another user says so.
+    let run = run.filter(|_| !writer.is_some_and(mistrusts));
     // Before a restart, after which dockerd has forgotten its pulls.
     let running = journal.and_then(|journal| Some((dockerd.find().ok()?, journal)));
     let unpacking = running
@@ -71,8 +74,6 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         failures.note("a node's files are not as they were", restore_nodes(config, cluster));
     }
     let (status, peer) = client::settled(&config.state, RESTORED).unzip();
-    // Whoever it is, or wrote it: root ends nothing, and removes nothing, because another user says so.
-    let is_run_ours = !writer.is_some_and(mistrusts);
     let stranger = peer.map(|peer| peer.uid()).or(writer).filter(|user| mistrusts(*user));
     let daemon = status.as_ref().map(|status| &status.daemon);
     let log = client::requests(&config.state).unwrap_or_default();
@@ -90,64 +91,16 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
         }
     }
     let store = if stranger.is_some() { config.store.clone() } else { store(config, daemon, run.as_ref()) };
-    let mut is_trimmed = false;
-    let run_here = run.as_ref().filter(|run| run.store == store && is_run_ours);
-    if let Some(run) = run_here
-        && stays.is_none()
-        && carried.is_none()
-        && flags.trims(&store)
-        && store.exists()
-    {
-        let trimmed = trim(config, run, flags.keep_private);
-        is_trimmed = trimmed.is_ok();
-        failures.note("the store is not trimmed", trimmed);
-    }
-    // What is in GitHub's cache already needs no store.
-    let is_carried = carried.is_none() && flags.is_carried(&store) && !flags.keep_private;
-    if let (Some(user), None, true) = (stranger, peer, is_carried) {
-        let why = anyhow::anyhow!("{}", run::is_strangers(user));
-        failures.note("the store of the last run is left as it is", Err(why));
-    }
-    let is_carried = is_carried && stranger.is_none();
-    let mut is_left = false;
-    if is_carried && !is_trimmed && stays.is_none() && store.exists() {
-        let removed = carry::remove_private(config, &store);
-        is_left = removed.is_err();
-        failures.note("what is private is not removed", removed);
-    }
-    let before = match (carried, &flags.since, run_here) {
-        (Some(is_new), ..) => Before::Carried { is_new },
-        (None, Some(key), _) => Before::Key(key),
-        (None, None, Some(run)) => run.key.as_deref().map_or(Before::Unknown, Before::Key),
-        (None, None, None) => Before::NoRun,
+    let held = match (stranger, &stays) {
+        (Some(user), _) => Held::Stranger { user, runs: peer.is_some() },
+        (None, Some(_)) => Held::Daemon,
+        (None, None) => Held::Nobody,
     };
+    let run_here = run.as_ref().filter(|run| run.store == store);
+    let ending = Ending { config, flags, store, run: run_here, held, carried };
+    ending.settle(&mut failures);
     let meter = status.as_ref().map(|status| status.meter.clone()).unwrap_or_default();
-    let speeds = speed::remembered(&store, &meter);
-    // Whatever failed before, and wherever the store is: without a key, nothing is saved.
-    let why_not = if stranger.is_some() {
-        Some("it is another user's")
-    } else if flags.keep_private {
-        None
-    } else if is_carried && stays.is_some() {
-        Some("the daemon goes on with it")
-    } else if is_left || Layout::at(&store).has_private() {
-        Some(
-            "not all that is in it is known to be for everybody: private images, or what is half written or damaged",
-        )
-    } else {
-        None
-    };
-    match why_not {
-        Some(why) if is_carried && stays.is_none() => {
-            failures.note("the store has no key, so that it is not saved", Err(anyhow::anyhow!(why)));
-            github::output("changed", "false");
-        }
-        Some(why) => {
-            say!("the store has no key, so that it is not saved: {why}");
-            report_changed(&before, None);
-        }
-        None => failures.note("the store has no key, so that it is not saved", report_key(&store, &before)),
-    }
+    let speeds = speed::remembered(&ending.store, &meter);
     if let Some(status) = &status
         && let Some(key) = missed(status)
     {
@@ -156,7 +109,7 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
              key have saved. Give jobs with other images another key"
         ));
     }
-    github::output("store", &store.display().to_string());
+    github::output("store", &ending.store.display().to_string());
     if let Some(status) = status {
         github::output("hits", &log.hits().to_string());
         let (forgotten, pulls) = (log.forgotten, pulls::pulls(log, &pulled));
@@ -165,7 +118,6 @@ pub(crate) fn run(config: &Config, flags: &Down) -> anyhow::Result<ExitCode> {
     }
     if let Some(run) = run
         && stays.is_none()
-        && is_run_ours
     {
         Run { ended: true, ..run }.write(&config.state);
     }
@@ -273,46 +225,6 @@ fn store(config: &Config, daemon: Option<&Daemon>, run: Option<&Run>) -> PathBuf
     of_daemon.unwrap_or(&config.store).clone()
 }
 
-fn trim(config: &Config, run: &Run, keep_private: bool) -> anyhow::Result<()> {
-    let trimmed = carry::trim(config, run, keep_private)?;
-    Ok(removals::print(&trimmed.removals, trimmed.size, false)?)
-}
-
-/// What is known of the store before this job.
-enum Before<'a> {
-    /// Its key.
-    Key(&'a str),
-    /// Its key could not be computed: whatever it has now counts as changed.
-    Unknown,
-    /// No daemon has run on it, so hubcap has changed nothing.
-    NoRun,
-    /// It began empty: contents are carried without it, and this says whether later jobs find new ones.
-    Carried { is_new: bool },
-}
-
-/// Says which key the store has now, and whether there is something new.
-fn report_key(store: &Path, before: &Before<'_>) -> anyhow::Result<()> {
-    let key = Layout::at(store).key();
-    if let Ok(key) = &key {
-        say!("key {key}");
-        github::output("key", key);
-    }
-    report_changed(before, key.as_deref().ok());
-    Ok(key.map(drop)?)
-}
-
-/// Says whether there is something new for later jobs, in a store that has this key now, or none.
-fn report_changed(before: &Before<'_>, now: Option<&str>) {
-    let changed = match (before, now) {
-        (Before::Carried { is_new }, _) => *is_new,
-        (Before::Key(before), Some(now)) => now != *before,
-        (Before::Unknown, Some(_)) => true,
-        (Before::NoRun, _) | (_, None) => false,
-    };
-    say!("changed {changed}");
-    github::output("changed", if changed { "true" } else { "false" });
-}
-
 /// Tells the time and bytes saved: on the job's page, otherwise on standard output. The action does it later, when it has saved the
 /// store.
 fn tell(report: &Report, flags: &Down, began: Instant) -> anyhow::Result<()> {
@@ -328,19 +240,4 @@ fn tell(report: &Report, flags: &Down, began: Instant) -> anyhow::Result<()> {
         print!("\n{lines}");
     }
     Ok(())
-}
-
-impl Down {
-    /// Whether the store is carried to the next job, as far as that is known: one of which that is said, or one in a job's
-    /// workspace.
-    fn is_carried(&self, store: &Path) -> bool {
-        self.trim.is_some() || self.trims(store)
-    }
-
-    /// Whether the store is trimmed: where nothing is said, a store in a job's workspace, which the next job gets.
-    fn trims(&self, store: &Path) -> bool {
-        let workspace = std::env::var_os("GITHUB_WORKSPACE").filter(|workspace| !workspace.is_empty());
-        let is_in = |workspace: OsString| workspace::is_in(store, Path::new(&workspace));
-        self.trim.unwrap_or_else(|| workspace.is_some_and(is_in))
-    }
 }
