@@ -303,7 +303,7 @@ fn root_empties_no_store_because_another_users_run_names_it() {
     );
     std::fs::write(state.join("run.json"), run).expect("written");
     chown(state.join("run.json"), Some(65_534), None).expect("given away");
-    for words in [["down", "--trim=false"], ["down", "--trim=true"]] {
+    for words in [["down", "--trim=false"], ["down", "--trim=true"], ["trim", "--used-in-this-run"]] {
         let output = machine.run(None, &words);
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         assert!(said(&output).contains("it is of the user 65534"), "{}", said(&output));
