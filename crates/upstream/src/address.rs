@@ -55,7 +55,7 @@ pub(crate) fn is_public(ip: IpAddr) -> bool {
         // Global unicast is all there is, but for what the protocols themselves have, Teredo among it (2001::/23).
         IpAddr::V6(ip) => match ip.segments() {
             [0x2001, 0xdb8 | 0..=0x1ff, ..] => false,
-            [first, ..] => first & 0xe000 == 0x2000,
+            [first, ..] => first & 0xe000 == 0x2000 && inner(ip).into_iter().all(|ip| is_public(ip.into())),
         },
     }
 }
@@ -248,9 +248,15 @@ mod tests {
     #[test]
     fn only_the_internets_addresses_are_public() {
         let public = |text: &str| is_public(text.parse().expect(text));
-        for text in
-            ["1.1.1.1", "100.63.0.1", "198.17.0.1", "2606:4700::1", "64:ff9b::101:101", "2002:101:101::1"]
-        {
+        for text in [
+            "1.1.1.1",
+            "100.63.0.1",
+            "198.17.0.1",
+            "2606:4700::1",
+            "64:ff9b::101:101",
+            "2002:101:101::1",
+            "2606:4700::5efe:101:101",
+        ] {
             assert!(public(text), "{text}");
         }
         for text in [
@@ -283,6 +289,7 @@ mod tests {
             "64:ff9b::a00:1",
             "2002:7f00:1::1",
             "::7f00:1",
+            "2606:4700::5efe:a00:1",
         ] {
             assert!(!public(text), "{text}");
         }
