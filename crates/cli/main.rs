@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     // Nothing that hubcap or one of its libraries writes is for everybody to change.
     umask(umask(Mode::WOTH) | Mode::WOTH);
     let done = match args.verb {
-        Verb::Serve(flags) => serve::run(load(&flags.settings), &flags),
+        Verb::Serve(flags) => serve::run(load_to_serve(&flags.settings), &flags),
         Verb::Pull(flags) => pull::run(&load(&flags.settings), &flags),
         Verb::Ls(flags) => ls::run(&store(flags.store), flags.json),
         Verb::Verify(flags) => verify::run(&load(&flags.settings), &flags),
@@ -105,7 +105,16 @@ fn log_to_stderr() {
 
 /// The configuration; where the settings cannot be used, says why and exits.
 fn load(settings: &Settings) -> Config {
-    settings::load(settings).unwrap_or_else(|error| {
+    usable(settings::load(settings))
+}
+
+/// The same for a process that asks registries itself.
+fn load_to_serve(settings: &Settings) -> Config {
+    usable(settings::load(settings).and_then(|config| config.check_logins().map(|()| config)))
+}
+
+fn usable(config: anyhow::Result<Config>) -> Config {
+    config.unwrap_or_else(|error| {
         eprintln!("{}", visible_lines(&format!("hubcap: {error:#}")));
         std::process::exit(USAGE)
     })

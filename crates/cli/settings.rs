@@ -38,10 +38,12 @@ pub(crate) fn load(flags: &Settings) -> anyhow::Result<Config> {
 /// When the daemon is of another version, or its tag lock is gone.
 pub(crate) fn of_daemon(settings: &str, own: &Config) -> anyhow::Result<Config> {
     let mut config = Config::decide(file::parse(settings)?, &environment::Variables::new())?;
+    // Nobody has to say again to a command what `up` was told.
+    upstreams::give(&own.idle_logins, &mut config.upstreams, &config.allowed)?;
     let known = || own.upstreams.iter().flat_map(|upstream| &upstream.origins);
     for origin in config.upstreams.iter_mut().flat_map(|upstream| &mut upstream.origins) {
-        origin.credentials =
-            known().find(|one| one.url == origin.url).and_then(|one| one.credentials.clone());
+        let of_own = known().find(|one| one.url == origin.url).and_then(|one| one.credentials.clone());
+        origin.credentials = of_own.or_else(|| origin.credentials.take());
     }
     Ok(config)
 }

@@ -215,6 +215,24 @@ impl Drop for Started<'_> {
 }
 
 #[test]
+fn down_undoes_what_up_has_done_also_with_a_login_for_what_only_up_was_told_of() {
+    let place = Place::new();
+    let home = place.dir.path().join(".config/containers");
+    std::fs::create_dir_all(&home).expect("made");
+    std::fs::write(home.join("registries.conf"), "# mine\n").expect("written");
+    let started = Started(&place);
+    let mut up = started.command("up");
+    up.args(["--client", "podman", "--listen", "127.0.0.1:0", "--upstream", "r.example=http://127.0.0.1:9"]);
+    succeed(up.env("HUBCAP_LOGIN", "r.example=me:x"));
+    assert_ne!(std::fs::read_to_string(home.join("registries.conf")).expect("there"), "# mine\n");
+    succeed(started.command("down").env("HUBCAP_LOGIN", "r.example=me:x"));
+    assert_eq!(std::fs::read_to_string(home.join("registries.conf")).expect("there"), "# mine\n");
+    let mut serve = started.command("serve");
+    let refused = serve.env("HUBCAP_LOGIN", "r.example=me:x").output().expect("it ends");
+    assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
+}
+
+#[test]
 fn the_daemon_that_up_starts_has_no_secret_of_the_job_in_its_environment() {
     let place = Place::new();
     // With one of their own, podman passes the machine's files over, so the test does not touch them.

@@ -15,6 +15,7 @@ use url::Url;
 
 use super::environment::Variables;
 use super::given::Settings;
+use super::logins::{self, Login};
 use super::units::Text;
 use super::upstream::Upstream;
 use super::upstreams::{self, Upstreams};
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) pins: Vec<Pattern>,
     pub(crate) upstreams: Vec<UpstreamConfig>,
     pub(crate) allowed: Vec<RegistryPattern>,
+    /// Logins for registries that may not be asked.
+    pub(crate) idle_logins: Vec<Login>,
     pub(crate) proxy: Option<ConnectConfig>,
     pub(crate) restore: Option<Archive>,
     pub(crate) given: Given,
@@ -84,8 +87,9 @@ impl Config {
         let tags = tag_rules(&settings);
         let removed = settings.removed.iter().map(|table| (table.pattern.0.clone(), table.on_removed.0));
         let removed = RemovedRules { rules: removed.collect() };
-        let logins = variables.get("HUBCAP_LOGIN").map(String::as_str);
-        let Upstreams { named, allowed } = upstreams::decide(settings.upstream, logins)?;
+        let logins = variables.get("HUBCAP_LOGIN").map(|text| logins::parse(text)).transpose()?;
+        let Upstreams { mut named, allowed } = upstreams::decide(settings.upstream)?;
+        let idle_logins = upstreams::give(&logins.unwrap_or_default(), &mut named, &allowed)?;
         let store = settings.store.map_or_else(|| default_store(variables), Ok)?;
         let state = settings.state.map_or_else(|| xdg(variables, "STATE", ".local/state"), Ok)?;
         let (store, state) = (std::path::absolute(store)?, std::path::absolute(state)?);
@@ -110,10 +114,27 @@ impl Config {
             pins: settings.pin.into_iter().map(Text::into_inner).collect(),
             upstreams: named,
             allowed,
+            idle_logins,
             proxy,
             restore: variables.get("HUBCAP_RESTORE").map(|text| Archive::read(text)).transpose()?,
             given,
         })
+    }
+}
+
+impl Config {
+    /// Refuses a login that no registry would get: a slip of the pen, or an upstream that was forgotten. Only who is to ask
+    /// registries refuses it: `down` must put back what is changed whatever login is in its environment.
+    ///
+    /// # Errors
+    /// Names the registry.
+    pub(crate) fn check_logins(&self) -> anyhow::Result<()> {
+        match self.idle_logins.first() {
+            Some((name, _)) => {
+                bail!("HUBCAP_LOGIN: there is no upstream {name}; --upstream {name} allows it")
+            }
+            None => Ok(()),
+        }
     }
 }
 

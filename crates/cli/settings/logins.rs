@@ -4,11 +4,14 @@ use anyhow::Context as _;
 use hubcap_oci::Registry;
 use hubcap_upstream::{Credentials, Secret};
 
+/// A registry, and the login that it is asked with.
+pub(crate) type Login = (Registry, Credentials);
+
 /// Reads the logins. A comma begins a new login only where a registry's name and '=' follow, since tokens may have one.
 ///
 /// # Errors
 /// Names the login that cannot be read by its number, never by its text.
-pub(super) fn parse(text: &str) -> anyhow::Result<Vec<(Registry, Credentials)>> {
+pub(super) fn parse(text: &str) -> anyhow::Result<Vec<Login>> {
     let mut parts: Vec<String> = Vec::new();
     for piece in text.split(',') {
         match parts.last_mut() {
@@ -30,7 +33,7 @@ pub(super) fn parse(text: &str) -> anyhow::Result<Vec<(Registry, Credentials)>> 
     logins.collect()
 }
 
-fn login(text: &str) -> Option<(Registry, Credentials)> {
+fn login(text: &str) -> Option<Login> {
     let (registry, login) = named(text).unwrap_or((Registry::docker_hub(), text));
     let (username, password) =
         login.split_once(':').filter(|(user, token)| !user.is_empty() && !token.is_empty())?;

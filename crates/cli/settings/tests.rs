@@ -5,7 +5,7 @@ use std::time::Duration;
 use hubcap_cache::{OnRemoved, Ttl};
 
 use super::environment::{self, Variables};
-use super::{Config, Settings, file};
+use super::{Config, Settings, file, of_daemon};
 
 fn merged(flags: &[&str], variables: &[(&str, &str)], text: &str) -> anyhow::Result<Config> {
     use clap::Parser as _;
@@ -152,7 +152,6 @@ fn what_cannot_be_meant_is_refused_by_name() {
         (&["--upstream", "https://ghcr.io"], &[], "", "upstream"),
         (&["--proxy-listen", "127.0.0.1:0", "--proxy-intercept", "*"], &[], "", "proxy-intercept"),
         (&[], &[("HUBCAP_PROXY_LISTEN", "5480")], "", "HUBCAP_PROXY_LISTEN"),
-        (&[], &[("HUBCAP_LOGIN", "nobody.example=me:x")], "", "--upstream nobody.example"),
         (&[], &[("HUBCAP_LISTEN", "5443")], "", "HUBCAP_LISTEN"),
         (&[], &[("HUBCAP_OFFLINE", "perhaps")], "", "HUBCAP_OFFLINE"),
         (&[], &[("HUBCAP_LOGIN", "me")], "", "USER:TOKEN"),
@@ -278,6 +277,20 @@ fn what_becomes_of_removed_images_is_decided_in_the_order_of_the_file() {
     let shown = config.to_toml().expect("TOML");
     assert_eq!(decided(&merged(&[], &[], &shown).expect("read again")), decided(&config), "{shown}");
     assert!(merged(&[], &[], "").expect("a configuration").removed.rules.is_empty());
+}
+
+#[test]
+fn a_login_for_what_only_the_daemon_may_ask_is_refused_by_serve_alone_and_used_with_the_daemon() {
+    let variables = [("HUBCAP_LOGIN", "r.example=me:x")];
+    let own = merged(&[], &variables, "").expect("a command that puts things back works");
+    assert!(own.check_logins().is_err_and(|error| error.to_string().contains("--upstream r.example")));
+    let served = merged(&["--upstream", "r.example"], &variables, "").expect("a configuration");
+    served.check_logins().expect("an upstream");
+    let settings = served.to_toml().expect("settings");
+    assert!(!settings.contains("me:x"), "{settings}");
+    let found = of_daemon(&settings, &own).expect("a configuration");
+    let one = found.upstreams.iter().find(|one| one.registry.as_str() == "r.example").expect("an upstream");
+    assert!(one.origins[0].credentials.as_ref().is_some_and(|login| login.username == "me"));
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use hubcap_oci::{Registry, RegistryPattern};
 use hubcap_upstream::{Credentials, OriginConfig, UpstreamConfig, default_url};
 use url::Url;
 
-use super::logins;
+use super::logins::Login;
 use super::upstream::{One, Place, Upstream};
 
 /// The registries that may be asked.
@@ -17,11 +17,11 @@ pub(super) struct Upstreams {
     pub(super) allowed: Vec<RegistryPattern>,
 }
 
-/// Docker Hub, and those given. `logins` is the text of `HUBCAP_LOGIN`, which wins over the file's logins.
+/// Docker Hub, and those given.
 ///
 /// # Errors
-/// When a registry's URL is not known, or a login is for a registry that is not allowed.
-pub(super) fn decide(given: Vec<Upstream>, logins: Option<&str>) -> anyhow::Result<Upstreams> {
+/// When a registry's URL is not known.
+pub(super) fn decide(given: Vec<Upstream>) -> anyhow::Result<Upstreams> {
     let mut named = BTreeMap::new();
     let mut allowed = Vec::new();
     put(&mut named, at_its_own_address(Registry::docker_hub())?);
@@ -32,25 +32,39 @@ pub(super) fn decide(given: Vec<Upstream>, logins: Option<&str>) -> anyhow::Resu
             Upstream::All(pattern) => allowed.push(pattern),
         }
     }
-    let logins = logins.map(logins::parse).transpose()?;
-    for (name, login) in logins.unwrap_or_default() {
+    Ok(Upstreams { named: named.into_values().collect(), allowed })
+}
+
+/// Gives the logins of `HUBCAP_LOGIN`, which win over the file's. Those come back that are for no registry that may be asked: a
+/// daemon that runs may be allowed to ask it.
+///
+/// # Errors
+/// When a registry's URL is not known.
+pub(super) fn give(
+    logins: &[Login],
+    named: &mut Vec<UpstreamConfig>,
+    allowed: &[RegistryPattern],
+) -> anyhow::Result<Vec<Login>> {
+    let mut idle = Vec::new();
+    for (name, login) in logins {
         let mut is_known = false;
-        for origin in named.values_mut().flat_map(|upstream| &mut upstream.origins) {
-            if is_at(&origin.url, &name) {
+        for origin in named.iter_mut().flat_map(|upstream| &mut upstream.origins) {
+            if is_at(&origin.url, name) {
                 (origin.credentials, is_known) = (Some(login.clone()), true);
             }
         }
-        if let Some(upstream) = named.get_mut(&name) {
-            log_in(upstream, login);
-        } else if hubcap_upstream::is_built_in(&name) || allowed.iter().any(|one| one.matches(&name)) {
-            let mut upstream = at_its_own_address(name)?;
-            log_in(&mut upstream, login);
-            put(&mut named, upstream);
+        if let Some(upstream) = named.iter_mut().find(|one| one.registry == *name) {
+            log_in(upstream, login.clone());
+        } else if hubcap_upstream::is_built_in(name) || allowed.iter().any(|one| one.matches(name)) {
+            let mut upstream = at_its_own_address(name.clone())?;
+            log_in(&mut upstream, login.clone());
+            named.push(upstream);
         } else if !is_known {
-            bail!("HUBCAP_LOGIN: there is no upstream {name}; --upstream {name} allows it");
+            idle.push((name.clone(), login.clone()));
         }
     }
-    Ok(Upstreams { named: named.into_values().collect(), allowed })
+    named.sort_by(|one, other| one.registry.cmp(&other.registry));
+    Ok(idle)
 }
 
 fn put(named: &mut BTreeMap<Registry, UpstreamConfig>, upstream: UpstreamConfig) {
