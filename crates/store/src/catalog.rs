@@ -232,6 +232,7 @@ impl Catalog {
         }
         // What is private in it is so from the first look on, whatever its files' modes are.
         self.index.put_marks_right(&found);
+        self.layout.keep_modes();
         self.layout.keep_index(&found);
         *images = found;
         *lock(&self.recent) = RecentManifests::default();

@@ -9,6 +9,7 @@
 //!       index-sled034-v2/    the index; may be deleted at any time
 //!       index.seal           a digest of it and of index.json, written at a clean shutdown
 //!       lock                 who has the store open
+//!       modes                an empty file of mode 0600: one of another mode says that the modes of contents say nothing
 //!       CACHEDIR.TAG, .gitignore
 //! ```
 
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use hubcap_oci::{Algorithm, Digest};
 
 use crate::error::Error;
-use crate::permissions::{self, Readers};
+use crate::permissions::{self, Modes, Readers};
 use crate::replace::{replace_file, replace_file_durably};
 use image_index::{Entry, ImageIndex};
 use index_file::IndexFile;
@@ -124,7 +125,7 @@ impl Layout {
         for directory in directories.iter().chain(&self.contents()) {
             own::make_way(directory, Metadata::is_dir)?;
         }
-        let files = [self.image_index(), self.clean_checksum(), self.lock()];
+        let files = [self.image_index(), self.clean_checksum(), self.lock(), self.root.join(MODES)];
         for file in FILES.map(|(name, _)| self.root.join(name)).iter().chain(&files) {
             own::make_way(file, Metadata::is_file)?;
         }
@@ -218,6 +219,23 @@ impl Layout {
             let mode = one.permissions().mode() & 0o777;
             mode == Readers::of(mode).mode()
         })
+    }
+
+    /// Whether the modes of contents can be believed.
+    pub(crate) fn modes(&self) -> Modes {
+        own::metadata(&self.root.join(MODES))
+            .map_or(Modes::Unknown, |found| Modes::of(found.permissions().mode()))
+    }
+
+    /// Has them believed from now on: they are right.
+    pub(crate) fn keep_modes(&self) {
+        if self.modes() == Modes::Kept {
+            return;
+        }
+        let mark = || Ok(permissions::mark(&self.root.join(MODES), Readers::Granted)?);
+        if let Err(error) = self.replace(MODES, b"").and_then(|()| mark()) {
+            tracing::warn!(target: "hubcap::store", "the next start will not believe the modes of contents: {error}");
+        }
     }
 
     /// Marks a content, if it is here.
@@ -389,6 +407,9 @@ pub(crate) const MAX_BESIDE: u64 = 1 << 20;
 
 /// What marks a directory, or a tar, as an OCI layout.
 pub(crate) const OCI_LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
+
+/// The file by whose mode a store tells that its modes are kept.
+pub(crate) const MODES: &str = "modes";
 
 /// The files that are the same in every store.
 const FILES: [(&str, &str); 3] = [

@@ -77,6 +77,25 @@ impl Readers {
     }
 }
 
+/// Whether the modes of a store's files, or of an archive of it, say who may have its contents. Copies may lose them, as zip and
+/// uploads of single files do, and `chmod -R` widens them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Modes {
+    /// They are those that hubcap has set.
+    Kept,
+    /// They may be any.
+    Unknown,
+    /// They are not.
+    Lost,
+}
+
+impl Modes {
+    /// By the mode of the file that has always the one of [`Readers::Granted`].
+    pub(crate) const fn of(mode: u32) -> Self {
+        if mode & 0o777 == Readers::Granted.mode() { Self::Kept } else { Self::Lost }
+    }
+}
+
 /// Marks a content. Does nothing for one that is not here.
 pub(crate) fn mark(content: &Path, readers: Readers) -> std::io::Result<()> {
     let (file, metadata) = match own::opened(content) {

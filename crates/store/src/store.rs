@@ -83,6 +83,7 @@ impl Store {
             images.remove(&missing.iter().collect::<Vec<_>>());
         }
         index.put_marks_right(&images);
+        layout.keep_modes();
         if is_damaged || images != found {
             // Where a full disk does not take it, it is written later.
             layout.keep_index(&images);

@@ -20,7 +20,7 @@ use hubcap_oci::{Digest, ImageRef, Manifest, Tag, Target};
 use crate::archive::without_modes;
 use crate::error::Error;
 use crate::index::Word;
-use crate::permissions::Readers;
+use crate::permissions::{Modes, Readers};
 use crate::store::Store;
 use image::{Image, Origin, named};
 use members::{Member, Source};
@@ -36,11 +36,15 @@ pub struct Imported {
     pub digest: Digest,
 }
 
-/// What the private images of a store have that has lost its modes.
-fn guarded(images: &[Image]) -> HashSet<Digest> {
+/// What the modes of a store would make everybody's though it has lost them: all that it has, where it says so itself (`modes`),
+/// else what its private images have.
+fn guarded(images: &[Image], modes: Modes) -> HashSet<Digest> {
+    let of_store = || images.iter().filter(|image| image.origin != Origin::Tool);
+    if modes == Modes::Lost {
+        return of_store().flat_map(|image| image.contents.iter().map(|(digest, _)| *digest)).collect();
+    }
     let top = |image: &Image| image.top.0.descriptor.digest;
-    let of_store = images.iter().filter(|image| image.origin != Origin::Tool);
-    let tops: Vec<_> = of_store.map(|image| (top(image), image.origin == Origin::Private)).collect();
+    let tops: Vec<_> = of_store().map(|image| (top(image), image.origin == Origin::Private)).collect();
     let contents = images.iter().flat_map(|image| &image.contents);
     let modes: HashMap<_, _> = contents.map(|(digest, member)| (*digest, member.readers)).collect();
     let lost = without_modes(&tops, |top| modes.get(top).copied().unwrap_or(Readers::Granted));
@@ -88,9 +92,15 @@ impl Store {
             }
             (None, _) => {}
         }
+        let guarded = guarded(&images, source.modes());
         let mut fresh = HashSet::new();
-        let taken = self.take_in(&images, &mut fresh, progress).and_then(|imported| match imported.is_empty() {
-            true => Err(bad("the modes of its files do not say who may have its images, as in a copy that has lost them".into())),
+        let taken = self.take_in(&images, &guarded, &mut fresh, progress).and_then(|imported| match imported
+            .is_empty()
+        {
+            true => Err(bad(
+                "the modes of its files do not say who may have its images, as in a copy that has lost them"
+                    .into(),
+            )),
             false => Ok(imported),
         });
         if taken.is_err() {
@@ -108,6 +118,7 @@ impl Store {
     fn take_in(
         &self,
         images: &[Image],
+        guarded: &HashSet<Digest>,
         fresh: &mut HashSet<Digest>,
         progress: &dyn Fn(u64),
     ) -> Result<Vec<Imported>, Error> {
@@ -124,7 +135,6 @@ impl Store {
                 fresh.insert(*digest);
             }
         }
-        let guarded = guarded(images);
         // An image becomes visible when all of it, and of the others, is here.
         let mut imported = Vec::new();
         for Image { names, top, children, contents, origin } in images {

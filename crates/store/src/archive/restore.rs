@@ -14,9 +14,9 @@ use crate::archive::are_modes_lost;
 use crate::archive::headers::{self, Head};
 use crate::error::Error;
 use crate::layout::image_index::{Entry, ImageIndex};
-use crate::layout::{MAX_BESIDE, digest_of};
+use crate::layout::{MAX_BESIDE, MODES, digest_of};
 use crate::mutex::lock;
-use crate::permissions::{DIRECTORY, Readers};
+use crate::permissions::{DIRECTORY, Modes, Readers};
 use crate::store::Store;
 
 /// What is read, and written, at once, in bytes.
@@ -100,37 +100,13 @@ impl Names {
 /// What came out of an archive, and who may have it, as its modes say there.
 type Brought = HashMap<Digest, Readers>;
 
-/// Whether an archive's modes can be believed before its `index.json` has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Modes {
-    /// The directory of the contents is its owner's alone, as hubcap makes it.
-    Kept,
-    /// They may be those that a tool gives to all files.
-    Unknown,
-}
-
-impl Modes {
-    const fn of(directory: u32) -> Self {
-        match directory & 0o777 {
-            DIRECTORY => Self::Kept,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// What they say of a private manifest that did not come.
-    const fn unless_told(self) -> Option<Readers> {
-        match self {
-            Self::Kept => Some(Readers::Granted),
-            Self::Unknown => None,
-        }
-    }
-}
-
 /// A member of an archive, by what it is in a store.
 enum Member {
     Content(Digest),
     /// The directory of contents.
     Contents,
+    /// What says whether its modes are kept.
+    Modes,
     /// `index.json`.
     Index,
     /// A file beside the contents that the caller wants.
@@ -152,6 +128,7 @@ impl Member {
         }
         match path.file_name()?.to_str()? {
             "index.json" => Some(Self::Index),
+            MODES => Some(Self::Modes),
             name => beside.contains(&name).then_some(Self::Beside),
         }
     }
@@ -176,7 +153,11 @@ impl Store {
             let (size, path) = (head.size, PathBuf::from(&head.name));
             let mut data = (&mut tar).take(size);
             match Member::of(&path, head.kind, beside) {
-                Some(Member::Contents) => modes = Modes::of(head.mode),
+                // The directory of contents is its owner's alone, as hubcap makes it.
+                Some(Member::Contents) if head.mode & 0o777 == DIRECTORY && modes == Modes::Unknown => {
+                    modes = Modes::Kept;
+                }
+                Some(Member::Modes) => modes = Modes::of(head.mode),
                 Some(Member::Content(digest)) if !self.has(&digest) => {
                     let taken = self.take_content(&digest, &head, modes, &mut data);
                     if restored.count(&digest, size, taken)? {
@@ -210,10 +191,9 @@ impl Store {
                 return Err(std::io::Error::from(ErrorKind::UnexpectedEof).into());
             }
         }
-        if let Some(index) = index {
-            self.mark_brought(&index, &brought, modes);
-            self.take_names(&index, &brought.into_keys().collect())?;
-        }
+        let index = index.unwrap_or_default();
+        self.mark_brought(&index, &brought, modes);
+        self.take_names(&index, &brought.into_keys().collect())?;
         Ok(restored)
     }
 
@@ -245,23 +225,18 @@ impl Store {
         ingest.commit_as_of(written)
     }
 
-    /// Marks for everybody what was so where the archive comes from. Where the modes are lost, nothing of it is; where they may be
-    /// those of any tool, what a public image names.
+    /// Marks for everybody what was so where the archive comes from, if its modes are kept; else the registry is asked.
     fn mark_brought(&self, found: &ImageIndex, brought: &Brought, modes: Modes) {
-        let layout = &self.catalog().layout;
-        let tops = found.tops();
-        if are_modes_lost(&tops, |top| brought.get(top).copied().or(modes.unless_told())) {
-            return brought.keys().for_each(|digest| layout.mark(digest, Readers::Granted));
-        }
-        if modes == Modes::Kept {
-            return;
-        }
-        let public = found.entries().filter(|entry| !entry.private);
-        let named: HashSet<Digest> = public
-            .flat_map(|entry| layout.named_by(&entry).into_iter().chain([entry.descriptor.digest]))
-            .collect();
-        for digest in named.iter().filter(|digest| brought.get(digest) == Some(&Readers::All)) {
-            layout.mark(digest, Readers::All);
+        // Of a private manifest that did not come nothing is believed.
+        let unless_brought = (modes == Modes::Kept).then_some(Readers::Granted);
+        let is_lost =
+            are_modes_lost(modes, &found.tops(), |top| brought.get(top).copied().or(unless_brought));
+        for (digest, readers) in brought {
+            let readers = match readers {
+                Readers::All if modes == Modes::Kept && !is_lost => Readers::All,
+                _ => Readers::Granted,
+            };
+            self.catalog().layout.mark(digest, readers);
         }
     }
 

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fs_err as fs;
-use hubcap_oci::{Algorithm, Digest, Verifier};
+use hubcap_oci::{Algorithm, Digest, Target, Verifier};
 
 use super::fill::{Owners, fill, has_all};
-use super::trees::Trees;
+use super::trees::{By, Trees};
 use crate::archive::are_modes_lost;
 use crate::hash::hash_range;
 use crate::layout::image_index::ImageIndex;
@@ -81,12 +81,7 @@ impl Db {
                 trees.keep_owned(&here(layout))?;
                 let is_whole = clean && has_all(&trees, images)?;
                 if !is_whole {
-                    trees.keep_links_of_owned()?;
-                    let owners = owners(&trees)?;
-                    if owners == Owners::Layout {
-                        take_lost_marks(layout, images);
-                    }
-                    fill(&trees, layout, images, owners)?;
+                    refill(&trees, layout, images)?;
                 }
                 Ok(is_whole)
             })?;
@@ -322,22 +317,38 @@ fn on_disk(layout: &Layout, images: &ImageIndex) -> Result<Trees, String> {
         let trees = Trees::open(&layout.sled())?;
         // It may be another store's.
         trees.keep_owned(&here(layout))?;
-        trees.keep_links_of_owned()?;
-        fill(&trees, layout, images, owners(&trees)?)?;
+        refill(&trees, layout, images)?;
         // Some errors of the disk are told only now.
         trees.flush()?;
         Ok(trees)
     })
 }
 
-/// Takes from everybody what is in a copy of a store that has lost its modes: that its files can be read by all says nothing.
-fn take_lost_marks(layout: &Layout, images: &ImageIndex) {
+/// Brings an index that was found up to date with the layout.
+fn refill(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled::Result<()> {
+    trees.keep_links_of_owned()?;
+    take_lost_marks(trees, layout, images)?;
+    fill(trees, layout, images, owners(trees)?)
+}
+
+/// Takes from everybody what is in a store that has lost its modes: that its files can be read by all says nothing. What the
+/// index still knows to be a public repository's stays. After a kill it lacks the last seconds.
+fn take_lost_marks(trees: &Trees, layout: &Layout, images: &ImageIndex) -> sled::Result<()> {
     let readers = |top: &Digest| layout.size_of(top).map(|_| layout.readers(top));
-    if are_modes_lost(&images.tops(), readers) {
-        for (digest, _) in layout.digests() {
-            layout.mark(&digest, Readers::Granted);
-        }
+    if !are_modes_lost(layout.modes(), &images.tops(), readers) {
+        return Ok(());
     }
+    let mut private: HashSet<Target> = trees.private()?.into_iter().collect();
+    private.extend(images.entries().filter(|entry| entry.private).map(|entry| entry.target));
+    let owned = trees.all_owned()?.into_iter();
+    let public: HashSet<Digest> = owned
+        .filter(|(target, _, owned)| owned.by == By::Registry && !private.contains(target))
+        .map(|(_, digest, _)| digest)
+        .collect();
+    for (digest, _) in layout.digests().filter(|(digest, _)| !public.contains(digest)) {
+        layout.mark(&digest, Readers::Granted);
+    }
+    Ok(())
 }
 
 /// Whether an index that is found still knows who has what.

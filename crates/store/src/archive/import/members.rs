@@ -19,7 +19,8 @@ use super::decompress;
 use crate::archive::headers::{self, Head};
 use crate::error::Error;
 use crate::hash::hash_range;
-use crate::permissions::Readers;
+use crate::layout::MODES;
+use crate::permissions::{Modes, Readers};
 
 /// What is read at once, in bytes, of a member, and of headers: what is between these is passed over.
 const CHUNK: usize = 1 << 20;
@@ -149,6 +150,15 @@ impl Source {
                 }
                 None
             }
+        }
+    }
+
+    /// Whether the modes of a store's contents can be believed.
+    pub(super) fn modes(&self) -> Modes {
+        match self.member(MODES).map(|member| member.readers) {
+            None => Modes::Unknown,
+            Some(Readers::Granted) => Modes::Kept,
+            Some(_) => Modes::Lost,
         }
     }
 

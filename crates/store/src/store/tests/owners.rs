@@ -320,6 +320,36 @@ fn an_archive_of_a_store_that_has_lost_its_modes_gives_nobody_what_was_private()
 }
 
 #[test]
+fn an_archive_says_by_a_file_of_its_own_whether_its_modes_are_kept() {
+    let (from, earlier) = store();
+    earlier.mark_private(&target("a/private")).expect("marked");
+    let (secret, known) = (put(&earlier, 1, 1000), put(&earlier, 2, 1000));
+    earlier.link(&target("a/private"), &secret);
+    earlier.link(&target("a/public"), &known);
+    earlier.publish(&target("a/public"), &known);
+    earlier.close();
+    for (is_lost, expected) in [(false, [Readers::Granted, Readers::All]), (true, [Readers::Granted; 2])] {
+        let mut tar = tar::Builder::new(Vec::new());
+        // The file comes last, and there is no index.json.
+        let layout = Layout::at(from.path());
+        let mut files: Vec<_> = layout.digests().map(|(_, path)| path).collect();
+        files.push(from.path().join("modes"));
+        for path in files {
+            let metadata = std::fs::metadata(&path).expect("there");
+            let mut header = tar::Header::new_gnu();
+            header.set_size(metadata.len());
+            header.set_mode(if is_lost { 0o644 } else { metadata.permissions().mode() });
+            let name = path.strip_prefix(from.path()).expect("below").to_owned();
+            tar.append_data(&mut header, name, std::fs::File::open(&path).expect("there")).expect("packed");
+        }
+        let (dir, store) = store();
+        store.restore(tar.into_inner().expect("packed").as_slice(), &[], &|| ()).expect("restored");
+        let readers = [secret, known].map(|digest| Layout::at(dir.path()).readers(&digest));
+        assert_eq!(readers, expected, "modes lost: {is_lost}");
+    }
+}
+
+#[test]
 fn a_store_without_modes_and_index_gives_nobody_what_no_manifest_names() {
     let (dir, store) = store();
     let (private, stranger) = (target("a/private"), target("a/stranger"));
@@ -343,6 +373,51 @@ fn a_store_without_modes_and_index_gives_nobody_what_no_manifest_names() {
         assert!(!store.is_linked(&stranger, &layer) && !store.is_linked(&stranger, &orphan));
         store.close();
     }
+}
+
+#[test]
+fn modes_that_somebody_widens_after_a_kill_say_nothing_of_what_the_index_has_lost() {
+    let (dir, store) = store();
+    let (private, stranger) = (target("a/private"), target("a/stranger"));
+    put_image(&store);
+    store.flush();
+    let older = dir.path().join("older");
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let cp = std::process::Command::new("cp").arg("--archive").arg(from).arg(to).status();
+        assert!(cp.expect("cp").success());
+    };
+    let layout = Layout::at(dir.path());
+    copy(&layout.sled(), &older);
+    // The index lacks the last seconds, in which only a digest of a private repository was asked for.
+    store.mark_private(&private).expect("marked");
+    let secret = put(&store, 1, 1000);
+    store.link(&private, &secret);
+    assert_eq!(layout.readers(&secret), Readers::Granted);
+    store.close();
+    drop(store);
+    std::fs::remove_dir_all(layout.sled()).expect("removed");
+    std::fs::remove_file(layout.clean_checksum()).expect("removed");
+    copy(&older, &layout.sled());
+    let chmod = std::process::Command::new("chmod").args(["--recursive", "a+rX"]).arg(dir.path()).status();
+    assert!(chmod.expect("chmod").success());
+    let store = Store::open(dir.path(), Options::default()).expect("a store");
+    store.0.catalog.index.link(&stranger, &[secret], Word::Registry);
+    assert!(!store.is_linked(&stranger, &secret));
+    assert_eq!(layout.readers(&secret), Readers::Granted);
+    let tag = store.tag(&target("library/x"), &"TAG".parse().expect("a tag")).expect("known");
+    assert_eq!(
+        layout.readers(&tag.descriptor.digest),
+        Readers::All,
+        "what the index knows to be public stays so"
+    );
+    // And again, without any index.
+    store.close();
+    drop(store);
+    std::fs::remove_dir_all(layout.sled()).expect("removed");
+    let chmod = std::process::Command::new("chmod").args(["--recursive", "a+rX"]).arg(dir.path()).status();
+    assert!(chmod.expect("chmod").success());
+    let _store = Store::open(dir.path(), Options::default()).expect("a store");
+    assert_eq!(layout.readers(&secret), Readers::Granted);
 }
 
 #[test]
