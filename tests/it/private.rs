@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::clients::tree;
 use crate::support::hubcap::{Hubcap, Place, blob, command, header, manifest, run, status};
 use crate::support::image::{self, Image};
 use crate::support::noise;
@@ -220,13 +221,13 @@ fn down_undoes_what_up_has_done_also_with_a_login_for_what_only_up_was_told_of()
     let home = place.dir.path().join(".config/containers");
     std::fs::create_dir_all(&home).expect("made");
     std::fs::write(home.join("registries.conf"), "# mine\n").expect("written");
-    let started = Started(&place);
+    let (started, before) = (Started(&place), tree(&home));
     let mut up = started.command("up");
     up.args(["--client", "podman", "--listen", "127.0.0.1:0", "--upstream", "r.example=http://127.0.0.1:9"]);
     succeed(up.env("HUBCAP_LOGIN", "r.example=me:x"));
-    assert_ne!(std::fs::read_to_string(home.join("registries.conf")).expect("there"), "# mine\n");
+    assert_ne!(tree(&home), before);
     succeed(started.command("down").env("HUBCAP_LOGIN", "r.example=me:x"));
-    assert_eq!(std::fs::read_to_string(home.join("registries.conf")).expect("there"), "# mine\n");
+    assert_eq!(tree(&home), before);
     let mut serve = started.command("serve");
     let refused = serve.env("HUBCAP_LOGIN", "r.example=me:x").output().expect("it ends");
     assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
