@@ -24,6 +24,9 @@ const MOST_QUESTIONS: usize = 4096;
 const PART_OF_FILES: u64 = 8;
 /// So many in any case.
 const LEAST_QUESTIONS: usize = 8;
+/// What may run beside the places, having given its own up: a registry has so many more only while more are left than it has. Each
+/// fill has a thread of the 512 that the runtime has for all that writes to the disk.
+const BESIDE: usize = 256;
 /// What waits gives up when no place has become free for so long: then its clients are better off with the registry itself.
 const STANDSTILL: Duration = Duration::from_secs(10);
 /// The longest wait: an answer must begin within a minute.
@@ -45,8 +48,8 @@ struct Inner {
 struct State {
     registries: HashMap<Registry, Queue>,
     taken: usize,
-    /// What has a place, or has given it up and goes on.
-    running: usize,
+    /// What has given its place up and goes on.
+    beside: usize,
     is_closed: bool,
 }
 
@@ -54,6 +57,7 @@ struct State {
 #[derive(Default)]
 struct Queue {
     taken: usize,
+    beside: usize,
     /// The same of each of its repositories.
     repositories: HashMap<Repository, usize>,
     waiting: VecDeque<(Repository, oneshot::Sender<Place>)>,
@@ -119,7 +123,10 @@ impl Places {
     /// Waits until nothing runs, for at most `patience`; false when something still does. No place is given after that.
     pub(crate) async fn close(&self, patience: Duration) -> bool {
         let mut freed = self.0.freed.subscribe();
-        let is_running = || lock(&self.0.state).running > 0;
+        let is_running = || {
+            let state = lock(&self.0.state);
+            state.taken + state.beside > 0
+        };
         let all_ended = async { while is_running() && freed.changed().await.is_ok() {} };
         let have_ended = timeout(patience, all_ended).await.is_ok();
         let mut state = lock(&self.0.state);
@@ -127,6 +134,12 @@ impl Places {
         // Who waits learns of it.
         state.registries.clear();
         have_ended
+    }
+
+    /// Tells who waits that something has ended.
+    fn tell(&self) {
+        self.0.freed.send_modify(|freed| *freed += 1);
+        self.give();
     }
 
     /// Gives places that are free to who waits.
@@ -147,7 +160,7 @@ impl State {
         for queue in self.registries.values_mut() {
             queue.waiting.retain(|(_, waiting)| !waiting.is_closed());
         }
-        self.registries.retain(|_, queue| queue.taken > 0 || !queue.waiting.is_empty());
+        self.registries.retain(|_, queue| queue.taken + queue.beside > 0 || !queue.waiting.is_empty());
         let may = self.registries.iter_mut().filter_map(|(registry, queue)| {
             let left = free.checked_sub(queue.taken)?;
             Some((registry, queue.next(left)?, queue))
@@ -157,7 +170,6 @@ impl State {
         queue.taken += 1;
         *queue.repositories.entry(repository.clone()).or_default() += 1;
         self.taken += 1;
-        self.running += 1;
         Some((Target::new(registry.clone(), repository), waiting))
     }
 }
@@ -183,31 +195,40 @@ impl Queue {
 }
 
 impl Place {
-    /// Gives the place up, for another: what has it goes on without one.
+    /// Gives the place up, for another: what has it goes on without one, unless too much does so already.
     pub(crate) fn give_up(&mut self) {
-        self.give_back(false);
-    }
-
-    fn give_back(&mut self, has_ended: bool) {
-        let mut state = lock(&self.places.0.state);
-        if std::mem::replace(&mut self.is_taken, false) {
+        {
+            let mut state = lock(&self.places.0.state);
+            let left = BESIDE - state.beside;
+            let queue = state.registries.get_mut(&self.target.registry);
+            let Some(queue) = queue.filter(|queue| self.is_taken && queue.beside < left) else { return };
+            queue.beside += 1;
+            queue.give_back(&self.target.repository);
+            state.beside += 1;
             state.taken -= 1;
-            if let Some(queue) = state.registries.get_mut(&self.target.registry) {
-                queue.give_back(&self.target.repository);
-            }
-        } else if !has_ended {
-            return;
         }
-        state.running -= usize::from(has_ended);
-        drop(state);
-        self.places.0.freed.send_modify(|freed| *freed += 1);
-        self.places.give();
+        self.is_taken = false;
+        self.places.tell();
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.give_back(true);
+        {
+            let mut state = lock(&self.places.0.state);
+            // None at the end.
+            if let Some(queue) = state.registries.get_mut(&self.target.registry) {
+                match self.is_taken {
+                    true => queue.give_back(&self.target.repository),
+                    false => queue.beside -= 1,
+                }
+            }
+            match self.is_taken {
+                true => state.taken -= 1,
+                false => state.beside -= 1,
+            }
+        }
+        self.places.tell();
     }
 }
 
@@ -233,7 +254,8 @@ mod tests {
     }
 
     fn take(places: &Places, target: &Target) -> Option<Place> {
-        match poll(pin!(places.take(target))) {
+        // Many are taken in one turn of the runtime.
+        match poll(pin!(tokio::task::unconstrained(places.take(target)))) {
             Poll::Ready(place) => place,
             Poll::Pending => None,
         }
@@ -277,6 +299,25 @@ mod tests {
         drop(take(&places, &target(0, 1)).expect("the other's place"));
         assert!(!places.close(Duration::from_millis(10)).await, "it runs");
         drop(crawling);
+        assert!(places.close(LONG).await);
+    }
+
+    #[tokio::test]
+    async fn no_registry_has_more_run_without_a_place_than_it_leaves() {
+        let places = Places::new(ALL);
+        let give_up_all = |registry| {
+            let has_given_up = |number| {
+                let mut place = take(&places, &target(registry, number))?;
+                place.give_up();
+                (!place.is_taken).then_some(place)
+            };
+            (0..).map_while(has_given_up).collect::<Vec<_>>()
+        };
+        let mut all: Vec<_> = (0..4).map(give_up_all).collect();
+        assert_eq!(all.iter().map(Vec::len).collect::<Vec<_>>(), [128, 64, 32, 16]);
+        assert_eq!(places.taken(), 0);
+        all.clear();
+        assert_eq!(give_up_all(9).len(), 128);
         assert!(places.close(LONG).await);
     }
 
