@@ -266,6 +266,22 @@ async fn an_import_of_a_store_gives_nobody_a_private_manifest_that_an_index_name
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn trim_removes_what_is_private_from_a_store_whose_names_somebody_has_removed() {
+    let world = World::new().await;
+    let hubcap = world.start();
+    pull_private(&world, &hubcap).await;
+    let index = world.place.store().join("index.json");
+    eventually("it is marked", || {
+        std::fs::read_to_string(&index).is_ok_and(|text| text.contains("io.hubcap.private"))
+    })
+    .await;
+    drop(hubcap);
+    std::fs::remove_file(&index).expect("removed");
+    succeeds(&world.place, &["trim", "--store", text(&world.place.store())]);
+    assert!(world.place.blobs().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_that_an_older_index_json_does_not_mark_go_with_what_is_private() {
     let world = World::new().await;
     let hubcap = world.start();

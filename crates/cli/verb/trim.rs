@@ -13,7 +13,8 @@ use crate::show::strangers::say;
 
 pub(crate) fn run(config: &Config, flags: &Trim) -> anyhow::Result<ExitCode> {
     let used_since = if flags.used_in_this_run { Some(Run::latest(config)?.since()) } else { None };
-    if !config.store.join("index.json").exists() {
+    // Contents may be there although somebody has removed the names.
+    if !["index.json", "blobs"].iter().any(|name| config.store.join(name).exists()) {
         say!("there is no store in {}", config.store.display());
         return Ok(ExitCode::SUCCESS);
     }
