@@ -13,6 +13,8 @@ use url::{Host, Url};
 pub enum AddressPolicy {
     /// To any address but a link's own: the operator has named the host, or who answered for it.
     Any,
+    /// To any address but a link's own and this machine's: another machine has named the host.
+    Elsewhere,
     /// To addresses of the Internet only: a client has chosen the host's name.
     PublicOnly,
 }
@@ -22,6 +24,7 @@ impl AddressPolicy {
     pub(crate) fn allows(self, ip: IpAddr) -> bool {
         match self {
             Self::Any => !is_of_link(ip),
+            Self::Elsewhere => !is_of_link(ip) && !is_of_this_machine(ip),
             Self::PublicOnly => is_public(ip),
         }
     }
@@ -30,6 +33,7 @@ impl AddressPolicy {
     pub(crate) const fn refused(self) -> &'static str {
         match self {
             Self::Any => "a link's own address, where clouds have their secrets",
+            Self::Elsewhere => "this machine, or a link's own address",
             Self::PublicOnly => "a private address",
         }
     }
@@ -129,9 +133,14 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
             let name = name.trim_end_matches('.');
             name == "localhost" || name.ends_with(".localhost")
         }
-        // The kernel takes the address of nothing for this machine's.
-        _ => ip(url).map(destination).is_some_and(|ip| ip.is_loopback() || ip.is_unspecified()),
+        _ => ip(url).is_some_and(is_of_this_machine),
     }
+}
+
+/// Whether packets to an address stay here. The kernel takes the address of nothing for this machine's.
+pub(crate) fn is_of_this_machine(ip: IpAddr) -> bool {
+    let ip = destination(ip);
+    ip.is_loopback() || ip.is_unspecified()
 }
 
 /// No address of the Internet, as far as the URL itself shows it.
@@ -243,6 +252,10 @@ mod tests {
             assert!(Resolver(AddressPolicy::Any).look_up(address, 80).await.is_ok(), "{address}");
         }
         assert!(Resolver(AddressPolicy::PublicOnly).look_up("10.0.0.7", 80).await.is_err());
+        for address in ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::ffff:127.0.0.1", "169.254.169.254"] {
+            assert!(Resolver(AddressPolicy::Elsewhere).look_up(address, 80).await.is_err(), "{address}");
+        }
+        assert!(Resolver(AddressPolicy::Elsewhere).look_up("10.0.0.7", 80).await.is_ok());
     }
 
     #[test]

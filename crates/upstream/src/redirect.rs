@@ -1,12 +1,15 @@
 //! Where a redirect leads, and whether hubcap goes there.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use reqwest::Response;
 use url::Url;
 
-use crate::address::{AddressPolicy, is_link_local, is_loopback, is_of_proxy, is_private, is_public};
+use crate::address::{
+    AddressPolicy, is_link_local, is_loopback, is_of_proxy, is_of_this_machine, is_private, is_public,
+};
 use crate::error::Error;
 use crate::request::Request;
 
@@ -60,9 +63,17 @@ pub(crate) fn target(base: &Url, location: &HeaderValue) -> Option<Url> {
 /// The policy for the hosts that an answer names: an answer from the Internet may name hosts of the Internet only, one
 /// from a network that the operator named may name hosts within it. What is asked through a proxy is in the Internet.
 pub(crate) fn policy_after(response: &Response, asked: AddressPolicy) -> AddressPolicy {
-    match response.remote_addr() {
-        Some(address) if is_public(address.ip()) || is_of_proxy(address) => AddressPolicy::PublicOnly,
-        _ => asked,
+    response.remote_addr().map_or(asked, |address| {
+        let is_of_internet = is_public(address.ip()) || is_of_proxy(address);
+        after(address.ip(), is_of_internet, asked)
+    })
+}
+
+fn after(ip: IpAddr, is_of_internet: bool, asked: AddressPolicy) -> AddressPolicy {
+    match asked {
+        _ if is_of_internet => AddressPolicy::PublicOnly,
+        AddressPolicy::Any if !is_of_this_machine(ip) => AddressPolicy::Elsewhere,
+        asked => asked,
     }
 }
 
@@ -82,9 +93,11 @@ fn check(origin: &Url, next: &Url, policy: AddressPolicy) -> Result<(), Error> {
 /// # Errors
 /// Why not, to be put behind "a redirect".
 pub(crate) fn check_target(origin: &Url, next: &Url, policy: AddressPolicy) -> Result<(), &'static str> {
-    if (policy == AddressPolicy::PublicOnly && is_private(next)) || (is_loopback(next) && !is_private(origin))
-    {
+    if policy == AddressPolicy::PublicOnly && is_private(next) {
         return Err("from a public registry to a private address");
+    }
+    if is_loopback(next) && (policy == AddressPolicy::Elsewhere || !is_private(origin)) {
+        return Err("from another machine to this one");
     }
     if is_link_local(next) && !is_link_local(origin) {
         return Err("to a link's own address, where clouds have their secrets");
@@ -138,6 +151,14 @@ mod tests {
             let (from, to) = ("http://registry.internal".parse().expect("a URL"), to.parse().expect("a URL"));
             assert!(check(&from, &to, AddressPolicy::Any).is_err(), "{to}");
         }
+        let (from, to) =
+            ("http://10.0.0.7".parse().expect("a URL"), "http://127.0.0.1:9".parse().expect("a URL"));
+        let policy_of = |ip: &str| after(ip.parse().expect("an address"), false, AddressPolicy::Any);
+        assert!(
+            check(&from, &to, policy_of("10.0.0.7")).is_err(),
+            "a network's registry has no business here"
+        );
+        assert!(check(&to, &to, policy_of("127.0.0.1")).is_ok(), "one of this machine may be in two parts");
         // Nobody's blobs are at a cloud's metadata service.
         assert!(!follows("http://127.0.0.1:5000", "http://169.254.169.254/latest/meta-data"));
     }

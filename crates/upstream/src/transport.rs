@@ -132,7 +132,7 @@ impl Transport {
 
     /// The client for plain HTTP, and the address as it takes it, where that is what a request needs.
     fn plain(&self, url: &Url, policy: AddressPolicy) -> Option<(&Plain, Uri)> {
-        if policy == AddressPolicy::PublicOnly || url.scheme() != "http" {
+        if policy != AddressPolicy::Any || url.scheme() != "http" {
             return None;
         }
         let plain = self.plain.get_or_init(|| Plain::new(self.timeout));

@@ -20,6 +20,8 @@ pub(super) struct Clients {
     direct: Pair,
     /// For plain HTTP on this machine: no roots are read for it, which is most of what a client costs.
     unencrypted: Pair,
+    /// For hosts that another machine of the network has named: no name leads to this one.
+    elsewhere: Pair,
     /// For registries that only a pattern allows, and for redirects of a public registry: no name leads to a private address.
     public: Pair,
 }
@@ -34,7 +36,14 @@ struct Pair {
 impl Clients {
     pub(super) fn new(timeout: Duration) -> Self {
         let pair = Pair::default;
-        Self { timeout, proxied: pair(), direct: pair(), unencrypted: pair(), public: pair() }
+        Self {
+            timeout,
+            proxied: pair(),
+            direct: pair(),
+            unencrypted: pair(),
+            elsewhere: pair(),
+            public: pair(),
+        }
     }
 
     /// The client for a URL: `HTTPS_PROXY` and its like are for other machines, never for this one.
@@ -50,6 +59,11 @@ impl Clients {
                 return Err(Error::NotAllowed { why: format!("{host} is a private address") });
             }
             self.make(&self.public, connection, policy, |builder| builder)
+        } else if policy == AddressPolicy::Elsewhere {
+            if is_loopback(url) {
+                return Err(Error::NotAllowed { why: "another machine leads to this one".into() });
+            }
+            self.make(&self.elsewhere, connection, policy, |builder| builder)
         } else if is_loopback(url) && url.scheme() == "http" {
             self.make(&self.unencrypted, connection, policy, |builder| builder.no_proxy().tls_certs_only([]))
         } else if is_loopback(url) {
