@@ -1,22 +1,24 @@
-//! Whose turn it is to ask for a token: one request at a time for one requester, because all who wait for it find its token, and
-//! several for different ones, because none of those is any use to another.
+//! Whose turn it is to ask for a token: one request at a time for one requester, because all who wait for it get what came of it,
+//! and several for different ones, because none of those is any use to another.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use http::header::HeaderValue;
+
 use super::state::Key;
 use crate::error::Error;
 
-/// A token that could not be had.
+/// What came of a request for a token.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(super) struct Fetched {
     pub(super) at: Instant,
-    pub(super) error: Error,
+    pub(super) token: Result<HeaderValue, Error>,
 }
 
-/// The turn of those who want the same token, with how it last failed.
-type Turn = Arc<tokio::sync::Mutex<Option<Failed>>>;
+/// The turn of those who want the same token, with what the last request came to.
+type Turn = Arc<tokio::sync::Mutex<Option<Fetched>>>;
 
 /// The token requests of one upstream.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use http::header::HeaderValue;
 use url::Url;
 
 use super::Auth;
-use super::fetching::Failed;
+use super::fetching::Fetched;
 use super::header::{basic, bearer};
 use super::state::{Key, Scheme, Who};
 use super::token::{Realm, Token, Wish};
@@ -69,21 +69,30 @@ impl Auth {
         }
         let since = Instant::now();
         let turn = self.fetching.turn(key);
-        let mut last_failure = turn.lock().await;
+        let mut last = turn.lock().await;
         if let Some(token) = self.cached(key) {
             return Ok(token);
         }
-        // A request that waited for one that failed shares its failure: one after the other would be a hang.
-        if let Some(Failed { at, error }) = &*last_failure
+        // Who waited for a request shares what came of it, be it a failure or a token that is good for a moment only: one after the
+        // other would be a hang.
+        if let Some(Fetched { at, token }) = &*last
             && *at >= since
         {
-            return Err(error.clone());
+            return token.clone();
         }
-        let fetched = self.fetch(transport, realm, key, wish).await;
-        if let Err(error) = &fetched {
-            *last_failure = Some(Failed { at: Instant::now(), error: error.clone() });
-        }
-        let token = fetched?;
+        let token = self.fetch_to_keep(transport, realm, key, wish).await;
+        *last = Some(Fetched { at: Instant::now(), token: token.clone() });
+        token
+    }
+
+    async fn fetch_to_keep(
+        &self,
+        transport: &Transport,
+        realm: &Realm,
+        key: &Key,
+        wish: Wish<'_>,
+    ) -> Result<HeaderValue, Error> {
+        let token = self.fetch(transport, realm, key, wish).await?;
         let value = bearer(&token.value)?;
         self.state().keep(key.clone(), token, Instant::now());
         Ok(value)
@@ -137,5 +146,61 @@ impl Auth {
                 "hubcap's login is refused ({why}); going on without, where that helps: check the login with docker login, \
                  or in hubcap's own settings");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::address::AddressPolicy;
+    use crate::auth::{Requester, Want};
+
+    /// A token service whose tokens are numbered, and end as they come.
+    fn token_service() -> (SocketAddr, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let (address, asked) = (listener.local_addr().expect("an address"), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut connection = connection.expect("a connection");
+                let head = BufReader::new(&connection).lines().map_while(Result::ok);
+                if head.take_while(|line| !line.is_empty()).count() == 0 {
+                    continue;
+                }
+                let number = count.fetch_add(1, Ordering::Relaxed);
+                let body = format!("{{\"token\":\"t{number}\",\"expires_in\":0.000001}}");
+                let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}", body.len());
+                write!(connection, "{head}\r\n\r\n{body}").expect("answered");
+            }
+        });
+        (address, asked)
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_token_gets_it_though_it_ends_as_it_comes() {
+        let (address, asked) = token_service();
+        let url: Url = format!("http://{address}").parse().expect("a URL");
+        let (auth, transport) = (Auth::new(url.clone(), None), Transport::new(Duration::from_secs(10)));
+        let requester = Requester { who: Who::Anonymous, repository: "a".parse().expect("a repository") };
+        let realm = Realm { url, service: None, policy: AddressPolicy::Any };
+        let want = Want { schemes: vec![Scheme::Bearer(realm)], scopes: vec![requester.scope()] };
+        let key = auth.key(auth.url.origin(), &requester);
+        auth.state().learn(key.clone(), want);
+        // All of them wait before the service can have answered the first.
+        let met = join_all((0..16).map(|_| auth.meet(&transport, &key))).await;
+        for value in met {
+            assert_eq!(value, Ok(Some(HeaderValue::from_static("Bearer t0"))));
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        let next = auth.meet(&transport, &key).await;
+        assert_eq!(next, Ok(Some(HeaderValue::from_static("Bearer t1"))), "who comes later gets his own");
     }
 }

@@ -18,7 +18,7 @@ use crate::request::{Authorization, Form, Reach, Request};
 use crate::status::judge;
 use crate::transport::Transport;
 
-/// A token is not used in its last seconds: the request that carries it takes its time.
+/// A token is not used in its last seconds, or in the second half of a short life: the request that carries it takes its time.
 const MARGIN: Duration = Duration::from_secs(5);
 /// The longest answer, in bytes: a token has some KiB.
 const MAX_ANSWER: usize = 1 << 20;
@@ -64,7 +64,7 @@ impl Realm {
             bytes => bytes?,
         };
         let Answer { token, life } = Answer::read(&bytes)?;
-        Ok(Token { value: token, until: asked + life.saturating_sub(MARGIN) })
+        Ok(Token { value: token, until: asked + usable(life) })
     }
 
     async fn ask(&self, transport: &Transport, wish: Wish<'_>) -> Result<Response, Error> {
@@ -137,5 +137,22 @@ impl Realm {
         let request = Request::new(Method::POST, self.url.clone(), headers, self.policy);
         let form = Some(Form { text: Secret::new(text), reach });
         Ok(transport.send(Request { form, ..request }).await?)
+    }
+}
+
+/// For how much of its life a token is used.
+fn usable(life: Duration) -> Duration {
+    life - MARGIN.min(life / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_used_for_at_least_half_of_its_life() {
+        for (life, used) in [(300, 295), (10, 5), (4, 2)] {
+            assert_eq!(usable(Duration::from_secs(life)), Duration::from_secs(used));
+        }
     }
 }
