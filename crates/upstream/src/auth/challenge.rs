@@ -4,8 +4,10 @@ use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
 use url::Url;
 
-/// The longest scope that is asked for, in bytes: it is a part of a URL.
-const MAX_SCOPE: usize = 4096;
+/// The longest realm, service and scope, in bytes: each is a part of a URL.
+const MAX_TEXT: usize = 4096;
+/// Challenges of one answer that count. Registries have one or two, and each may cost requests to a token service.
+const MAX_CHALLENGES: usize = 4;
 
 /// What an upstream wants, as far as it can be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,19 +29,24 @@ pub(crate) struct Bearer {
     pub(crate) is_scope_insufficient: bool,
 }
 
-/// All challenges of an answer that came from `url`, in its order.
+/// The first challenges of an answer that came from `url`, each once, in its order.
 pub(crate) fn challenges(headers: &HeaderMap, url: &Url) -> Vec<Challenge> {
     let mut found = Vec::new();
     for value in headers.get_all(WWW_AUTHENTICATE) {
         // Other schemes may have any bytes.
         let text = String::from_utf8_lossy(value.as_bytes());
-        let mut told: Vec<Challenge> =
-            Schemes(&text).filter_map(|scheme| Challenge::new(&scheme, url)).collect();
-        if told.is_empty() {
-            // A quote without an end, or the like, may have hidden it.
-            told.extend(hidden(&text).and_then(|scheme| Challenge::new(&scheme, url)));
+        let mut told = Schemes(&text).filter_map(|scheme| Challenge::new(&scheme, url)).peekable();
+        // A quote without an end, or the like, may have hidden it.
+        let is_hidden = told.peek().is_none();
+        let hidden = is_hidden.then(|| Challenge::new(&hidden(&text)?, url)).flatten();
+        for challenge in told.chain(hidden) {
+            if found.len() == MAX_CHALLENGES {
+                return found;
+            }
+            if !found.contains(&challenge) {
+                found.push(challenge);
+            }
         }
-        found.append(&mut told);
     }
     found
 }
@@ -52,8 +59,13 @@ impl Challenge {
         if !scheme.name.eq_ignore_ascii_case("bearer") {
             return None;
         }
+        let is_long = |name| scheme.get(name).is_some_and(|text| text.len() > MAX_TEXT);
+        if is_long("realm") || is_long("service") {
+            return None;
+        }
         let realm = realm(url, scheme.get("realm")?)?;
-        let scope = scheme.get("scope").filter(|scope| scope.len() <= MAX_SCOPE).unwrap_or_default();
+        // Without one, a pull's own is asked for.
+        let scope = scheme.get("scope").filter(|_| !is_long("scope")).unwrap_or_default();
         Some(Self::Bearer(Bearer {
             realm,
             service: scheme.get("service").map(Into::into),
@@ -250,6 +262,31 @@ mod tests {
         ] {
             let told = format!("Bearer realm=\"{realm}\"");
             assert_eq!(read(&[told.as_bytes()]), [bearer(wanted, None, &[])], "{realm}");
+        }
+    }
+
+    #[test]
+    fn of_many_challenges_the_first_few_count_and_each_once() {
+        let told = |realm: usize| format!("Bearer realm=\"https://a.example/{realm}\"");
+        let wanted = |realm: usize| bearer(&format!("https://a.example/{realm}"), None, &[]);
+        let many = [0, 0, 1].into_iter().chain(1..1500).map(told).collect::<Vec<_>>().join(", ");
+        assert_eq!(read(&[many.as_bytes()]), [0, 1, 2, 3].map(wanted));
+        let (basic, first) = (&b"Basic realm=\"x\""[..], told(0));
+        let values = [basic, basic, first.as_bytes(), many.as_bytes()];
+        assert_eq!(read(&values), [Challenge::Basic, wanted(0), wanted(1), wanted(2)]);
+    }
+
+    #[test]
+    fn a_challenge_with_a_text_too_long_for_a_url_does_not_count() {
+        let long = "s".repeat(MAX_TEXT + 1);
+        let good = "Bearer realm=\"https://a.example/t\",service=\"s\"";
+        let wanted = bearer("https://a.example/t", Some("s"), &[]);
+        for told in [
+            format!("Bearer realm=\"https://a.example/{long}\", {good}"),
+            format!("Bearer realm=\"https://a.example/t\",service=\"{long}\", {good}"),
+            format!("{good},scope=\"{long}\""),
+        ] {
+            assert_eq!(read(&[told.as_bytes()]), std::slice::from_ref(&wanted));
         }
     }
 

@@ -12,10 +12,16 @@ use super::header::bearer;
 use super::token::{Realm, Token};
 use crate::credentials::Secret;
 
-/// How many requesters are remembered that are wanted something else of than all others. Beyond, all are forgotten.
+/// How many requesters are remembered that are wanted something else of than all others, and in how many bytes: a registry
+/// chooses the texts. Beyond, all are forgotten.
 const MAX_OWN: usize = 1024;
-/// Tokens that are kept at most, and for how long: a registry may give long ones that last for years.
+const MAX_OWN_BYTES: usize = 1 << 20;
+/// Places, other than the registry's own, that are remembered of a requester. Beyond, all of his are forgotten: each may cost a
+/// request to a token service whenever he asks for anything.
+const MAX_PLACES: usize = 4;
+/// Tokens that are kept at most, in how many bytes, and for how long: a registry may give long ones that last for years.
 const MAX_TOKENS: usize = 1024;
+const MAX_TOKEN_BYTES: usize = 1 << 20;
 const LONGEST: Duration = Duration::from_secs(3600);
 /// How long a login that was refused is not tried again: services lock who tries too often.
 const REFUSED: Duration = Duration::from_secs(300);
@@ -52,6 +58,17 @@ pub(super) struct Key {
     pub(super) requester: Requester,
 }
 
+impl Key {
+    /// What is kept of it, in bytes, about.
+    fn size(&self) -> usize {
+        let client = match &self.requester.who {
+            Who::Client(authorization) => authorization.expose().len(),
+            Who::Own | Who::Anonymous => 0,
+        };
+        size_of::<Self>() + self.requester.repository.as_str().len() + client
+    }
+}
+
 /// How an upstream wants to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scheme {
@@ -65,6 +82,19 @@ pub(crate) struct Want {
     /// Never empty.
     pub(super) schemes: Vec<Scheme>,
     pub(super) scopes: Vec<String>,
+}
+
+impl Want {
+    /// What is kept of it, in bytes, about.
+    fn size(&self) -> usize {
+        let scheme = |scheme: &Scheme| match scheme {
+            Scheme::Basic => 0,
+            Scheme::Bearer(realm) => realm.url.as_str().len() + realm.service.as_ref().map_or(0, String::len),
+        };
+        let schemes = self.schemes.iter().map(|one| size_of::<Scheme>() + scheme(one));
+        let scopes = self.scopes.iter().map(|scope| size_of::<String>() + scope.len());
+        schemes.chain(scopes).sum()
+    }
 }
 
 /// What hubcap's login was good for.
@@ -122,7 +152,14 @@ impl State {
             self.usual = Some(want.schemes);
             return;
         }
-        if self.own.len() >= MAX_OWN {
+        self.own.remove(&key);
+        let elsewhere = self.elsewhere(&key.requester);
+        if elsewhere.len() >= MAX_PLACES {
+            self.own.retain(|known, _| !elsewhere.contains(known));
+        }
+        let size = |(key, want): (&Key, &Want)| key.size() + want.size();
+        let bytes = self.own.iter().map(size).sum::<usize>() + size((&key, &want));
+        if self.own.len() >= MAX_OWN || bytes > MAX_OWN_BYTES {
             self.own.clear();
         }
         self.own.insert(key, want);
@@ -146,15 +183,18 @@ impl State {
         self.tokens.get(key).and_then(|token| bearer(&token.value).ok())
     }
 
-    /// Keeps a token, for an hour at most. The one that ends first goes, where there are too many.
+    /// Keeps a token, for an hour at most. Those that end first go, where there are too many.
     pub(super) fn keep(&mut self, key: Key, token: Token, now: Instant) {
         // It is expected of all others from now on, so that they need no challenge of their own.
         if self.own.get(&key).is_some_and(|want| self.is_usual(&key, want)) {
             self.usual = self.own.remove(&key).map(|want| want.schemes);
         }
-        if self.tokens.len() >= MAX_TOKENS
-            && let Some(first) = self.tokens.iter().min_by_key(|(_, token)| token.until)
-        {
+        self.tokens.remove(&key);
+        let size = |(key, token): (&Key, &Token)| key.size() + token.value.expose().len();
+        let mut bytes = self.tokens.iter().map(size).sum::<usize>() + size((&key, &token));
+        while self.tokens.len() >= MAX_TOKENS || bytes > MAX_TOKEN_BYTES {
+            let Some(first) = self.tokens.iter().min_by_key(|(_, token)| token.until) else { break };
+            bytes -= size(first);
             let first = first.0.clone();
             self.tokens.remove(&first);
         }
@@ -201,6 +241,11 @@ mod tests {
         url::Url::parse(url).expect("a URL").origin()
     }
 
+    fn realm(service: Option<String>) -> Realm {
+        let url = url::Url::parse("https://auth.example/token").expect("a URL");
+        Realm { url, service, policy: crate::address::AddressPolicy::PublicOnly }
+    }
+
     fn want(scopes: &[&str]) -> Want {
         Want { schemes: vec![Scheme::Basic], scopes: scopes.iter().map(|&scope| scope.into()).collect() }
     }
@@ -225,12 +270,7 @@ mod tests {
     #[test]
     fn a_token_service_is_everybodys_when_it_has_given_a_token() {
         let (mut state, now) = (State::new(origin("https://r.example")), Instant::now());
-        let realm = Realm {
-            url: url::Url::parse("https://auth.example/token").expect("a URL"),
-            service: None,
-            policy: crate::address::AddressPolicy::PublicOnly,
-        };
-        let schemes = vec![Scheme::Bearer(realm)];
+        let schemes = vec![Scheme::Bearer(realm(None))];
         state.learn(key("a"), Want { schemes: schemes.clone(), scopes: vec!["repository:a:pull".into()] });
         assert_eq!(state.want(&key("b")), None);
         let token = |life| Token { value: Secret::new("t"), until: now + Duration::from_secs(life) };
@@ -250,6 +290,47 @@ mod tests {
         assert_eq!(state.tokens.len(), MAX_TOKENS);
         let last = key(&format!("a{}", 2 * MAX_TOKENS - 1));
         assert!(state.cached(&last, now).is_some() && state.cached(&last, now + LONGEST).is_none());
+    }
+
+    #[test]
+    fn long_tokens_are_kept_in_a_bounded_amount_of_memory() {
+        let (mut state, now) = (State::new(origin("https://r.example")), Instant::now());
+        let token = || Token { value: Secret::new("t".repeat(16 << 10)), until: now + LONGEST };
+        for number in 0..MAX_TOKENS {
+            state.keep(key(&format!("a{number}")), token(), now);
+        }
+        let bytes: usize = state.tokens.values().map(|token| token.value.expose().len()).sum();
+        assert!((MAX_TOKEN_BYTES / 2..=MAX_TOKEN_BYTES).contains(&bytes), "{bytes}");
+        let last = key(&format!("a{}", MAX_TOKENS - 1));
+        assert!(state.cached(&last, now).is_some());
+    }
+
+    #[test]
+    fn what_challenges_want_is_kept_in_a_bounded_amount_of_memory() {
+        let mut state = State::new(origin("https://r.example"));
+        let realm = realm(Some("s".repeat(4096)));
+        let want = Want { schemes: vec![Scheme::Bearer(realm); 4], scopes: vec!["s".into(); 2048] };
+        let mut most = 0;
+        for number in 0..MAX_OWN {
+            let key = key(&format!("a{number}"));
+            state.learn(key.clone(), want.clone());
+            assert_eq!(state.want(&key).as_ref(), Some(&want));
+            most = most.max(state.own.values().map(Want::size).sum::<usize>());
+        }
+        assert!((MAX_OWN_BYTES / 2..=MAX_OWN_BYTES).contains(&most), "{most}");
+    }
+
+    #[test]
+    fn a_requester_who_is_led_to_ever_new_places_is_wanted_something_at_a_few() {
+        let mut state = State::new(origin("https://r.example"));
+        state.learn(key("a"), want(&["repository:a:pull,push"]));
+        for number in 0..100 {
+            let place = Key { place: origin(&format!("https://cdn{number}.example")), ..key("a") };
+            state.learn(place.clone(), want(&["repository:a:pull"]));
+            let elsewhere = state.elsewhere(&place.requester);
+            assert!(elsewhere.contains(&place) && elsewhere.len() <= MAX_PLACES, "{elsewhere:?}");
+        }
+        assert!(state.own.contains_key(&key("a")), "what the registry itself wants is still known");
     }
 
     #[test]
