@@ -136,11 +136,14 @@ impl Iterator for Schemes<'_> {
 /// A Bearer scheme in the middle of something else.
 fn hidden(text: &str) -> Option<Scheme> {
     let lower = text.to_ascii_lowercase();
-    let mut found = lower.match_indices("bearer ").filter(|(at, _)| {
+    let found = lower.match_indices("bearer ").filter(|(at, _)| {
         // Not the end of a longer word.
         !lower[..*at].ends_with(|c: char| c.is_ascii_alphanumeric())
     });
-    found.find_map(|(at, _)| Schemes(&text[at..]).next().filter(|scheme| scheme.get("realm").is_some()))
+    // Each is read up to the end.
+    found
+        .take(MAX_CHALLENGES)
+        .find_map(|(at, _)| Schemes(&text[at..]).next().filter(|scheme| scheme.get("realm").is_some()))
 }
 
 fn skip(text: &str) -> &str {
@@ -155,7 +158,8 @@ fn token(text: &str) -> (&str, &str) {
 
 /// What follows a token68 (RFC 9110, section 11.2), such as Negotiate has.
 fn token68(text: &str) -> Option<&str> {
-    let text = text.trim_start_matches([' ', '\t']);
+    // A name alone is followed by none, or each part of a long path would be read up to its end.
+    let text = text.strip_prefix([' ', '\t'])?.trim_start_matches([' ', '\t']);
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
     let rest = text.trim_start_matches(is_part).trim_start_matches('=');
     let is_whole = rest.len() < text.len() && matches!(rest.trim_start().chars().next(), None | Some(','));
@@ -288,6 +292,18 @@ mod tests {
         ] {
             assert_eq!(read(&[told.as_bytes()]), std::slice::from_ref(&wanted));
         }
+    }
+
+    #[test]
+    fn the_longest_headers_are_read_at_once() {
+        let began = std::time::Instant::now();
+        let paths = format!("{}\"", "a/".repeat(200_000));
+        for text in
+            ["bearer b= ".repeat(40_000), paths, "bearer realm=\"".repeat(30_000), "a b ".repeat(100_000)]
+        {
+            let _ = read(&[text.as_bytes()]);
+        }
+        assert!(began.elapsed().as_secs() < 3, "{:?}", began.elapsed());
     }
 
     #[test]
