@@ -17,19 +17,11 @@ pub fn path(state: &Path) -> PathBuf {
     state.join("admin.sock")
 }
 
-/// Connects to the socket of a state directory.
+/// Connects to the socket of a state directory; with it the process that listens there and its user, as the kernel has them. Not
+/// for asynchronous tasks, which it would stop.
 ///
 /// # Errors
 /// When nobody answers there.
-pub fn connect(state: &Path) -> io::Result<std::os::unix::net::UnixStream> {
-    std::os::unix::net::UnixStream::connect(&ShortPath::of(state)?.path)
-}
-
-/// As [`connect`], with the process that listens there and its user, as the kernel has them. Not for asynchronous tasks, which it
-/// would stop.
-///
-/// # Errors
-/// As [`connect`].
 pub fn connect_to_known(state: &Path) -> io::Result<(std::os::unix::net::UnixStream, UCred)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
@@ -42,14 +34,19 @@ pub fn connect_to_known(state: &Path) -> io::Result<(std::os::unix::net::UnixStr
 }
 
 /// The socket's path, short enough for the system whatever the directory's is: by the directory's handle where need be.
-struct ShortPath {
+#[derive(Debug)]
+pub struct ShortPath {
     path: PathBuf,
     /// The path leads through it.
     _directory: Option<File>,
 }
 
 impl ShortPath {
-    fn of(state: &Path) -> io::Result<Self> {
+    /// Of the socket of a state directory.
+    ///
+    /// # Errors
+    /// When there is no such directory.
+    pub fn of(state: &Path) -> io::Result<Self> {
         let whole = path(state);
         if whole.as_os_str().len() <= MAX_PATH {
             return Ok(Self { path: whole, _directory: None });
@@ -57,6 +54,11 @@ impl ShortPath {
         let directory = File::open(state)?;
         let handle = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
         Ok(Self { path: path(&handle), _directory: Some(directory) })
+    }
+
+    /// It leads there for as long as this lives.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -155,8 +157,12 @@ mod tests {
         assert!(error.to_string().contains("s/admin.sock: "), "{error}");
         std::fs::create_dir(&state).expect("made");
         let socket = Socket::open(&state).await.expect("a socket");
-        assert!(connect(&state).is_ok() && matches!(Socket::open(&state).await, Err(Error::InUse { .. })));
+        let connect = async || {
+            let short = ShortPath::of(&state)?;
+            UnixStream::connect(short.path()).await
+        };
+        assert!(connect().await.is_ok() && matches!(Socket::open(&state).await, Err(Error::InUse { .. })));
         drop(socket);
-        assert!(connect(&state).is_err() && !path(&state).exists());
+        assert!(connect().await.is_err() && !path(&state).exists());
     }
 }

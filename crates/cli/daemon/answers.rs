@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use hubcap_clients::reachable;
+use hubcap_clients::{Until, reachable};
 
-/// How long the connection, and then each step, may take.
+/// How long the connection, and then the answer, may take: what listens there may be anybody's.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks for `/v2/` (end-1 of the specification) over plain HTTP. The address that answered.
@@ -32,9 +32,8 @@ pub(crate) fn https(address: SocketAddr) -> anyhow::Result<SocketAddr> {
 fn ask(address: SocketAddr, question: &[u8], expected: &[u8]) -> anyhow::Result<SocketAddr> {
     let address = reachable(address);
     let none = || format!("no hubcap answers on {address}");
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(none)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(none)?;
+    let mut stream = Until::new(stream, Some(PATIENCE));
     stream.write_all(question).with_context(none)?;
     let mut answer = vec![0; expected.len()];
     stream.read_exact(&mut answer).with_context(none)?;

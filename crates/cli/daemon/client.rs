@@ -1,20 +1,26 @@
 //! Asks the daemon over its admin socket, as HTTP/1.0: an answer ends with its connection.
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Take, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use hubcap_admin::{Refusal, Status, missing, pull, socket};
+use hubcap_admin::socket::{self, ShortPath};
+use hubcap_admin::{Refusal, Status, missing, pull};
 use hubcap_cache::RequestLog;
 use hubcap_cache::carry::Saved;
 use hubcap_cache::prefetch::Image;
+use hubcap_clients::Until;
 use hubcap_oci::{Digest, ImageRef, Platform};
+use serde::de::DeserializeOwned;
 use tokio::net::unix::UCred;
 
-/// How long the daemon may take for its status, and for each write of a request.
+/// How long the daemon may take to accept a connection, and for its status, to the end of that. Its socket may be anybody's.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// An answer is some kB; one about all that a daemon remembers, 2,048 requests or 10,000 repositories, some MB.
+const MAX_ANSWER: u64 = 64 << 20;
+const MAX_HEAD: u64 = 64 << 10;
 /// How long the daemon may take to save: what it waits for has bounds, 65 s in all.
 const SAVING: Duration = Duration::from_secs(120);
 /// How often a daemon that breaks off is asked again, and after which pause.
@@ -31,18 +37,14 @@ const OTHER_VERSION: &str = "the daemon is of another version; stop it, and star
 /// # Errors
 /// When none answers within 5 s, or one of another version does.
 pub(crate) fn status(state: &Path) -> anyhow::Result<Status> {
-    read_status(ask(state, "GET /status", &[], Some(PATIENCE))?)
-}
-
-fn read_status(answer: BufReader<UnixStream>) -> anyhow::Result<Status> {
-    serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
+    parsed(ask(state, "GET /status", &[], Some(PATIENCE))?)
 }
 
 /// As [`status`], with the process that answers and its user, as the kernel has them: what a daemon says, even of itself, is only
 /// as good as its user.
 fn known(state: &Path) -> anyhow::Result<(Status, UCred)> {
     let (stream, peer) = socket::connect_to_known(state).with_context(|| nobody(state))?;
-    Ok((read_status(ask_by(stream, "GET /status", &[], Some(PATIENCE))?)?, peer))
+    Ok((parsed(ask_by(stream, "GET /status", &[], Some(PATIENCE))?)?, peer))
 }
 
 /// How the daemon is once it takes in nothing more of an earlier job, or `patience` has passed, and who answers for it. `None` when
@@ -75,7 +77,7 @@ pub(crate) enum Reached {
 pub(crate) fn reach(state: &Path) -> anyhow::Result<Reached> {
     let mut tries = 0;
     loop {
-        match socket::connect(state) {
+        match connect(state) {
             Ok(_) => match status(state) {
                 Ok(status) => return Ok(Reached::Runs(Box::new(status))),
                 Err(error) => {
@@ -87,6 +89,8 @@ pub(crate) fn reach(state: &Path) -> anyhow::Result<Reached> {
                 }
             },
             Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(Reached::OfAnother),
+            // It has accepted nothing for long.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(error.into()),
             Err(_) => return Ok(Reached::None),
         }
         tries += 1;
@@ -129,8 +133,7 @@ pub(crate) fn pull(
 /// When none answers within 5 s, or one of another version does.
 pub(crate) fn missing(state: &Path, image: &ImageRef, contents: &[Digest]) -> anyhow::Result<Vec<Digest>> {
     let request = missing::Request { image: image.to_string(), contents: contents.to_vec() };
-    let answer = ask(state, "POST /missing", &serde_json::to_vec(&request)?, Some(PATIENCE))?;
-    serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
+    parsed(ask(state, "POST /missing", &serde_json::to_vec(&request)?, Some(PATIENCE))?)
 }
 
 /// Has the daemon save what the job adds to its cache service; `None` where the daemon has none.
@@ -138,8 +141,7 @@ pub(crate) fn missing(state: &Path, image: &ImageRef, contents: &[Digest]) -> an
 /// # Errors
 /// When none answers, or it refuses.
 pub(crate) fn save(state: &Path) -> anyhow::Result<Option<Saved>> {
-    let answer = ask(state, "POST /save", &[], Some(SAVING))?;
-    serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
+    parsed(ask(state, "POST /save", &[], Some(SAVING))?)
 }
 
 /// What clients asked this daemon for, one request after the other.
@@ -147,18 +149,23 @@ pub(crate) fn save(state: &Path) -> anyhow::Result<Option<Saved>> {
 /// # Errors
 /// When none answers within 5 s, or one of another version does.
 pub(crate) fn requests(state: &Path) -> anyhow::Result<RequestLog> {
-    let answer = ask(state, "GET /requests", &[], Some(PATIENCE))?;
-    serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
+    parsed(ask(state, "GET /requests", &[], Some(PATIENCE))?)
 }
 
+/// A connection to the socket of a state directory.
+///
+/// # Errors
+/// When nobody answers there, and [`ErrorKind::WouldBlock`] when nobody has accepted it within 5 s.
+pub(super) fn connect(state: &Path) -> std::io::Result<UnixStream> {
+    hubcap_clients::connect(PATIENCE, ShortPath::of(state)?.path())
+}
+
+/// What is left to read of an answer: so much at most, until its time is over.
+type Answer = BufReader<Take<Until<UnixStream>>>;
+
 /// Sends a request, and reads its answer up to the body. `call` is the method and the path.
-fn ask(
-    state: &Path,
-    call: &str,
-    body: &[u8],
-    patience: Option<Duration>,
-) -> anyhow::Result<BufReader<UnixStream>> {
-    ask_by(socket::connect(state).with_context(|| nobody(state))?, call, body, patience)
+fn ask(state: &Path, call: &str, body: &[u8], patience: Option<Duration>) -> anyhow::Result<Answer> {
+    ask_by(connect(state).with_context(|| nobody(state))?, call, body, patience)
 }
 
 fn nobody(state: &Path) -> String {
@@ -166,36 +173,36 @@ fn nobody(state: &Path) -> String {
 }
 
 /// As [`ask`], on this connection.
-fn ask_by(
-    mut stream: UnixStream,
-    call: &str,
-    body: &[u8],
-    patience: Option<Duration>,
-) -> anyhow::Result<BufReader<UnixStream>> {
-    stream.set_read_timeout(patience)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn ask_by(stream: UnixStream, call: &str, body: &[u8], patience: Option<Duration>) -> anyhow::Result<Answer> {
+    let mut stream = Until::new(stream, patience);
     let mut request = format!("{call} HTTP/1.0\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
     request.extend_from_slice(body);
     stream.write_all(&request)?;
-    let mut answer = BufReader::new(stream);
+    let mut answer = BufReader::new(stream.take(MAX_ANSWER));
     let status = read_head(&mut answer)?;
     if status == 200 {
         return Ok(answer);
     }
-    let Refusal { error } = serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)?;
+    let Refusal { error } = parsed(answer)?;
     bail!("the daemon refuses `{call}` with status {status}: {error}")
 }
 
+/// What the body of an answer says.
+fn parsed<T: DeserializeOwned>(answer: impl Read) -> anyhow::Result<T> {
+    serde_json::from_str(&std::io::read_to_string(answer)?).context(OTHER_VERSION)
+}
+
 /// The status of an answer whose head is read to its end.
-fn read_head(answer: &mut impl std::io::BufRead) -> anyhow::Result<u16> {
+fn read_head(answer: &mut impl BufRead) -> anyhow::Result<u16> {
+    let mut head = answer.take(MAX_HEAD);
     let mut line = String::new();
-    answer.read_line(&mut line)?;
+    head.read_line(&mut line)?;
     let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
     // A daemon from before HTTP ends the connection without a word.
     let status = status.context(OTHER_VERSION)?;
     while line != "\r\n" {
         line.clear();
-        if answer.read_line(&mut line)? == 0 {
+        if head.read_line(&mut line)? == 0 {
             bail!("the daemon ended in the middle of its answer");
         }
     }
@@ -205,6 +212,10 @@ fn read_head(answer: &mut impl std::io::BufRead) -> anyhow::Result<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Far more than an answer takes, and far less than what drips would take.
+    const SHORT: Duration = Duration::from_millis(500);
+    const LONG: Duration = Duration::from_secs(10);
 
     #[test]
     fn a_head_is_read_up_to_the_body() {
@@ -224,5 +235,60 @@ mod tests {
     #[test]
     fn a_head_that_ends_early_is_an_error() {
         assert!(read_head(&mut &b"HTTP/1.0 200 OK\r\ncontent-"[..]).is_err());
+    }
+
+    /// What comes of a question to whoever writes this for as long as somebody reads: a list of text.
+    fn told(
+        patience: Duration,
+        write: impl FnOnce(&mut UnixStream) -> std::io::Result<()> + Send + 'static,
+    ) -> anyhow::Result<Vec<String>> {
+        let (ours, mut theirs) = UnixStream::pair()?;
+        let writing = std::thread::spawn(move || {
+            // What nobody has read breaks the connection off when it is closed.
+            theirs.read(&mut [0; 1024]).and_then(|_| write(&mut theirs))
+        });
+        let told = ask_by(ours, "GET /status", &[], Some(patience)).and_then(parsed);
+        let _ = writing.join();
+        told
+    }
+
+    #[test]
+    fn what_answers_drop_by_drop_is_given_up_as_if_it_were_silent() {
+        for start in ["HTTP/1.0 200 OK\r\n", "HTTP/1.0 200 OK\r\n\r\n[", "HTTP/1.0 400 Bad\r\n\r\n{"] {
+            let began = Instant::now();
+            let error = told(SHORT, move |stream| {
+                stream.write_all(start.as_bytes())?;
+                while began.elapsed() < LONG {
+                    stream.write_all(b" ")?;
+                    std::thread::sleep(LOOK);
+                }
+                Ok(())
+            });
+            assert!(is_silence(&error.expect_err("no answer")) && began.elapsed() < LONG, "{start}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_to_its_end_and_not_further_than_any_daemon_writes() {
+        for (start, count, end, is_read) in [
+            ("HTTP/1.0 200 OK\r\na: ", MAX_HEAD / 2, "\r\n\r\n[]", true),
+            ("HTTP/1.0 200 OK\r\na: ", MAX_HEAD, "\r\n\r\n[]", false),
+            ("HTTP/1.0 ", MAX_HEAD, " 200\r\n\r\n[]", false),
+            ("HTTP/1.0 200 OK\r\n\r\n[\"", MAX_ANSWER / 2, "\"]", true),
+            ("HTTP/1.0 200 OK\r\n\r\n[\"", MAX_ANSWER, "\"]", false),
+        ] {
+            let told = told(LONG, move |stream| {
+                stream.write_all(start.as_bytes())?;
+                stream.write_all(&vec![b'a'; usize::try_from(count).unwrap_or_default()])?;
+                stream.write_all(end.as_bytes())
+            });
+            assert_eq!(told.is_ok(), is_read, "{start}{count}");
+        }
+        let refused = told(LONG, |stream| {
+            stream.write_all(b"HTTP/1.0 400 Bad\r\n\r\n{\"error\": \"")?;
+            stream.write_all(&vec![b'a'; usize::try_from(MAX_ANSWER).unwrap_or_default()])?;
+            stream.write_all(b"\"}")
+        });
+        assert_eq!(refused.expect_err("refused").to_string(), OTHER_VERSION);
     }
 }

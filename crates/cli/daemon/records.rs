@@ -10,10 +10,10 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use hubcap_admin::socket;
 use hubcap_clients::own;
 use serde::{Deserialize, Serialize};
 
+use super::client;
 use crate::replace::{PUBLIC, replace};
 
 /// The records of root's daemons, and of services.
@@ -158,7 +158,7 @@ fn read_dir(dir: &Path) -> Vec<(PathBuf, Record)> {
 /// Whether a record's daemon was killed: nobody answers on its socket.
 fn is_gone(record: &Record) -> bool {
     use std::io::ErrorKind::{ConnectionRefused, NotFound};
-    socket::connect(&record.state).is_err_and(|error| matches!(error.kind(), ConnectionRefused | NotFound))
+    client::connect(&record.state).is_err_and(|error| matches!(error.kind(), ConnectionRefused | NotFound))
 }
 
 #[cfg(test)]

@@ -2,19 +2,19 @@
 //! is to trust. It is asked before any file is written: a client whose files name another CA or port pulls past hubcap, or
 //! fails.
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubcap_clients::{Authority, Mirror};
+use hubcap_clients::{Authority, Mirror, Until};
 use hubcap_oci::Registry;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// How long the connection, and then each step, may take.
+/// How long the connection, and then all of an answer, may take: what listens there may be anybody's.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The status line of an answer is shorter.
 const HEAD: usize = 12;
@@ -79,7 +79,7 @@ pub(crate) fn proxy(address: SocketAddr, ca: &Authority, registry: &Registry) ->
 }
 
 /// The head of an answer, byte by byte: what follows is TLS.
-fn read_head(stream: &mut TcpStream) -> std::io::Result<String> {
+fn read_head(stream: &mut impl Read) -> std::io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_HEAD {
         let mut byte = [0];
@@ -89,23 +89,20 @@ fn read_head(stream: &mut TcpStream) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
-fn connect(address: SocketAddr) -> Result<TcpStream, Unverified> {
+fn connect(address: SocketAddr) -> Result<Until<TcpStream>, Unverified> {
     let stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| match error.kind() {
         ErrorKind::ConnectionRefused => Unverified::Nothing(address),
         _ => Unverified::Wrong(format!("{address} cannot be reached: {error}")),
     })?;
-    let limited =
-        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
-    limited.map_err(|error| Unverified::Wrong(format!("{address}: {error}")))?;
-    Ok(stream)
+    Ok(Until::new(stream, Some(PATIENCE)))
 }
 
 /// A handshake with a server of this name, whose certificate must be of the CA. The address and the CA are for errors.
 fn handshake(
-    mut stream: TcpStream,
+    mut stream: Until<TcpStream>,
     name: &ServerName<'static>,
     (address, ca): (SocketAddr, &Authority),
-) -> Result<StreamOwned<ClientConnection, TcpStream>, Unverified> {
+) -> Result<StreamOwned<ClientConnection, Until<TcpStream>>, Unverified> {
     let wrong = |why: String| Unverified::Wrong(why);
     let config = trusting(ca).map_err(wrong)?;
     let mut connection =

@@ -13,8 +13,8 @@
 //! - [`certs_dir`], [`mod@format`]: directories and texts that several clients have.
 //! - [`change`]: a file before and after, and the difference for people. [`another`]: what is another hubcap's.
 //! - [`journal`], [`file_kind`]: what was changed, with which the files are restored, even after a crash.
-//! - [`mod@file`], [`encoding`], [`paths`], [`process`], [`piped`], [`sudo`]: reading and replacing files, and reaching
-//!   daemons, as root where needed. [`restart`], [`spawned`]: a daemon is restarted by whoever looks after it.
+//! - [`mod@file`], [`encoding`], [`paths`], [`process`], [`peer`], [`piped`], [`sudo`]: reading and replacing files, and
+//!   reaching daemons, as root where needed. [`restart`], [`spawned`]: a daemon is restarted by whoever looks after it.
 
 mod all;
 mod another;
@@ -37,6 +37,7 @@ pub mod fuzzing;
 mod journal;
 mod mirror;
 mod paths;
+mod peer;
 mod piped;
 mod podman;
 mod process;
@@ -61,6 +62,7 @@ pub use file_kind::FileKind;
 pub use format::containerd_toml::{DIFFER_SOCKET, Lasting};
 pub use journal::{Applied, FileState, Journal};
 pub use mirror::{Mirror, Registries, reachable};
+pub use peer::{Until, connect};
 pub use podman::Podman;
 pub use process::{docker_config, is_installed, is_running};
 pub use restart::Restart;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 /// How long such a program may take: a dockerd that hangs takes as long to be given up.
 const LONGEST: Duration = Duration::from_secs(60);
 const LOOKS: Duration = Duration::from_millis(2);
+/// What is read of each of its outputs: as much as of a file. A program that writes more finds nobody who reads it.
+const MOST: u64 = 16 << 20;
 
 /// Runs a program to its end, with this on its standard input.
 ///
@@ -41,7 +43,7 @@ fn output_within(command: &mut Command, stdin: Option<&[u8]>, longest: Duration)
 fn read(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        let _ = pipe.map(|pipe| pipe.take(MOST).read_to_end(&mut bytes));
         bytes
     })
 }
@@ -57,6 +59,12 @@ mod tests {
             output(Command::new("sh").args(["-c", "cat; echo no >&2; exit 3"]), Some(&text)).expect("run");
         assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(3), b"no\n".as_slice()));
         assert_eq!(output.stdout, text);
+    }
+
+    #[test]
+    fn a_program_that_writes_without_end_is_not_read_without_end() {
+        let output = output(&mut Command::new("yes"), None).expect("run");
+        assert!(!output.status.success() && output.stdout.len() as u64 == MOST, "{}", output.status);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Programs and processes of this machine: which are installed, and how a daemon is told to read its files again.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -8,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use rustix::process::{Pid, Signal};
 
 use crate::error::Error;
-use crate::sudo;
+use crate::{peer, sudo};
 
 /// Whether a program is where a shell, or root's shell, would find it.
 pub fn is_installed(program: &str) -> bool {
@@ -30,7 +29,7 @@ pub fn docker_config() -> Option<PathBuf> {
 
 /// The process that made a socket.
 pub(crate) fn maker(socket: &Path) -> Option<Pid> {
-    let stream = UnixStream::connect(socket).ok()?;
+    let stream = peer::connect(peer::ACCEPTS, socket).ok()?;
     rustix::net::sockopt::socket_peercred(&stream).ok().map(|credentials| credentials.pid)
 }
 

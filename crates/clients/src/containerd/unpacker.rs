@@ -2,7 +2,6 @@
 //! nothing when that is gone.
 
 use std::io::ErrorKind;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -19,8 +18,8 @@ use crate::journal::Journal;
 use crate::process::{arguments, flag, is_trusted, maker, name, parent};
 use crate::restart::{Daemon, How, Restart, main_pid};
 use crate::spawned::Spawned;
-use crate::sudo;
 use crate::version::{self, Version};
+use crate::{peer, sudo};
 
 /// The socket of the machine's containerd, and its unit.
 const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -135,7 +134,7 @@ impl Unpacker {
     /// # Errors
     /// [`Error::Client`] when it does not stop or does not come back.
     pub fn restart(&self, restart: &Restart) -> Result<(), Error> {
-        let answers = || match UnixStream::connect(&self.socket) {
+        let answers = || match peer::connect(peer::ACCEPTS, &self.socket) {
             Ok(_) => true,
             // Another user's: then systemd has waited for it.
             Err(error) => error.kind() == ErrorKind::PermissionDenied,
@@ -166,7 +165,8 @@ pub(crate) fn refuse_without_differs(version: Option<Version>) -> Result<(), Err
 
 /// The process that answers on a socket. Who is not root may not ask there, and knows the machine's own by its unit.
 fn pid(socket: &Path) -> Result<Option<Pid>, Error> {
-    let denied = UnixStream::connect(socket).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    let denied =
+        peer::connect(peer::ACCEPTS, socket).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
     if !denied {
         return Ok(maker(socket));
     }

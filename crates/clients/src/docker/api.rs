@@ -1,13 +1,12 @@
 //! dockerd's own API, on its socket: HTTP/1.0, so that an answer ends with its connection.
 
-use std::io::{Error, ErrorKind, Read, Write as _};
+use std::io::{Error, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+use crate::peer::{self, Until};
 
 /// How long an answer may take, to its end. A pull of the proof, and its fall-through to Docker Hub where the mirror is not
 /// asked, take the longest.
@@ -53,11 +52,10 @@ fn is_time_out(error: &Error) -> bool {
 }
 
 fn exchange(patience: Duration, socket: &Path, question: &str) -> std::io::Result<Answer> {
-    let end = Instant::now() + patience;
-    let mut stream = connect_within(patience, socket)?;
+    let mut stream = Until::new(peer::connect(patience, socket)?, Some(patience));
     write!(stream, "{question} HTTP/1.0\r\nHost: docker\r\nContent-Length: 0\r\n\r\n")?;
     let mut answer = Vec::new();
-    Until { stream, end }.take(MAX_ANSWER).read_to_end(&mut answer)?;
+    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
     let strange = || Error::other("what answers there is not dockerd");
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(strange)?;
@@ -67,38 +65,15 @@ fn exchange(patience: Duration, socket: &Path, question: &str) -> std::io::Resul
 
 /// A connection to a socket.
 pub(super) fn connect(socket: &Path) -> std::io::Result<UnixStream> {
-    connect_within(PATIENCE, socket)
-}
-
-/// Nobody need accept a connection, but one whose queue is full keeps who connects waiting: the time-out for writing is also
-/// one for that.
-fn connect_within(patience: Duration, socket: &Path) -> std::io::Result<UnixStream> {
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    set_socket_timeout(&stream, Timeout::Send, Some(patience))?;
-    rustix::net::connect(&stream, &SocketAddrUnix::new(socket)?)?;
-    Ok(stream.into())
-}
-
-/// A stream that is read until a moment, however little comes at a time.
-struct Until {
-    stream: UnixStream,
-    end: Instant,
-}
-
-impl Read for Until {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(buffer)
-    }
+    peer::connect(PATIENCE, socket)
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::UnixListener;
+    use std::time::Instant;
+
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
     use super::*;
 
@@ -144,7 +119,7 @@ mod tests {
             socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("made");
         rustix::net::bind(&listener, &SocketAddrUnix::new(&socket).expect("a name")).expect("bound");
         rustix::net::listen(&listener, 0).expect("listens");
-        let _first = connect_within(SHORT, &socket).expect("it fills the queue");
+        let _first = peer::connect(SHORT, &socket).expect("it fills the queue");
         ask_twice(&socket, "GET");
     }
 
