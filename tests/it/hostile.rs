@@ -2,9 +2,9 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::support::hubcap::{Hubcap, Place, manifest, run};
 use crate::support::image;
@@ -245,6 +245,30 @@ async fn a_request_by_the_name_of_a_strangers_web_page_is_refused() {
         assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
     }
     assert!(hubcap.log().contains("--name"), "{}", hubcap.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_name_that_a_strange_daemon_tells_is_a_command_to_the_runner_or_an_escape_sequence() {
+    const NAME: &str = "x\n::set-output name=key::y\r##[error]z\u{9b}31m\u{202e}";
+    let (origin, place) = (Origin::start().await, Place::new());
+    image::put(&origin, "library/x:1", &[b"layer"]);
+    let hubcap = place.start(&origin.url(), &[]);
+    assert_eq!(hubcap.get(&manifest("x", "1")).await.status(), 200);
+    let mut socket = UnixStream::connect(place.state().join("admin.sock")).await.expect("a connection");
+    socket.write_all(b"GET /status HTTP/1.0\r\n\r\n").await.expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("an answer");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let mut meter = serde_json::from_str::<Value>(body).expect("a status")["meter"].take();
+    // As a daemon says it that is not hubcap.
+    meter["repositories"] = json!({ NAME: meter["repositories"]["docker.io/library/x"].take() });
+    let report = json!({"meter": meter, "pulls": [], "forgotten": 0, "speeds": {}, "unpacking": null});
+    let path = place.dir.path().join("report");
+    std::fs::write(&path, report.to_string()).expect("written");
+    let ended = run(place.dir.path(), &["summary", path.to_str().expect("text"), "--end=1"]);
+    let told = String::from_utf8(ended.stdout).expect("text");
+    let line = r"x\n::set-output name=key::y\r# #[error]z\u{9b}31m\u{202e}:1  miss: ";
+    assert!(told.lines().any(|told| told.starts_with(line)), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,8 +15,9 @@ use crate::job::speed::{Speed, Speeds};
 use crate::job::worth::{Steps, Worth};
 use crate::job::{github, plain};
 use crate::show::progress::bytes;
+use crate::show::strangers::visible;
 use crate::show::unpacking::Told;
-use escape::code;
+use escape::{code, host};
 use timeline::{Shares, diagram};
 
 /// Images in the table, and lines of each kind below it: GitHub drops a page of more than 1 MiB.
@@ -92,7 +93,8 @@ impl<'a> Summary<'a> {
         for Row { name, word, stats } in rows.iter().take(IMAGES) {
             let _ = writeln!(
                 text,
-                "{name}  {word}: {} from the store, {} from the Actions cache, {} from the registry, answered in {:.1} s",
+                "{}  {word}: {} from the store, {} from the Actions cache, {} from the registry, answered in {:.1} s",
+                visible(name),
                 bytes(stored(stats)),
                 bytes(stats.cached),
                 bytes(stats.fetched),
@@ -100,7 +102,7 @@ impl<'a> Summary<'a> {
             );
         }
         text.push_str(&more(rows.len(), IMAGES, "images"));
-        self.lines(str::to_owned).for_each(|line| {
+        self.lines(visible).for_each(|line| {
             let _ = writeln!(text, "{line}");
         });
         text
@@ -185,7 +187,8 @@ impl<'a> Summary<'a> {
         for (registry, stats) in meter.registries.iter().take(LINES) {
             if let Some(RateLimit { remaining, limit, .. }) = stats.rate_limit {
                 lines.push(format!(
-                    "{registry} reported {remaining} of {limit} pulls left in its rate limit."
+                    "{} reported {remaining} of {limit} pulls left in its rate limit.",
+                    host(registry)
                 ));
             }
         }
@@ -231,13 +234,14 @@ fn measured<'a>(speeds: &Speeds, repositories: impl Iterator<Item = &'a str>) ->
                     days => format!(", {days} days ago"),
                 };
                 format!(
-                    "{registry} {:.0} MB/s a connection and {:.0} MB/s in all, measured over {}{age}",
+                    "{} {:.0} MB/s a connection and {:.0} MB/s in all, measured over {}{age}",
+                    host(registry),
                     one / 1e6,
                     all / 1e6,
                     bytes(*sample)
                 )
             }
-            None => format!("{registry} not measured, for which 20 MB from there are needed"),
+            None => format!("{} not measured, for which 20 MB from there are needed", host(registry)),
         })
         .collect();
     (!told.is_empty()).then(|| format!("Speed of the registries: {}.", told.join("; ")))

@@ -7,13 +7,19 @@ fn disarmed(text: &str) -> String {
     text.replace("##[", "# #[")
 }
 
+/// Whether a character is seen as what it is: no control character, no blank but the ordinary one, and nothing that changes
+/// others, as the order in which they are shown.
+pub(crate) fn is_seen(char: char) -> bool {
+    matches!(char, ' '..='~') || char.escape_debug().len() == 1
+}
+
 /// The text as one line, with an escape for each character that cannot be seen.
 pub(crate) fn visible(text: &str) -> String {
     let mut line = String::new();
     for char in text.chars() {
-        match char {
-            ' '..='~' => line.push(char),
-            other => line.extend(other.escape_debug()),
+        match is_seen(char) {
+            true => line.push(char),
+            false => line.extend(char.escape_debug()),
         }
     }
     disarmed(&line)

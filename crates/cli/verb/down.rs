@@ -237,7 +237,7 @@ fn tell(report: &Report, flags: &Down, began: Instant) -> anyhow::Result<()> {
     }
     let steps = Steps { start: None, end: began.elapsed().as_secs_f64() };
     if let Some(lines) = summary::publish(report, steps).filter(|_| !flags.quiet) {
-        print!("\n{lines}");
+        say!("\n{}", lines.trim_end());
     }
     Ok(())
 }

@@ -6,12 +6,13 @@ use crate::args;
 use crate::job::report::Report;
 use crate::job::summary;
 use crate::job::worth::Steps;
+use crate::show::strangers::say;
 
 pub(crate) fn run(flags: &args::Summary) -> anyhow::Result<ExitCode> {
     let report = Report::read(&flags.report)?;
     let steps = Steps { start: flags.start, end: flags.end };
     if let Some(lines) = summary::publish(&report, steps) {
-        print!("{lines}");
+        say!("{}", lines.trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }

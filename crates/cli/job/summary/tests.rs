@@ -164,3 +164,28 @@ fn an_image_that_vanished_is_told_with_its_date() {
     assert!(page.contains("last had it on 2026-09-11") && page.contains("(3 answers)"), "{page}");
     assert!(page.contains("`docker.io/minio/mc` seems to be removed from its registry. It"), "{page}");
 }
+
+#[test]
+fn no_name_that_a_strange_daemon_tells_is_markdown_on_the_page_or_more_than_a_line_for_a_terminal() {
+    const EVIL: &str = "e\u{9b}\u{202e}\n# <b>[x](//y)`|";
+    let mut report = at(50, report(0, 1));
+    report.meter.repositories =
+        report.meter.repositories.into_values().map(|one| (EVIL.to_owned(), one)).collect();
+    report.meter.registries =
+        report.meter.registries.into_values().map(|one| (EVIL.to_owned(), one)).collect();
+    report.pulls[0].repository = EVIL.into();
+    let page = markdown(&report);
+    for told in [
+        "| `e???# ?b?[x](//y)??:1` |",
+        "e??????b?[x]? not measured",
+        "e??????b?[x]???y??? reported 76 of 100 pulls left",
+    ] {
+        assert!(page.contains(told), "{told}: {page}");
+    }
+    for part in ["\u{9b}", "\u{202e}", "<b>", "\n# "] {
+        assert!(!page.contains(part), "{part:?}: {page}");
+    }
+    let lines = Summary::new(&report, Steps { start: None, end: 2.0 }).plain();
+    let name = r"e\u{9b}\u{202e}\n# <b>[x](//y)`|:1  ";
+    assert!(lines.lines().any(|line| line.starts_with(name)), "{lines}");
+}
