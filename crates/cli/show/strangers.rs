@@ -1,5 +1,7 @@
 //! Text of strangers, as names in an archive and words of a file, on its way to a terminal or a job's log.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 /// The text without what GitHub's runner takes for a command wherever it is in a line.
@@ -48,13 +50,22 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// The value as JSON for a program, in a job's log as well.
+/// The value as JSON for a program, in a job's log and on a terminal as well.
 ///
 /// # Errors
 /// Where the value cannot be written as JSON.
 pub(crate) fn json_text(value: &impl Serialize) -> serde_json::Result<String> {
-    // Within a string of JSON, where alone it can be, this is the same.
-    Ok(serde_json::to_string_pretty(value)?.replace("##[", "#\\u0023["))
+    let mut text = String::new();
+    for char in serde_json::to_string_pretty(value)?.chars() {
+        match char == '\n' || is_seen(char) {
+            true => text.push(char),
+            false => char.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                let _ = write!(text, "\\u{unit:04x}");
+            }),
+        }
+    }
+    // Within a string of JSON, where alone these can be, they are the same.
+    Ok(text.replace("##[", "#\\u0023["))
 }
 
 #[cfg(test)]
@@ -74,6 +85,18 @@ mod tests {
         let value = ["##[error]a", "\\##[b"];
         let text = json_text(&value).expect("JSON");
         assert!(!text.contains("##["), "{text}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&text).expect("JSON"), value);
+    }
+
+    #[test]
+    fn no_json_has_what_cannot_be_seen_and_its_value_is_the_same() {
+        let value = ["a\u{9b}31m\u{202e}\u{7f}\u{2028}\u{200b}\u{e0001}\u{1b}\n", "\u{e4}\u{4e2d}\u{1f4e6}"];
+        let text = json_text(&value).expect("JSON");
+        assert!(text.chars().all(|char| char == '\n' || is_seen(char)), "{text:?}");
+        assert!(
+            text.contains("\\u009b31m\\u202e\\u007f\\u2028\\u200b\\udb40\\udc01") && text.contains(value[1]),
+            "{text}"
+        );
         assert_eq!(serde_json::from_str::<Vec<String>>(&text).expect("JSON"), value);
     }
 
