@@ -50,10 +50,10 @@ export function quoted(text) {
 
 /**
  * Strangers' words may be in any text: names of images, keys of cache entries, reasons of failures. This makes one line of it, in which
- * the runner finds no command and a terminal no control character.
+ * the runner finds no command, a terminal no control character, and a reader nothing that changes the order of the others.
  */
 function line(text) {
-  return String(text).replace(/\s|[\x00-\x1f\x7f-\x9f]/g, " ").replace(/##\[/g, "# #[");
+  return String(text).replace(/[\s\p{Cc}\p{Cf}]/gu, " ").replace(/##\[/g, "# #[");
 }
 
 /** Seconds since this step's process began. */

@@ -236,7 +236,7 @@ fn no_line_that_hubcap_tells_of_an_image_is_a_command_to_the_runner() {
 fn no_key_of_an_entry_of_the_cache_is_a_command_to_the_runner_or_an_escape_sequence() {
     let mut github = Github::new();
     let mut job = github.job();
-    let key = "hubcap-linux-x64-played-in-a-test-it@AAAA\n::add-mask::pwn\n##[stop-commands]x\x1b[2J-1.1";
+    let key = "hubcap-linux-x64-played-in-a-test-it@AAAA\n::add-mask::pwn\n##[stop-commands]x\x1b[2J\u{202e}\u{2066}-1.1";
     // As the action names the path and the packing.
     let version = Digest::of(Algorithm::Sha256, b".hubcap|zstd-without-long|1.0").hex();
     let archive = zstd::encode_all([0; 1024].as_slice(), 1).expect("an archive of nothing");
@@ -244,7 +244,7 @@ fn no_key_of_an_entry_of_the_cache_is_a_command_to_the_runner_or_an_escape_seque
     let began = job.main();
     fine(&began);
     let told: Vec<&str> = began.log.lines().filter(|line| line.contains("add-mask")).collect();
-    let line = "hubcap: restoring, beside the job, hubcap-linux-x64-played-in-a-test-it@AAAA ::add-mask::pwn # #[stop-commands]x [2J-1.1";
+    let line = "hubcap: restoring, beside the job, hubcap-linux-x64-played-in-a-test-it@AAAA ::add-mask::pwn # #[stop-commands]x [2J  -1.1";
     assert_eq!(told, [line], "{}", began.log);
 }
 
