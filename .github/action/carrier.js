@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { find } from "./entry.js";
 import { directory } from "./location.js";
 import { run } from "./program.js";
-import { note, say } from "./runner.js";
+import { note, overheard, say } from "./runner.js";
 
 /** Bytes of the disk that stay free beside an archive. */
 const RESERVE = 256 << 20;
@@ -77,7 +77,7 @@ function contentOf(key) {
 async function restoreByLibrary(path, keys) {
   const ours = !existsSync(directory(path));
   const cache = await library();
-  const key = await cache.restoreCache([path], keys[0], keys);
+  const key = await overheard(() => cache.restoreCache([path], keys[0], keys));
   if (!key && ours) rmSync(directory(path), { recursive: true, force: true });
   return key;
 }
@@ -85,7 +85,7 @@ async function restoreByLibrary(path, keys) {
 /** Saves the store, or says why not: where the next job gets this content anyway, nothing is archived. */
 export async function save({ path, prefix, content }) {
   const cache = await library();
-  const newest = await cache.restoreCache([path], `${prefix}@`, [`${prefix}@`], { lookupOnly: true });
+  const newest = await overheard(() => cache.restoreCache([path], `${prefix}@`, [`${prefix}@`], { lookupOnly: true }));
   if (newest && contentOf(newest) === content) return say(`another job has saved the same: ${newest}`);
   const { GITHUB_RUN_ID, GITHUB_RUN_ATTEMPT } = process.env;
   const key = `${prefix}@${content}-${GITHUB_RUN_ID}.${GITHUB_RUN_ATTEMPT}`;
@@ -98,7 +98,7 @@ export async function save({ path, prefix, content }) {
   }
   // Layers are compressed already: what a higher level finds to do in them is not worth its time.
   process.env.ZSTD_CLEVEL ??= "1";
-  const id = await cache.saveCache([path], key);
+  const id = await overheard(() => cache.saveCache([path], key));
   if (id === -1) note("the store is not saved; the log says why, above this line");
   else say(`saved ${key}, ${mib(size)}`);
 }

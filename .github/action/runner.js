@@ -49,6 +49,27 @@ export function quoted(text) {
 }
 
 /**
+ * Runs `work`, code of others that writes into this process's output: the runner hears their commands, and all else is quoted. A
+ * command is a text of one line; what programs print comes as bytes.
+ */
+export async function overheard(work) {
+  const streams = [process.stdout, process.stderr];
+  for (const stream of streams) {
+    const write = stream.write.bind(stream);
+    stream.write = (text, ...rest) => {
+      const isCommand = typeof text === "string" && /^::[^\r\n]*\n$/.test(text);
+      return write(`${isCommand ? line(text.trimEnd()) : quoted(String(text).replace(/\n$/, ""))}\n`, ...rest);
+    };
+  }
+  try {
+    return await work();
+  } finally {
+    // What is below is the stream's own.
+    for (const stream of streams) delete stream.write;
+  }
+}
+
+/**
  * Strangers' words may be in any text: names of images, keys of cache entries, reasons of failures. This makes one line of it, in which
  * the runner finds no command, a terminal no control character, and a reader nothing that changes the order of the others.
  */

@@ -249,6 +249,27 @@ fn no_key_of_an_entry_of_the_cache_is_a_command_to_the_runner_or_an_escape_seque
 }
 
 #[test]
+fn nothing_that_the_library_says_of_an_entry_is_a_command_to_the_runner_or_an_escape_sequence() {
+    let mut github = Github::new();
+    let mut job = github.job();
+    fine(&job.main());
+    pull(&job, "one");
+    let key =
+        "hubcap-linux-x64-played-in-a-test-it@AAAA\n::add-mask::pwn\r##[stop-commands]pwn\x1b[2J\u{202e}-1.1";
+    let version = Digest::of(Algorithm::Sha256, b".hubcap|zstd-without-long|1.0").hex();
+    let archive = zstd::encode_all([0; 1024].as_slice(), 1).expect("an archive of nothing");
+    github.cache.put(MAIN, (key, &version), archive);
+    let ended = job.post("success");
+    fine(&ended);
+    assert_eq!(github.cache.asked_to_save(), 1);
+    let told = |line: &&str| line.contains("pwn") && !line.starts_with("::debug::");
+    let told: Vec<&str> = ended.log.lines().filter(told).collect();
+    assert_eq!(told, ["| ::add-mask::pwn # #[stop-commands]pwn [2J -1.1"], "{}", ended.log);
+    // What the library itself tells the runner still is one.
+    assert!(ended.log.lines().any(|line| line.starts_with("::add-mask::")), "{}", ended.log);
+}
+
+#[test]
 fn no_reason_of_a_failure_is_a_command_to_the_runner_within_its_warning() {
     let mut github = Github::new();
     let mut job = github.job();
