@@ -10,9 +10,14 @@ pub(crate) fn is_job() -> bool {
     std::env::var("GITHUB_ACTIONS").is_ok_and(|value| value == "true")
 }
 
-/// Sets an output of the step; outside a job, does nothing. Neither name nor value may contain a line's end.
+/// Sets an output of the step; outside a job, does nothing.
 pub(crate) fn output(name: &str, value: &str) {
-    append("GITHUB_OUTPUT", &format!("{name}={value}\n"));
+    append("GITHUB_OUTPUT", &setting(name, value));
+}
+
+/// As the runner reads it: after a line's end, another output would begin.
+fn setting(name: &str, value: &str) -> String {
+    format!("{name}={}\n", value.replace(['\r', '\n'], " "))
 }
 
 /// Adds to the job summary; false outside a job.
@@ -45,5 +50,15 @@ fn append(variable: &str, text: &str) -> bool {
             eprintln!("hubcap: {variable}={}: {error}", path.display());
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_of_an_output_begins_another_one() {
+        assert_eq!(setting("store", "/a\nkey=b\r\nc"), "store=/a key=b  c\n");
     }
 }
