@@ -215,6 +215,10 @@ fn is_of_files(error: &(dyn std::error::Error + 'static)) -> bool {
     codes.any(|code| matches!(code, 23 | 24))
 }
 
+/// The longest text of an error that was caused elsewhere, in characters: one about a certificate has all of its names, which are a
+/// stranger's, and it is kept with what hubcap leaves alone.
+const MAX_CHAIN: usize = 1024;
+
 /// An error with everything that caused it.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut why = error.to_string();
@@ -223,7 +227,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         why = format!("{why}: {inner}");
         source = inner.source();
     }
-    why
+    why.chars().take(MAX_CHAIN).collect()
 }
 
 #[cfg(test)]
@@ -234,6 +238,15 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("error trying to connect")]
     struct NotMade(#[source] std::io::Error);
+
+    #[test]
+    fn what_an_error_says_has_an_end_though_its_cause_has_none() {
+        let told = Error::connecting(&NotMade(std::io::Error::other("x".repeat(100_000)))).to_string();
+        assert!(
+            told.chars().count() == MAX_CHAIN && told.starts_with("error trying to connect: x"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn no_origin_is_blamed_for_files_that_hubcap_may_not_open() {
