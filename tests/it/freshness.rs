@@ -245,7 +245,6 @@ async fn a_stale_tag_is_told_once_a_minute_however_many_ask_for_it() {
 async fn a_token_service_that_hangs_costs_all_who_wait_for_it_one_timeout_together() {
     let (origin, place) = (Origin::start().await, Place::new());
     origin.like_docker_hub(None);
-    // Less than the margin, so that each repository needs a new one each time.
     origin.token_life(1);
     let names: Vec<String> = (0..24).map(|n| format!("library/x{n}")).collect();
     for name in &names {
@@ -255,6 +254,8 @@ async fn a_token_service_that_hangs_costs_all_who_wait_for_it_one_timeout_togeth
     for name in &names {
         assert_eq!(hubcap.get(&manifest(name, "1")).await.status(), 200);
     }
+    // Half of its life a token is used: each repository needs a new one.
+    tokio::time::sleep(Duration::from_millis(600)).await;
     origin.quirk("/token", quirk::hang());
     origin.forget();
     let began = Instant::now();

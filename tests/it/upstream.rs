@@ -39,7 +39,6 @@ async fn a_token_comes_from_another_host_and_never_goes_to_the_blobs_host() {
 async fn a_token_that_has_run_out_is_fetched_again() {
     let (origin, place) = (Origin::start().await, Place::new());
     origin.like_docker_hub(None);
-    // Less than the margin, so it is never used a second time.
     origin.token_life(1);
     for tag in ["1", "2"] {
         image::put(&origin, &format!("library/x:{tag}"), &[tag.as_bytes()]);
@@ -47,6 +46,8 @@ async fn a_token_that_has_run_out_is_fetched_again() {
     let hubcap = place.start(&origin.url(), &[]);
     for tag in ["1", "2"] {
         assert_eq!(hubcap.get(&manifest("x", tag)).await.status(), 200);
+        // Half of its life it is used.
+        tokio::time::sleep(Duration::from_millis(600)).await;
     }
     let tokens = origin.log().iter().filter(|asked| asked.host == Role::Token).count();
     assert!(tokens >= 2, "{tokens}");
