@@ -178,6 +178,16 @@ fn a_file_of_a_checkout_that_is_a_device_or_a_pipe_is_refused_by_name() {
 }
 
 #[test]
+fn who_reads_no_further_keeps_no_command_from_its_work() {
+    let place = Place::new();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut key = command(place.dir.path());
+    let output = key.args(["key", "--store"]).arg(place.store()).stdout(writer).output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
 fn variables_of_other_programs_may_be_in_any_encoding_and_hubcaps_are_refused_by_name() {
     use std::os::unix::ffi::OsStrExt as _;
     let place = Place::new();

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use crate::show::strangers::visible_lines;
+use crate::show::strangers::{print, visible_lines};
 
 /// Whether hubcap runs in a step of a GitHub job.
 pub(crate) fn is_job() -> bool {
@@ -30,10 +30,8 @@ pub(crate) fn warning(text: &str) {
     let text = visible_lines(text);
     if is_job() {
         // The runner's own way to write more than one line.
-        println!(
-            "::warning title=hubcap::{}",
-            text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
-        );
+        let text = text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+        print(&format!("::warning title=hubcap::{text}\n"));
     } else {
         eprintln!("hubcap: {text}");
     }

@@ -1,12 +1,12 @@
 //! Changes of clients' files.
 
-use crate::show::strangers::say;
+use crate::show::strangers::{print, say};
 use hubcap_clients::{Change, InNode};
 
 /// Prints what would be changed, as a diff.
 pub(crate) fn print_diff<'a>(changes: impl IntoIterator<Item = &'a Change>) {
     for change in changes {
-        print!("{}", change.diff());
+        print(&change.diff());
     }
 }
 

@@ -42,13 +42,18 @@ pub(crate) fn visible_lines(text: &str) -> String {
 }
 
 /// Prints a line for whoever reads standard output, which in a job is also the runner. As `println!`, but nothing in it is a command
-/// to the runner or to a terminal, whoever wrote it.
+/// to the runner or to a terminal, whoever wrote it, and who reads no further, as `head` does, keeps no command from its work.
 macro_rules! say {
     ($($text:tt)*) => {
-        println!("{}", $crate::show::strangers::visible_lines(&format!($($text)*)))
+        $crate::show::strangers::print(&($crate::show::strangers::visible_lines(&format!($($text)*)) + "\n"))
     };
 }
 pub(crate) use say;
+
+/// Prints a text to standard output, for whoever still reads it.
+pub(crate) fn print(text: &str) {
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+}
 
 /// The value as JSON for a program, in a job's log and on a terminal as well.
 ///
