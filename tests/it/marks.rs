@@ -24,6 +24,16 @@ async fn pull_private(world: &World, hubcap: &Hubcap) {
     }
 }
 
+/// The store's `index.json`, once it marks a repository as private.
+async fn marked(place: &Place) -> PathBuf {
+    let index = place.store().join("index.json");
+    eventually("it is marked", || {
+        std::fs::read_to_string(&index).is_ok_and(|text| text.contains("io.hubcap.private"))
+    })
+    .await;
+    index
+}
+
 /// The statuses of all of the private image for who has no login there, by the registry that has it or by another one.
 async fn statuses(world: &World, hubcap: &Hubcap, repository: &str, namespace: &str) -> Vec<u16> {
     let image = &world.private;
@@ -270,11 +280,7 @@ async fn trim_removes_what_is_private_from_a_store_whose_names_somebody_has_remo
     let world = World::new().await;
     let hubcap = world.start();
     pull_private(&world, &hubcap).await;
-    let index = world.place.store().join("index.json");
-    eventually("it is marked", || {
-        std::fs::read_to_string(&index).is_ok_and(|text| text.contains("io.hubcap.private"))
-    })
-    .await;
+    let index = marked(&world.place).await;
     drop(hubcap);
     std::fs::remove_file(&index).expect("removed");
     succeeds(&world.place, &["trim", "--store", text(&world.place.store())]);
@@ -286,11 +292,7 @@ async fn names_that_an_older_index_json_does_not_mark_go_with_what_is_private() 
     let world = World::new().await;
     let hubcap = world.start();
     pull_private(&world, &hubcap).await;
-    let index = world.place.store().join("index.json");
-    eventually("it is marked", || {
-        std::fs::read_to_string(&index).is_ok_and(|text| text.contains("io.hubcap.private"))
-    })
-    .await;
+    let index = marked(&world.place).await;
     // Written to the disk, and then killed.
     tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
     drop(hubcap);
@@ -326,8 +328,7 @@ async fn an_index_that_was_damaged_before_it_was_closed_is_filled_again_with_mar
         origin.make_private("org/private", "me:hunter2", SECRET);
         let hubcap = place.start(&origin.url(), &["--tag-ttl", "0s"]);
         assert_eq!(hubcap.get_as(&manifest("org/private", "1"), Some(SECRET)).await.status(), 200);
-        let index = || std::fs::read_to_string(place.store().join("index.json")).expect("there");
-        eventually("it is marked", || index().contains("io.hubcap.private")).await;
+        marked(&place).await;
         let content = if damage == "cut" { Vec::new() } else { before };
         std::fs::write(&db, content).expect("written");
         assert_eq!(hubcap.stop(), Some(0));

@@ -198,6 +198,14 @@ async fn what_is_stored_is_its_owners_alone_under_any_umask() {
     }
 }
 
+/// Files of podman for who runs the test alone: with these it passes the machine's over, so that the test does not touch them.
+fn podmans_files(place: &Place) -> PathBuf {
+    let home = place.dir.path().join(".config/containers");
+    std::fs::create_dir_all(&home).expect("made");
+    std::fs::write(home.join("registries.conf"), "# mine\n").expect("written");
+    home
+}
+
 /// A daemon that `up` started; `down` stops it.
 struct Started<'a>(&'a Place);
 
@@ -218,9 +226,7 @@ impl Drop for Started<'_> {
 #[test]
 fn down_undoes_what_up_has_done_also_with_a_login_for_what_only_up_was_told_of() {
     let place = Place::new();
-    let home = place.dir.path().join(".config/containers");
-    std::fs::create_dir_all(&home).expect("made");
-    std::fs::write(home.join("registries.conf"), "# mine\n").expect("written");
+    let home = podmans_files(&place);
     let (started, before) = (Started(&place), tree(&home));
     let mut up = started.command("up");
     up.args(["--client", "podman", "--listen", "127.0.0.1:0", "--upstream", "r.example=http://127.0.0.1:9"]);
@@ -236,10 +242,7 @@ fn down_undoes_what_up_has_done_also_with_a_login_for_what_only_up_was_told_of()
 #[test]
 fn the_daemon_that_up_starts_has_no_secret_of_the_job_in_its_environment() {
     let place = Place::new();
-    // With one of their own, podman passes the machine's files over, so the test does not touch them.
-    let home = place.dir.path().join(".config/containers");
-    std::fs::create_dir_all(&home).expect("made");
-    std::fs::write(home.join("registries.conf"), "# mine\n").expect("written");
+    podmans_files(&place);
     let started = Started(&place);
     let mut up = started.command("up");
     up.args(["--client", "podman", "--listen", "127.0.0.1:0", "--upstream", "docker.io=http://127.0.0.1:9"]);

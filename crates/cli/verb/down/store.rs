@@ -51,7 +51,7 @@ enum Before<'a> {
 }
 
 impl Ending<'_> {
-    /// Removes what later jobs need or may not have, and says the key and whether there is something new. A store without a key is
+    /// Removes what later jobs need not get or may not have, and says the key and whether there is something new. A store without a key is
     /// not saved.
     pub(super) fn settle(&self, failures: &mut Failures) {
         let is_clean = match self.held {
